@@ -1,0 +1,276 @@
+//! The typed configuration: what `zones/` says, checked, with nothing left to
+//! doubt. Reading the files is the business of [`load`]; once a [`Config`]
+//! exists every key has its final value and every name is in its zone.
+//!
+//! Read in this order: this file (the types), [`toml`] (spanned, recoverable
+//! reading), [`server`] and [`zone`] (one file each), [`rules`] (what only
+//! shows when all files are seen together).
+
+mod load;
+mod rules;
+mod server;
+mod toml;
+mod zone;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::diag::Place;
+use crate::name::Key;
+
+/// Index of a view in [`Server::views`].
+pub type ViewId = usize;
+/// Index of a source in [`Server::sources`].
+pub type SourceId = usize;
+
+/// A whole configuration directory.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `server.toml`.
+    pub server: Server,
+    /// Every other `*.toml`, in order of origin.
+    pub zones: Vec<Arc<Zone>>,
+}
+
+/// `server.toml`: where to listen, who is who, where addresses come from.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[aws] resolvers`; empty: the host's nameservers less our own
+    /// addresses, else 169.254.169.253.
+    pub aws_resolvers: Vec<IpAddr>,
+    /// `[[source]]`
+    pub sources: Vec<Source>,
+    /// `[[view]]`
+    pub views: Vec<View>,
+    /// `[guard]`
+    pub guard: Guard,
+    /// `[state] directory`
+    pub state_directory: PathBuf,
+    /// `[serve]`
+    pub serve: Serve,
+}
+
+/// `[listen]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// UDP and TCP on each.
+    pub dns: Vec<SocketAddr>,
+    /// Status, metrics, health, refresh; none: off.
+    pub http: Option<SocketAddr>,
+    /// UDP threads for each address, 1 to 256.
+    pub workers: usize,
+    /// TCP connections in all, 1 to 1,000,000.
+    pub tcp_clients: usize,
+    /// TCP connections of one client address.
+    pub tcp_per_client: usize,
+    /// How long a TCP connection may be silent or slow.
+    pub tcp_idle: Duration,
+    /// What CH TXT version.bind says; none: refused.
+    pub version: Option<String>,
+    /// What CH TXT id.server and NSID say; none: refused, absent.
+    pub id: Option<String>,
+    /// File holding the bearer token of the HTTP side.
+    pub http_token_file: Option<PathBuf>,
+}
+
+/// One `[[source]]` of addresses: an account and region, or a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Unique; shown in logs, metrics and EDE texts.
+    pub name: String,
+    /// File or EC2.
+    pub kind: SourceKind,
+    /// Region; none: what the SDK's chain says (EC2 only).
+    pub region: Option<String>,
+    /// What follows `ec2-a-b-c-d.` in a public EC2 name, when given.
+    pub public_suffix: Option<Key>,
+    /// TTL in seconds of EC2 names answered at home and of rewritten answers.
+    pub ttl: u32,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What a source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceKind {
+    /// What `aws ec2 describe-addresses` prints, watched.
+    File {
+        /// The JSON file, relative to the configuration directory.
+        path: PathBuf,
+    },
+    /// DescribeAddresses, polled.
+    Ec2(Ec2Source),
+}
+
+/// The keys of an EC2 source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ec2Source {
+    /// Start to start, at least 500 ms.
+    pub poll: Duration,
+    /// Instead of the SDK's endpoint.
+    pub endpoint_url: Option<String>,
+    /// Profile of the shared configuration files.
+    pub profile: Option<String>,
+    /// Role to assume.
+    pub role_arn: Option<String>,
+    /// External id for that role.
+    pub external_id: Option<String>,
+    /// DescribeAddresses filters: name to values.
+    pub filters: BTreeMap<String, Vec<String>>,
+}
+
+/// What a bound name is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// A: the associated private address.
+    Private,
+    /// CNAME: the public EC2 name.
+    Cname,
+    /// A: the Elastic IP.
+    Public,
+}
+
+impl Mode {
+    /// As it is written in a configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Private => "private",
+            Mode::Cname => "cname",
+            Mode::Public => "public",
+        }
+    }
+}
+
+/// One `[[view]]`: a set of clients and what they see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Unique.
+    pub name: String,
+    /// Client prefixes; the longest match over all views wins.
+    pub clients: Vec<IpNet>,
+    /// Only for queries that arrive at these addresses; empty: at any.
+    /// Port 0 stands for every port.
+    pub listen: Vec<SocketAddr>,
+    /// The mode of names that do not choose one.
+    pub answer: Mode,
+    /// Private addresses outside are answered as public; none: everywhere.
+    pub reaches: Option<Vec<IpNet>>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl View {
+    /// Can this view's clients reach `private`?
+    pub fn reaches(&self, private: IpAddr) -> bool {
+        self.reaches.as_ref().is_none_or(|nets| nets.iter().any(|n| n.contains(&private)))
+    }
+}
+
+/// `[guard]`: how losses are taken; see DESIGN.md, *Losses*.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// How long an unassociated address keeps its last association.
+    pub hold: Duration,
+    /// How long an address missing from good answers is kept.
+    pub missing_hold: Duration,
+    /// When a mass loss is believed without an operator.
+    pub release_after: Duration,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            hold: Duration::from_secs(30),
+            missing_hold: Duration::from_secs(5 * 60),
+            release_after: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// `[serve]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Serve {
+    /// Answers older than this are SERVFAIL; none: never.
+    pub max_stale: Option<Duration>,
+    /// A source that has failed this long no longer holds /readyz back.
+    pub ready_grace: Duration,
+}
+
+/// One zone file: `<origin>.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// The file.
+    pub file: PathBuf,
+    /// The apex.
+    pub origin: Key,
+    /// TTL in seconds of records that give none.
+    pub ttl: u32,
+    /// TTL in seconds of NXDOMAIN and NODATA: the SOA's minimum.
+    pub negative_ttl: u32,
+    /// Targets of the NS records; none: `ns1.<origin>` at our addresses.
+    pub nameservers: Option<Vec<Key>>,
+    /// Mailbox of the SOA.
+    pub contact: Key,
+    /// Views the zone exists in, as a sorted list.
+    pub views: Vec<ViewId>,
+    /// `[names]`, in order of name.
+    pub names: Vec<Binding>,
+}
+
+/// One entry of `[names]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Fully qualified, in its zone.
+    pub name: Key,
+    /// What it is bound to.
+    pub target: Target,
+    /// One per view, in order: the mode there, or none: absent there.
+    pub modes: Vec<Option<Mode>>,
+    /// TTL in seconds, when it differs from the zone's.
+    pub ttl: Option<u32>,
+    /// Hold, when it differs from the guard's.
+    pub hold: Option<Duration>,
+    /// Only this source's addresses, when given.
+    pub source: Option<SourceId>,
+    /// Answer this, whatever EC2 says.
+    pub pin: Option<IpAddr>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What a name is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The Elastic IP itself.
+    ElasticIp(Ipv4Addr),
+    /// Its allocation, `eipalloc-…`.
+    Allocation(String),
+    /// Every address that has all these tags.
+    Tags(BTreeMap<String, String>),
+    /// Fixed addresses, no EC2 involved.
+    Fixed(Vec<IpAddr>),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::ElasticIp(ip) => write!(f, "{ip}"),
+            Target::Allocation(id) => f.write_str(id),
+            Target::Tags(tags) => {
+                let tags: Vec<_> = tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                write!(f, "tag {}", tags.join(", "))
+            }
+            Target::Fixed(all) => {
+                let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+                f.write_str(&all.join(", "))
+            }
+        }
+    }
+}

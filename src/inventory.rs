@@ -1,0 +1,141 @@
+//! What the sources say right now: Elastic IPs and who holds them.
+//!
+//! An [`Inventory`] is a value: the writer builds a new one from what each
+//! source last delivered (after `accept` has looked at losses)
+//! and hands it to `compile`. Two inventories that compare equal compile to
+//! the same answers, so nothing is published for them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+/// One Elastic IP as `DescribeAddresses` tells of it
+/// (EC2 API reference, `Address`). An empty string is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The Elastic IP.
+    pub public_ip: Ipv4Addr,
+    /// `eipalloc-…`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation_id: Option<String>,
+    /// `eipassoc-…`; new with each association.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub association_id: Option<String>,
+    /// The instance it is assigned to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// The network interface it is assigned to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_interface_id: Option<String>,
+    /// The account that owns that interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_interface_owner_id: Option<String>,
+    /// The private address it is associated with: exact for secondary
+    /// addresses too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_ip: Option<Ipv4Addr>,
+    /// `alb`, `nlb`, `rnat`, `rds`: AWS manages the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_managed: Option<String>,
+    /// Tags, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Address {
+    /// The private address, while the address is associated.
+    pub fn associated(&self) -> Option<Ipv4Addr> {
+        self.private_ip
+    }
+}
+
+/// Whether an address stands as the source last said, or is being kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Standing {
+    /// As in the last good answer.
+    Live,
+    /// Unassociated in good answers since then; its last association is kept.
+    Unassociated {
+        /// First good answer that showed it so.
+        since: SystemTime,
+    },
+    /// Absent from good answers since then; its last state is kept.
+    Missing {
+        /// First good answer without it.
+        since: SystemTime,
+    },
+}
+
+/// One address of a source's accepted set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What is answered.
+    pub address: Address,
+    /// As said, or kept.
+    pub standing: Standing,
+    /// When this association was first seen; decides between sources.
+    pub since: SystemTime,
+}
+
+impl Entry {
+    /// Is it what the source last said, rather than something kept?
+    pub fn is_live(&self) -> bool {
+        self.standing == Standing::Live
+    }
+}
+
+/// How a source does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Has not delivered yet in this process.
+    Starting,
+    /// The last call was good.
+    Healthy,
+    /// Calls fail; the last good answer stands.
+    Stalled {
+        /// Time of the first failure after the last good answer.
+        since: SystemTime,
+        /// The cause, named for an operator.
+        why: String,
+    },
+}
+
+impl Health {
+    /// One word for status pages and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Health::Starting => "starting",
+            Health::Healthy => "healthy",
+            Health::Stalled { .. } => "stalled",
+        }
+    }
+}
+
+/// The accepted addresses of one source, by Elastic IP.
+pub type Entries = BTreeMap<Ipv4Addr, Entry>;
+
+/// One source's part of the inventory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceInventory {
+    /// The source's name.
+    pub name: String,
+    /// Its region, once known.
+    pub region: Option<String>,
+    /// Accepted addresses; none until the source (or its state) delivered.
+    pub entries: Option<Arc<Entries>>,
+    /// How it does.
+    pub health: Health,
+    /// Time of the last good answer.
+    pub delivered_at: Option<SystemTime>,
+}
+
+/// Everything the sources say, in the order of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// One per configured source, same index.
+    pub sources: Vec<SourceInventory>,
+}

@@ -1,0 +1,29 @@
+//! eipdns: names that follow Elastic IPs.
+//!
+//! One direction of flow, one writer:
+//!
+//! ```text
+//! poll:   source (ec2 | file) -> accept -> Inventory --changed?--> compile --Snapshot--> store
+//! query:  octets -> store.load() ONCE -> its view's table -> answer -> octets
+//! ```
+//!
+//! The parts, in the order of that flow. Start with [`snapshot`], the one
+//! thing both halves share, then [`compile`] and [`answer`].
+//!
+//! * [`config`]: `zones/` as typed values; [`diag`]: what is wrong with it.
+//! * [`source`]: where addresses come from, and how losses are taken.
+//! * [`inventory`]: what the sources say right now.
+//! * [`compile`]: configuration and inventory to a snapshot; pure.
+//! * [`snapshot`]: an immutable, complete picture of every answer.
+//! * [`store`]: the one place a snapshot is swapped.
+//! * [`answer`]: octets in, octets out, against one snapshot; pure.
+//! * [`serve`]: UDP and TCP around `answer`.
+//! * [`run`]: starts all of the above, reloads, drains.
+//! * [`name`]: names as folded wire octets, the key of every table.
+
+pub mod answer;
+pub mod config;
+pub mod diag;
+pub mod inventory;
+pub mod name;
+pub mod serve;
