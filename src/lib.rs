@@ -22,8 +22,12 @@
 //! * [`name`]: names as folded wire octets, the key of every table.
 
 pub mod answer;
+pub mod compile;
 pub mod config;
 pub mod diag;
+pub mod ec2_name;
 pub mod inventory;
 pub mod name;
 pub mod serve;
+pub mod snapshot;
+pub mod store;

@@ -1,0 +1,317 @@
+//! What a view has to say to a question: the algorithm of RFC 1034 section
+//! 4.3.2 with wildcards as RFC 4592, DNAME as RFC 6672 and the response codes
+//! of chains as RFC 6604 put them.
+//!
+//! A name is looked up from the apex down, so the cost is bounded by the depth
+//! of the zone, not by the labels of an attacker.
+
+use std::borrow::Cow;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{RData, Record, RecordType};
+
+use crate::config::SourceId;
+use crate::name::{self, Key, MAX_NAME};
+use crate::snapshot::{Node, NodeKind, Remark, RrSet, ViewTable, ZoneTable};
+
+/// How many aliases are followed in one answer: as many as BIND restarts a
+/// query for. A longer chain, or a loop, is answered as far as it got.
+pub const MAX_CHAIN: usize = 16;
+
+/// Labels of the longest name, root included.
+const MAX_LABELS: usize = 128;
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found<'s> {
+    /// Is the question's name in one of the view's zones? If not, all else
+    /// is empty.
+    pub ours: bool,
+    /// Response code of the last name of the chain.
+    pub rcode: ResponseCode,
+    /// AA: the question's own name was answered from authoritative data.
+    pub authoritative: bool,
+    /// Answer section.
+    pub answers: Vec<Cow<'s, Record>>,
+    /// Authority section.
+    pub authority: Vec<&'s Record>,
+    /// Glue without which a referral is of no use: it must fit or TC is set
+    /// (RFC 9471 section 3).
+    pub glue: Vec<&'s Record>,
+    /// Addresses that save a question; left out when there is no room.
+    pub extra: Vec<&'s Record>,
+    /// Sources the answer rests on.
+    pub sources: Vec<SourceId>,
+    /// What is to be said about bound names on the way.
+    pub remarks: Vec<&'s Remark>,
+}
+
+impl Default for Found<'_> {
+    fn default() -> Self {
+        Self {
+            ours: false,
+            rcode: ResponseCode::NoError,
+            authoritative: false,
+            answers: Vec::new(),
+            authority: Vec::new(),
+            glue: Vec::new(),
+            extra: Vec::new(),
+            sources: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+}
+
+/// Where a name leads in its zone.
+enum Place<'s> {
+    /// At or below a delegation.
+    Cut(&'s Node),
+    /// Below a DNAME.
+    Dname(&'s Node),
+    /// The name itself.
+    Exact(&'s Node),
+    /// A wildcard stands in for it.
+    Wildcard(&'s Node),
+    /// It does not exist.
+    Nowhere,
+}
+
+/// Answers `name` (folded wire octets) and `rtype` from a view's zones.
+pub fn find<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Found<'s> {
+    let mut found = Found::default();
+    let mut name = Cow::Borrowed(name);
+    for step in 0..=MAX_CHAIN {
+        let Some(zone) = zone_for(view, &name, rtype) else { return found };
+        found.ours = true;
+        if step == 0 {
+            found.authoritative = true;
+        }
+        match walk(zone, &name, rtype) {
+            Place::Cut(node) => {
+                refer(view, node, &mut found);
+                return found;
+            }
+            Place::Dname(node) => match found.through_dname(node, &name) {
+                Some(target) => name = Cow::Owned(target),
+                None => return found,
+            },
+            Place::Exact(node) => match found.take(view, zone, node, &name, rtype, false) {
+                Some(target) => name = Cow::Owned(target),
+                None => return found,
+            },
+            Place::Wildcard(node) => match found.take(view, zone, node, &name, rtype, true) {
+                Some(target) => name = Cow::Owned(target),
+                None => return found,
+            },
+            Place::Nowhere => {
+                found.rcode = ResponseCode::NXDomain;
+                found.authority.push(&zone.negative_soa);
+                return found;
+            }
+        }
+    }
+    found
+}
+
+/// The zone that answers: for DS at an apex the parent's, if we have it
+/// (RFC 4035 section 3.1.4.1).
+fn zone_for<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Option<&'s ZoneTable> {
+    let zone = view.zone_of(name)?;
+    if rtype == RecordType::DS
+        && zone.zone.origin.octets() == name
+        && let Some(parent) = name::parent(name).and_then(|above| view.zone_of(above))
+    {
+        return Some(parent);
+    }
+    Some(zone)
+}
+
+fn walk<'s>(zone: &'s ZoneTable, name: &[u8], rtype: RecordType) -> Place<'s> {
+    let origin = zone.zone.origin.octets();
+    if name == origin {
+        return Place::Exact(&zone.apex);
+    }
+    // Where each suffix below the origin begins, the name itself first.
+    let mut starts = [0u8; MAX_LABELS];
+    let mut count = 0;
+    let mut at = 0;
+    while name.len() - at > origin.len() && count < MAX_LABELS {
+        starts[count] = at as u8;
+        count += 1;
+        at += usize::from(name[at]) + 1;
+    }
+    let mut closest: &Node = &zone.apex;
+    if closest.kind == NodeKind::Dname {
+        return Place::Dname(closest);
+    }
+    for (depth, start) in starts[..count].iter().enumerate().rev() {
+        let Some(node) = zone.nodes.get(&name[usize::from(*start)..]) else {
+            return match wildcard(zone, closest) {
+                Some(node) => Place::Wildcard(node),
+                None => Place::Nowhere,
+            };
+        };
+        let whole = depth == 0;
+        match node.kind {
+            NodeKind::Cut if !(whole && rtype == RecordType::DS) => return Place::Cut(node),
+            NodeKind::Dname if !whole => return Place::Dname(node),
+            _ => closest = node,
+        }
+    }
+    Place::Exact(closest)
+}
+
+/// The source of synthesis below a closest encloser (RFC 4592 section 3.3.1).
+fn wildcard<'s>(zone: &'s ZoneTable, encloser: &Node) -> Option<&'s Node> {
+    let above = encloser.key.octets();
+    let mut octets = [0u8; MAX_NAME];
+    let whole = octets.get_mut(..above.len() + 2)?;
+    whole[..2].copy_from_slice(b"\x01*");
+    whole[2..].copy_from_slice(above);
+    zone.nodes.get(&*whole).map(|node| &**node)
+}
+
+impl<'s> Found<'s> {
+    /// Takes what a node has for the type; the next name when that is an alias.
+    fn take(
+        &mut self,
+        view: &'s ViewTable,
+        zone: &'s ZoneTable,
+        node: &'s Node,
+        name: &[u8],
+        rtype: RecordType,
+        synthesised: bool,
+    ) -> Option<Vec<u8>> {
+        if let Some(basis) = &node.basis {
+            self.sources.extend_from_slice(&basis.sources);
+            self.remarks.extend(&basis.remark);
+        }
+        let set = match rtype {
+            // One RRset will do (RFC 8482 section 4.1).
+            RecordType::ANY => node.rrsets.first(),
+            rtype => node.rrset(rtype).or_else(|| node.rrset(RecordType::CNAME)),
+        };
+        let Some(set) = set else {
+            if node.basis.as_ref().is_some_and(|b| b.not_ready) {
+                // It may well have this type: nobody can say yet.
+                self.fail();
+            } else {
+                self.authority.push(&zone.negative_soa);
+            }
+            return None;
+        };
+        self.add(set, synthesised.then_some(name));
+        if set.rtype == RecordType::CNAME && rtype != RecordType::CNAME && rtype != RecordType::ANY
+        {
+            let [Record { data: RData::CNAME(target), .. }, ..] = &set.records[..] else {
+                return None;
+            };
+            return Some(Key::from_name(target).octets().to_vec());
+        }
+        self.add_targets(view, set);
+        None
+    }
+
+    /// Adds a set to the answer, for a wildcard under the name asked for.
+    fn add(&mut self, set: &'s RrSet, name: Option<&[u8]>) {
+        match name {
+            None => self.answers.extend(set.records.iter().map(Cow::Borrowed)),
+            Some(name) => {
+                let name = Key::from_folded(name).to_name();
+                self.answers.extend(set.records.iter().map(|record| {
+                    let mut record = record.clone();
+                    record.name = name.clone();
+                    Cow::Owned(record)
+                }));
+            }
+        }
+    }
+
+    /// Addresses, in our zones, of the hosts an NS, MX or SRV names.
+    fn add_targets(&mut self, view: &'s ViewTable, set: &'s RrSet) {
+        for record in set.records.iter() {
+            let target = match &record.data {
+                RData::NS(ns) => &ns.0,
+                RData::MX(mx) => &mx.exchange,
+                RData::SRV(srv) => &srv.target,
+                _ => continue,
+            };
+            let target = Key::from_name(target);
+            if let Some(zone) = view.zone_of(target.octets()) {
+                for address in addresses(zone, &target) {
+                    if !self.extra.iter().any(|known| std::ptr::eq(*known, address)) {
+                        self.extra.push(address);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The DNAME and the CNAME made from it (RFC 6672 section 3.2).
+    fn through_dname(&mut self, node: &'s Node, name: &[u8]) -> Option<Vec<u8>> {
+        let set = node.rrset(RecordType::DNAME)?;
+        let record = set.records.first()?;
+        let target = dname_target(record)?;
+        self.answers.extend(set.records.iter().map(Cow::Borrowed));
+        let prefix = &name[..name.len() - node.key.octets().len()];
+        if prefix.len() + target.octets().len() > MAX_NAME {
+            self.rcode = ResponseCode::YXDomain;
+            return None;
+        }
+        let mut octets = prefix.to_vec();
+        octets.extend_from_slice(target.octets());
+        let alias = hickory_proto::rr::rdata::CNAME(Key::from_folded(&octets).to_name());
+        let owner = Key::from_folded(name).to_name();
+        let cname = Record::from_rdata(owner, record.ttl, RData::CNAME(alias));
+        self.answers.push(Cow::Owned(cname));
+        Some(octets)
+    }
+
+    /// SERVFAIL: nothing of what was gathered is of use.
+    fn fail(&mut self) {
+        self.rcode = ResponseCode::ServFail;
+        self.authoritative = false;
+        self.answers.clear();
+        self.authority.clear();
+        self.extra.clear();
+    }
+}
+
+/// The target of a DNAME record, which hickory keeps as plain octets.
+pub fn dname_target(record: &Record) -> Option<Key> {
+    match &record.data {
+        RData::Unknown { rdata, .. } => {
+            let octets = &rdata.anything[..];
+            (name::wire_len(octets)? == octets.len())
+                .then(|| Key::from_folded(&octets.to_ascii_lowercase()))
+        }
+        _ => None,
+    }
+}
+
+/// A referral (RFC 1034 section 4.3.2 step 3b).
+fn refer<'s>(view: &'s ViewTable, cut: &'s Node, found: &mut Found<'s>) {
+    let Some(set) = cut.rrset(RecordType::NS) else { return };
+    if found.answers.is_empty() {
+        found.authoritative = false;
+    }
+    found.authority.extend(set.records.iter());
+    for record in set.records.iter() {
+        let RData::NS(target) = &record.data else { continue };
+        let target = Key::from_name(&target.0);
+        let Some(zone) = view.zone_of(target.octets()) else { continue };
+        let glue = addresses(zone, &target);
+        if target.is_under(&cut.key) {
+            found.glue.extend(glue);
+        } else {
+            found.extra.extend(glue);
+        }
+    }
+}
+
+/// The addresses that stand at a name, glue included.
+fn addresses<'s>(zone: &'s ZoneTable, name: &Key) -> impl Iterator<Item = &'s Record> + use<'s> {
+    let node = zone.node(name.octets());
+    let of_type = move |rtype| node.and_then(|n| n.rrset(rtype));
+    [RecordType::A, RecordType::AAAA].into_iter().filter_map(of_type).flat_map(|s| s.records.iter())
+}

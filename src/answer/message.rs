@@ -1,0 +1,300 @@
+//! A request taken apart, a reply put together.
+//!
+//! hickory parses and encodes. What it leaves to us: headers of requests it
+//! cannot read, octets behind the message, sizes and truncation, and the case
+//! of the question. hickory compresses names case-sensitively, so it is given
+//! the question in lower case, as all our names are, and the asker's own
+//! octets are laid over the reply's question at the end.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use hickory_proto::op::{Edns, LowerQuery, Metadata, ResponseCode};
+use hickory_proto::rr::Record;
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::serialize::binary::BinEncoder;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::zone_handler::MessageResponseBuilder;
+
+use super::{MAX_UDP, Transport, lookup::Found};
+use crate::name;
+use crate::snapshot::Remark;
+
+/// Octets of a header (RFC 1035 section 4.1.1).
+pub const HEADER: usize = 12;
+/// The largest answer to a UDP request without EDNS (RFC 1035 section 4.2.1).
+const PLAIN_UDP: usize = 512;
+/// Option code of NSID (RFC 5001).
+const NSID: u16 = 3;
+/// Option code of Extended DNS Errors (RFC 8914).
+const EDE: u16 = 15;
+/// The longest text in an Extended DNS Error: more is of no use in a terminal.
+const MAX_EDE_TEXT: usize = 240;
+
+/// A request's header.
+#[derive(Debug, Clone, Copy)]
+pub struct Head([u8; HEADER]);
+
+impl Head {
+    /// The first twelve octets; none when there are fewer.
+    pub fn read(request: &[u8]) -> Option<Self> {
+        Some(Self(*request.first_chunk()?))
+    }
+
+    /// QR.
+    pub fn is_response(self) -> bool {
+        self.0[2] & 0x80 != 0
+    }
+
+    /// OPCODE 0.
+    pub fn is_query(self) -> bool {
+        self.0[2] & 0x78 == 0
+    }
+
+    /// A reply of a header alone, for what could not be read.
+    pub fn write_bare(self, rcode: ResponseCode, reply: &mut Vec<u8>) {
+        let [id0, id1, flags, ..] = self.0;
+        // QR, the opcode and RD as they came.
+        reply.extend_from_slice(&[id0, id1, 0x80 | (flags & 0x79), rcode.low()]);
+        reply.extend_from_slice(&[0; 8]);
+    }
+}
+
+/// The question as it stands in the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'r> {
+    /// The name's octets as the asker wrote them.
+    name: &'r [u8],
+}
+
+impl<'r> Question<'r> {
+    /// Finds the one question and walks over the rest of the message: none
+    /// when there is not exactly one question (RFC 9619), its name is
+    /// compressed, or the message ends too early or too late.
+    pub fn read(request: &'r [u8]) -> Option<Self> {
+        let count =
+            |at: usize| request.get(at..at + 2).map(|o| usize::from(o[0]) << 8 | usize::from(o[1]));
+        if count(4)? != 1 {
+            return None;
+        }
+        let len = name::wire_len(request.get(HEADER..)?)?;
+        let name = request.get(HEADER..HEADER + len)?;
+        let mut at = HEADER + len + 4;
+        for _ in 0..count(6)? + count(8)? + count(10)? {
+            at = skip_name(request, at)?;
+            at += 10 + count(at + 8)?;
+        }
+        (at == request.len()).then_some(Self { name })
+    }
+}
+
+/// Where a possibly compressed name ends.
+fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match usize::from(*message.get(at)?) {
+            0 => return Some(at + 1),
+            len if len < 64 => at += len + 1,
+            pointer if pointer >= 192 => return Some(at + 2),
+            _ => return None,
+        }
+    }
+}
+
+/// A request that hickory could read, its question in lower case.
+pub struct Request {
+    inner: hickory_server::server::Request,
+    name: Vec<u8>,
+}
+
+impl Request {
+    /// Parses a request.
+    pub fn read(octets: &[u8], question: &Question<'_>) -> Result<Self, hickory_proto::ProtoError> {
+        let mut folded = octets.to_vec();
+        let name = HEADER..HEADER + question.name.len();
+        folded[name.clone()].make_ascii_lowercase();
+        let name = folded[name].to_vec();
+        // Who asked and how plays no part in parsing.
+        let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+        let inner = hickory_server::server::Request::from_bytes(folded, nobody, Protocol::Udp)?;
+        inner.request_info().map_err(|_| hickory_proto::ProtoError::Message("no question"))?;
+        Ok(Self { inner, name })
+    }
+
+    /// The question.
+    pub fn query(&self) -> &LowerQuery {
+        &self.inner.queries.queries()[0]
+    }
+
+    /// The question's name, folded wire octets.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// RD.
+    pub fn recursion_desired(&self) -> bool {
+        self.inner.metadata.recursion_desired
+    }
+
+    /// Version of the request's OPT; 0 without one.
+    pub fn edns_version(&self) -> u8 {
+        self.inner.edns.as_ref().map_or(0, Edns::version)
+    }
+
+    /// Does it ask for our name (RFC 5001)?
+    pub fn wants_nsid(&self) -> bool {
+        let edns = self.inner.edns.as_ref();
+        edns.is_some_and(|e| e.option(EdnsCode::from(NSID)).is_some())
+    }
+}
+
+/// A reply in the making.
+pub struct Reply<'r, 's> {
+    request: &'r Request,
+    transport: Transport,
+    /// What was found in the zones.
+    pub found: Found<'s>,
+    /// The response code.
+    pub rcode: ResponseCode,
+    /// RA: exactly when the view forwards.
+    pub recursion_available: bool,
+    /// Extended DNS Errors.
+    pub remarks: Vec<Cow<'s, Remark>>,
+    /// Our name, when it was asked for.
+    pub nsid: Option<&'s str>,
+}
+
+/// How much of a reply is sent, from all to the least.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    WithoutExtra,
+    WithoutRemarks,
+    Truncated,
+}
+
+impl<'r, 's> Reply<'r, 's> {
+    /// An empty reply to `request`.
+    pub fn to(request: &'r Request, transport: Transport) -> Self {
+        Self {
+            request,
+            transport,
+            found: Found::default(),
+            rcode: ResponseCode::NoError,
+            recursion_available: false,
+            remarks: Vec::new(),
+            nsid: None,
+        }
+    }
+
+    /// Becomes REFUSED with a reason.
+    pub fn refuse(&mut self, code: u16, why: String) {
+        self.rcode = ResponseCode::Refused;
+        self.remarks.push(Cow::Owned(Remark { code, text: why.into() }));
+    }
+
+    /// Becomes SERVFAIL with a reason; what was found is dropped.
+    pub fn fail(&mut self, remark: &'s Remark) {
+        self.found = Found::default();
+        self.rcode = ResponseCode::ServFail;
+        self.remarks = vec![Cow::Borrowed(remark)];
+    }
+
+    /// Takes over what was found.
+    pub fn take(&mut self, mut found: Found<'s>) {
+        self.rcode = found.rcode;
+        self.remarks.extend(found.remarks.drain(..).map(Cow::Borrowed));
+        self.found = found;
+    }
+
+    fn limit(&self) -> usize {
+        match (self.transport, &self.request.inner.edns) {
+            (Transport::Tcp, _) => usize::from(u16::MAX),
+            (Transport::Udp, None) => PLAIN_UDP,
+            (Transport::Udp, Some(edns)) => {
+                usize::from(edns.max_payload()).clamp(PLAIN_UDP, MAX_UDP)
+            }
+        }
+    }
+
+    /// Writes the reply and says with which response code.
+    pub fn write(&mut self, question: &Question<'_>, reply: &mut Vec<u8>) -> ResponseCode {
+        let limit = self.limit();
+        let extents =
+            [Extent::Whole, Extent::WithoutExtra, Extent::WithoutRemarks, Extent::Truncated];
+        for extent in extents {
+            reply.clear();
+            if self.encode(extent, reply).is_ok_and(|cut| !cut) && reply.len() <= limit {
+                if let Some(place) = reply.get_mut(HEADER..HEADER + question.name.len()) {
+                    place.copy_from_slice(question.name);
+                }
+                return self.rcode;
+            }
+        }
+        // A record that cannot be encoded: the readers refuse such, so this is
+        // the last line of defence.
+        reply.clear();
+        if let Some(head) = Head::read(self.request.inner.as_slice()) {
+            head.write_bare(ResponseCode::ServFail, reply);
+        }
+        ResponseCode::ServFail
+    }
+
+    /// Encodes; true when hickory had to leave something out.
+    fn encode(
+        &self,
+        extent: Extent,
+        reply: &mut Vec<u8>,
+    ) -> Result<bool, hickory_proto::ProtoError> {
+        let found = &self.found;
+        let truncated = extent == Extent::Truncated;
+        let mut metadata = Metadata::response_from_request(&self.request.inner.metadata);
+        metadata.response_code = self.rcode;
+        metadata.authoritative = found.authoritative;
+        metadata.recursion_available = self.recursion_available;
+        metadata.truncation = truncated;
+        let edns = self.request.inner.edns.as_ref().map(|asked| self.edns(asked, extent));
+        let (answers, authority, glue): (&[_], &[_], &[_]) = match truncated {
+            false => (&found.answers, &found.authority, &found.glue),
+            true => (&[], &[], &[]),
+        };
+        let extra = match extent {
+            Extent::Whole => &found.extra[..],
+            _ => &[],
+        };
+        let queries = &self.request.inner.queries;
+        let response = MessageResponseBuilder::new(queries, edns.as_ref()).build(
+            metadata,
+            answers.iter().map(|r| -> &Record { r }),
+            authority.iter().copied(),
+            [],
+            glue.iter().chain(extra).copied(),
+        );
+        let mut encoder = BinEncoder::new(reply);
+        encoder.set_max_size(u16::MAX);
+        Ok(response.destructive_emit(&mut encoder)?.truncation != truncated)
+    }
+
+    /// Our OPT: version 0, DO as it came, no option echoed (RFC 6891 section 6).
+    fn edns(&self, asked: &Edns, extent: Extent) -> Edns {
+        let mut edns = Edns::new();
+        edns.set_version(0).set_max_payload(MAX_UDP as u16);
+        edns.set_dnssec_ok(asked.flags().dnssec_ok);
+        if let Some(id) = self.nsid {
+            edns.options_mut().insert(EdnsOption::Unknown(NSID, id.as_bytes().to_vec()));
+        }
+        let said = match extent {
+            Extent::Whole | Extent::WithoutExtra => &self.remarks[..],
+            _ => &[],
+        };
+        for (nth, remark) in said.iter().enumerate() {
+            if said[..nth].contains(remark) {
+                continue;
+            }
+            let mut data = remark.code.to_be_bytes().to_vec();
+            let end = remark.text.floor_char_boundary(MAX_EDE_TEXT);
+            data.extend_from_slice(&remark.text.as_bytes()[..end]);
+            edns.options_mut().insert(EdnsOption::Unknown(EDE, data));
+        }
+        edns
+    }
+}

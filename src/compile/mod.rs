@@ -1,0 +1,124 @@
+//! Configuration and inventory to a snapshot. Pure: no clock, no I/O.
+//!
+//! [`resolve`] says what each bound name stands for, [`zone`] makes a zone's
+//! table of records out of that, [`serial`] decides whether its serial moves.
+//! What did not change is shared with the previous snapshot: an unchanged zone
+//! is the same `Arc`, a moved address costs the names bound to it.
+
+pub mod resolve;
+pub mod serial;
+mod zone;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::config::{Config, Source, SourceKind};
+use crate::inventory::{Health, Inventory, SourceInventory};
+use crate::snapshot::{Freshness, Identity, Remark, Selector, Snapshot, SourceStatus, ViewTable};
+
+pub use resolve::{Data, Index, Resolved};
+pub use serial::Serials;
+
+/// EDE 3, stale answer (RFC 8914 section 4.4).
+pub const EDE_STALE: u16 = 3;
+/// EDE 14, not ready (RFC 8914 section 4.15).
+pub const EDE_NOT_READY: u16 = 14;
+/// EDE 24, invalid data: here, data too old to be believed (RFC 8914 section 4.25).
+pub const EDE_INVALID_DATA: u16 = 24;
+
+/// Everything a snapshot is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// What the sources say.
+    pub inventory: &'a Inventory,
+    /// Our own addresses: those of `ns1.<origin>` where a zone names no
+    /// nameservers.
+    pub addresses: &'a [IpAddr],
+    /// The time: for serials and for ages in texts.
+    pub now: SystemTime,
+}
+
+/// Makes the next snapshot. `serials` are those in use and are brought up to
+/// date; `previous` lends what did not change.
+pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snapshot>) -> Snapshot {
+    let config = input.config;
+    let index = Index::new(input);
+    let mut selector = Selector::default();
+    for (id, view) in config.server.views.iter().enumerate() {
+        selector.insert(&view.clients, &view.listen, id);
+    }
+    let mut views: Vec<ViewTable> = config
+        .server
+        .views
+        .iter()
+        .map(|view| ViewTable { name: view.name.as_str().into(), zones: HashMap::new() })
+        .collect();
+    for zone in &config.zones {
+        let before = |view: usize| {
+            let table = previous?.views.get(view)?.zones.get(&zone.origin)?;
+            Arc::ptr_eq(&table.zone, zone).then_some(table)
+        };
+        for (view, table) in zone::tables(input, zone, &index, &before, serials) {
+            views[view].zones.insert(zone.origin.clone(), table);
+        }
+    }
+    Snapshot {
+        generation: previous.map_or(1, |p| p.generation + 1),
+        selector,
+        views,
+        sources: input
+            .inventory
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(id, source)| SourceStatus {
+                name: source.name.clone(),
+                health: source.health.clone(),
+                delivered_at: source.delivered_at,
+                freshness: freshness(config.server.sources.get(id), source, input),
+            })
+            .collect(),
+        identity: Identity {
+            version: config.server.listen.version.clone(),
+            id: config.server.listen.id.clone(),
+        },
+    }
+}
+
+/// What answers resting on this source have to say about its age.
+fn freshness(config: Option<&Source>, source: &SourceInventory, input: &Input<'_>) -> Freshness {
+    let (Some(config), Some(delivered)) = (config, source.delivered_at) else {
+        return Freshness::Fresh;
+    };
+    if source.entries.is_none() || source.health == Health::Healthy {
+        return Freshness::Fresh;
+    }
+    let since = short_time(delivered, input.now);
+    let text = match (&config.kind, &source.region) {
+        (SourceKind::File { path }, _) => {
+            format!("{} not readable since {since}", path.display())
+        }
+        (SourceKind::Ec2(_), Some(region)) => format!("EC2 {region} not reached since {since}"),
+        (SourceKind::Ec2(_), None) => format!("EC2 ({}) not reached since {since}", source.name),
+    };
+    let age = input.now.duration_since(delivered).unwrap_or_default();
+    let max_stale = input.config.server.serve.max_stale;
+    if max_stale.is_some_and(|max| age > max) {
+        return Freshness::TooOld(Remark { code: EDE_INVALID_DATA, text: text.into() });
+    }
+    Freshness::Stale(Remark { code: EDE_STALE, text: text.into() })
+}
+
+/// `12:03:01Z` for a time within the last day, else the whole date.
+pub fn short_time(time: SystemTime, now: SystemTime) -> String {
+    let whole = humantime::format_rfc3339_seconds(time).to_string();
+    let age = now.duration_since(time).or_else(|e| Ok::<_, ()>(e.duration())).unwrap_or_default();
+    match whole.split_once('T') {
+        Some((_, clock)) if age.as_secs() < 24 * 3600 => clock.to_string(),
+        _ => whole,
+    }
+}

@@ -1,0 +1,271 @@
+//! What a bound name stands for in a view, given what the sources say.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::{EDE_NOT_READY, EDE_STALE, Input, short_time};
+use crate::config::{Binding, Mode, SourceId, Target, View};
+use crate::ec2_name;
+use crate::inventory::{Entry, Health, SourceInventory, Standing};
+use crate::name::Key;
+use crate::snapshot::{Basis, Remark};
+
+/// A binding's answer in one view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// What the records are made from.
+    pub data: Data,
+    /// On what that rests; none for fixed addresses and pins.
+    pub basis: Option<Basis>,
+}
+
+/// What a binding is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// The name does not exist in this view (`answer = "none"`).
+    Absent,
+    /// A and AAAA records, in order, without duplicates.
+    Addresses(Vec<IpAddr>),
+    /// A CNAME.
+    Cname(Key),
+    /// No address: NODATA. The text says why and stands in a TXT record, so
+    /// that the name exists in transfers too.
+    Nothing(Arc<str>),
+    /// A source that may know has not delivered yet.
+    NotReady,
+}
+
+/// An entry and the source that has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighting<'a> {
+    /// The source.
+    pub source: SourceId,
+    /// What it says.
+    pub entry: &'a Entry,
+}
+
+/// The inventory, ready to be asked by address, allocation and tag.
+#[derive(Debug)]
+pub struct Index<'a> {
+    sources: &'a [SourceInventory],
+    now: std::time::SystemTime,
+    /// Of each source: what follows `ec2-a-b-c-d.`.
+    suffixes: Vec<Option<Key>>,
+    by_ip: Vec<(Ipv4Addr, Sighting<'a>)>,
+    by_allocation: Vec<(&'a str, Sighting<'a>)>,
+    by_tag: Vec<(&'a str, &'a str, Sighting<'a>)>,
+}
+
+impl<'a> Index<'a> {
+    /// Sorts the inventory of `input` for look-ups.
+    pub fn new(input: &Input<'a>) -> Self {
+        let sources = &input.inventory.sources[..];
+        let mut by_ip = Vec::new();
+        let mut by_allocation = Vec::new();
+        let mut by_tag = Vec::new();
+        for (source, inventory) in sources.iter().enumerate() {
+            for (ip, entry) in inventory.entries.iter().flat_map(|e| e.iter()) {
+                let sighting = Sighting { source, entry };
+                by_ip.push((*ip, sighting));
+                if let Some(id) = &entry.address.allocation_id {
+                    by_allocation.push((id.as_str(), sighting));
+                }
+                for (key, value) in &entry.address.tags {
+                    by_tag.push((key.as_str(), value.as_str(), sighting));
+                }
+            }
+        }
+        by_ip.sort_by_key(|(ip, s)| (*ip, s.source));
+        by_allocation.sort_by_key(|(id, s)| (*id, s.source));
+        by_tag.sort_by_key(|(k, v, s)| (*k, *v, s.entry.address.public_ip, s.source));
+        let suffixes = sources
+            .iter()
+            .enumerate()
+            .map(|(id, inventory)| {
+                let configured =
+                    input.config.server.sources.get(id).and_then(|s| s.public_suffix.clone());
+                configured.or_else(|| ec2_name::suffix_of_region(inventory.region.as_deref()?))
+            })
+            .collect();
+        Self { sources, now: input.now, suffixes, by_ip, by_allocation, by_tag }
+    }
+
+    /// Every sighting of what `target` names, in sources the binding allows.
+    /// Several may be of one Elastic IP.
+    pub fn sightings(&self, target: &Target, only: Option<SourceId>) -> Vec<Sighting<'a>> {
+        let mut found: Vec<Sighting<'a>> = match target {
+            Target::Fixed(_) => Vec::new(),
+            Target::ElasticIp(ip) => run(&self.by_ip, |(i, _)| i.cmp(ip)).map(|e| e.1).collect(),
+            Target::Allocation(id) => {
+                run(&self.by_allocation, |(i, _)| (*i).cmp(id)).map(|e| e.1).collect()
+            }
+            Target::Tags(tags) => {
+                let mut wanted = tags.iter();
+                let Some((key, value)) = wanted.next() else { return Vec::new() };
+                let first = run(&self.by_tag, |(k, v, _)| (*k, *v).cmp(&(key, value)));
+                let rest = |s: &Sighting<'_>| {
+                    wanted.clone().all(|(k, v)| s.entry.address.tags.get(k) == Some(v))
+                };
+                first.map(|e| e.2).filter(rest).collect()
+            }
+        };
+        if let Some(only) = only {
+            found.retain(|s| s.source == only);
+        }
+        found
+    }
+
+    /// Of several sightings of one Elastic IP the one to believe: an associated
+    /// address beats a held one, a healthy source a stalled one, then the
+    /// association seen last wins.
+    fn better(&self, a: Sighting<'a>, b: Sighting<'a>) -> bool {
+        let rank = |s: Sighting<'_>| {
+            let associated = s.entry.address.associated().is_some();
+            let healthy = self.sources[s.source].health == Health::Healthy;
+            (associated && s.entry.is_live(), associated, healthy, s.entry.is_live(), s.entry.since)
+        };
+        rank(a) > rank(b)
+    }
+
+    /// The best sighting of each Elastic IP, in order of address.
+    pub fn best(&self, target: &Target, only: Option<SourceId>) -> Vec<Sighting<'a>> {
+        let mut best: Vec<Sighting<'a>> = Vec::new();
+        for sighting in self.sightings(target, only) {
+            match best.last_mut() {
+                Some(last) if last.entry.address.public_ip == sighting.entry.address.public_ip => {
+                    if self.better(sighting, *last) {
+                        *last = sighting;
+                    }
+                }
+                _ => best.push(sighting),
+            }
+        }
+        best
+    }
+
+    /// The public EC2 name of a sighting; none while its region is unknown.
+    pub fn public_name(&self, sighting: &Sighting<'_>) -> Option<Key> {
+        let suffix = self.suffixes.get(sighting.source)?.as_ref()?;
+        ec2_name::public_name(sighting.entry.address.public_ip, suffix)
+    }
+
+    /// Has every source that could hold the binding's key delivered?
+    fn complete(&self, only: Option<SourceId>) -> bool {
+        match only {
+            Some(id) => self.sources.get(id).is_some_and(|s| s.entries.is_some()),
+            None => self.sources.iter().all(|s| s.entries.is_some()),
+        }
+    }
+
+    /// What `binding` is answered with in `view`, its mode there being `mode`.
+    pub fn resolve(&self, binding: &Binding, view: &View, mode: Option<Mode>) -> Resolved {
+        let Some(mode) = mode else { return plain(Data::Absent) };
+        if let Target::Fixed(all) = &binding.target {
+            return plain(Data::Addresses(in_order(all.iter().copied())));
+        }
+        if let Some(pin) = binding.pin.filter(|pin| view.reaches(*pin)) {
+            return plain(Data::Addresses(vec![pin]));
+        }
+        let best = self.best(&binding.target, binding.source);
+        if best.is_empty() {
+            return self.not_found(binding);
+        }
+        let mut remark = best.iter().find_map(|s| self.kept(s));
+        let data = match (mode, &best[..]) {
+            (Mode::Cname, [one]) if !matches!(binding.target, Target::Tags(_)) => {
+                match self.public_name(one) {
+                    Some(name) => Data::Cname(name),
+                    None => Data::NotReady,
+                }
+            }
+            (Mode::Cname | Mode::Public, all) => {
+                Data::Addresses(in_order(all.iter().map(|s| s.entry.address.public_ip.into())))
+            }
+            (Mode::Private, all) => {
+                let reached = all.iter().filter_map(|s| {
+                    let private = s.entry.address.associated()?;
+                    let public = s.entry.address.public_ip;
+                    Some(if view.reaches(private.into()) { private } else { public }.into())
+                });
+                match in_order(reached) {
+                    none if none.is_empty() => {
+                        let text: Arc<str> = format!("{} is not associated", binding.target).into();
+                        remark = Some(Remark { code: EDE_OTHER, text: text.clone() });
+                        Data::Nothing(text)
+                    }
+                    some => Data::Addresses(some),
+                }
+            }
+        };
+        let mut sources: Vec<SourceId> = best.iter().map(|s| s.source).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let not_ready = data == Data::NotReady;
+        Resolved { data, basis: Some(Basis { sources, not_ready, remark }) }
+    }
+
+    fn not_found(&self, binding: &Binding) -> Resolved {
+        let sources: Vec<SourceId> = match binding.source {
+            Some(id) => vec![id],
+            None => (0..self.sources.len()).collect(),
+        };
+        if !self.complete(binding.source) {
+            let waiting: Vec<_> = sources
+                .iter()
+                .filter_map(|id| self.sources.get(*id))
+                .filter(|s| s.entries.is_none())
+                .map(|s| s.name.as_str())
+                .collect();
+            let text = format!("no addresses yet from {}", waiting.join(", "));
+            let remark = Some(Remark { code: EDE_NOT_READY, text: text.into() });
+            let basis = Basis { sources: Vec::new(), not_ready: true, remark };
+            return Resolved { data: Data::NotReady, basis: Some(basis) };
+        }
+        let text: Arc<str> = match &binding.target {
+            Target::Tags(_) => format!("no address has {}", binding.target),
+            target => format!("{target} is in no source"),
+        }
+        .into();
+        let remark = Some(Remark { code: EDE_OTHER, text: text.clone() });
+        Resolved {
+            data: Data::Nothing(text),
+            basis: Some(Basis { sources, not_ready: false, remark }),
+        }
+    }
+
+    /// The remark of an address that is kept rather than as last said.
+    fn kept(&self, sighting: &Sighting<'_>) -> Option<Remark> {
+        let (word, since) = match sighting.entry.standing {
+            Standing::Live => return None,
+            Standing::Unassociated { since } => ("unassociated", since),
+            Standing::Missing { since } => ("missing", since),
+        };
+        let ip = sighting.entry.address.public_ip;
+        let since = short_time(since, self.now);
+        let text = format!("{ip} {word} since {since}, last state kept");
+        Some(Remark { code: EDE_STALE, text: text.into() })
+    }
+}
+
+/// EDE 0, other (RFC 8914 section 4.1): the text says it all.
+const EDE_OTHER: u16 = 0;
+
+fn plain(data: Data) -> Resolved {
+    Resolved { data, basis: None }
+}
+
+fn in_order(all: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut all: Vec<IpAddr> = all.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The run of equal elements in a sorted slice.
+fn run<'s, T>(
+    sorted: &'s [T],
+    compare: impl Fn(&T) -> std::cmp::Ordering,
+) -> impl Iterator<Item = &'s T> {
+    let start = sorted.partition_point(|e| compare(e).is_lt());
+    sorted[start..].iter().take_while(move |e| compare(e).is_eq())
+}

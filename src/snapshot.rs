@@ -1,0 +1,272 @@
+//! An immutable, complete picture of every answer.
+//!
+//! One query reads one snapshot; whatever it needs is in here: who sees which
+//! view, each view's zones, every record ready to be encoded, and how old the
+//! sources are. Nothing in here changes after [`compile`](crate::compile) made
+//! it; parts that a change does not touch are shared with the next snapshot.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hickory_proto::rr::{Record, RecordType};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+
+use crate::compile::Resolved;
+use crate::config::{SourceId, ViewId, Zone};
+use crate::inventory::Health;
+use crate::name::{self, Key};
+
+/// The state of the world that answers are made from.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts published snapshots, from 1.
+    pub generation: u64,
+    /// Which client is in which view.
+    pub selector: Selector,
+    /// One table per configured view.
+    pub views: Vec<ViewTable>,
+    /// One per configured source.
+    pub sources: Vec<SourceStatus>,
+    /// What we say about ourselves.
+    pub identity: Identity,
+}
+
+/// What the server says about itself (RFC 4892, RFC 5001).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// CH TXT version.bind; none: refused.
+    pub version: Option<String>,
+    /// CH TXT id.server and NSID; none: refused and absent.
+    pub id: Option<String>,
+}
+
+/// What one view sees.
+#[derive(Debug)]
+pub struct ViewTable {
+    /// The view's name.
+    pub name: Arc<str>,
+    /// Zones by origin.
+    pub zones: HashMap<Key, Arc<ZoneTable>>,
+}
+
+impl ViewTable {
+    /// The zone that `name` (folded wire octets) lies in: the longest origin.
+    pub fn zone_of(&self, name: &[u8]) -> Option<&Arc<ZoneTable>> {
+        name::suffixes(name).find_map(|suffix| self.zones.get(suffix))
+    }
+}
+
+/// One zone as one view sees it.
+#[derive(Debug)]
+pub struct ZoneTable {
+    /// The configuration this was made from; its identity says whether parts
+    /// may be reused.
+    pub zone: Arc<Zone>,
+    /// The zone's serial.
+    pub serial: u32,
+    /// SOA as it stands in negative answers: TTL is min(TTL, minimum)
+    /// (RFC 2308 section 3).
+    pub negative_soa: Record,
+    /// The origin's own records.
+    pub apex: Arc<Node>,
+    /// Every other name, empty non-terminals included.
+    pub nodes: Arc<HashMap<Key, Arc<Node>>>,
+    /// What each binding of the zone resolved to, in the zone's order.
+    pub resolved: Arc<[Resolved]>,
+    /// Records from files at names that are bound as well, by name.
+    pub beside: Arc<HashMap<Key, Vec<RrSet>>>,
+    /// Sum of the hashes of all nodes but the apex.
+    pub digest: u128,
+}
+
+impl ZoneTable {
+    /// The node of a folded wire name in this zone.
+    pub fn node(&self, name: &[u8]) -> Option<&Arc<Node>> {
+        if name == self.zone.origin.octets() { Some(&self.apex) } else { self.nodes.get(name) }
+    }
+}
+
+/// One name of a zone.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The name.
+    pub key: Key,
+    /// Its records; none for an empty non-terminal.
+    pub rrsets: Box<[RrSet]>,
+    /// What stands at this name, for the walk down from the apex.
+    pub kind: NodeKind,
+    /// For a name bound to Elastic IPs: on what it rests.
+    pub basis: Option<Box<Basis>>,
+    /// Of the records, for serials.
+    pub digest: u128,
+}
+
+impl Node {
+    /// The RRset of a type.
+    pub fn rrset(&self, rtype: RecordType) -> Option<&RrSet> {
+        self.rrsets.iter().find(|set| set.rtype == rtype)
+    }
+}
+
+/// What a name means to names below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeKind {
+    /// Nothing special.
+    Plain,
+    /// A delegation (RFC 1034 section 4.2.1).
+    Cut,
+    /// A DNAME (RFC 6672).
+    Dname,
+}
+
+/// All records of one name and type.
+#[derive(Debug, Clone)]
+pub struct RrSet {
+    /// The type.
+    pub rtype: RecordType,
+    /// At least one, all with the same TTL (RFC 2181 section 5.2).
+    pub records: Arc<[Record]>,
+}
+
+/// On what a bound name's records rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Basis {
+    /// Sources whose word this is.
+    pub sources: Vec<SourceId>,
+    /// No candidate source that could know has delivered yet: SERVFAIL.
+    pub not_ready: bool,
+    /// Why the answer is not the plain one, for EDE: held, unassociated, gone.
+    pub remark: Option<Remark>,
+}
+
+/// An Extended DNS Error (RFC 8914).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// INFO-CODE.
+    pub code: u16,
+    /// EXTRA-TEXT.
+    pub text: Arc<str>,
+}
+
+/// How a source does, as answers need to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// The source's name.
+    pub name: String,
+    /// Its health when the snapshot was made.
+    pub health: Health,
+    /// Time of its last good answer.
+    pub delivered_at: Option<SystemTime>,
+    /// What answers that rest on it say.
+    pub freshness: Freshness,
+}
+
+/// What an answer says about the age of its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Freshness {
+    /// Nothing.
+    Fresh,
+    /// Answered, with EDE 3.
+    Stale(Remark),
+    /// SERVFAIL, with EDE 24: beyond `serve.max_stale`.
+    TooOld(Remark),
+}
+
+/// Finds the view of a client.
+#[derive(Debug, Default)]
+pub struct Selector {
+    /// Views bound to listen addresses, looked at first. Port 0: any port.
+    local: HashMap<SocketAddr, Clients>,
+    /// All other views.
+    anywhere: Clients,
+}
+
+/// Client prefixes to views.
+#[derive(Debug, Default)]
+struct Clients {
+    v4: PrefixMap<Ipv4Net, ViewId>,
+    v6: PrefixMap<Ipv6Net, ViewId>,
+}
+
+impl Clients {
+    fn insert(&mut self, net: IpNet, view: ViewId) {
+        match net {
+            IpNet::V4(net) => drop(self.v4.insert(net, view)),
+            IpNet::V6(net) => drop(self.v6.insert(net, view)),
+        }
+    }
+
+    fn find(&self, client: IpAddr) -> Option<ViewId> {
+        match client {
+            IpAddr::V4(ip) => self.v4.get_lpm(&host4(ip)).map(|(_, view)| *view),
+            IpAddr::V6(ip) => self.v6.get_lpm(&host6(ip)).map(|(_, view)| *view),
+        }
+    }
+}
+
+fn host4(ip: Ipv4Addr) -> Ipv4Net {
+    Ipv4Net::from(ip)
+}
+
+fn host6(ip: Ipv6Addr) -> Ipv6Net {
+    Ipv6Net::from(ip)
+}
+
+impl Selector {
+    /// Adds a view's prefixes; `listen` empty: for queries at any address.
+    pub fn insert(&mut self, clients: &[IpNet], listen: &[SocketAddr], view: ViewId) {
+        for net in clients {
+            if listen.is_empty() {
+                self.anywhere.insert(*net, view);
+            }
+            for at in listen {
+                self.local.entry(*at).or_default().insert(*net, view);
+            }
+        }
+    }
+
+    /// The view of `client` asking at `local`: views for that address first,
+    /// then the others; in each the longest matching prefix wins.
+    pub fn select(&self, client: IpAddr, local: SocketAddr) -> Option<ViewId> {
+        let client = client.to_canonical();
+        if !self.local.is_empty() {
+            let ip = local.ip().to_canonical();
+            let here = [SocketAddr::new(ip, local.port()), SocketAddr::new(ip, 0)];
+            let found = here.iter().find_map(|at| self.local.get(at)?.find(client));
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.anywhere.find(client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(all: &[&str]) -> Vec<IpNet> {
+        all.iter().map(|n| n.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn longest_prefix_wins_and_listen_comes_first() {
+        let mut s = Selector::default();
+        s.insert(&nets(&["10.0.0.0/8", "fc00::/7"]), &[], 0);
+        s.insert(&nets(&["10.1.0.0/16"]), &[], 1);
+        s.insert(&nets(&["10.0.0.0/8"]), &["127.0.0.2:0".parse().unwrap()], 2);
+        let any = "127.0.0.1:53".parse().unwrap();
+        let second = "127.0.0.2:5300".parse().unwrap();
+        let ip = |t: &str| t.parse::<IpAddr>().unwrap();
+        assert_eq!(s.select(ip("10.1.2.3"), any), Some(1));
+        assert_eq!(s.select(ip("10.2.2.3"), any), Some(0));
+        assert_eq!(s.select(ip("::ffff:10.1.2.3"), any), Some(1));
+        assert_eq!(s.select(ip("fd00::1"), any), Some(0));
+        assert_eq!(s.select(ip("10.1.2.3"), second), Some(2));
+        assert_eq!(s.select(ip("fd00::1"), second), Some(0));
+        assert_eq!(s.select(ip("192.0.2.1"), second), None);
+    }
+}
