@@ -1,0 +1,13 @@
+//! The integration tests, as one binary: the crate is linked once.
+//!
+//! `tests/run` runs them with every peer installed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
+mod peers;
+mod rooms;

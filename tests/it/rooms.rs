@@ -1,0 +1,316 @@
+//! Every foreign crate stays in its room: one place to read, test and replace
+//! it. The same goes for `unsafe` and for what starts tasks and threads.
+
+use std::fs;
+use std::path::Path;
+
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+
+/// Something that only some files may use.
+struct Room {
+    what: What,
+    /// Paths below `src/`; one that ends in `*` stands for all it begins.
+    files: &'static [&'static str],
+    why: &'static str,
+}
+
+enum What {
+    /// A crate, by the name it has in code.
+    Crate(&'static str),
+    /// All crates whose names begin so.
+    Crates(&'static str),
+    /// A word of the language, or a function by whatever path it is called.
+    Word(&'static str),
+}
+use What::{Crate, Crates, Word};
+
+const ROOMS: &[Room] = &[
+    Room {
+        what: Crates("aws_"),
+        files: &["source/ec2.rs"],
+        why: "the SDK is large, optional and replaceable; the rest knows `Address` only",
+    },
+    Room {
+        what: Crate("hickory_server"),
+        files: &["answer/request.rs", "answer/reply.rs"],
+        why: "it parses and encodes messages and does nothing else here",
+    },
+    Room {
+        what: Crate("arc_swap"),
+        files: &["store.rs"],
+        why: "a snapshot is swapped in one place, by one writer",
+    },
+    Room {
+        what: Crate("toml"),
+        files: &["config/toml.rs", "config/syntax.rs"],
+        why: "the typed configuration does not know how files are written",
+    },
+    Room {
+        what: Crate("axum"),
+        files: &["http*"],
+        why: "HTTP is a face of the status, not a part of it",
+    },
+    Room {
+        what: Word("unsafe"),
+        files: &["serve/sys.rs"],
+        why: "what the compiler cannot check is read as a whole",
+    },
+    Room {
+        what: Word("spawn"),
+        files: &["run.rs", "serve/udp.rs", "serve/tcp.rs"],
+        why: "no orphans: who starts a task or thread also notices its end; \
+              `run` starts the long-lived ones, `serve` its workers and connections",
+    },
+];
+
+#[test]
+fn foreign_crates_stay_in_their_rooms() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let files = walk(&src, &mut |file, source| found.extend(trespasses(file, source)));
+    assert!(files > 1, "no sources below {}", src.display());
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+/// Calls `visit` with the path below `src` and the text of every Rust file;
+/// returns how many there were. Test modules in files of their own are free.
+pub(crate) fn walk(src: &Path, visit: &mut impl FnMut(&str, &str)) -> usize {
+    fn descend(src: &Path, dir: &Path, visit: &mut impl FnMut(&str, &str)) -> usize {
+        let mut files = 0;
+        for entry in fs::read_dir(dir).expect("a readable directory") {
+            let path = entry.expect("a directory entry").path();
+            if path.file_stem().is_some_and(|stem| stem == "tests") {
+                continue;
+            }
+            if path.is_dir() {
+                files += descend(src, &path, visit);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let below = path.strip_prefix(src).expect("below src").to_str().expect("UTF-8");
+                visit(below, &fs::read_to_string(&path).expect("a readable file"));
+                files += 1;
+            }
+        }
+        files
+    }
+    descend(src, src, visit)
+}
+
+/// Every use of something in a file that is not its room, with place and reason.
+fn trespasses(file: &str, source: &str) -> Vec<String> {
+    let stream: TokenStream = source.parse().unwrap_or_else(|e| panic!("src/{file}: {e}"));
+    let mut code = Vec::new();
+    flatten(stream, false, &mut code);
+
+    let mut found = Vec::new();
+    for Room { what, files, why } in ROOMS {
+        if files.iter().any(|pattern| covers(pattern, file)) {
+            continue;
+        }
+        for Token { text, line, .. } in uses(what, &code) {
+            let files = files.join(", ");
+            found.push(format!("src/{file}:{line}: `{text}` belongs in src/ {files}: {why}"));
+        }
+    }
+    found
+}
+
+fn covers(pattern: &str, file: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == file, |start| file.starts_with(start))
+}
+
+/// A piece of code without comments, strings and test modules.
+struct Token {
+    text: String,
+    line: usize,
+    /// Nothing of a path stands before it, so it can name a crate.
+    root: bool,
+}
+
+/// The tokens that use `what`.
+fn uses<'t>(what: &What, code: &'t [Token]) -> Vec<&'t Token> {
+    let text = |at: usize| code.get(at).map_or("", |token| token.text.as_str());
+    let previous = |at: usize| at.checked_sub(1).map_or("", text);
+    // `mod name;` and `use path::name;` hide a crate of that name, but for `::name`.
+    let hidden = |name: &str| {
+        code.iter().enumerate().any(|(at, token)| {
+            token.text == name
+                && (previous(at) == "mod" || !token.root && matches!(text(at + 1), ";" | "," | "}"))
+        })
+    };
+    let names_a_crate = |at: usize| {
+        code[at].root
+            && (text(at + 1) == "::" || matches!(previous(at), "use" | "crate"))
+            && (previous(at) == "::" || !hidden(text(at)))
+    };
+    let used = |at: usize| match *what {
+        Crate(name) => text(at) == name && names_a_crate(at),
+        Crates(start) => text(at).starts_with(start) && names_a_crate(at),
+        Word(word) => text(at) == word,
+    };
+    (0..code.len()).filter(|&at| used(at)).map(|at| &code[at]).collect()
+}
+
+/// Appends the tokens of `stream`, groups opened up. `inside` says that these
+/// are the braces of `use path::{…}`, where no path begins.
+fn flatten(stream: TokenStream, inside: bool, code: &mut Vec<Token>) {
+    let begin = code.len();
+    let mut in_test = false;
+    let mut trees = stream.into_iter().peekable();
+    while let Some(tree) = trees.next() {
+        // An item under #[cfg(test)] ends with its braces or a semicolon.
+        if in_test {
+            in_test = match &tree {
+                TokenTree::Group(group) => group.delimiter() != Delimiter::Brace,
+                other => other.to_string() != ";",
+            };
+            continue;
+        }
+        if tree.to_string() == "#" && trees.peek().is_some_and(is_cfg_test) {
+            in_test = true;
+            continue;
+        }
+        let line = tree.span().start().line;
+        let back = |n: usize| code[begin..].iter().rev().nth(n).map(|token| token.text.as_str());
+        let root = match (back(1), back(0)) {
+            (Some(before), Some("::")) => !is_segment(before),
+            (_, None | Some(",")) => !inside,
+            _ => true,
+        };
+        match tree {
+            TokenTree::Group(group) => {
+                let (open, close) = match group.delimiter() {
+                    Delimiter::Brace => ("{", "}"),
+                    Delimiter::Parenthesis => ("(", ")"),
+                    Delimiter::Bracket => ("[", "]"),
+                    Delimiter::None => ("", ""),
+                };
+                code.push(Token { text: open.into(), line, root: false });
+                flatten(group.stream(), !root, code);
+                code.push(Token { text: close.into(), line, root: false });
+            }
+            TokenTree::Punct(punct) => {
+                let mut text = punct.as_char().to_string();
+                if punct.spacing() == Spacing::Joint
+                    && let Some(TokenTree::Punct(next)) = trees.peek()
+                    && matches!((punct.as_char(), next.as_char()), (':', ':') | ('-' | '=', '>'))
+                {
+                    text.push(next.as_char());
+                    trees.next();
+                }
+                code.push(Token { text, line, root: false });
+            }
+            TokenTree::Ident(ident) => code.push(Token { text: ident.to_string(), line, root }),
+            TokenTree::Literal(_) => code.push(Token { text: "literal".into(), line, root: false }),
+        }
+    }
+}
+
+/// Does `::` after it go on with a path? After a name and the end of `<T>`;
+/// after these words a new path begins.
+fn is_segment(text: &str) -> bool {
+    const BEFORE_A_PATH: [&str; 12] =
+        ["as", "dyn", "else", "for", "if", "impl", "in", "match", "mut", "return", "use", "where"];
+    let is_name = text.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    text == ">" || is_name && !BEFORE_A_PATH.contains(&text)
+}
+
+fn is_cfg_test(tree: &TokenTree) -> bool {
+    let text = tree.to_string().replace(' ', "");
+    text == "[cfg(test)]" || text.starts_with("[cfg(all(test,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of `source` that are reported when it stands in `file`.
+    fn lines(file: &str, source: &str) -> Vec<usize> {
+        let line_of = |report: &String| report.split(':').nth(1).unwrap().parse().unwrap();
+        let mut lines: Vec<usize> = trespasses(file, source).iter().map(line_of).collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    #[test]
+    fn every_way_to_use_a_crate_is_seen() {
+        for source in [
+            "use aws_config::Region;",
+            "use aws_config;",
+            "use aws_sdk_ec2 as ec2;",
+            "use {std::fmt, aws_types::Region};",
+            "use ::aws_config::Region;",
+            "extern crate aws_config;",
+            "fn f() -> aws_config::Region { todo!() }",
+            "fn f() -> ::aws_config::Region { todo!() }",
+            "fn f() { tokio::select! { r = aws_config::load() => r } }",
+            "type R = Vec<aws_config::Region>;",
+            "impl From<aws_config::Region> for X {}",
+            "#[derive(aws_macro::Derive)] struct X;",
+            "pub(crate) mod m { pub use aws_config::Region; }",
+        ] {
+            assert_eq!(lines("run.rs", source), [1], "{source}");
+            assert_eq!(lines("source/ec2.rs", source), [0; 0], "{source}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_crate_is_not() {
+        for source in [
+            "struct S { aws_resolvers: Vec<IpAddr> } fn f(s: S) { s.aws_resolvers.len(); }",
+            "// aws_config::load\n/// [`aws_config::load`]\nfn f() {}",
+            "const S: &str = \"aws_config::load\"; const R: &str = r#\"arc_swap::ArcSwap\"#;",
+            "use crate::source::aws_like::Thing;",
+            "use crate::{config, source::{self, toml::Table}, toml};",
+            "use super::toml; fn f() { toml::read(); }",
+            "mod toml; fn f() { toml::read(); crate::config::toml::read(); }",
+            "fn f() { <T as X>::toml::<u8>::spawned(); }",
+            "#[cfg(test)]\nmod tests { use aws_config::Region; fn f() { std::thread::spawn(g); } }",
+            "#[cfg(test)] use arc_swap::ArcSwap;",
+        ] {
+            assert_eq!(lines("run.rs", source), [0; 0], "{source}");
+        }
+    }
+
+    #[test]
+    fn a_hidden_crate_is_seen_by_its_global_path() {
+        let source = "use super::toml;\nuse ::toml::de::DeTable;\nfn f() { toml::read(); }";
+        assert_eq!(lines("config/zone.rs", source), [2]);
+    }
+
+    #[test]
+    fn code_after_a_test_module_is_seen() {
+        let source = "#[cfg(test)]\nmod tests { fn f() {} }\nuse arc_swap::ArcSwap;";
+        assert_eq!(lines("run.rs", source), [3]);
+    }
+
+    /// One violation of each row, and the same text in its room.
+    #[test]
+    fn every_room_is_closed_and_open() {
+        for (source, room) in [
+            ("use aws_config::Region;", "source/ec2.rs"),
+            ("use hickory_server::server::Request;", "answer/request.rs"),
+            ("static S: arc_swap::ArcSwap<u8> = x;", "store.rs"),
+            ("fn f() { toml::from_str(x) }", "config/toml.rs"),
+            ("use axum::Router;", "http.rs"),
+            ("use axum::Router;", "http/status.rs"),
+            ("fn f() { unsafe { libc::recvmmsg(x) } }", "serve/sys.rs"),
+            ("fn f() { tokio::spawn(g()); }", "run.rs"),
+            ("fn f() { std::thread::Builder::new().spawn(g)?; }", "serve/udp.rs"),
+            ("fn f(s: &mut JoinSet<()>) { s.spawn(g()); }", "serve/tcp.rs"),
+        ] {
+            assert_eq!(lines("config/mod.rs", source), [1], "{source}");
+            assert_eq!(lines(room, source), [0; 0], "{room}: {source}");
+        }
+        assert_eq!(lines("source/ec2/more.rs", "use aws_config::Region;"), [1]);
+    }
+
+    #[test]
+    fn a_report_says_where_what_and_why() {
+        let reports = trespasses("run.rs", "\nuse arc_swap::ArcSwap;");
+        assert_eq!(
+            reports,
+            ["src/run.rs:2: `arc_swap` belongs in src/ store.rs: \
+              a snapshot is swapped in one place, by one writer"]
+        );
+    }
+}
