@@ -22,12 +22,24 @@
 //! * [`name`]: names as folded wire octets, the key of every table.
 
 pub mod answer;
+pub mod changes;
+pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod counters;
 pub mod diag;
 pub mod ec2_name;
+pub mod explain;
 pub mod inventory;
 pub mod name;
+pub mod offline;
+pub mod records;
+pub mod responder;
+pub mod run;
 pub mod serve;
 pub mod snapshot;
+pub mod source;
 pub mod store;
+#[cfg(test)]
+mod testing;
+pub mod writer;

@@ -49,6 +49,9 @@ impl Key {
         {
             return Ok(origin.clone());
         }
+        if text == "." {
+            return Ok(Self::root());
+        }
         if text.is_empty() {
             return Err(NameError::Syntax("empty name".into()));
         }

@@ -24,6 +24,8 @@ use crate::name::{self, Key};
 pub struct Snapshot {
     /// Counts published snapshots, from 1.
     pub generation: u64,
+    /// Counts configurations, from 1: views keep their numbers within one.
+    pub epoch: u64,
     /// Which client is in which view.
     pub selector: Selector,
     /// One table per configured view.

@@ -113,6 +113,15 @@ pub fn find<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Found<'s
     found
 }
 
+/// The node that answers for a name of `zone`: its own or a wildcard's.
+pub fn node_for<'s>(zone: &'s ZoneTable, name: &[u8]) -> Option<&'s Node> {
+    match walk(zone, name, RecordType::ANY) {
+        Place::Exact(node) | Place::Wildcard(node) => Some(node),
+        Place::Cut(node) | Place::Dname(node) => Some(node),
+        Place::Nowhere => None,
+    }
+}
+
 /// The zone that answers: for DS at an apex the parent's, if we have it
 /// (RFC 4035 section 3.1.4.1).
 fn zone_for<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Option<&'s ZoneTable> {

@@ -16,7 +16,7 @@ use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::zone_handler::MessageResponseBuilder;
 
-use super::{MAX_UDP, Transport, lookup::Found};
+use super::{MAX_UDP, Path, Transport, lookup::Found};
 use crate::name;
 use crate::snapshot::Remark;
 
@@ -187,9 +187,10 @@ impl<'r, 's> Reply<'r, 's> {
     }
 
     /// Becomes REFUSED with a reason.
-    pub fn refuse(&mut self, code: u16, why: String) {
+    pub fn refuse(&mut self, code: u16, why: String) -> Path {
         self.rcode = ResponseCode::Refused;
         self.remarks.push(Cow::Owned(Remark { code, text: why.into() }));
+        Path::Refused
     }
 
     /// Becomes SERVFAIL with a reason; what was found is dropped.

@@ -6,6 +6,8 @@
 
 pub mod lookup;
 pub mod message;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -58,15 +60,71 @@ pub enum Outcome {
         /// The client's view; none when it is in no view or the request
         /// could not be read that far.
         view: Option<ViewId>,
+        /// Where the answer is from.
+        path: Path,
     },
     /// Nothing is sent: a response, or too short to be answered.
     Drop,
+}
+
+/// Where an answer is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// Our zones.
+    Zone,
+    /// What is said of the server itself.
+    Chaos,
+    /// Nowhere: refused.
+    Refused,
+    /// Nowhere: the request makes no sense.
+    Malformed,
+}
+
+impl Path {
+    /// Every path, in the order of the enum.
+    pub const ALL: [Path; 4] = [Path::Zone, Path::Chaos, Path::Refused, Path::Malformed];
+
+    /// One word for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Path::Zone => "zone",
+            Path::Chaos => "chaos",
+            Path::Refused => "refused",
+            Path::Malformed => "malformed",
+        }
+    }
 }
 
 /// Answers one request. `reply` is overwritten.
 pub fn answer(
     snapshot: &Snapshot,
     asker: &Asker,
+    transport: Transport,
+    request: &[u8],
+    reply: &mut Vec<u8>,
+) -> Outcome {
+    respond(snapshot, &Client::At(asker), transport, request, reply)
+}
+
+/// Answers one request as anyone in `view` would be, of any size.
+pub fn answer_in_view(
+    snapshot: &Snapshot,
+    view: ViewId,
+    request: &[u8],
+    reply: &mut Vec<u8>,
+) -> Outcome {
+    respond(snapshot, &Client::In(view), Transport::Tcp, request, reply)
+}
+
+/// How the view of a client is known.
+enum Client<'a> {
+    At(&'a Asker),
+    In(ViewId),
+}
+
+fn respond(
+    snapshot: &Snapshot,
+    client: &Client<'_>,
     transport: Transport,
     request: &[u8],
     reply: &mut Vec<u8>,
@@ -78,7 +136,7 @@ pub fn answer(
     }
     let bare = |rcode, reply: &mut Vec<u8>| {
         head.write_bare(rcode, reply);
-        Outcome::Reply { rcode, view: None }
+        Outcome::Reply { rcode, view: None, path: Path::Malformed }
     };
     if !head.is_query() {
         return bare(ResponseCode::NotImp, reply);
@@ -89,19 +147,33 @@ pub fn answer(
     let Ok(request) = Request::read(request, &question) else {
         return bare(ResponseCode::FormErr, reply);
     };
-    let view = snapshot.selector.select(asker.client.ip(), asker.local);
+    let view = match client {
+        Client::At(asker) => snapshot.selector.select(asker.client.ip(), asker.local),
+        Client::In(view) => Some(*view),
+    };
     let mut out = Reply::to(&request, transport);
-    match view {
-        _ if request.edns_version() > 0 => out.rcode = ResponseCode::BADVERS,
-        None => out.refuse(EDE_PROHIBITED, format!("{} is in no view", asker.client.ip())),
-        Some(view) => compose(snapshot, view, &request, &mut out),
-    }
+    let path = match (view, client) {
+        _ if request.edns_version() > 0 => {
+            out.rcode = ResponseCode::BADVERS;
+            Path::Malformed
+        }
+        (Some(view), _) => compose(snapshot, view, &request, &mut out),
+        (None, Client::At(asker)) => {
+            out.refuse(EDE_PROHIBITED, format!("{} is in no view", asker.client.ip()))
+        }
+        (None, Client::In(_)) => Path::Refused,
+    };
     let rcode = out.write(&question, reply);
-    Outcome::Reply { rcode, view }
+    Outcome::Reply { rcode, view, path }
 }
 
 /// Decides what to say to a well-formed query from a client in `view`.
-fn compose<'s>(snapshot: &'s Snapshot, view: ViewId, request: &Request, out: &mut Reply<'_, 's>) {
+fn compose<'s>(
+    snapshot: &'s Snapshot,
+    view: ViewId,
+    request: &Request,
+    out: &mut Reply<'_, 's>,
+) -> Path {
     let query = request.query();
     if request.wants_nsid() {
         out.nsid = snapshot.identity.id.as_deref();
@@ -118,11 +190,11 @@ fn compose<'s>(snapshot: &'s Snapshot, view: ViewId, request: &Request, out: &mu
         // Meta types that are no question of the IN class (RFC 6895 section 3.1).
         RecordType::OPT | RecordType::TSIG | RecordType::ZERO => {
             out.rcode = ResponseCode::FormErr;
-            return;
+            return Path::Malformed;
         }
         _ => {}
     }
-    let Some(table) = snapshot.views.get(view) else { return };
+    let Some(table) = snapshot.views.get(view) else { return Path::Refused };
     let mut found = lookup::find(table, request.name(), query.query_type());
     if !found.ours {
         return out.refuse(EDE_NOT_AUTHORITATIVE, "not one of our zones".into());
@@ -132,15 +204,19 @@ fn compose<'s>(snapshot: &'s Snapshot, view: ViewId, request: &Request, out: &mu
     for source in sources {
         match snapshot.sources.get(source).map(|s| &s.freshness) {
             Some(Freshness::Stale(remark)) => out.remarks.push(Cow::Borrowed(remark)),
-            Some(Freshness::TooOld(remark)) => return out.fail(remark),
+            Some(Freshness::TooOld(remark)) => {
+                out.fail(remark);
+                break;
+            }
             Some(Freshness::Fresh) | None => {}
         }
     }
+    Path::Zone
 }
 
 /// Questions about the server itself (RFC 4892): answered only where the
 /// configuration says what to say.
-fn chaos<'s>(snapshot: &'s Snapshot, request: &Request, out: &mut Reply<'_, 's>) {
+fn chaos<'s>(snapshot: &'s Snapshot, request: &Request, out: &mut Reply<'_, 's>) -> Path {
     let query = request.query();
     let identity = &snapshot.identity;
     let said = match request.name() {
@@ -155,6 +231,7 @@ fn chaos<'s>(snapshot: &'s Snapshot, request: &Request, out: &mut Reply<'_, 's>)
             record.dns_class = DNSClass::CH;
             out.found.authoritative = true;
             out.found.answers.push(Cow::Owned(record));
+            Path::Chaos
         }
         _ => out.refuse(EDE_PROHIBITED, "not told".into()),
     }

@@ -33,6 +33,8 @@ pub const EDE_INVALID_DATA: u16 = 24;
 pub struct Input<'a> {
     /// The configuration.
     pub config: &'a Config,
+    /// Counts configurations, from 1.
+    pub epoch: u64,
     /// What the sources say.
     pub inventory: &'a Inventory,
     /// Our own addresses: those of `ns1.<origin>` where a zone names no
@@ -68,6 +70,7 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
     }
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
+        epoch: input.epoch,
         selector,
         views,
         sources: input

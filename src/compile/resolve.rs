@@ -84,7 +84,10 @@ impl<'a> Index<'a> {
             .map(|(id, inventory)| {
                 let configured =
                     input.config.server.sources.get(id).and_then(|s| s.public_suffix.clone());
-                configured.or_else(|| ec2_name::suffix_of_region(inventory.region.as_deref()?))
+                configured.or_else(|| {
+                    let region = inventory.region.as_deref()?;
+                    Key::parse(&ec2_name::public_suffix_of(region), None).ok()
+                })
             })
             .collect();
         Self { sources, now: input.now, suffixes, by_ip, by_allocation, by_tag }
@@ -146,7 +149,7 @@ impl<'a> Index<'a> {
     /// The public EC2 name of a sighting; none while its region is unknown.
     pub fn public_name(&self, sighting: &Sighting<'_>) -> Option<Key> {
         let suffix = self.suffixes.get(sighting.source)?.as_ref()?;
-        ec2_name::public_name(sighting.entry.address.public_ip, suffix)
+        ec2_name::ec2_name(sighting.entry.address.public_ip, suffix)
     }
 
     /// Has every source that could hold the binding's key delivered?

@@ -9,5 +9,10 @@
     reason = "a test that cannot go on should stop where it stands"
 )]
 
+mod answers;
+mod atomic;
+mod changes;
+mod commands;
+mod harness;
 mod peers;
 mod rooms;

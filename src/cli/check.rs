@@ -1,0 +1,87 @@
+//! `eipdns check`
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+
+use super::{Common, Exit};
+use crate::compile::{Data, Index};
+use crate::config::SourceKind;
+use crate::diag::{Place, Problem, Severity};
+use crate::inventory::Health;
+use crate::offline::{self, Offline};
+
+/// Reads the configuration as `serve` would and reports every error and
+/// warning of every file. Starts nothing, binds nothing, calls nobody.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Exit {
+        let loaded = match self.common.load() {
+            Ok(loaded) => loaded,
+            Err(exit) => return exit,
+        };
+        let config = &loaded.config;
+        let offline = Offline::new(config, offline::at_hand(config));
+        let broken = broken_files(&offline);
+        super::print_problems(&broken);
+        super::print_problems(&unmatched(&offline));
+        if !broken.is_empty() {
+            return Exit::Config;
+        }
+        println!(
+            "ok: {} zones, {} names, {} views, {} sources",
+            config.zones.len(),
+            config.zones.iter().map(|z| z.names.len()).sum::<usize>(),
+            config.server.views.len(),
+            config.server.sources.len(),
+        );
+        Exit::Ok
+    }
+}
+
+/// Address files that cannot be used. A server would start with them, answer
+/// SERVFAIL for what they should hold, and wait.
+fn broken_files(offline: &Offline<'_>) -> Vec<Problem> {
+    let sources = offline.config.server.sources.iter().zip(&offline.inventory.sources);
+    let broken = sources.filter_map(|(source, inventory)| match (&source.kind, &inventory.health) {
+        (SourceKind::File { path }, Health::Stalled { why, .. }) => Some(Problem {
+            place: Place::file(path),
+            severity: Severity::Error,
+            what: why.clone(),
+            remedy: "write it as `aws ec2 describe-addresses` prints it".into(),
+        }),
+        _ => None,
+    });
+    broken.collect()
+}
+
+/// Bindings that no address matches: a typing error, or an address that is
+/// yet to be allocated.
+fn unmatched(offline: &Offline<'_>) -> Vec<Problem> {
+    let input = offline.input();
+    let index = Index::new(&input);
+    let mut told = BTreeSet::new();
+    let mut all = Vec::new();
+    for zone in offline.snapshot.views.iter().flat_map(|v| v.zones.values()) {
+        for (binding, resolved) in zone.zone.names.iter().zip(zone.resolved.iter()) {
+            let Data::Nothing(why) = &resolved.data else { continue };
+            let seen = !index.sightings(&binding.target, binding.source).is_empty();
+            if seen || !told.insert(&binding.name) {
+                continue;
+            }
+            all.push(Problem {
+                place: binding.place.clone(),
+                severity: Severity::Warning,
+                what: format!("{} has no address yet: {why}", binding.name),
+                remedy: "allocate or tag the address, or mend the binding".into(),
+            });
+        }
+    }
+    all.sort_by(|a, b| a.place.cmp(&b.place));
+    all
+}

@@ -1,0 +1,147 @@
+//! Commands: what they take, what they print, how they end.
+//!
+//! A command prints its result to stdout and what went wrong to stderr, and
+//! ends with one of the codes of [`Exit`].
+
+mod check;
+mod dump;
+mod explain;
+mod logging;
+mod serve;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Loaded, Overrides};
+use crate::diag::Problem;
+
+/// How a command ends (sysexits.h where it has a code for it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done; the answer is yes.
+    Ok = 0,
+    /// The answer is no.
+    No = 1,
+    /// The command line makes no sense (EX_USAGE).
+    Usage = 64,
+    /// The running server cannot be reached (EX_UNAVAILABLE).
+    Unreachable = 69,
+    /// Our own failure (EX_SOFTWARE).
+    Internal = 70,
+    /// The configuration is wrong (EX_CONFIG).
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Internal, split-horizon, authoritative DNS for EC2: names that follow
+/// Elastic IPs.
+#[derive(Debug, Parser)]
+#[command(name = "eipdns", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answers queries; what `eipdns` alone does.
+    Serve(serve::Serve),
+    /// Reads the configuration and reports every error in it.
+    Check(check::Check),
+    /// Says what a client is answered for a name, and why.
+    Explain(explain::Explain),
+    /// Prints a zone as a view sees it, as a master file.
+    Dump(dump::Dump),
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+struct Common {
+    /// Configuration directory [default: zones, else /etc/eipdns]
+    #[arg(long, value_name = "DIR", env = "EIPDNS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Listen here for DNS instead of `listen.dns`; a list with commas
+    #[arg(long, value_name = "IP:PORT", env = "EIPDNS_LISTEN_DNS", value_delimiter = ',')]
+    listen_dns: Option<Vec<SocketAddr>>,
+    /// Listen here for HTTP instead of `listen.http`
+    #[arg(long, value_name = "IP:PORT", env = "EIPDNS_LISTEN_HTTP")]
+    listen_http: Option<SocketAddr>,
+    /// Keep state here instead of in `state.directory`
+    #[arg(long, value_name = "DIR", env = "EIPDNS_STATE")]
+    state: Option<PathBuf>,
+}
+
+/// Where an installed eipdns has its configuration.
+const INSTALLED: &str = "/etc/eipdns";
+/// Where a clone of the repository has its configuration.
+const SHIPPED: &str = "zones";
+
+impl Common {
+    fn directory(&self) -> PathBuf {
+        match &self.config {
+            Some(directory) => directory.clone(),
+            None if Path::new(SHIPPED).join("server.toml").exists() => SHIPPED.into(),
+            None => INSTALLED.into(),
+        }
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            listen_dns: self.listen_dns.clone(),
+            listen_http: self.listen_http,
+            state: self.state.clone(),
+        }
+    }
+
+    /// Loads the configuration; prints what is wrong with it.
+    fn load(&self) -> Result<Loaded, Exit> {
+        match config::load(&self.directory(), &self.overrides()) {
+            Ok(loaded) => {
+                print_problems(&loaded.warnings);
+                Ok(loaded)
+            }
+            Err(invalid) => {
+                print_problems(&invalid.problems);
+                Err(Exit::Config)
+            }
+        }
+    }
+}
+
+fn print_problems(problems: &[Problem]) {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+}
+
+/// Runs the command that `args` name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are printed, not complained about.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // Nobody is left to tell when the terminal is gone.
+            drop(error.print());
+            return exit.into();
+        }
+    };
+    let exit = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Explain(command) => command.run(),
+        Command::Dump(command) => command.run(),
+    };
+    exit.into()
+}

@@ -1,0 +1,316 @@
+//! Why a client is answered what it is answered: view, zone, binding, Elastic
+//! IP, allocation, association, age, and the answer as dig prints it.
+
+use std::fmt::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::SystemTime;
+
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::rr::RecordType;
+use hickory_proto::rr::rdata::opt::EdnsOption;
+use serde::Serialize;
+
+use crate::answer::{Asker, Transport, answer, lookup};
+use crate::compile::{Index, Input};
+use crate::config::{Target, ViewId};
+use crate::inventory::Standing;
+use crate::name::Key;
+use crate::records::record_line;
+use crate::snapshot::Snapshot;
+
+/// Everything there is to say about one question in one view.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// The name asked for.
+    pub name: String,
+    /// The type asked for.
+    pub rtype: String,
+    /// The client, when one was given.
+    pub client: Option<IpAddr>,
+    /// Its view; none: refused.
+    pub view: Option<String>,
+    /// The zone the name lies in, with the file that describes it.
+    pub zone: Option<ZoneOf>,
+    /// The binding that decides, if one does.
+    pub binding: Option<BindingOf>,
+    /// Elastic IPs the binding found; the chosen ones are answered.
+    pub addresses: Vec<AddressOf>,
+    /// What was made of it.
+    pub resolved: Option<String>,
+    /// The response code.
+    pub status: String,
+    /// The answer as dig prints it.
+    pub answer: String,
+}
+
+/// A zone.
+#[derive(Debug, Serialize)]
+pub struct ZoneOf {
+    /// Its origin.
+    pub origin: String,
+    /// Its file.
+    pub file: String,
+    /// Its serial.
+    pub serial: u32,
+}
+
+/// A binding.
+#[derive(Debug, Serialize)]
+pub struct BindingOf {
+    /// The bound name; a wildcard's may differ from the one asked for.
+    pub name: String,
+    /// `file:line`.
+    pub place: String,
+    /// What it is bound to.
+    pub target: String,
+    /// The mode in this view; none: absent here.
+    pub mode: Option<&'static str>,
+    /// In seconds.
+    pub ttl: u32,
+    /// The address it is pinned to.
+    pub pin: Option<IpAddr>,
+}
+
+/// An Elastic IP as one source has it.
+#[derive(Debug, Serialize)]
+pub struct AddressOf {
+    /// Is this the sighting that is believed?
+    pub chosen: bool,
+    /// The source's name.
+    pub source: String,
+    /// Its region.
+    pub region: Option<String>,
+    /// How the source does.
+    pub health: &'static str,
+    /// Seconds since its last good answer.
+    pub age: Option<u64>,
+    /// The Elastic IP.
+    pub elastic_ip: Ipv4Addr,
+    /// `eipalloc-…`
+    pub allocation: Option<String>,
+    /// `eipassoc-…`
+    pub association: Option<String>,
+    /// `eni-…`
+    pub interface: Option<String>,
+    /// `i-…`
+    pub instance: Option<String>,
+    /// The associated private address.
+    pub private: Option<Ipv4Addr>,
+    /// Live, or kept since when.
+    pub standing: String,
+}
+
+/// Explains a question asked by `client` (at `local`), or by anyone in `view`.
+pub fn explain(
+    input: &Input<'_>,
+    snapshot: &Snapshot,
+    who: Who,
+    name: &Key,
+    rtype: RecordType,
+) -> Explanation {
+    let (view, client) = match who {
+        Who::Client { client, local } => (snapshot.selector.select(client, local), Some(client)),
+        Who::View(view) => (Some(view), None),
+    };
+    let mut all = Explanation {
+        name: name.to_string(),
+        rtype: rtype.to_string(),
+        client,
+        view: view.and_then(|v| Some(input.config.server.views.get(v)?.name.clone())),
+        zone: None,
+        binding: None,
+        addresses: Vec::new(),
+        resolved: None,
+        status: String::new(),
+        answer: String::new(),
+    };
+    if let Some(view) = view {
+        all.describe(input, snapshot, view, name);
+    }
+    all.ask(snapshot, who, name, rtype);
+    all
+}
+
+/// On whose behalf a question is explained.
+#[derive(Debug, Clone, Copy)]
+pub enum Who {
+    /// A client, asking at one of our addresses.
+    Client {
+        /// Its address.
+        client: IpAddr,
+        /// Ours.
+        local: SocketAddr,
+    },
+    /// Anyone in this view.
+    View(ViewId),
+}
+
+impl Explanation {
+    fn describe(&mut self, input: &Input<'_>, snapshot: &Snapshot, view: ViewId, name: &Key) {
+        let Some(table) = snapshot.views.get(view).and_then(|v| v.zone_of(name.octets())) else {
+            return;
+        };
+        let zone = &table.zone;
+        self.zone = Some(ZoneOf {
+            origin: zone.origin.to_string(),
+            file: zone.file.display().to_string(),
+            serial: table.serial,
+        });
+        let Some(node) = lookup::node_for(table, name.octets()) else { return };
+        let Some(at) = zone.names.iter().position(|b| b.name == node.key) else { return };
+        let (Some(binding), Some(resolved)) = (zone.names.get(at), table.resolved.get(at)) else {
+            return;
+        };
+        self.resolved = Some(resolved.data.to_string());
+        self.binding = Some(BindingOf {
+            name: binding.name.to_string(),
+            place: binding.place.to_string(),
+            target: binding.target.to_string(),
+            mode: binding.modes.get(view).copied().flatten().map(|m| m.as_str()),
+            ttl: binding.ttl.unwrap_or(zone.ttl),
+            pin: binding.pin,
+        });
+        if matches!(binding.target, Target::Fixed(_)) {
+            return;
+        }
+        let index = Index::new(input);
+        let best = index.best(&binding.target, binding.source);
+        for sighting in index.sightings(&binding.target, binding.source) {
+            let Some(source) = input.inventory.sources.get(sighting.source) else { continue };
+            let address = &sighting.entry.address;
+            let seconds = |since: SystemTime| {
+                input.now.duration_since(since).unwrap_or_default().as_secs()
+            };
+            self.addresses.push(AddressOf {
+                chosen: best.iter().any(|b| std::ptr::eq(b.entry, sighting.entry)),
+                source: source.name.clone(),
+                region: source.region.clone(),
+                health: source.health.as_str(),
+                age: source.delivered_at.map(seconds),
+                elastic_ip: address.public_ip,
+                allocation: address.allocation_id.clone(),
+                association: address.association_id.clone(),
+                interface: address.network_interface_id.clone(),
+                instance: address.instance_id.clone(),
+                private: address.private_ip,
+                standing: match sighting.entry.standing {
+                    Standing::Live => "live".into(),
+                    Standing::Unassociated { since } => {
+                        format!("unassociated for {} s, last association kept", seconds(since))
+                    }
+                    Standing::Missing { since } => {
+                        format!("missing for {} s, last state kept", seconds(since))
+                    }
+                },
+            });
+        }
+    }
+
+    /// Asks the real question and prints the real answer.
+    fn ask(&mut self, snapshot: &Snapshot, who: Who, name: &Key, rtype: RecordType) {
+        let mut message = Message::new(0, MessageType::Query, OpCode::Query);
+        message.metadata.recursion_desired = true;
+        message.queries.push(Query::query(name.to_name(), rtype));
+        message.edns = Some(Edns::new());
+        let Ok(request) = message.to_vec() else { return };
+        let mut reply = Vec::new();
+        match who {
+            Who::Client { client, local } => {
+                let asker = Asker { client: SocketAddr::new(client, 0), local };
+                answer(snapshot, &asker, Transport::Tcp, &request, &mut reply);
+            }
+            Who::View(view) => {
+                crate::answer::answer_in_view(snapshot, view, &request, &mut reply);
+            }
+        }
+        let Ok(reply) = Message::from_vec(&reply) else { return };
+        self.status = format!("{:?}", reply.metadata.response_code).to_uppercase();
+        self.answer = as_dig(&reply, &self.status);
+    }
+}
+
+/// A message the way dig prints it.
+fn as_dig(message: &Message, status: &str) -> String {
+    let mut out = String::new();
+    let metadata = &message.metadata;
+    let flags = [
+        (true, "qr"),
+        (metadata.authoritative, "aa"),
+        (metadata.truncation, "tc"),
+        (metadata.recursion_desired, "rd"),
+        (metadata.recursion_available, "ra"),
+    ];
+    let flags: Vec<_> = flags.iter().filter(|(on, _)| *on).map(|(_, f)| *f).collect();
+    // Writing to a string does not fail.
+    let _ = writeln!(out, ";; status: {status}; flags: {}", flags.join(" "));
+    for option in message.edns.iter().flat_map(|e| e.options().as_ref().iter().map(|(_, o)| o)) {
+        if let EdnsOption::Unknown(15, data) = option
+            && let Some((code, text)) = data.split_first_chunk::<2>()
+        {
+            let text = String::from_utf8_lossy(text);
+            let _ = writeln!(out, "; EDE: {}: ({text})", u16::from_be_bytes(*code));
+        }
+    }
+    let sections = [
+        ("ANSWER", &message.answers),
+        ("AUTHORITY", &message.authorities),
+        ("ADDITIONAL", &message.additionals),
+    ];
+    for (title, records) in sections {
+        if !records.is_empty() {
+            let _ = writeln!(out, ";; {title} SECTION:");
+        }
+        for record in records {
+            let _ = writeln!(out, "{}", record_line(record));
+        }
+    }
+    out
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |label: &str, value: String| writeln!(f, "{label:<12} {value}");
+        row("question", format!("{} {}", self.name, self.rtype))?;
+        if let Some(client) = self.client {
+            row("client", client.to_string())?;
+        }
+        row("view", self.view.clone().unwrap_or_else(|| "none: refused".into()))?;
+        match &self.zone {
+            Some(zone) => {
+                row("zone", format!("{} serial {} ({})", zone.origin, zone.serial, zone.file))?;
+            }
+            None if self.view.is_some() => row("zone", "none of ours in this view".into())?,
+            None => {}
+        }
+        if let Some(b) = &self.binding {
+            row("binding", format!("{} = {} ({})", b.name, b.target, b.place))?;
+            row("mode", b.mode.unwrap_or("none: absent in this view").into())?;
+            row("ttl", format!("{} s", b.ttl))?;
+            if let Some(pin) = b.pin {
+                row("pin", format!("{pin}, whatever EC2 says"))?;
+            }
+        }
+        for a in &self.addresses {
+            let none = || "-".to_string();
+            let or = |text: &Option<String>| text.clone().unwrap_or_else(none);
+            row("elastic ip", {
+                let beaten = if a.chosen { "" } else { " (another source's word counts)" };
+                format!("{}{beaten}", a.elastic_ip)
+            })?;
+            row("  allocation", or(&a.allocation))?;
+            row("  association", or(&a.association))?;
+            row("  interface", or(&a.interface))?;
+            row("  instance", or(&a.instance))?;
+            row("  private", a.private.map_or_else(none, |ip| ip.to_string()))?;
+            row("  standing", a.standing.clone())?;
+            let region = a.region.as_ref().map(|r| format!(" {r}")).unwrap_or_default();
+            let age = a.age.map(|s| format!(", last good answer {s} s ago")).unwrap_or_default();
+            row("  source", format!("{}{region}, {}{age}", a.source, a.health))?;
+        }
+        if let Some(resolved) = &self.resolved {
+            row("answered", resolved.clone())?;
+        }
+        writeln!(f)?;
+        f.write_str(&self.answer)
+    }
+}

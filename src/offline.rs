@@ -1,0 +1,88 @@
+//! A snapshot without a server: what `check`, `dump` and `explain` look at.
+//! Each source is asked once, now.
+
+use std::time::SystemTime;
+
+use crate::compile::{Input, Serials, compile};
+use crate::config::{Config, Source, SourceKind};
+use crate::inventory::{Address, Health, Inventory, SourceInventory};
+use crate::run::own_addresses;
+use crate::snapshot::Snapshot;
+use crate::source::accept::{Accepted, accept_file};
+use crate::source::error::SourceError;
+use crate::source::file;
+
+/// A configuration, what its sources say now, and the answers that gives.
+pub struct Offline<'c> {
+    /// The configuration.
+    pub config: &'c Config,
+    /// What the sources say.
+    pub inventory: Inventory,
+    /// The answers.
+    pub snapshot: Snapshot,
+    addresses: Vec<std::net::IpAddr>,
+    now: SystemTime,
+}
+
+impl<'c> Offline<'c> {
+    /// The answers that `inventory` gives.
+    pub fn new(config: &'c Config, inventory: Inventory) -> Self {
+        let addresses = own_addresses(&config.server.listen);
+        let now = SystemTime::now();
+        let input = Input { config, epoch: 1, inventory: &inventory, addresses: &addresses, now };
+        let snapshot = compile(&input, &mut Serials::default(), None);
+        Self { config, inventory, snapshot, addresses, now }
+    }
+
+    /// What the snapshot was made from.
+    pub fn input(&self) -> Input<'_> {
+        Input {
+            config: self.config,
+            epoch: 1,
+            inventory: &self.inventory,
+            addresses: &self.addresses,
+            now: self.now,
+        }
+    }
+}
+
+/// Asks every source once, now.
+pub fn inventory(config: &Config) -> Inventory {
+    at_hand(config)
+}
+
+/// What is at hand without asking anybody: the contents of files. All other
+/// sources are yet to deliver.
+pub fn at_hand(config: &Config) -> Inventory {
+    let ask = |source: &Source| match &source.kind {
+        SourceKind::File { path } => answered(source, file::read(path).map_err(Into::into)),
+        SourceKind::Ec2(_) => SourceInventory {
+            name: source.name.clone(),
+            region: source.region.clone(),
+            entries: None,
+            health: Health::Starting,
+            delivered_at: None,
+        },
+    };
+    Inventory { sources: config.server.sources.iter().map(ask).collect() }
+}
+
+/// A source's part of the inventory after one answer. A source that fails is
+/// stalled and has nothing.
+fn answered(source: &Source, answer: Result<Vec<Address>, SourceError>) -> SourceInventory {
+    let now = SystemTime::now();
+    let (entries, health) = match answer {
+        Ok(addresses) => {
+            let accepted = accept_file(&Accepted::default(), &addresses, now);
+            (Some(accepted.entries), Health::Healthy)
+        }
+        Err(error) => (None, Health::Stalled { since: now, why: error.to_string() }),
+    };
+    SourceInventory {
+        name: source.name.clone(),
+        region: source.region.clone(),
+        delivered_at: entries.is_some().then_some(now),
+        entries,
+        health,
+    }
+}

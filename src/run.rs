@@ -1,0 +1,430 @@
+//! Starts everything, reloads, drains: `Config -> bind -> run -> drain`.
+//!
+//! Every address is bound before anything else happens. Then one loop owns the
+//! [`Writer`], the sources and the sockets, and waits for whatever comes next:
+//! a delivery, a signal, a changed file, the end of a task. A long-lived task
+//! that ends without being told to ends the process, with the reason.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{error, info, warn};
+
+use crate::cli::Exit;
+use crate::counters::Counters;
+use crate::config::{self, Config, Invalid, Listen, Loaded, Overrides, Source, SourceId, SourceKind};
+use crate::offline;
+use crate::responder::Responder;
+use crate::serve::{self, BindError, Failure, Listeners, Opened, Stats};
+use crate::source::clock::Clock;
+use crate::source::file::FileSource;
+use crate::source::watch::{Watch, fingerprint};
+use crate::source::{Delivery, Ended, Handle};
+use crate::writer::Writer;
+
+/// How long clients get to take their answers when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Deliveries on their way to the writer. Each source has one at a time.
+const MAX_DELIVERIES: usize = 64;
+
+/// What a server is started with besides its configuration.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the configuration came from and is read anew.
+    pub directory: PathBuf,
+    /// What flags and environment say.
+    pub overrides: Overrides,
+    /// Read it anew whenever a file in it changes.
+    pub watch: bool,
+}
+
+/// Why a server ended that was not told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address cannot be listened at.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The event loop or a signal handler cannot be had.
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+    /// A worker or accept loop ended.
+    #[error("{} ended, which it never should; stopping", .0.what)]
+    Listener(Failure),
+    /// A source's task ended.
+    #[error("source {name} ended, which it never should ({why}); stopping")]
+    Source {
+        /// Its name.
+        name: String,
+        /// What it said, or that it panicked.
+        why: String,
+    },
+}
+
+impl RunError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        Exit::Internal
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Nothing can be served, or something ended that never should.
+pub fn run(config: Config, options: Options) -> Result<(), RunError> {
+    let bound = serve::bind(&config.server.listen)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let mut server = App::start(config, options, bound)?;
+        let ended = server.serve().await;
+        server.drain().await;
+        ended
+    });
+    // Blocking tasks, such as a read from a dead disk, are not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+/// A running server.
+struct App {
+    options: Options,
+    writer: Writer,
+    sources: Sources,
+    listeners: Listeners<Responder>,
+    deliveries: mpsc::Receiver<Delivery>,
+    reload: Reload,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl App {
+    fn start(config: Config, options: Options, bound: serve::Bound) -> Result<Self, RunError> {
+        let opened = bound.opened();
+        let (sender, deliveries) = mpsc::channel(MAX_DELIVERIES);
+        let mut sources = Sources::new(sender);
+        // Files are at hand: the first answer already knows them.
+        let inventory = offline::at_hand(&config);
+        let config = Arc::new(config);
+        let addresses = own_addresses(&config.server.listen);
+        let writer = Writer::new(Arc::clone(&config), inventory, addresses);
+        sources.apply(&config.server.sources);
+        let counters = Arc::<Counters>::default();
+        let responder = Responder::new(writer.store().clone(), counters);
+        let listeners = bound.start(responder, Arc::<Stats>::default())?;
+        tell_opened(&opened);
+        let reload = Reload::new(&options);
+        let app = Self {
+            options,
+            writer,
+            sources,
+            listeners,
+            deliveries,
+            reload,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        app.tell_serving("serving");
+        Ok(app)
+    }
+
+    /// One thing after the other, until told to stop.
+    async fn serve(&mut self) -> Result<(), RunError> {
+        loop {
+            tokio::select! {
+                Some(delivery) = self.deliveries.recv() => {
+                    if let Some(id) = self.sources.index(delivery.source) {
+                        self.writer.take(id, delivery);
+                    }
+                }
+                failure = self.listeners.failed() => return Err(RunError::Listener(failure)),
+                error = self.sources.failed() => return Err(error),
+                _ = self.hangup.recv() => self.reload.ask(&self.options),
+                event = self.reload.event() => match event {
+                    ReloadEvent::FileChanged => self.reload.ask_if_changed(&self.options),
+                    ReloadEvent::Read(read) => self.take_configuration(read),
+                },
+                _ = self.terminate.recv() => return Ok(()),
+                _ = self.interrupt.recv() => return Ok(()),
+            }
+        }
+    }
+
+    /// A configuration was read: take all of it or nothing.
+    fn take_configuration(&mut self, read: Result<Loaded, Invalid>) {
+        const KEPT: &str = "configuration not reloaded; the one in use stands";
+        let loaded = match read {
+            Ok(loaded) => loaded,
+            Err(invalid) => {
+                for problem in &invalid.problems {
+                    error!("{problem}");
+                }
+                warn!("{KEPT}");
+                return self.reload.next(&self.options);
+            }
+        };
+        for problem in &loaded.warnings {
+            warn!("{problem}");
+        }
+        match self.listeners.apply(&loaded.config.server.listen) {
+            Ok(report) => tell_opened(&report.opened),
+            Err(problem) => {
+                error!("{problem}");
+                warn!("{KEPT}");
+                return self.reload.next(&self.options);
+            }
+        }
+        let config = Arc::new(loaded.config);
+        let kept = self.sources.apply(&config.server.sources);
+        let addresses = own_addresses(&config.server.listen);
+        self.writer.reload(config, &kept, addresses);
+        self.tell_serving("configuration reloaded");
+        self.reload.next(&self.options);
+    }
+
+    fn tell_serving(&self, what: &str) {
+        let addresses = self.listeners.addresses();
+        let dns: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let config = self.writer.config();
+        info!(
+            dns = %dns.join(" "),
+            zones = config.zones.len(),
+            names = config.zones.iter().map(|z| z.names.len()).sum::<usize>(),
+            views = config.server.views.len(),
+            sources = config.server.sources.len(),
+            "{what}"
+        );
+    }
+
+    async fn drain(self) {
+        info!("stopping");
+        let cut = self.listeners.drain(DRAIN).await;
+        if cut > 0 {
+            warn!(connections = cut, "TCP connections did not end in time and were cut");
+        }
+        info!("stopped");
+    }
+}
+
+fn tell_opened(opened: &[Opened]) {
+    for one in opened {
+        if one.on_host {
+            info!(
+                address = %one.address,
+                receive_buffer = one.receive_buffer,
+                send_buffer = one.send_buffer,
+                "listening"
+            );
+        } else {
+            warn!(address = %one.address, "listening at an address this host does not have yet");
+        }
+    }
+}
+
+/// The addresses under which we can be reached: those listened at, and for a
+/// wildcard those of the host's interfaces, loopback only when there is no
+/// other.
+pub fn own_addresses(listen: &Listen) -> Vec<IpAddr> {
+    let mut all: Vec<IpAddr> = Vec::new();
+    for at in &listen.dns {
+        if !at.ip().is_unspecified() {
+            all.push(at.ip());
+            continue;
+        }
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+            warn!(%error, "cannot list this host's addresses; give `nameservers` in each zone");
+            Vec::new()
+        });
+        let of_family = interfaces
+            .iter()
+            .filter(|i| i.ip().is_ipv6() == at.is_ipv6() && !i.is_link_local())
+            .collect::<Vec<_>>();
+        let outside = of_family.iter().any(|i| !i.is_loopback());
+        all.extend(of_family.iter().filter(|i| !(outside && i.is_loopback())).map(|i| i.ip()));
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The sources' tasks.
+struct Sources {
+    deliveries: mpsc::Sender<Delivery>,
+    tasks: JoinSet<(usize, Ended)>,
+    running: Vec<Running>,
+    /// Tells the tasks of sources that were configured at different times apart.
+    next: usize,
+}
+
+struct Running {
+    token: usize,
+    config: Source,
+    handle: Option<Handle>,
+}
+
+impl Sources {
+    fn new(deliveries: mpsc::Sender<Delivery>) -> Self {
+        Self { deliveries, tasks: JoinSet::new(), running: Vec::new(), next: 0 }
+    }
+
+    /// Runs what is configured. Sources that did not change run on; for each
+    /// configured one the answer says which it was before.
+    fn apply(&mut self, configured: &[Source]) -> Vec<Option<SourceId>> {
+        let mut before: Vec<_> = std::mem::take(&mut self.running).into_iter().map(Some).collect();
+        let mut kept = Vec::with_capacity(configured.len());
+        for config in configured {
+            let same = before.iter().position(|running| {
+                running.as_ref().is_some_and(|r| r.config.is_same_as(config))
+            });
+            kept.push(same);
+            let running = match same.and_then(|at| before[at].take()) {
+                Some(running) => running,
+                None => self.start(config),
+            };
+            self.running.push(running);
+        }
+        // Dropping a handle ends its task.
+        kept
+    }
+
+    fn start(&mut self, config: &Source) -> Running {
+        let token = self.next;
+        self.next += 1;
+        let handle = match &config.kind {
+            SourceKind::File { path } => {
+                let (source, handle) = FileSource::new(
+                    token,
+                    &config.name,
+                    config.region.clone(),
+                    path.clone(),
+                    Clock::start(),
+                    self.deliveries.clone(),
+                );
+                self.tasks.spawn(async move { (token, source.run().await) });
+                Some(handle)
+            }
+            SourceKind::Ec2(_) => None,
+        };
+        Running { token, config: config.clone(), handle }
+    }
+
+    /// The configuration's number of the source with this token.
+    fn index(&self, token: usize) -> Option<SourceId> {
+        self.running.iter().position(|r| r.token == token)
+    }
+
+    /// Waits until a task ends that should not. Cancel safe.
+    async fn failed(&mut self) -> RunError {
+        loop {
+            let (token, why) = match self.tasks.join_next().await {
+                Some(Ok((token, ended))) => (Some(token), ended.to_string()),
+                Some(Err(error)) => (None, error.to_string()),
+                None => return std::future::pending().await,
+            };
+            let running = self.running.iter().find(|r| Some(r.token) == token);
+            match (running, token) {
+                (Some(running), _) => {
+                    return RunError::Source { name: running.config.name.clone(), why };
+                }
+                (None, None) => return RunError::Source { name: "(unknown)".into(), why },
+                // One that a reload took away.
+                (None, Some(_)) => {}
+            }
+        }
+    }
+}
+
+/// Reading the configuration anew, one reading at a time and beside the loop:
+/// a large directory must not hold a move back.
+struct Reload {
+    watch: Option<Watch>,
+    seen: u128,
+    reading: Option<JoinHandle<Result<Loaded, Invalid>>>,
+    again: bool,
+}
+
+impl Reload {
+    fn new(options: &Options) -> Self {
+        let watch = options.watch.then(|| Watch::new(vec![options.directory.clone()]));
+        Self { watch, seen: print(options), reading: None, again: false }
+    }
+
+    /// Starts reading; when a reading is under way, another one follows it.
+    fn ask(&mut self, options: &Options) {
+        if self.reading.is_some() {
+            self.again = true;
+            return;
+        }
+        let Options { directory, overrides, .. } = options.clone();
+        self.reading = Some(tokio::task::spawn_blocking(move || config::load(&directory, &overrides)));
+    }
+
+    /// Starts reading if a file's contents are not as they were.
+    fn ask_if_changed(&mut self, options: &Options) {
+        let now = print(options);
+        if now != self.seen {
+            self.seen = now;
+            self.ask(options);
+        }
+    }
+
+    /// After a reading was dealt with: the one that was asked for meanwhile.
+    fn next(&mut self, options: &Options) {
+        if std::mem::take(&mut self.again) {
+            self.ask(options);
+        }
+    }
+
+    /// Waits for a change in the directory, or for the reading under way.
+    /// Cancel safe.
+    async fn event(&mut self) -> ReloadEvent {
+        let Self { watch, reading, .. } = self;
+        let changed = async {
+            match watch {
+                Some(watch) => watch.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let read = async {
+            match reading {
+                Some(reading) => reading.await,
+                None => std::future::pending().await,
+            }
+        };
+        let read = tokio::select! {
+            () = changed => return ReloadEvent::FileChanged,
+            read = read => read,
+        };
+        self.reading = None;
+        ReloadEvent::Read(read.unwrap_or_else(|error| {
+            error!(%error, "reading the configuration failed. This is a bug: report it");
+            Err(Invalid { problems: Vec::new() })
+        }))
+    }
+}
+
+/// What there is to do about the configuration.
+enum ReloadEvent {
+    /// Some file may have changed.
+    FileChanged,
+    /// A reading ended.
+    Read(Result<Loaded, Invalid>),
+}
+
+/// A digest of every configuration file.
+fn print(options: &Options) -> u128 {
+    let entries = std::fs::read_dir(&options.directory).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    fingerprint(files.iter().map(PathBuf::as_path))
+}

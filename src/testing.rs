@@ -1,0 +1,107 @@
+//! Fixtures for unit tests: a snapshot from the texts of a configuration.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::compile::{Input, Serials, compile};
+use crate::config::{self, Config, Overrides};
+use crate::inventory::{
+    Address, Entries, Entry, Health, Inventory, SourceInventory, Standing,
+};
+use crate::snapshot::Snapshot;
+
+/// Three views: "vpc" (10/8 and loopback, private), "peered" (10.9/16,
+/// private, reaches 10.0.0.0/16), "outside" (192.0.2/24, cname).
+pub(crate) const SERVER: &str = r#"
+[listen]
+dns = ["127.0.0.1:0"]
+
+[[source]]
+name = "sample"
+type = "file"
+path = "addresses.json"
+region = "us-east-1"
+
+[[view]]
+name = "vpc"
+clients = ["10.0.0.0/8", "127.0.0.0/8"]
+answer = "private"
+
+[[view]]
+name = "peered"
+clients = ["10.9.0.0/16"]
+answer = "private"
+reaches = ["10.0.0.0/16"]
+
+[[view]]
+name = "outside"
+clients = ["192.0.2.0/24"]
+answer = "cname"
+"#;
+
+/// The moment at which fixtures are compiled.
+pub(crate) fn noon() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+/// Loads a configuration from texts: (file name, text).
+pub(crate) fn config(files: &[(&str, &str)]) -> Config {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let loaded = config::load(dir.path(), &Overrides::default());
+    loaded.unwrap_or_else(|e| panic!("{e}")).config
+}
+
+/// An inventory of one healthy source: Elastic IP and private address.
+pub(crate) fn inventory(all: &[(Ipv4Addr, Option<Ipv4Addr>)]) -> Inventory {
+    let entries: Entries = all.iter().map(|(ip, private)| (*ip, entry(*ip, *private))).collect();
+    Inventory {
+        sources: vec![SourceInventory {
+            name: "sample".into(),
+            region: Some("us-east-1".into()),
+            entries: Some(Arc::new(entries)),
+            health: Health::Healthy,
+            delivered_at: Some(noon()),
+        }],
+    }
+}
+
+/// A live entry.
+pub(crate) fn entry(public_ip: Ipv4Addr, private_ip: Option<Ipv4Addr>) -> Entry {
+    Entry {
+        address: Address {
+            public_ip,
+            allocation_id: Some(format!("eipalloc-{:08x}", u32::from(public_ip))),
+            association_id: private_ip.map(|ip| format!("eipassoc-{:08x}", u32::from(ip))),
+            instance_id: None,
+            network_interface_id: None,
+            network_interface_owner_id: None,
+            private_ip,
+            service_managed: None,
+            tags: [("Role".to_string(), "db".to_string())].into(),
+        },
+        standing: Standing::Live,
+        since: noon(),
+    }
+}
+
+/// Compiles.
+pub(crate) fn snapshot(config: &Config, inventory: &Inventory) -> Snapshot {
+    let mut serials = Serials::default();
+    after(config, inventory, &mut serials, None)
+}
+
+/// Compiles after an earlier snapshot.
+pub(crate) fn after(
+    config: &Config,
+    inventory: &Inventory,
+    serials: &mut Serials,
+    previous: Option<&Snapshot>,
+) -> Snapshot {
+    let addresses = [IpAddr::from([127, 0, 0, 1])];
+    let input = Input { config, epoch: 1, inventory, addresses: &addresses, now: noon() };
+    compile(&input, serials, previous)
+}

@@ -1,0 +1,208 @@
+//! Moves and reloads: what an editor, a rename or a symlink swap does to the
+//! answers, and that a bad file does nothing.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
+use std::time::Instant;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+
+use crate::harness::{Dir, PATIENCE, Server, describe, query, udp};
+
+const ZONE: &str = "[names]\ndb = \"75.101.137.243\"\n";
+
+fn moved_to(server: &mut Server, private: &str) {
+    server.wait(private, |l| l["fields"]["message"] == "moved" && l["fields"]["new"] == private);
+    assert_eq!(server.data("db.example.com.", RecordType::A), [private]);
+}
+
+#[test]
+fn every_way_to_write_the_file() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", ZONE);
+    let mut server = Server::start(dir.path());
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
+
+    dir.replace("addresses.json", &describe(&[("75.101.137.243", Some("10.0.1.6"))]));
+    moved_to(&mut server, "10.0.1.6");
+    // Truncate and write, in place.
+    dir.write("addresses.json", &describe(&[("75.101.137.243", Some("10.0.1.7"))]));
+    moved_to(&mut server, "10.0.1.7");
+    // Slowly, as a copy over a network does: what is half there is no answer.
+    let text = describe(&[("75.101.137.243", Some("10.0.1.8"))]);
+    let path = dir.path().join("addresses.json");
+    fs::write(&path, "").unwrap();
+    for part in 1..=4 {
+        fs::write(&path, &text[..text.len() * part / 4]).unwrap();
+        let now = server.data("db.example.com.", RecordType::A);
+        assert!(now == ["10.0.1.7"] || (part == 4 && now == ["10.0.1.8"]), "{now:?}");
+    }
+    moved_to(&mut server, "10.0.1.8");
+    // Gone and back.
+    fs::remove_file(&path).unwrap();
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.8"]);
+    fs::write(&path, describe(&[("75.101.137.243", Some("10.0.1.9"))])).unwrap();
+    moved_to(&mut server, "10.0.1.9");
+}
+
+/// Kubernetes mounts a ConfigMap as links through `..data`, which is swapped.
+#[test]
+fn a_farm_of_symbolic_links() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", ZONE);
+    let addresses = dir.path().join("addresses.json");
+    fs::remove_file(&addresses).unwrap();
+    let version = |n: u32| {
+        let name = format!("..v{n}");
+        fs::create_dir(dir.path().join(&name)).unwrap();
+        let text = describe(&[("75.101.137.243", Some(&format!("10.0.1.{n}")))]);
+        fs::write(dir.path().join(&name).join("addresses.json"), text).unwrap();
+        symlink(&name, dir.path().join("..data_tmp")).unwrap();
+        fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
+    };
+    version(1);
+    symlink("..data/addresses.json", &addresses).unwrap();
+    let mut server = Server::start(dir.path());
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.1"]);
+    for n in 2..=4 {
+        version(n);
+        fs::remove_dir_all(dir.path().join(format!("..v{}", n - 1))).unwrap();
+        moved_to(&mut server, &format!("10.0.1.{n}"));
+    }
+}
+
+#[test]
+fn an_equal_file_changes_nothing() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", ZONE);
+    let mut server = Server::start(dir.path());
+    let serial = server.data("example.com.", RecordType::SOA);
+    let same = fs::read_to_string(dir.path().join("addresses.json")).unwrap();
+    dir.replace("addresses.json", &same);
+    dir.replace("addresses.json", &format!("{same}\n"));
+    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    moved_to(&mut server, "10.0.1.6");
+    let moves = server.lines().iter().filter(|l| l["fields"]["message"] == "moved").count();
+    assert_eq!(moves, 1);
+    assert_ne!(server.data("example.com.", RecordType::SOA), serial, "content moved");
+}
+
+#[test]
+fn sighup_reads_anew_and_a_bad_directory_changes_nothing() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", ZONE);
+    let mut server = Server::start(dir.path());
+
+    dir.write(
+        "example.com.toml",
+        "[names]\ndb = \"75.101.137.243\"\nnew = { address = \"10.0.0.9\" }\n",
+    );
+    assert_eq!(
+        server.ask("new.example.com.", RecordType::A).metadata.response_code,
+        ResponseCode::NXDomain
+    );
+    server.signal("HUP");
+    server.wait_for("configuration reloaded");
+    assert_eq!(server.data("new.example.com.", RecordType::A), ["10.0.0.9"]);
+
+    dir.write("example.com.toml", "[names]\ndb = \"75.101.137\"\n");
+    server.signal("HUP");
+    let line = server.wait("problem", |l| l["level"] == "ERROR");
+    let told = line.to_string();
+    assert!(told.contains("example.com.toml:2") && told.contains("75.101.137"), "{told}");
+    server.wait_for("configuration not reloaded; the one in use stands");
+    assert_eq!(server.data("new.example.com.", RecordType::A), ["10.0.0.9"]);
+
+    // A zone that is gone is gone, another one is there.
+    fs::remove_file(dir.path().join("example.com.toml")).unwrap();
+    dir.write("example.net.toml", ZONE);
+    server.signal("HUP");
+    server.wait_for("configuration reloaded");
+    assert_eq!(server.data("db.example.net.", RecordType::A), ["10.0.1.5"]);
+    assert_eq!(
+        server.ask("db.example.com.", RecordType::A).metadata.response_code,
+        ResponseCode::Refused
+    );
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_reload_moves_listen_addresses_and_keeps_the_others() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", ZONE);
+    let config = fs::read_to_string(dir.path().join("server.toml")).unwrap();
+    // A port that is free at the moment; a listener gives it back at once.
+    let free = |ip: &str| TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
+    let kept = free("127.0.0.3");
+    let with = |list: &str| config.replace("\"127.0.0.1:0\"", list);
+    dir.write("server.toml", &with(&format!("\"{kept}\"")));
+    let mut server = Server::start(dir.path());
+    let added = SocketAddr::new([127, 0, 0, 4].into(), kept.port());
+    dir.write("server.toml", &with(&format!("\"{kept}\", \"{added}\"")));
+    server.signal("HUP");
+    server.wait_for("configuration reloaded");
+    let ask = query("db.example.com.", RecordType::A).to_vec().unwrap();
+    assert_eq!(udp(added, &ask), udp(kept, &ask));
+    // An address that cannot be had: nothing changes.
+    let taken = TcpListener::bind("127.0.0.5:0").unwrap();
+    dir.write("server.toml", &with(&format!("\"{}\"", taken.local_addr().unwrap())));
+    server.signal("HUP");
+    server.wait_for("configuration not reloaded; the one in use stands");
+    assert_eq!(udp(added, &ask), udp(kept, &ask));
+    // One that is no longer wanted is closed, the other one stays.
+    dir.write("server.toml", &with(&format!("\"{kept}\"")));
+    server.signal("HUP");
+    server.wait_for("configuration reloaded");
+    assert!(!udp(kept, &ask).is_empty());
+}
+
+#[test]
+fn watch_reloads_without_a_signal() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", ZONE);
+    let mut server = Server::start_with(dir.path(), |c| drop(c.arg("--watch")));
+    dir.replace("example.com.toml", "[names]\nother = { address = \"10.0.0.7\" }\n");
+    server.wait_for("configuration reloaded");
+    assert_eq!(server.data("other.example.com.", RecordType::A), ["10.0.0.7"]);
+}
+
+#[test]
+fn sigterm_and_sigint_end_well() {
+    for signal in ["TERM", "INT"] {
+        let dir = Dir::new("");
+        dir.write("example.com.toml", ZONE);
+        let mut server = Server::start(dir.path());
+        server.signal(signal);
+        assert!(server.ended().success(), "SIG{signal}");
+    }
+}
+
+/// DESIGN.md: within 20 ms on an idle machine. The figure is printed; that it
+/// comes at all is what is asserted.
+#[test]
+fn an_edit_is_answered_soon() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", ZONE);
+    let server = Server::start(dir.path());
+    let ask = query("db.example.com.", RecordType::A).to_vec().unwrap();
+    let mut worst = std::time::Duration::ZERO;
+    for n in 0..20 {
+        let private = format!("10.0.2.{n}");
+        dir.addresses(&[("75.101.137.243", Some(&private))]);
+        let edited = Instant::now();
+        while udp(server.dns, &ask)[ask_answer(&ask)..].iter().take(4).ne(&[10, 0, 2, n]) {
+            assert!(edited.elapsed() < PATIENCE, "the edit is never answered");
+        }
+        worst = worst.max(edited.elapsed());
+    }
+    println!("edit to new answer, worst of 20: {worst:?}");
+}
+
+/// Where the address stands in an answer with one A record: behind the
+/// question, a pointer, type, class, TTL and length.
+fn ask_answer(query: &[u8]) -> usize {
+    let opt = 11;
+    query.len() - opt + 12
+}
