@@ -314,7 +314,8 @@ mod tests {
 
     #[test]
     fn a_taken_udp_port_is_an_error_that_names_it() {
-        let taken = UdpSocket::bind(LOOPBACK).unwrap();
+        // An address of its own: the TCP half must be free.
+        let taken = UdpSocket::bind("127.0.0.77:0").unwrap();
         let port = taken.local_addr().unwrap();
         let error = address(port, 1).unwrap_err();
         assert!(matches!(error, BindError::Overlap { protocol: Protocol::Udp, .. }), "{error}");

@@ -17,6 +17,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task;
 use tokio::time::{Instant, sleep_until};
 
 use super::admit::Permit;
@@ -88,7 +89,12 @@ pub(super) async fn serve<R: Respond>(
                 // What the kernel already has was sent before we stopped.
                 match exchange.read_now(read.as_ref()) {
                     Ok(0) => return End::Finished,
-                    Ok(_) => continue,
+                    Ok(_) => {
+                        // Nothing else here waits if nothing gets an answer,
+                        // and the deadline must find its way in.
+                        task::yield_now().await;
+                        continue;
+                    }
                     Err(_) => return End::Broken,
                 }
             }

@@ -42,6 +42,17 @@ impl Respond for Who {
     }
 }
 
+/// Answers nothing, and that so slowly that any client can send faster.
+#[derive(Clone)]
+struct Silent;
+
+impl Respond for Silent {
+    fn respond(&mut self, _: &Asker, _: Transport, _: &[u8], _: &mut Vec<u8>) -> Action {
+        thread::sleep(Duration::from_micros(50));
+        Action::Drop
+    }
+}
+
 /// Answers with 60,000 octets.
 #[derive(Clone)]
 struct Long;
@@ -508,6 +519,21 @@ async fn who_does_not_read_is_cut_off_at_the_deadline() {
     eventually("it has begun", || stats.tcp().requests > 0);
     assert_eq!(listeners.drain(Duration::from_millis(200)).await, 1);
     assert_eq!(stats.tcp().cut, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_never_stops_sending_is_cut_off_at_the_deadline() {
+    let (listeners, address, stats) = start(&listen(&["127.0.0.1:0"]), Silent);
+    let all: Vec<u8> = (0..5000).flat_map(|number| framed(&numbered(number))).collect();
+    let start = Instant::now();
+    let flood = thread::spawn(move || {
+        let mut stream = tcp(address);
+        while start.elapsed() < TOO_LONG && stream.write_all(&all).is_ok() {}
+    });
+    eventually("it has begun", || stats.tcp().requests > 0);
+    assert_eq!(listeners.drain(Duration::from_millis(200)).await, 1);
+    assert!(start.elapsed() < TOO_LONG);
+    flood.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
