@@ -21,6 +21,8 @@
 //! * [`run`]: starts all of the above, reloads, drains.
 //! * [`name`]: names as folded wire octets, the key of every table.
 
+#![deny(unsafe_code)]
+
 pub mod answer;
 pub mod changes;
 pub mod cli;

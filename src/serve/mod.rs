@@ -1,6 +1,40 @@
 //! Sockets around [`answer`](crate::answer): UDP workers and TCP connections.
+//!
+//! ```text
+//! bind(&Listen) -> Bound --start(responder)--> Listeners --apply(&Listen)--> Listeners --drain--> end
+//! ```
+//!
+//! Everything is bound before anything runs, and nothing that stays configured
+//! is ever closed: a reload opens the new addresses first, then drains the
+//! removed ones.
+//!
+//! * [`listeners`]: owns all of it; starts, reloads, drains.
+//! * [`bind`]: addresses to sockets; `holder`: who has them already.
+//! * `udp`: one thread per socket, over `sys`: batches of datagrams.
+//! * `tcp`: accepts; `connection`: one client; `admit`: how many of them.
+//! * [`stats`]: what the sockets count; `episode`: what they log.
+
+mod admit;
+pub mod bind;
+mod connection;
+mod episode;
+mod holder;
+pub mod listeners;
+pub mod stats;
+mod sys;
+mod tcp;
+mod udp;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
 
 use crate::answer::{Asker, Transport};
+
+pub use bind::BindError;
+pub use listeners::{Bound, Failure, Listeners, Opened, Report, bind};
+pub use stats::Stats;
 
 /// What a transport does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +48,10 @@ pub enum Action {
 /// What stands behind the sockets. Each UDP worker and each TCP connection
 /// owns a clone, so an implementation keeps its counters and caches to itself.
 pub trait Respond: Clone + Send + 'static {
-    /// Answers one request. `reply` comes empty, with room for the largest
-    /// answer of the transport. Never blocks, never panics.
+    /// Answers one request. `reply` comes empty; over UDP it has room for
+    /// [`MAX_UDP`](crate::answer::MAX_UDP) octets, over TCP it grows as it is
+    /// filled and keeps its memory for the next answer. Never blocks, never
+    /// panics.
     fn respond(
         &mut self,
         asker: &Asker,
@@ -23,4 +59,12 @@ pub trait Respond: Clone + Send + 'static {
         request: &[u8],
         reply: &mut Vec<u8>,
     ) -> Action;
+}
+
+/// `address`, with an IPv4-mapped IPv6 address turned into IPv4.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),
+        _ => address,
+    }
 }

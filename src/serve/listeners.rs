@@ -1,0 +1,372 @@
+//! Owns every socket: binds, starts, reloads and drains them. The one place
+//! where workers and accept loops are started.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task;
+use tokio::time::Instant;
+
+use super::Respond;
+use super::admit::{Gate, Limits};
+use super::bind::{self, BindError, Protocol, Sockets};
+use super::stats::Stats;
+use super::tcp::{Acceptor, Phase};
+use super::udp;
+use crate::config::Listen;
+
+/// How long the connections of an address that a reload removed may take to
+/// end: what was received is answered at once, so only slow readers need it.
+pub const DRAIN: Duration = Duration::from_secs(5);
+
+/// An address that was newly bound, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// As it is: with the port that port 0 became.
+    pub address: SocketAddr,
+    /// False if the host does not have the address yet: queries come once it
+    /// has.
+    pub on_host: bool,
+    /// Octets the kernel gives each UDP socket for waiting queries. Linux
+    /// counts its own overhead in and shows twice what was set.
+    pub receive_buffer: usize,
+    /// Octets the kernel gives each UDP socket for waiting answers.
+    pub send_buffer: usize,
+}
+
+/// What a reload did to the addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Newly bound.
+    pub opened: Vec<Opened>,
+    /// Left as they were.
+    pub kept: Vec<SocketAddr>,
+    /// Drained and closed.
+    pub closed: Vec<SocketAddr>,
+}
+
+/// A worker or accept loop is gone that should run as long as the process.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the {what} ended by a panic: queries to that address are no longer answered; restart")]
+pub struct Failure {
+    /// Which one.
+    pub what: String,
+}
+
+/// All addresses of `listen`, bound; nothing is read from them yet. What comes
+/// until [`Bound::start`] waits in the kernel.
+#[derive(Debug)]
+pub struct Bound {
+    sockets: Vec<Sockets>,
+    limits: Limits,
+}
+
+/// Binds all addresses, or none.
+pub fn bind(listen: &Listen) -> Result<Bound, BindError> {
+    let sockets = distinct(&listen.dns)
+        .into_iter()
+        .map(|address| bind::address(address, listen.workers))
+        .collect::<Result<_, _>>()?;
+    Ok(Bound { sockets, limits: limits(listen) })
+}
+
+impl Bound {
+    /// What was bound, in the order of `listen.dns`.
+    pub fn opened(&self) -> Vec<Opened> {
+        self.sockets.iter().map(opened).collect()
+    }
+
+    /// Starts answering with `responder`. Must be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// The system has no more threads or descriptors.
+    pub fn start<R: Respond>(
+        self,
+        responder: R,
+        stats: Arc<Stats>,
+    ) -> Result<Listeners<R>, BindError> {
+        let (report_failure, failures) = mpsc::unbounded_channel();
+        let mut listeners = Listeners {
+            responder,
+            gate: Arc::new(Gate::new(&self.limits)),
+            stats,
+            open: Vec::new(),
+            leaving: Vec::new(),
+            retired: Vec::new(),
+            report_failure,
+            failures,
+        };
+        for sockets in self.sockets {
+            let endpoint = listeners.endpoint(sockets)?;
+            listeners.open.push(endpoint);
+        }
+        Ok(listeners)
+    }
+}
+
+/// The running sockets. Dropping it ends them without waiting.
+pub struct Listeners<R> {
+    responder: R,
+    gate: Arc<Gate>,
+    stats: Arc<Stats>,
+    open: Vec<Endpoint>,
+    /// Removed by a reload, and perhaps not yet done draining.
+    leaving: Vec<Endpoint>,
+    /// The same for single workers.
+    retired: Vec<Worker>,
+    report_failure: mpsc::UnboundedSender<Failure>,
+    failures: mpsc::UnboundedReceiver<Failure>,
+}
+
+impl<R: Respond> Listeners<R> {
+    /// Where we listen, with ports as they are.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.open.iter().map(|endpoint| endpoint.address).collect()
+    }
+
+    /// Turns to a new configuration. What is new is opened first, then what is
+    /// no longer wanted is drained and closed, within [`DRAIN`] and in the
+    /// background. Sockets of unchanged addresses stay as they are, with all
+    /// that waits in them. If there are more workers, each address gets the
+    /// missing sockets; if fewer, the last ones are drained and closed. Must
+    /// be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// A new address cannot be bound; then nothing has changed.
+    pub fn apply(&mut self, listen: &Listen) -> Result<Report, BindError> {
+        let wanted = distinct(&listen.dns);
+        let is_new = |address: &&SocketAddr| self.open.iter().all(|e| e.configured != **address);
+        let mut fresh = Vec::new();
+        for address in wanted.iter().filter(is_new) {
+            fresh.push(bind::address(*address, listen.workers)?);
+        }
+        let mut more = Vec::new();
+        for endpoint in self.open.iter().filter(|e| wanted.contains(&e.configured)) {
+            let missing = listen.workers.saturating_sub(endpoint.workers.len());
+            more.push((endpoint.address, bind::udp(endpoint.address, endpoint.on_host, missing)?));
+        }
+
+        // All is bound. Only a lack of threads or descriptors can stop us now,
+        // and then what has started ends again by being dropped.
+        let opened: Vec<_> = fresh.iter().map(opened).collect();
+        let started: Vec<_> =
+            fresh.into_iter().map(|sockets| self.endpoint(sockets)).collect::<Result<_, _>>()?;
+        let workers: Vec<_> = more
+            .into_iter()
+            .map(|(address, sockets)| self.workers(address, sockets))
+            .collect::<Result<_, _>>()?;
+
+        let (mut open, gone): (Vec<_>, Vec<_>) =
+            self.open.drain(..).partition(|e| wanted.contains(&e.configured));
+        let kept: Vec<_> = open.iter().map(|e| e.address).collect();
+        self.retired.retain(|worker| !worker.thread.is_finished());
+        for (endpoint, workers) in open.iter_mut().zip(workers) {
+            endpoint.workers.extend(workers);
+            let keep = listen.workers.min(endpoint.workers.len());
+            self.retired.extend(endpoint.workers.drain(keep..).inspect(Worker::stop));
+        }
+        open.extend(started);
+        open.sort_by_key(|e| wanted.iter().position(|address| *address == e.configured));
+        self.open = open;
+        self.gate.set(&limits(listen));
+
+        let closed: Vec<_> = gone.iter().map(|e| e.address).collect();
+        self.leaving.retain(|endpoint| !endpoint.has_ended());
+        for endpoint in gone {
+            endpoint.stop(Instant::now() + DRAIN);
+            self.leaving.push(endpoint);
+        }
+        Ok(Report { opened, kept, closed })
+    }
+
+    /// Waits until a worker or accept loop has ended that never should. The
+    /// process had better end then, with the reason.
+    pub async fn failed(&mut self) -> Failure {
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            // We hold a sender ourselves.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Accepts nothing new, answers what has been received, and closes
+    /// everything. Says how many TCP connections did not end by themselves
+    /// within `limit`.
+    pub async fn drain(self, limit: Duration) -> usize {
+        let until = Instant::now() + limit;
+        for endpoint in self.open.iter().chain(&self.leaving) {
+            endpoint.stop(until);
+        }
+        let mut cut = 0;
+        for endpoint in self.open.into_iter().chain(self.leaving) {
+            cut += endpoint.ended().await;
+        }
+        for mut worker in self.retired {
+            worker.ended().await;
+        }
+        cut
+    }
+
+    /// Starts everything behind one address.
+    fn endpoint(&self, sockets: Sockets) -> Result<Endpoint, BindError> {
+        let Sockets { configured, address, tcp, udp, on_host } = sockets;
+        let listener = TcpListener::from_std(tcp).map_err(|cause| {
+            BindError::new(address, Protocol::Tcp, "registering with the event loop", cause)
+        })?;
+        let workers = self.workers(address, udp)?;
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let acceptor = Acceptor {
+            listener,
+            address,
+            responder: self.responder.clone(),
+            gate: Arc::clone(&self.gate),
+            stats: Arc::clone(&self.stats),
+            phase: phases,
+        };
+        let alarm = self.alarm(format!("accept loop of {address}"));
+        let accepting = task::spawn(async move {
+            let _alarm = alarm;
+            acceptor.run().await
+        });
+        Ok(Endpoint { configured, address, on_host, workers, phase, accepting })
+    }
+
+    /// Starts a thread for each socket.
+    fn workers(
+        &self,
+        address: SocketAddr,
+        sockets: Vec<UdpSocket>,
+    ) -> Result<Vec<Worker>, BindError> {
+        let start = |socket| {
+            let stop = Arc::new(AtomicBool::new(false));
+            let (alive, ended) = oneshot::channel();
+            let alarm = self.alarm(format!("UDP worker of {address}"));
+            let responder = self.responder.clone();
+            let (stopped, counters) = (Arc::clone(&stop), self.stats.worker());
+            let thread = thread::Builder::new()
+                .name("udp".to_owned())
+                .spawn(move || {
+                    // Both are dropped at the end, however that comes.
+                    let _guards: (Alarm, oneshot::Sender<()>) = (alarm, alive);
+                    let (stop, counters) = (&*stopped, &*counters);
+                    udp::Worker { socket, address, responder, counters, stop }.run();
+                })
+                .map_err(|e| BindError::new(address, Protocol::Udp, "starting a thread", e))?;
+            Ok(Worker { stop, ended, thread })
+        };
+        sockets.into_iter().map(start).collect()
+    }
+
+    fn alarm(&self, what: String) -> Alarm {
+        Alarm { what, report: self.report_failure.clone() }
+    }
+}
+
+/// One address and what runs behind it.
+struct Endpoint {
+    configured: SocketAddr,
+    address: SocketAddr,
+    on_host: bool,
+    workers: Vec<Worker>,
+    /// Dropped, it ends the accept loop and its connections at once.
+    phase: watch::Sender<Phase>,
+    accepting: task::JoinHandle<usize>,
+}
+
+impl Endpoint {
+    fn stop(&self, until: Instant) {
+        self.phase.send_replace(Phase::Draining { until });
+        for worker in &self.workers {
+            worker.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.accepting.is_finished() && self.workers.iter().all(|w| w.thread.is_finished())
+    }
+
+    /// Waits for all of it, once stopped; says how many connections were cut.
+    async fn ended(mut self) -> usize {
+        for worker in &mut self.workers {
+            worker.ended().await;
+        }
+        // A panic has been reported by the alarm.
+        (&mut self.accepting).await.unwrap_or(0)
+    }
+}
+
+/// A UDP thread. Dropped, it stops: the thread drains its socket and ends.
+struct Worker {
+    stop: Arc<AtomicBool>,
+    /// Resolves when the thread is done.
+    ended: oneshot::Receiver<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Worker {
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    async fn ended(&mut self) {
+        // An error says that the thread has dropped its end: it is done.
+        let _ = (&mut self.ended).await;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Reports the panic that takes its owner down.
+struct Alarm {
+    what: String,
+    report: mpsc::UnboundedSender<Failure>,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // Nobody listens: the process is about to end anyway.
+            let _ = self.report.send(Failure { what: std::mem::take(&mut self.what) });
+        }
+    }
+}
+
+/// `addresses` without repetitions, in their order.
+fn distinct(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut distinct = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        if !distinct.contains(address) {
+            distinct.push(*address);
+        }
+    }
+    distinct
+}
+
+fn limits(listen: &Listen) -> Limits {
+    Limits { clients: listen.tcp_clients, per_client: listen.tcp_per_client, idle: listen.tcp_idle }
+}
+
+fn opened(sockets: &Sockets) -> Opened {
+    // Sizes are for the log only; 0 if the system will not say.
+    let udp = sockets.udp.first().map(SockRef::from);
+    let size = |read: fn(&socket2::Socket) -> std::io::Result<usize>| {
+        udp.as_ref().and_then(|socket| read(socket).ok()).unwrap_or(0)
+    };
+    Opened {
+        address: sockets.address,
+        on_host: sockets.on_host,
+        receive_buffer: size(socket2::Socket::recv_buffer_size),
+        send_buffer: size(socket2::Socket::send_buffer_size),
+    }
+}

@@ -1,0 +1,169 @@
+//! What happens at the sockets, counted. Reading never holds up a worker.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, count: usize) {
+        // Relaxed: a count orders nothing.
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one UDP worker, alone on their cache lines: 128 octets
+/// because processors fetch lines of 64 in pairs, and some have 128.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct UdpCounters {
+    pub(super) received: Counter,
+    pub(super) sent: Counter,
+    pub(super) silent: Counter,
+    pub(super) dropped: Counter,
+    pub(super) send_errors: Counter,
+    pub(super) receive_errors: Counter,
+}
+
+/// The counters of all TCP connections together.
+#[derive(Debug, Default)]
+pub(super) struct TcpCounters {
+    pub(super) accepted: Counter,
+    pub(super) refused_full: Counter,
+    pub(super) refused_client: Counter,
+    pub(super) accept_errors: Counter,
+    pub(super) requests: Counter,
+    pub(super) replies: Counter,
+    pub(super) finished: Counter,
+    pub(super) idle: Counter,
+    pub(super) evicted: Counter,
+    pub(super) malformed: Counter,
+    pub(super) broken: Counter,
+    pub(super) cut: Counter,
+}
+
+/// UDP since the start, all workers together. Once the workers are at rest,
+/// `received` is `sent` + `silent` + `dropped` + `send_errors`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct UdpTotals {
+    /// Datagrams that came in.
+    pub received: u64,
+    /// Answers handed to the kernel.
+    pub sent: u64,
+    /// Datagrams the responder chose not to answer.
+    pub silent: u64,
+    /// Datagrams never shown to the responder: from source port 0, or too
+    /// long.
+    pub dropped: u64,
+    /// Answers the kernel would not send.
+    pub send_errors: u64,
+    /// Errors while receiving; no datagram is lost by them.
+    pub receive_errors: u64,
+}
+
+/// TCP since the start. Each accepted connection ends as exactly one of
+/// `finished`, `idle`, `evicted`, `malformed`, `broken` and `cut`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct TcpTotals {
+    /// Connections that were served.
+    pub accepted: u64,
+    /// Connections closed at once: at the total limit with none to evict.
+    pub refused_full: u64,
+    /// Connections closed at once: their client has as many as it may.
+    pub refused_client: u64,
+    /// Errors of accept(2), such as no descriptors left.
+    pub accept_errors: u64,
+    /// Requests taken.
+    pub requests: u64,
+    /// Answers queued for sending.
+    pub replies: u64,
+    /// Connections ended by the client's close, or ours when draining.
+    pub finished: u64,
+    /// Connections closed because they were silent or slow.
+    pub idle: u64,
+    /// Connections closed in favour of a new one.
+    pub evicted: u64,
+    /// Connections closed because what came is no DNS message.
+    pub malformed: u64,
+    /// Connections lost to an error, such as a reset.
+    pub broken: u64,
+    /// Connections still busy when a drain ran out of time.
+    pub cut: u64,
+}
+
+/// The handle to all counters of the sockets. Totals never go back, whatever
+/// a reload opens and closes.
+#[derive(Debug, Default)]
+pub struct Stats {
+    workers: Mutex<Vec<Arc<UdpCounters>>>,
+    pub(super) tcp: TcpCounters,
+}
+
+impl Stats {
+    /// Counters for one more worker: those of one that has ended, else new.
+    pub(super) fn worker(&self) -> Arc<UdpCounters> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(free) = workers.iter().find(|w| Arc::strong_count(w) == 1) {
+            return Arc::clone(free);
+        }
+        let new = Arc::<UdpCounters>::default();
+        workers.push(Arc::clone(&new));
+        new
+    }
+
+    /// The sum over all UDP workers.
+    pub fn udp(&self) -> UdpTotals {
+        let mut sum = UdpTotals::default();
+        for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            sum.received += worker.received.get();
+            sum.sent += worker.sent.get();
+            sum.silent += worker.silent.get();
+            sum.dropped += worker.dropped.get();
+            sum.send_errors += worker.send_errors.get();
+            sum.receive_errors += worker.receive_errors.get();
+        }
+        sum
+    }
+
+    /// All TCP connections.
+    pub fn tcp(&self) -> TcpTotals {
+        TcpTotals {
+            accepted: self.tcp.accepted.get(),
+            refused_full: self.tcp.refused_full.get(),
+            refused_client: self.tcp.refused_client.get(),
+            accept_errors: self.tcp.accept_errors.get(),
+            requests: self.tcp.requests.get(),
+            replies: self.tcp.replies.get(),
+            finished: self.tcp.finished.get(),
+            idle: self.tcp.idle.get(),
+            evicted: self.tcp.evicted.get(),
+            malformed: self.tcp.malformed.get(),
+            broken: self.tcp.broken.get(),
+            cut: self.tcp.cut.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_an_ended_worker_are_used_again_and_never_go_back() {
+        let stats = Stats::default();
+        let (first, second) = (stats.worker(), stats.worker());
+        first.received.add(2);
+        second.received.add(3);
+        drop(first);
+        let third = stats.worker();
+        third.received.add(5);
+        assert_eq!(stats.udp().received, 10);
+        assert_eq!(stats.workers.lock().unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,188 @@
+//! Accepts TCP connections of one address, and sees them off when it ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::admit::{Gate, Refusal};
+use super::bind::BACKLOG;
+use super::connection::{self, End, Exchange};
+use super::episode::Episode;
+use super::stats::{Stats, TcpCounters};
+use super::{Respond, canonical};
+use crate::answer::Asker;
+
+/// The wait after accept(2) failed for want of something. The connection stays
+/// in the backlog, so trying again at once would only spin.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether connections are to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Yes.
+    Serving,
+    /// No: answer what was received, and be gone by then.
+    Draining {
+        /// When the rest is cut off.
+        until: Instant,
+    },
+}
+
+/// Waits until the connections are to end, and says until when they may take.
+/// If nobody is left to say so, that is now.
+pub(super) async fn draining(phase: &mut watch::Receiver<Phase>) -> Instant {
+    match phase.wait_for(|phase| matches!(phase, Phase::Draining { .. })).await.as_deref() {
+        Ok(Phase::Draining { until }) => *until,
+        _ => Instant::now(),
+    }
+}
+
+/// A listening socket and what answers behind it.
+pub(super) struct Acceptor<R> {
+    pub listener: TcpListener,
+    /// What it is bound to, for the log.
+    pub address: SocketAddr,
+    pub responder: R,
+    pub gate: Arc<Gate>,
+    pub stats: Arc<Stats>,
+    pub phase: watch::Receiver<Phase>,
+}
+
+impl<R: Respond> Acceptor<R> {
+    /// Accepts until told to drain. Then closes the listening socket, waits for
+    /// the connections, and says how many had to be cut off.
+    pub async fn run(mut self) -> usize {
+        let mut connections = JoinSet::new();
+        let mut trouble = Episode::default();
+        let mut paused = None;
+        let until = loop {
+            tokio::select! {
+                biased;
+                until = draining(&mut self.phase) => break until,
+                Some(ended) = connections.join_next() => {
+                    count(&self.stats.tcp, ended);
+                }
+                () = sleep_until(paused.unwrap_or_else(Instant::now)), if paused.is_some() => {
+                    paused = None;
+                }
+                accepted = self.listener.accept(), if paused.is_none() => match accepted {
+                    Ok((stream, client)) => self.welcome(&mut connections, stream, client),
+                    Err(error) => {
+                        self.stats.tcp.accept_errors.add(1);
+                        if !is_about_one_connection(&error) {
+                            paused = Some(Instant::now() + ERROR_PAUSE);
+                            self.make_room(&error, &mut trouble);
+                        }
+                    }
+                },
+            }
+        };
+        self.take_backlog(&mut connections);
+        let Self { listener, stats, .. } = self;
+        drop(listener);
+        while let Ok(Some(ended)) = timeout_at(until, connections.join_next()).await {
+            count(&stats.tcp, ended);
+        }
+        connections.abort_all();
+        let mut cut = 0;
+        while let Some(ended) = connections.join_next().await {
+            cut += usize::from(count(&stats.tcp, ended));
+        }
+        cut
+    }
+
+    /// Starts serving a connection, unless it is one too many.
+    fn welcome(&self, connections: &mut JoinSet<End>, stream: TcpStream, client: SocketAddr) {
+        let client = canonical(client);
+        let permit = match self.gate.admit(client.ip()) {
+            Ok(permit) => permit,
+            Err(Refusal::Client) => return self.stats.tcp.refused_client.add(1),
+            Err(Refusal::Full) => return self.stats.tcp.refused_full.add(1),
+        };
+        self.stats.tcp.accepted.add(1);
+        // Answers leave in whole writes: nothing is gained by holding them
+        // back. Both fail only on a connection that is already reset.
+        let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else {
+            return self.stats.tcp.broken.add(1);
+        };
+        let asker = Asker { client, local: canonical(local) };
+        let exchange = Exchange::new(asker, self.responder.clone());
+        let (phase, stats) = (self.phase.clone(), Arc::clone(&self.stats));
+        connections.spawn(async move {
+            connection::serve(stream, exchange, &permit, phase, &stats.tcp).await
+        });
+    }
+
+    /// Nothing can be accepted for now: says so once, and closes an inactive
+    /// connection if that is what helps.
+    fn make_room(&self, error: &io::Error, trouble: &mut Episode) {
+        if let Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) =
+            error.raw_os_error()
+        {
+            self.gate.evict();
+        }
+        if trouble.begins(std::time::Instant::now()) {
+            tracing::warn!(
+                address = %self.address, %error,
+                "cannot accept TCP connections; trying on, closing idle ones to make room; if \
+                 this lasts, allow more open files (LimitNOFILE=) or lower listen.tcp_clients"
+            );
+        }
+    }
+
+    /// Accepts the connections the kernel has completed already: their clients
+    /// believe them open and may have sent requests.
+    fn take_backlog(&self, connections: &mut JoinSet<End>) {
+        // Asks the kernel itself: the reactor may not have heard of all yet.
+        let listener = SockRef::from(&self.listener);
+        for _ in 0..BACKLOG {
+            let (socket, client) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if is_about_one_connection(&error) => continue,
+                Err(_) => break,
+            };
+            let stream =
+                socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket.into()));
+            if let (Ok(stream), Some(client)) = (stream, client.as_socket()) {
+                self.welcome(connections, stream, client);
+            }
+        }
+    }
+}
+
+/// Counts the end of a connection: moves exactly one counter. Says whether it
+/// was cut off.
+fn count(counters: &TcpCounters, ended: Result<End, JoinError>) -> bool {
+    match ended {
+        Ok(End::Finished) => counters.finished.add(1),
+        Ok(End::Idle) => counters.idle.add(1),
+        Ok(End::Evicted) => counters.evicted.add(1),
+        Ok(End::Malformed) => counters.malformed.add(1),
+        Ok(End::Broken) => counters.broken.add(1),
+        Err(error) if error.is_cancelled() => {
+            counters.cut.add(1);
+            return true;
+        }
+        Err(error) => {
+            counters.broken.add(1);
+            tracing::error!(%error, "a TCP connection was lost to a bug");
+        }
+    }
+    false
+}
+
+/// Did accept(2) report what had happened to a connection before it was
+/// accepted? Then the next one may be fine.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ECONNABORTED | libc::ECONNRESET | libc::EPROTO | libc::EPERM | libc::EINTR)
+    )
+}

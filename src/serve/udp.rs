@@ -1,0 +1,218 @@
+//! A UDP worker: one thread, one socket, one batch after the other.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::episode::Episode;
+use super::stats::UdpCounters;
+use super::sys::{Batch, Datagram, Wait};
+use super::{Action, Respond, canonical};
+use crate::answer::{Asker, Transport};
+
+/// The wait after a second receive error in a row: a socket that keeps failing
+/// must not cost a processor.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+/// The least kernel memory one queued datagram takes, in octets: with the
+/// buffer's size it bounds how many can be waiting.
+const LEAST_DATAGRAM: usize = 512;
+
+/// A socket and what answers on it.
+pub(super) struct Worker<'a, R> {
+    /// Blocking, with a read timeout.
+    pub socket: UdpSocket,
+    /// What it is bound to.
+    pub address: SocketAddr,
+    pub responder: R,
+    pub counters: &'a UdpCounters,
+    /// Set by whoever wants the worker to end.
+    pub stop: &'a AtomicBool,
+}
+
+impl<R: Respond> Worker<'_, R> {
+    /// Answers until told to stop, then what is in the socket's queue by then.
+    pub fn run(mut self) {
+        let mut batch = Batch::new(self.address.ip().is_unspecified());
+        let mut failing = false;
+        let mut trouble = Episode::default();
+        while !self.stop.load(Ordering::Relaxed) {
+            match batch.receive(&self.socket, Wait::Timeout) {
+                Ok(_) => {
+                    failing = false;
+                    self.exchange(&mut batch);
+                }
+                Err(error) if is_nothing(&error) => {}
+                Err(error) => {
+                    self.counters.receive_errors.add(1);
+                    if trouble.begins(Instant::now()) {
+                        tracing::warn!(address = %self.address, %error, "UDP receive failed; going on");
+                    }
+                    if failing {
+                        thread::sleep(ERROR_PAUSE);
+                    }
+                    failing = true;
+                }
+            }
+        }
+        self.drain(&mut batch);
+    }
+
+    /// Answers what waits in the queue now, and no more than could have been
+    /// in it, so that a flood does not keep the worker alive.
+    fn drain(&mut self, batch: &mut Batch) {
+        let buffer = socket2::SockRef::from(&self.socket).recv_buffer_size().unwrap_or(0);
+        let mut left = buffer / LEAST_DATAGRAM;
+        while left > 0 {
+            match batch.receive(&self.socket, Wait::Never) {
+                Ok(count) => {
+                    self.exchange(batch);
+                    left = left.saturating_sub(count.max(1));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// Answers one batch.
+    fn exchange(&mut self, batch: &mut Batch) {
+        let (mut received, mut dropped, mut silent) = (0, 0, 0);
+        batch.answer(|datagram, reply| {
+            received += 1;
+            let Some(asker) = asker(datagram, self.address) else {
+                dropped += 1;
+                return false;
+            };
+            match self.responder.respond(&asker, Transport::Udp, datagram.octets, reply) {
+                Action::Send => true,
+                Action::Drop => {
+                    silent += 1;
+                    false
+                }
+            }
+        });
+        self.counters.received.add(received);
+        self.counters.dropped.add(dropped);
+        self.counters.silent.add(silent);
+        self.send(batch);
+    }
+
+    /// Sends what is queued. Each turn is rid of at least one answer, so it
+    /// ends whatever the kernel says.
+    fn send(&mut self, batch: &mut Batch) {
+        while batch.unsent() > 0 {
+            match batch.send(&self.socket) {
+                Ok(count) if count > 0 => self.counters.sent.add(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The buffers are full, and waiting for them has been tried:
+                // the rest would fare no better, and queries are waiting.
+                Err(error) if is_full(&error) => {
+                    self.counters.send_errors.add(batch.unsent());
+                    break;
+                }
+                // This one cannot be sent (a firewall, no route, too long):
+                // the next one has another destination.
+                _ => {
+                    self.counters.send_errors.add(1);
+                    batch.skip();
+                }
+            }
+        }
+    }
+}
+
+/// Who asks where; none if the datagram deserves no answer.
+fn asker(datagram: &Datagram<'_>, address: SocketAddr) -> Option<Asker> {
+    // Nobody can be answered at port 0 (RFC 768 makes it "none"), and a
+    // request that does not fit the buffer is no query.
+    if datagram.client.port() == 0 || datagram.cut {
+        return None;
+    }
+    let local = datagram.local.map_or(address, |ip| SocketAddr::new(ip, address.port()));
+    Some(Asker { client: canonical(datagram.client), local: canonical(local) })
+}
+
+/// No datagram came, and nothing is wrong.
+fn is_nothing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+/// The kernel has no room for the answer.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datagram(client: &str, cut: bool) -> Datagram<'static> {
+        Datagram { client: client.parse().unwrap(), local: None, cut, octets: &[] }
+    }
+
+    #[test]
+    fn port_0_and_cut_requests_get_no_answer() {
+        let ours = "127.0.0.1:53".parse().unwrap();
+        assert_eq!(asker(&datagram("127.0.0.1:0", false), ours), None);
+        assert_eq!(asker(&datagram("127.0.0.1:9", true), ours), None);
+        let asker = asker(&datagram("127.0.0.1:9", false), ours).unwrap();
+        assert_eq!(asker, Asker { client: "127.0.0.1:9".parse().unwrap(), local: ours });
+    }
+
+    #[test]
+    fn addresses_are_canonical() {
+        let ours = "[::]:53".parse().unwrap();
+        let mut datagram = datagram("[::ffff:10.0.0.1]:9", false);
+        datagram.local = Some("::ffff:10.0.0.53".parse().unwrap());
+        let asker = asker(&datagram, ours).unwrap();
+        assert_eq!(asker.client, "10.0.0.1:9".parse().unwrap());
+        assert_eq!(asker.local, "10.0.0.53:53".parse().unwrap());
+    }
+
+    /// A responder that answers each octet `n` of the request's first with a
+    /// reply of that many kilobytes.
+    #[derive(Clone)]
+    struct Sized;
+
+    impl Respond for Sized {
+        fn respond(
+            &mut self,
+            _: &Asker,
+            _: Transport,
+            request: &[u8],
+            reply: &mut Vec<u8>,
+        ) -> Action {
+            let Some(&kilobytes) = request.first() else { return Action::Drop };
+            reply.resize(usize::from(kilobytes) * 1024, kilobytes);
+            Action::Send
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_sent_costs_only_itself() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        // 100 KiB is more than any datagram holds: EMSGSIZE, twice in a row.
+        for kilobytes in [1, 100, 100, 2, 3] {
+            client.send_to(&[kilobytes], address).unwrap();
+        }
+        client.send_to(&[], address).unwrap();
+        let (counters, stop) = (UdpCounters::default(), AtomicBool::new(true));
+        Worker { socket, address, responder: Sized, counters: &counters, stop: &stop }.run();
+        let mut buffer = [0; 4096];
+        for kilobytes in [1, 2, 3] {
+            assert_eq!(client.recv(&mut buffer).unwrap(), kilobytes * 1024);
+        }
+        let count = |counter: &super::super::stats::Counter| counter.get();
+        assert_eq!(count(&counters.received), 6);
+        assert_eq!(count(&counters.sent), 3);
+        assert_eq!(count(&counters.send_errors), 2);
+        assert_eq!(count(&counters.silent), 1);
+    }
+}
