@@ -27,3 +27,4 @@ pub mod diag;
 pub mod inventory;
 pub mod name;
 pub mod serve;
+pub mod source;
