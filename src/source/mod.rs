@@ -6,9 +6,11 @@
 //! answers those who asked for a refresh. Nothing else connects the two.
 //!
 //! * [`file`]: a JSON file, watched ([`watch`], [`json`]).
+//! * [`accept`]: how losses are taken, between a source and what is published.
 //! * [`health`], [`stats`], [`error`]: what is known about a source.
 //! * [`clock`]: the time all of it is measured with.
 
+pub mod accept;
 pub mod clock;
 pub mod error;
 pub mod file;
