@@ -562,6 +562,50 @@ mod tests {
     }
 
     #[test]
+    fn half_is_no_mass_loss() {
+        let mut source = Source::default();
+        let said = |lost: u8| -> Vec<_> {
+            (0..4).map(|n| if n < lost { address(ip(n)) } else { held_by(n, 1) }).collect()
+        };
+        source.says(0, &said(0));
+        source.says(10, &said(2));
+        assert!(!source.losses.mass);
+        source.says(11, &said(3));
+        assert!(source.losses.mass);
+    }
+
+    #[test]
+    fn the_end_of_an_event_frees_what_it_held_back() {
+        let mut source = Source::default();
+        let rest = [held_by(5, 1)];
+        source.says(
+            0,
+            &[held_by(1, 1), held_by(2, 1), held_by(3, 1), held_by(4, 1), rest[0].clone()],
+        );
+        source.says(10, &[held_by(4, 1), rest[0].clone()]);
+        // Not bound, lost during the event, and due long before its end.
+        source.says(20, &rest);
+        source.says(909, &rest);
+        assert!(source.losses.mass && source.private(4) == Some(1));
+        source.says(910, &rest);
+        assert_eq!(source.accepted.entries.keys().copied().collect::<Vec<_>>(), [ip(5)]);
+        assert_eq!(source.accepted.released, BTreeSet::new());
+    }
+
+    #[test]
+    fn only_bound_addresses_count_once_let_go() {
+        let mut source = Source::default();
+        let all: Vec<_> = (0..6).map(|n| held_by(n, 1)).collect();
+        source.says(0, &all);
+        source.says(10, &all[..2]);
+        // 4 and 5 are not bound.
+        source.says(20, &all[..1]);
+        assert!(source.losses.mass);
+        source.says(910, &all[..1]);
+        assert_eq!(source.accepted.released, BTreeSet::from([ip(2), ip(3)]));
+    }
+
+    #[test]
     fn spare_addresses_do_not_weaken_the_guard() {
         let mut source = Source::default();
         // One bound address is held by somebody, three are spare.
@@ -605,6 +649,15 @@ mod tests {
         source.says(58, &[address(ip(1))]);
         assert_eq!(source.private(1), Some(2));
         source.says(59, &[address(ip(1))]);
+        assert_eq!(source.private(1), None);
+        // A hold that is due does not end on a stale read either.
+        let brief = Policy { bound: &|_| Some(Duration::from_secs(5)), ..POLICY };
+        source.says(100, &[held_by(1, 3)]);
+        source.says(101, &[held_by(1, 4)]);
+        source.says(102, &[address(ip(1))]);
+        source.says_to(&brief, 108, &[held_by(1, 3)]);
+        assert_eq!((source.private(1), source.wakes_at()), (Some(4), None));
+        source.says_to(&brief, 109, &[address(ip(1))]);
         assert_eq!(source.private(1), None);
     }
 
