@@ -248,7 +248,7 @@ impl<R: Respond> Listeners<R> {
             let stop = Arc::new(AtomicBool::new(false));
             let (alive, ended) = oneshot::channel();
             let alarm = self.alarm(format!("UDP worker of {address}"));
-            let responder = self.responder.clone();
+            let responder = self.responder.worker();
             let (stopped, counters) = (Arc::clone(&stop), self.stats.worker());
             let thread = thread::Builder::new()
                 .name("udp".to_owned())

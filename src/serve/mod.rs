@@ -48,6 +48,11 @@ pub enum Action {
 /// What stands behind the sockets. Each UDP worker and each TCP connection
 /// owns a clone, so an implementation keeps its counters and caches to itself.
 pub trait Respond: Clone + Send + 'static {
+    /// A clone for one more UDP worker, which runs as long as the process.
+    fn worker(&self) -> Self {
+        self.clone()
+    }
+
     /// Answers one request. `reply` comes empty; over UDP it has room for
     /// [`MAX_UDP`](crate::answer::MAX_UDP) octets, over TCP it grows as it is
     /// filled and keeps its memory for the next answer. Never blocks, never

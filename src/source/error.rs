@@ -1,0 +1,241 @@
+//! Why a source did not deliver, named for an operator.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::file::FileError;
+
+/// Why a source did not deliver. The text says what, why and what to do; the
+/// source's name and what stands meanwhile are said by whoever logs it.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A source of type `file`.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A source of type `ec2`.
+    #[error(transparent)]
+    Poll(#[from] PollError),
+}
+
+impl SourceError {
+    /// What kind of trouble it is.
+    pub fn class(&self) -> Class {
+        match self {
+            SourceError::File(FileError::Read { .. } | FileError::TooLarge { .. }) => Class::File,
+            SourceError::File(FileError::Parse { .. }) => Class::NotWhole,
+            SourceError::Poll(error) => error.class(),
+        }
+    }
+}
+
+/// Kinds of trouble: the label of metrics, and what a change of is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Too many calls for EC2's taste.
+    Throttled,
+    /// An IAM action is missing.
+    Unauthorised,
+    /// None, expired or refused.
+    Credentials,
+    /// The instance metadata service does not give any.
+    Imds,
+    /// No region is configured or found.
+    Region,
+    /// The endpoint's name does not resolve.
+    Dns,
+    /// No connection, or one that was cut.
+    Connect,
+    /// The handshake failed.
+    Tls,
+    /// No answer in time.
+    Timeout,
+    /// A 5xx of the service.
+    Server,
+    /// An answer that is not whole or not what was asked for.
+    NotWhole,
+    /// The file of a `file` source cannot be read.
+    File,
+    /// None of the above.
+    Other,
+}
+
+impl Class {
+    /// Every class, in the order of the enum.
+    pub const ALL: [Class; 13] = [
+        Class::Throttled,
+        Class::Unauthorised,
+        Class::Credentials,
+        Class::Imds,
+        Class::Region,
+        Class::Dns,
+        Class::Connect,
+        Class::Tls,
+        Class::Timeout,
+        Class::Server,
+        Class::NotWhole,
+        Class::File,
+        Class::Other,
+    ];
+
+    /// One word for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Throttled => "throttled",
+            Class::Unauthorised => "unauthorised",
+            Class::Credentials => "credentials",
+            Class::Imds => "imds",
+            Class::Region => "region",
+            Class::Dns => "dns",
+            Class::Connect => "connect",
+            Class::Tls => "tls",
+            Class::Timeout => "timeout",
+            Class::Server => "5xx",
+            Class::NotWhole => "not-whole",
+            Class::File => "file",
+            Class::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a call to EC2 gave no answer. No type of the SDK appears here: the
+/// poll loop and its tests know nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PollError {
+    /// RequestLimitExceeded and its like (EC2 developer guide, "Request
+    /// throttling": per account and region).
+    #[error(
+        "throttled ({code}); polling slows down by itself, \
+         but a longer `poll` or fewer servers on this account would end it"
+    )]
+    Throttled {
+        /// The error code.
+        code: String,
+    },
+    /// The credentials are good but may not do this.
+    #[error("not allowed ({code}): allow {action} to the role or user in use; it says: {message}")]
+    Unauthorised {
+        /// The IAM action that is missing.
+        action: String,
+        /// The error code.
+        code: String,
+        /// What the service says.
+        message: String,
+    },
+    /// The service does not accept the credentials.
+    #[error(
+        "credentials refused ({code}): renew them, or set this host's clock; it says: {message}"
+    )]
+    Refused {
+        /// The error code.
+        code: String,
+        /// What the service says.
+        message: String,
+    },
+    /// No provider of the chain has any.
+    #[error(
+        "no credentials: give the instance a role, or set `profile`, AWS_PROFILE \
+         or AWS_ACCESS_KEY_ID; {cause}"
+    )]
+    NoCredentials {
+        /// What the SDK says.
+        cause: String,
+    },
+    /// The instance has a metadata service that fails, or is out of reach.
+    #[error(
+        "the instance metadata service gives no credentials: check the instance's role, \
+         and in a container that the hop limit is 2; {cause}"
+    )]
+    Imds {
+        /// What the SDK says.
+        cause: String,
+    },
+    /// Neither configured nor in the SDK's chain.
+    #[error("no region: set `region` in the source, or AWS_REGION")]
+    NoRegion,
+    /// The endpoint's name does not resolve.
+    #[error("cannot resolve {host}: {cause}; check `[aws] resolvers`")]
+    Dns {
+        /// The name.
+        host: String,
+        /// What went wrong.
+        cause: String,
+    },
+    /// No connection, or one that was cut.
+    #[error("no connection: {cause}; check routes, security groups and `endpoint_url`")]
+    Connect {
+        /// What went wrong.
+        cause: String,
+    },
+    /// The handshake failed.
+    #[error("TLS: {cause}; check `endpoint_url`, this host's CA certificates and its clock")]
+    Tls {
+        /// What went wrong.
+        cause: String,
+    },
+    /// No answer in time.
+    #[error("no answer within {}", humantime::format_duration(*after))]
+    Timeout {
+        /// The time allowed.
+        after: Duration,
+    },
+    /// The service is in trouble.
+    #[error("the service answers {status} ({code})")]
+    Server {
+        /// HTTP status.
+        status: u16,
+        /// The error code, if there is one.
+        code: String,
+    },
+    /// Something came back that is no answer to our question.
+    #[error("the answer is not whole: {what}; check `endpoint_url` and any proxy")]
+    NotWhole {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// None of the above.
+    #[error("{what}")]
+    Other {
+        /// What the SDK says.
+        what: String,
+    },
+}
+
+impl PollError {
+    /// What kind of trouble it is.
+    pub fn class(&self) -> Class {
+        match self {
+            PollError::Throttled { .. } => Class::Throttled,
+            PollError::Unauthorised { .. } => Class::Unauthorised,
+            PollError::Refused { .. } | PollError::NoCredentials { .. } => Class::Credentials,
+            PollError::Imds { .. } => Class::Imds,
+            PollError::NoRegion => Class::Region,
+            PollError::Dns { .. } => Class::Dns,
+            PollError::Connect { .. } => Class::Connect,
+            PollError::Tls { .. } => Class::Tls,
+            PollError::Timeout { .. } => Class::Timeout,
+            PollError::Server { .. } => Class::Server,
+            PollError::NotWhole { .. } => Class::NotWhole,
+            PollError::Other { .. } => Class::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_stand_in_order_and_have_names_of_their_own() {
+        for (at, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, at);
+        }
+        let names: std::collections::BTreeSet<_> = Class::ALL.map(Class::as_str).into();
+        assert_eq!(names.len(), Class::ALL.len());
+    }
+}

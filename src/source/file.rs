@@ -1,0 +1,386 @@
+//! The `file` source: a JSON file that is read again whenever it changes.
+//!
+//! What is in the file is the truth at once; but a file that cannot be read
+//! or understood says nothing, and the last good contents stand.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::clock::Clock;
+use super::json::{self, ParseError};
+use super::watch::Watch;
+use super::{Answer, Delivery, Ended, Handle, Pending, Post};
+use crate::config::SourceId;
+use crate::inventory::Address;
+
+/// The largest file taken, in octets: some 100,000 addresses with tags.
+/// More is not a list of addresses.
+const MAX_FILE: u64 = 64 << 20;
+
+/// How long a file may be bad before that is told. A writer that truncates
+/// first, or removes before it renames, shows nothing or half for a moment.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// How soon a bad file is looked at again within [`SETTLE`].
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Why a file gives no addresses.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("cannot read {}: {cause}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// It is too large to be meant.
+    #[error("{} has more than {MAX_FILE} octets; is it the right file?", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its contents are not a list of addresses.
+    #[error("{}: {cause}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        cause: ParseError,
+    },
+}
+
+/// Reads the addresses in a file, once.
+///
+/// # Errors
+/// When the file cannot be read or is not what `aws ec2 describe-addresses`
+/// prints.
+pub fn read(path: &Path) -> Result<Vec<Address>, FileError> {
+    parse(path, &contents(path)?)
+}
+
+fn parse(path: &Path, octets: &[u8]) -> Result<Vec<Address>, FileError> {
+    json::parse(octets).map_err(|cause| FileError::Parse { path: path.to_owned(), cause })
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, FileError> {
+    let failed = |cause| FileError::Read { path: path.to_owned(), cause };
+    // Opening a pipe would wait for its writer.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(io::Error::other("it is not a regular file")));
+    }
+    let mut octets = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut octets).map_err(failed)?;
+    if octets.len() as u64 > MAX_FILE {
+        return Err(FileError::TooLarge { path: path.to_owned() });
+    }
+    Ok(octets)
+}
+
+/// One source of type `file`, ready to [`run`](Self::run).
+#[derive(Debug)]
+pub struct FileSource {
+    path: PathBuf,
+    region: Option<String>,
+    post: Post,
+}
+
+impl FileSource {
+    /// A source that will deliver what is in `path` as source `id`.
+    pub fn new(
+        id: SourceId,
+        name: &str,
+        region: Option<String>,
+        path: PathBuf,
+        clock: Clock,
+        deliveries: mpsc::Sender<Delivery>,
+    ) -> (Self, Handle) {
+        let (post, handle) = Post::new(id, name, clock, deliveries);
+        (Self { path, region, post }, handle)
+    }
+
+    /// Delivers the file's addresses at once and after each change, until
+    /// nobody takes them or nobody can ask any longer.
+    pub async fn run(mut self) -> Ended {
+        let mut watch = Watch::new(vec![self.path.clone()]);
+        let mut judge = Judge::new(self.path.clone());
+        let mut pending = Pending::default();
+        let mut again: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                () = watch.changed() => {}
+                () = sleep_until(again) => {}
+                ask = self.post.asked() => match ask {
+                    Ok(ask) => pending.add(ask),
+                    Err(ended) => return ended,
+                }
+            }
+            self.post.take_asks(&mut pending);
+            let began = Instant::now();
+            let seen = look(self.path.clone()).await;
+            let took = began.elapsed();
+            again = None;
+            let (answer, tell) = match judge.judge(seen, Instant::now()) {
+                Verdict::Again => {
+                    again = Some(Instant::now() + AGAIN);
+                    continue;
+                }
+                Verdict::Same(answer) => (answer, pending.asked),
+                Verdict::New(answer) => (answer, true),
+            };
+            if !tell {
+                self.post.note(took, &answer);
+                continue;
+            }
+            let asked = std::mem::take(&mut pending);
+            if let Err(ended) = self.post.deliver(took, self.region.clone(), answer, asked).await {
+                return ended;
+            }
+        }
+    }
+}
+
+/// Until `at`; without one, for ever.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The contents, read where waiting for a disk holds nobody up.
+async fn look(path: PathBuf) -> Result<Vec<u8>, FileError> {
+    let reading = path.clone();
+    match tokio::task::spawn_blocking(move || contents(&reading)).await {
+        Ok(seen) => seen,
+        Err(e) => Err(FileError::Read { path, cause: io::Error::other(e) }),
+    }
+}
+
+/// What a look at the file means.
+enum Verdict {
+    /// Bad, but perhaps only for a moment: look again soon.
+    Again,
+    /// As it was when last told.
+    Same(Answer),
+    /// To be told.
+    New(Answer),
+}
+
+/// Compares what is seen with what was told.
+struct Judge {
+    path: PathBuf,
+    /// The contents of the last good look.
+    good: Option<Vec<u8>>,
+    told: Option<Answer>,
+    bad_since: Option<Instant>,
+}
+
+impl Judge {
+    fn new(path: PathBuf) -> Self {
+        Self { path, good: None, told: None, bad_since: None }
+    }
+
+    fn judge(&mut self, seen: Result<Vec<u8>, FileError>, now: Instant) -> Verdict {
+        if let (Ok(seen), Some(good), Some(told @ Ok(_))) = (&seen, &self.good, &self.told)
+            && seen == good
+        {
+            self.bad_since = None;
+            return Verdict::Same(told.clone());
+        }
+        let read = seen.and_then(|seen| parse(&self.path, &seen).map(|all| (seen, all)));
+        match read {
+            Ok((seen, addresses)) => {
+                self.bad_since = None;
+                self.good = Some(seen);
+                self.tell(Ok(addresses.into()))
+            }
+            Err(_) if *self.bad_since.get_or_insert(now) + SETTLE > now => Verdict::Again,
+            Err(error) => match &self.told {
+                Some(told @ Err(before)) if before.to_string() == error.to_string() => {
+                    Verdict::Same(told.clone())
+                }
+                _ => self.tell(Err(Arc::new(error.into()))),
+            },
+        }
+    }
+
+    fn tell(&mut self, answer: Answer) -> Verdict {
+        self.told = Some(answer.clone());
+        Verdict::New(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::super::Gone;
+    use super::*;
+    use crate::inventory::Health;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn listing(last: u8) -> String {
+        format!("{{\"Addresses\": [{{\"PublicIp\": \"75.101.137.{last}\"}}]}}")
+    }
+
+    fn last_octet(answer: &Answer) -> Option<u8> {
+        answer.as_ref().ok()?.first().map(|a| a.public_ip.octets()[3])
+    }
+
+    struct Running {
+        handle: Handle,
+        deliveries: mpsc::Receiver<Delivery>,
+        task: tokio::task::JoinHandle<Ended>,
+    }
+
+    fn start(path: &Path) -> Running {
+        let (deliver, deliveries) = mpsc::channel(16);
+        let (source, handle) = FileSource::new(
+            0,
+            "sample",
+            Some("us-east-1".into()),
+            path.to_owned(),
+            Clock::start(),
+            deliver,
+        );
+        Running { handle, deliveries, task: tokio::spawn(source.run()) }
+    }
+
+    impl Running {
+        async fn next(&mut self) -> Delivery {
+            let next = tokio::time::timeout(PATIENCE, self.deliveries.recv());
+            next.await.expect("nothing was delivered").expect("the source has ended")
+        }
+    }
+
+    #[tokio::test]
+    async fn edits_of_every_kind_are_delivered_and_half_of_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("addresses.json");
+        fs::write(&path, listing(1)).unwrap();
+        let mut source = start(&path);
+        let first = source.next().await;
+        assert_eq!(last_octet(&first.answer), Some(1));
+        assert_eq!(first.health, Health::Healthy);
+        assert_eq!(first.region.as_deref(), Some("us-east-1"));
+
+        // Truncate and write, with a pause in the middle that is shorter than
+        // the time allowed.
+        fs::write(&path, "").unwrap();
+        tokio::time::sleep(AGAIN).await;
+        fs::write(&path, listing(2)).unwrap();
+        let second = source.next().await;
+        assert_eq!((last_octet(&second.answer), second.health), (Some(2), Health::Healthy));
+
+        let new = dir.path().join("new.json");
+        fs::write(&new, listing(3)).unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert_eq!(last_octet(&source.next().await.answer), Some(3));
+
+        fs::write(dir.path().join("four.json"), listing(4)).unwrap();
+        symlink("four.json", &new).unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert_eq!(last_octet(&source.next().await.answer), Some(4));
+
+        fs::write(dir.path().join("four.json"), listing(5)).unwrap();
+        assert_eq!(last_octet(&source.next().await.answer), Some(5));
+        assert_eq!(source.handle.stats().read().failed_in_all(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_bad_file_stalls_and_heals() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/addresses.json");
+        let mut source = start(&path);
+        let none = source.next().await;
+        let said = none.answer.unwrap_err().to_string();
+        assert!(said.starts_with("cannot read ") && said.contains("No such file"), "{said}");
+        let Health::Stalled { since, .. } = none.health else { panic!("{:?}", none.health) };
+
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(&path, listing(1)).unwrap();
+        let good = source.next().await;
+        assert_eq!((last_octet(&good.answer), good.health), (Some(1), Health::Healthy));
+        assert!(good.at >= since);
+
+        fs::write(&path, "{\"Addresses\": [").unwrap();
+        let half = source.next().await;
+        let Health::Stalled { why, .. } = half.health else { panic!("{:?}", half.health) };
+        assert!(why.ends_with("the JSON ends too early; is it still being written?"), "{why}");
+
+        // The same contents as before the trouble count as news.
+        fs::write(&path, listing(1)).unwrap();
+        let healed = source.next().await;
+        assert_eq!((last_octet(&healed.answer), healed.health), (Some(1), Health::Healthy));
+
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert!(matches!(source.next().await.health, Health::Stalled { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_refresh_is_answered_once_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("addresses.json");
+        fs::write(&path, listing(1)).unwrap();
+        let mut source = start(&path);
+        source.next().await.published();
+
+        let handle = source.handle.clone();
+        let asked = tokio::spawn(async move { handle.refresh(true).await });
+        let delivery = source.next().await;
+        assert!(delivery.accept_losses);
+        assert!(!asked.is_finished());
+        delivery.published();
+        assert!(asked.await.unwrap().unwrap().failed.is_none());
+
+        // Not published: the server goes down.
+        let handle = source.handle.clone();
+        let asked = tokio::spawn(async move { handle.refresh(false).await });
+        drop(source.next().await);
+        assert_eq!(asked.await.unwrap().unwrap_err(), Gone);
+
+        drop(source.handle);
+        assert_eq!(source.task.await.unwrap(), Ended::NoHandle);
+    }
+
+    #[test]
+    fn what_a_look_means() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut judge = Judge::new("a.json".into());
+        let new = |v: Verdict| matches!(v, Verdict::New(Ok(_)));
+        assert!(new(judge.judge(Ok(listing(1).into()), at(0))));
+        assert!(matches!(judge.judge(Ok(listing(1).into()), at(1)), Verdict::Same(Ok(_))));
+        // Bad for a moment: nothing is told, then or later.
+        assert!(matches!(judge.judge(Ok(vec![]), at(2)), Verdict::Again));
+        assert!(matches!(judge.judge(Ok(listing(1).into()), at(3)), Verdict::Same(Ok(_))));
+        // Bad for longer: told once; the clock starts with the first bad look.
+        assert!(matches!(judge.judge(Ok(vec![]), at(500)), Verdict::Again));
+        assert!(matches!(judge.judge(Ok(b"{".into()), at(699)), Verdict::Again));
+        assert!(matches!(judge.judge(Ok(b"{".into()), at(700)), Verdict::New(Err(_))));
+        assert!(matches!(judge.judge(Ok(b"{".into()), at(800)), Verdict::Same(Err(_))));
+        assert!(matches!(judge.judge(Ok(b"[".into()), at(900)), Verdict::New(Err(_))));
+        assert!(new(judge.judge(Ok(listing(1).into()), at(901))));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = read(dir.path()).unwrap_err().to_string();
+        assert!(said.ends_with("it is not a regular file"), "{said}");
+        let path = dir.path().join("a.json");
+        fs::write(&path, listing(7)).unwrap();
+        assert_eq!(read(&path).unwrap()[0].public_ip.octets()[3], 7);
+    }
+}

@@ -1,0 +1,248 @@
+//! Where addresses come from, and how losses are taken.
+//!
+//! Each source runs by itself and fails by itself. It tells the one writer of
+//! every call in a [`Delivery`]; the writer keeps what it accepted of each
+//! source, publishes, and then [acknowledges](Delivery::published), which
+//! answers those who asked for a refresh. Nothing else connects the two.
+//!
+//! * [`file`]: a JSON file, watched ([`watch`], [`json`]).
+//! * [`accept`]: how losses are taken, between a source and what is published.
+//! * [`health`], [`stats`], [`error`]: what is known about a source.
+//! * [`clock`]: the time all of it is measured with.
+
+pub mod accept;
+pub mod clock;
+pub mod error;
+pub mod file;
+pub mod health;
+pub mod json;
+pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod watch;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::SourceId;
+use crate::inventory::{Address, Health};
+use clock::Clock;
+use error::SourceError;
+use stats::Stats;
+
+/// Everything a source says at one moment, or why it says nothing.
+pub type Answer = Result<Arc<[Address]>, Arc<SourceError>>;
+
+/// What a source hands to the writer after a call.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Which source.
+    pub source: SourceId,
+    /// When the answer, or its failure, was there.
+    pub at: SystemTime,
+    /// How long the call took.
+    pub took: Duration,
+    /// The source's region, once known.
+    pub region: Option<String>,
+    /// What it brought.
+    pub answer: Answer,
+    /// How the source does, this call included.
+    pub health: Health,
+    /// An operator takes the losses in this answer as they are.
+    pub accept_losses: bool,
+    /// Who waits for it to be published.
+    pub waiters: Waiters,
+}
+
+impl Delivery {
+    /// Tells those who wait for it that the delivery is in every answer from
+    /// now on. A delivery that is dropped instead tells them that the server
+    /// is going down.
+    pub fn published(self) {
+        let done = Refreshed {
+            at: self.at,
+            took: self.took,
+            failed: self.answer.as_ref().err().map(Arc::clone),
+        };
+        for waiter in self.waiters.0 {
+            // Whoever does not wait any longer needs no answer.
+            let _ = waiter.send(done.clone());
+        }
+    }
+}
+
+/// Those who wait for a delivery.
+#[derive(Debug, Default)]
+pub struct Waiters(Vec<oneshot::Sender<Refreshed>>);
+
+/// The outcome of a refresh.
+#[derive(Debug, Clone)]
+pub struct Refreshed {
+    /// When the call ended.
+    pub at: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// Why there is no new answer, when there is none; losses were then not
+    /// accepted either.
+    pub failed: Option<Arc<SourceError>>,
+}
+
+/// The source's task has ended: the server is going down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the source is being shut down; ask again once the server is up")]
+pub struct Gone;
+
+/// What a source is asked to do at once.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// Look again; nobody waits.
+    Look,
+    /// Look again and say when that is published.
+    Refresh {
+        /// Take losses as they are.
+        accept_losses: bool,
+        /// Whom to tell.
+        reply: oneshot::Sender<Refreshed>,
+    },
+}
+
+/// How many asks may be on their way to a source. It takes them up even
+/// while a call is under way, so they do not pile up.
+const MAX_ASKS: usize = 64;
+
+/// The writer's and the status pages' end of a source. Dropping the last one
+/// ends the source's task.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    asks: mpsc::Sender<Ask>,
+    stats: Arc<Stats>,
+}
+
+impl Handle {
+    /// Asks for a call that begins after this moment, and waits until its
+    /// outcome is published. Requests that come while a call is under way
+    /// share the next one.
+    ///
+    /// # Errors
+    /// [`Gone`] when the server is going down.
+    pub async fn refresh(&self, accept_losses: bool) -> Result<Refreshed, Gone> {
+        let (reply, done) = oneshot::channel();
+        let ask = Ask::Refresh { accept_losses, reply };
+        self.asks.send(ask).await.map_err(|_| Gone)?;
+        done.await.map_err(|_| Gone)
+    }
+
+    /// Asks for a call soon, without waiting for it: a hold is due, and only
+    /// a good answer may end it.
+    pub fn look(&self) {
+        // Full: others have asked, and one call serves all.
+        let _ = self.asks.try_send(Ask::Look);
+    }
+
+    /// What the source has done so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}
+
+/// Requests that the next call will serve.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    asked: bool,
+    accept_losses: bool,
+    waiters: Vec<oneshot::Sender<Refreshed>>,
+}
+
+impl Pending {
+    fn add(&mut self, ask: Ask) {
+        self.asked = true;
+        if let Ask::Refresh { accept_losses, reply } = ask {
+            self.accept_losses |= accept_losses;
+            self.waiters.push(reply);
+        }
+    }
+}
+
+/// A source's own end of [`Handle`] and of the channel to the writer, with
+/// what every kind of source keeps count of.
+#[derive(Debug)]
+pub(crate) struct Post {
+    source: SourceId,
+    clock: Clock,
+    tracker: health::Tracker,
+    stats: Arc<Stats>,
+    asks: mpsc::Receiver<Ask>,
+    deliveries: mpsc::Sender<Delivery>,
+}
+
+/// Why a source's loop ended: both mean that the server is going down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// Nobody takes deliveries any longer.
+    #[error("the writer is gone")]
+    NoWriter,
+    /// Nobody holds a [`Handle`] any longer.
+    #[error("nobody asks any longer")]
+    NoHandle,
+}
+
+impl Post {
+    fn new(
+        source: SourceId,
+        name: &str,
+        clock: Clock,
+        deliveries: mpsc::Sender<Delivery>,
+    ) -> (Self, Handle) {
+        let (sender, asks) = mpsc::channel(MAX_ASKS);
+        let stats = Arc::new(Stats::default());
+        let handle = Handle { asks: sender, stats: Arc::clone(&stats) };
+        let tracker = health::Tracker::new(name);
+        (Self { source, clock, tracker, stats, asks, deliveries }, handle)
+    }
+
+    /// Waits for an ask. Cancel safe.
+    async fn asked(&mut self) -> Result<Ask, Ended> {
+        self.asks.recv().await.ok_or(Ended::NoHandle)
+    }
+
+    /// Those asks that are there already.
+    fn take_asks(&mut self, pending: &mut Pending) {
+        while let Ok(ask) = self.asks.try_recv() {
+            pending.add(ask);
+        }
+    }
+
+    /// Counts and judges a call, without telling anybody.
+    fn note(&mut self, took: Duration, answer: &Answer) -> SystemTime {
+        let now = self.clock.now();
+        self.stats.count(now, took, answer.as_ref().err().map(Arc::as_ref));
+        match answer {
+            Ok(_) => self.tracker.good(now),
+            Err(error) => self.tracker.bad(now, error),
+        };
+        now
+    }
+
+    /// Hands the outcome of a call to the writer.
+    async fn deliver(
+        &mut self,
+        took: Duration,
+        region: Option<String>,
+        answer: Answer,
+        asked: Pending,
+    ) -> Result<(), Ended> {
+        let delivery = Delivery {
+            source: self.source,
+            at: self.note(took, &answer),
+            took,
+            region,
+            answer,
+            health: self.tracker.health().clone(),
+            accept_losses: asked.accept_losses,
+            waiters: Waiters(asked.waiters),
+        };
+        self.deliveries.send(delivery).await.map_err(|_| Ended::NoWriter)
+    }
+}

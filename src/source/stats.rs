@@ -1,0 +1,57 @@
+//! What each source has done so far, for metrics and status.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::error::{Class, SourceError};
+
+/// Counters of one source: written by its loop a few times a second, read by
+/// whoever shows them.
+#[derive(Debug, Default)]
+pub struct Stats(Mutex<Totals>);
+
+/// One reading of [`Stats`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Calls that ended, or readings of the file.
+    pub polls: u64,
+    /// Those of them that failed, by [`Class`] in the order of [`Class::ALL`].
+    pub failures: [u64; Class::ALL.len()],
+    /// When the last good answer came.
+    pub last_good: Option<SystemTime>,
+    /// How long the last call took, good or not.
+    pub last_took: Option<Duration>,
+    /// How long all calls took together.
+    pub took: Duration,
+}
+
+impl Totals {
+    /// Failures of one class.
+    pub fn failed(&self, class: Class) -> u64 {
+        self.failures[class as usize]
+    }
+
+    /// Failures in all.
+    pub fn failed_in_all(&self) -> u64 {
+        self.failures.iter().sum()
+    }
+}
+
+impl Stats {
+    /// All of it at one moment.
+    pub fn read(&self) -> Totals {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a call.
+    pub(super) fn count(&self, now: SystemTime, took: Duration, error: Option<&SourceError>) {
+        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.polls += 1;
+        totals.last_took = Some(took);
+        totals.took += took;
+        match error {
+            None => totals.last_good = Some(now),
+            Some(error) => totals.failures[error.class() as usize] += 1,
+        }
+    }
+}

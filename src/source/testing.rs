@@ -1,0 +1,64 @@
+//! Addresses for tests.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+use crate::inventory::Address;
+
+/// An address that nothing holds.
+pub(crate) fn address(public_ip: Ipv4Addr) -> Address {
+    Address {
+        public_ip,
+        allocation_id: None,
+        association_id: None,
+        instance_id: None,
+        network_interface_id: None,
+        network_interface_owner_id: None,
+        private_ip: None,
+        service_managed: None,
+        tags: BTreeMap::new(),
+    }
+}
+
+/// A few addresses, each Elastic IP once.
+pub(crate) fn addresses() -> impl Strategy<Value = Vec<Address>> {
+    let id = || option::of("[a-z]{1,8}-[0-9a-f]{1,17}");
+    let rest = (
+        id(),
+        id(),
+        id(),
+        id(),
+        option::of("[0-9]{12}"),
+        option::of(any::<Ipv4Addr>()),
+        option::of("alb|nlb|rds|rnat"),
+        btree_map(".{1,10}", ".{0,10}", 0..4),
+    );
+    vec((any::<Ipv4Addr>(), rest), 0..8).prop_map(|all| {
+        let by_ip: BTreeMap<_, _> = all.into_iter().collect();
+        by_ip
+            .into_iter()
+            .map(
+                |(
+                    public_ip,
+                    (allocation, association, instance, eni, owner, private, by, tags),
+                )| {
+                    Address {
+                        public_ip,
+                        allocation_id: allocation,
+                        association_id: association,
+                        instance_id: instance,
+                        network_interface_id: eni,
+                        network_interface_owner_id: owner,
+                        private_ip: private,
+                        service_managed: by,
+                        tags,
+                    }
+                },
+            )
+            .collect()
+    })
+}

@@ -1,0 +1,515 @@
+//! Tells when files may have changed: the kernel's events, and a slow look
+//! from time to time in case one was missed.
+//!
+//! Directories are watched, not files: an editor that renames a new file over
+//! the old one leaves a watch on the old one behind. On the way to a file
+//! every symlink's directory is watched too, so that swapping a link counts
+//! (Kubernetes keeps ConfigMaps as `name -> ..data/name`, `..data -> ..2026_…`
+//! and swaps `..data`). After each event the way is walked anew.
+//!
+//! An event says "look", not "changed": events come for neighbours, for
+//! permissions, twice for one edit. Whoever waits here compares contents,
+//! of a file by itself or with [`fingerprint`].
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::hash::Hasher;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use std::{fs, io};
+
+use notify::event::{AccessKind, EventKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use siphasher::sip128::{Hasher128, SipHasher24};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How often to look although no event came. Events are missed on network
+/// file systems, or when a directory above the watched ones is renamed.
+const RESCAN: Duration = Duration::from_secs(3);
+
+/// How often to look when there are no events at all.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How many symlinks may lie on the way to a file: Linux's own limit
+/// (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// How often the walk is repeated when links move under our feet. After that
+/// the next look heals what is left.
+const MAX_WALKS: usize = 4;
+
+/// Waits for changes of some files or directories. A directory stands for
+/// the entries directly in it.
+#[derive(Debug)]
+pub struct Watch {
+    inner: Arc<Mutex<Inner>>,
+    told: mpsc::Receiver<()>,
+    /// None until the first look.
+    next_look: Option<Instant>,
+    rescan: Duration,
+}
+
+impl Watch {
+    /// Watches `paths`, which need not exist yet.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        // One place is enough: any number of events is one reason to look.
+        let (tell, told) = mpsc::channel(1);
+        let inner = Inner {
+            paths,
+            tell,
+            make: watcher,
+            watcher: None,
+            watched: BTreeMap::new(),
+            polling: None,
+        };
+        Self { inner: Arc::new(Mutex::new(inner)), told, next_look: None, rescan: RESCAN }
+    }
+
+    /// Watches other paths from the next [`changed`](Self::changed) on,
+    /// which returns at once.
+    pub fn set_paths(&mut self, paths: Vec<PathBuf>) {
+        self.lock().paths = paths;
+        self.next_look = None;
+    }
+
+    /// Returns when it is time to look: at once the first time, then after
+    /// an event (several are one), at the latest after a few seconds. What
+    /// happens from then on is told by the next call. Cancel safe.
+    pub async fn changed(&mut self) {
+        if let Some(at) = self.next_look {
+            tokio::select! {
+                // The channel stays open: `inner` holds a sender.
+                _ = self.told.recv() => {}
+                () = tokio::time::sleep_until(at) => {}
+            }
+            // Should the next lines be cancelled, the reason to look stays.
+            self.next_look = None;
+        }
+        let inner = Arc::clone(&self.inner);
+        // Touches the file system, which may be slow or gone.
+        let walk = move || inner.lock().unwrap_or_else(PoisonError::into_inner).walk();
+        let polling = tokio::task::spawn_blocking(walk).await.unwrap_or(true);
+        self.next_look = Some(Instant::now() + if polling { POLL } else { self.rescan });
+    }
+
+    /// Why there are no events, when there are none and contents are looked
+    /// at each second instead.
+    pub fn polling(&self) -> Option<String> {
+        self.lock().polling.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    paths: Vec<PathBuf>,
+    tell: mpsc::Sender<()>,
+    make: fn(mpsc::Sender<()>) -> notify::Result<RecommendedWatcher>,
+    watcher: Option<RecommendedWatcher>,
+    /// Directories, free of symlinks, with the inode that is watched: two
+    /// names of one directory would share one watch in the kernel.
+    watched: BTreeMap<PathBuf, Inode>,
+    polling: Option<String>,
+}
+
+/// Device and inode.
+type Inode = (u64, u64);
+
+impl Inner {
+    /// Watches what has to be watched now. Returns whether that has failed
+    /// and contents must be polled instead.
+    fn walk(&mut self) -> bool {
+        let failed = self.try_walk().err().map(|e| e.to_string());
+        if failed.is_some() != self.polling.is_some() {
+            match &failed {
+                Some(why) => tracing::warn!(
+                    paths = ?self.paths, why,
+                    "no file events (fs.inotify limits?); contents are looked at each second"
+                ),
+                None => tracing::info!(paths = ?self.paths, "file events are back"),
+            }
+        }
+        self.polling = failed;
+        self.polling.is_some()
+    }
+
+    fn try_walk(&mut self) -> notify::Result<()> {
+        let mut wanted = self.wanted();
+        for _ in 0..MAX_WALKS {
+            self.watch_all(&wanted)?;
+            // A link swapped before its watch was there has told nobody.
+            let now = self.wanted();
+            if now == wanted {
+                break;
+            }
+            wanted = now;
+        }
+        Ok(())
+    }
+
+    fn wanted(&self) -> BTreeMap<PathBuf, Inode> {
+        let mut directories = BTreeSet::new();
+        for path in &self.paths {
+            way(path, &mut directories);
+        }
+        directories.into_iter().filter_map(|dir| inode(&dir).map(|id| (dir, id))).collect()
+    }
+
+    fn watch_all(&mut self, wanted: &BTreeMap<PathBuf, Inode>) -> notify::Result<()> {
+        let mut watcher = match self.watcher.take() {
+            Some(watcher) => watcher,
+            None => {
+                self.watched.clear();
+                (self.make)(self.tell.clone())?
+            }
+        };
+        self.watched.retain(|dir, id| {
+            let keep = wanted.get(dir) == Some(id);
+            if !keep {
+                // The kernel may have dropped it already.
+                let _ = watcher.unwatch(dir);
+            }
+            keep
+        });
+        let mut outcome = Ok(());
+        for (dir, id) in wanted {
+            // Also where a watch is thought to be: a directory removed and
+            // made again can get the same inode, but has lost its watch.
+            match watcher.watch(dir, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.watched.insert(dir.clone(), *id);
+                }
+                // It went away since; the next walk sees that.
+                Err(e) if is_gone(&e) => {}
+                Err(e) => outcome = Err(e),
+            }
+        }
+        self.watcher = Some(watcher);
+        outcome
+    }
+}
+
+fn watcher(tell: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
+    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Opening a file to look at it is an event as well.
+        let opened = |e: &notify::Event| matches!(e.kind, EventKind::Access(AccessKind::Open(_)));
+        if !event.is_ok_and(|e| opened(&e)) {
+            // Full: a look is due already.
+            let _ = tell.try_send(());
+        }
+    })
+}
+
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::PathNotFound => true,
+        notify::ErrorKind::Io(e) => {
+            matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        }
+        _ => false,
+    }
+}
+
+fn inode(path: &Path) -> Option<Inode> {
+    fs::symlink_metadata(path).ok().map(|m| (m.dev(), m.ino()))
+}
+
+/// Adds the directories in which a change can make `path` another file: that
+/// of each symlink on the way and that of the file at its end. When the way
+/// ends early, the last directory there is.
+fn way(path: &Path, directories: &mut BTreeSet<PathBuf>) {
+    let Ok(path) = std::path::absolute(path) else { return };
+    let mut here = PathBuf::from("/");
+    let mut rest: VecDeque<OsString> = names(&path);
+    let mut links = 0;
+    while let Some(name) = rest.pop_front() {
+        if name == ".." {
+            here.pop();
+            continue;
+        }
+        let there = here.join(&name);
+        let kind = fs::symlink_metadata(&there).map(|m| m.file_type());
+        match kind {
+            Ok(kind) if kind.is_dir() => {
+                here = there;
+                if rest.is_empty() {
+                    // The path itself is a directory.
+                    directories.extend(here.parent().map(Path::to_owned));
+                    directories.insert(here);
+                    return;
+                }
+            }
+            Ok(kind) if kind.is_symlink() => {
+                directories.insert(here.clone());
+                links += 1;
+                let Ok(target) = fs::read_link(&there) else { return };
+                if links > MAX_LINKS {
+                    return;
+                }
+                if target.is_absolute() {
+                    here = PathBuf::from("/");
+                }
+                for name in names(&target).into_iter().rev() {
+                    rest.push_front(name);
+                }
+            }
+            // The file, something that is none, or nothing.
+            Ok(_) | Err(_) => {
+                directories.insert(here);
+                return;
+            }
+        }
+    }
+    // A path that ends in `..`, or the root.
+    directories.insert(here);
+}
+
+/// The names a path is made of, `..` among them.
+fn names(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+/// A digest of the contents of files, symlinks followed: equal while nothing
+/// that is read has changed. A file that cannot be read counts by its error.
+pub fn fingerprint<'p>(files: impl IntoIterator<Item = &'p Path>) -> u128 {
+    let mut hasher = SipHasher24::new();
+    for file in files {
+        let name = file.as_os_str().as_encoded_bytes();
+        let contents = fs::read(file).map_err(|e| e.kind().to_string());
+        let (found, octets) = match &contents {
+            Ok(octets) => (1, octets.as_slice()),
+            Err(why) => (0, why.as_bytes()),
+        };
+        // Lengths keep neighbours apart.
+        hasher.write_usize(name.len());
+        hasher.write(name);
+        hasher.write_u8(found);
+        hasher.write_usize(octets.len());
+        hasher.write(octets);
+    }
+    hasher.finish128().as_u128()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Longer than any event takes, shorter than a test may hang.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A watch that has looked once. Its slow look is beyond any patience:
+    /// only events count.
+    async fn ready(path: &Path) -> Watch {
+        let mut watch = Watch::new(vec![path.to_owned()]);
+        watch.rescan = PATIENCE * 10;
+        watch.changed().await;
+        assert_eq!(watch.polling(), None);
+        watch
+    }
+
+    /// Looks after each event until `seen` is true.
+    async fn until(watch: &mut Watch, mut seen: impl FnMut() -> bool) {
+        let look = async {
+            while !seen() {
+                watch.changed().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.expect("the change was never told");
+    }
+
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn writes_renames_and_removals_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        let mut watch = ready(&path).await;
+        fs::write(&path, "1").unwrap();
+        until(&mut watch, || read(&path) == "1").await;
+        let other = dir.path().join(".a.json.swp");
+        fs::write(&other, "2").unwrap();
+        fs::rename(&other, &path).unwrap();
+        until(&mut watch, || read(&path) == "2").await;
+        fs::remove_file(&path).unwrap();
+        until(&mut watch, || !path.exists()).await;
+    }
+
+    #[tokio::test]
+    async fn looking_is_not_an_event() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        fs::write(&path, "1").unwrap();
+        let mut watch = ready(&path).await;
+        for _ in 0..10 {
+            read(&path);
+            fs::read_dir(dir.path()).unwrap().for_each(drop);
+        }
+        // Events come in order: the first one told is that of the write.
+        let told = tokio::time::timeout(PATIENCE, watch.changed());
+        let (told, ()) = tokio::join!(told, async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            fs::write(dir.path().join("b.json"), "2").unwrap();
+        });
+        told.expect("the write was never told");
+        assert!(dir.path().join("b.json").exists());
+    }
+
+    #[tokio::test]
+    async fn a_config_map_swap_is_told_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let swap = |version: &str, text: &str| {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("a.json"), text).unwrap();
+            symlink(version, at("..data_tmp")).unwrap();
+            fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        };
+        swap("..1", "1");
+        symlink("..data/a.json", at("a.json")).unwrap();
+        let path = at("a.json");
+        let mut watch = ready(&path).await;
+        let mut before: Option<String> = Some("..1".into());
+        for version in ["..2", "..3", "..4"] {
+            swap(version, version);
+            until(&mut watch, || read(&path) == version).await;
+            // As the kubelet does: the old version goes afterwards.
+            if let Some(old) = before.replace(version.into()) {
+                fs::remove_dir_all(at(&old)).unwrap();
+            }
+        }
+        // And in place, behind both links.
+        fs::write(at("..4").join("a.json"), "5").unwrap();
+        until(&mut watch, || read(&path) == "5").await;
+    }
+
+    #[tokio::test]
+    async fn directories_on_the_way_may_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x/y/a.json");
+        let mut watch = ready(&path).await;
+        for round in ["1", "2", "3"] {
+            fs::create_dir_all(dir.path().join("x/y")).unwrap();
+            fs::write(&path, round).unwrap();
+            until(&mut watch, || read(&path) == round).await;
+            fs::remove_dir_all(dir.path().join("x")).unwrap();
+            until(&mut watch, || !path.exists()).await;
+        }
+        fs::create_dir_all(dir.path().join("new/y")).unwrap();
+        fs::write(dir.path().join("new/y/a.json"), "moved").unwrap();
+        fs::rename(dir.path().join("new"), dir.path().join("x")).unwrap();
+        until(&mut watch, || read(&path) == "moved").await;
+    }
+
+    #[tokio::test]
+    async fn a_directory_stands_for_its_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let zones = dir.path().join("zones");
+        fs::create_dir(&zones).unwrap();
+        let mut watch = ready(&zones).await;
+        // The second and third are told only if the directory that took the
+        // place of the first is watched in turn.
+        for round in ["1", "2", "3"] {
+            let file = zones.join("example.com.toml");
+            fs::write(&file, round).unwrap();
+            tokio::time::timeout(PATIENCE, watch.changed()).await.expect("no event");
+            fs::rename(&zones, dir.path().join(round)).unwrap();
+            fs::create_dir(&zones).unwrap();
+            drain(&mut watch).await;
+        }
+    }
+
+    /// Looks until all events so far are told.
+    async fn drain(watch: &mut Watch) {
+        while tokio::time::timeout(Duration::from_millis(100), watch.changed()).await.is_ok() {}
+    }
+
+    #[tokio::test]
+    async fn without_events_the_contents_are_polled_until_they_are_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        let mut watch = Watch::new(vec![path.clone()]);
+        watch.rescan = PATIENCE * 10;
+        watch.lock().make = |_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        watch.changed().await;
+        assert_eq!(watch.polling().as_deref(), Some("OS file watch limit reached."));
+        fs::write(&path, "1").unwrap();
+        until(&mut watch, || read(&path) == "1").await;
+        assert!(watch.polling().is_some());
+        watch.lock().make = watcher;
+        watch.changed().await;
+        assert_eq!(watch.polling(), None);
+        fs::write(&path, "2").unwrap();
+        until(&mut watch, || read(&path) == "2").await;
+    }
+
+    #[tokio::test]
+    async fn a_slow_look_comes_without_any_event() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = ready(&dir.path().join("a.json")).await;
+        watch.rescan = Duration::from_millis(1);
+        watch.next_look = None;
+        for _ in 0..3 {
+            tokio::time::timeout(PATIENCE, watch.changed()).await.unwrap();
+        }
+    }
+
+    #[test]
+    fn the_way_names_the_directory_of_each_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        fs::create_dir_all(root.join("real/deep")).unwrap();
+        fs::create_dir(root.join("links")).unwrap();
+        fs::write(root.join("real/deep/a"), "").unwrap();
+        symlink("../real", root.join("links/one")).unwrap();
+        symlink(root.join("links/one/deep"), root.join("two")).unwrap();
+        let walked = |path: &Path| {
+            let mut all = BTreeSet::new();
+            way(path, &mut all);
+            all.into_iter()
+                .map(|p| p.strip_prefix(&root).unwrap().to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(walked(&root.join("two/a")), ["", "links", "real/deep"]);
+        assert_eq!(walked(&root.join("two/../b")), ["", "links", "real"]);
+        assert_eq!(walked(&root.join("two/none/a")), ["", "links", "real/deep"]);
+        // A link to itself ends.
+        symlink("loop", root.join("loop")).unwrap();
+        assert_eq!(walked(&root.join("loop")), [""]);
+    }
+
+    #[test]
+    fn fingerprints_follow_contents_and_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        let all = || fingerprint([a.as_path(), b.as_path()]);
+        let none = all();
+        fs::write(&a, "1").unwrap();
+        let one = all();
+        fs::write(&b, "").unwrap();
+        let empty = all();
+        fs::write(&b, "1").unwrap();
+        let both = all();
+        fs::remove_file(&a).unwrap();
+        let other = all();
+        let distinct: BTreeSet<_> = [none, one, empty, both, other].into();
+        assert_eq!(distinct.len(), 5);
+        fs::write(&a, "1").unwrap();
+        assert_eq!(all(), both);
+    }
+}
