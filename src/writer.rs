@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::changes::{Change, changes};
 use crate::compile::{Input, Serials, compile};
@@ -130,6 +130,7 @@ impl Writer {
         self.serials = serials;
         let generation = next.generation;
         self.store.publish(next);
+        debug!(generation, took_us = began.elapsed().as_micros() as u64, "published");
         self.log(&moved, generation, began.elapsed(), now);
     }
 

@@ -4,17 +4,18 @@
 //! cannot read, octets behind the message, sizes and truncation, and the case
 //! of the question. hickory compresses names case-sensitively, so it is given
 //! the question in lower case, as all our names are, and the asker's own
-//! octets are laid over the reply's question at the end.
+//! octets are laid over the reply's question at the end. (The server crate's
+//! `MessageResponseBuilder` compresses nothing against the question, so the
+//! parts of a reply go to the encoder directly.)
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use hickory_proto::op::{Edns, LowerQuery, Metadata, ResponseCode};
+use hickory_proto::op::{Edns, LowerQuery, Metadata, ResponseCode, emit_message_parts};
 use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::net::xfer::Protocol;
-use hickory_server::zone_handler::MessageResponseBuilder;
 
 use super::{MAX_UDP, Path, Transport, lookup::Found};
 use crate::name;
@@ -262,17 +263,19 @@ impl<'r, 's> Reply<'r, 's> {
             Extent::Whole => &found.extra[..],
             _ => &[],
         };
-        let queries = &self.request.inner.queries;
-        let response = MessageResponseBuilder::new(queries, edns.as_ref()).build(
-            metadata,
-            answers.iter().map(|r| -> &Record { r }),
-            authority.iter().copied(),
-            [],
-            glue.iter().chain(extra).copied(),
-        );
         let mut encoder = BinEncoder::new(reply);
         encoder.set_max_size(u16::MAX);
-        Ok(response.destructive_emit(&mut encoder)?.truncation != truncated)
+        let header = emit_message_parts(
+            &metadata,
+            &mut std::iter::once(self.request.query().original()),
+            &mut answers.iter().map(|r| -> &Record { r }),
+            &mut authority.iter().copied(),
+            &mut glue.iter().chain(extra).copied(),
+            edns.as_ref(),
+            None,
+            &mut encoder,
+        )?;
+        Ok(header.metadata.truncation != truncated)
     }
 
     /// Our OPT: version 0, DO as it came, no option echoed (RFC 6891 section 6).

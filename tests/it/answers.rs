@@ -19,7 +19,8 @@ pub(crate) fn render(octets: &[u8]) -> String {
         (m.authentic_data, "ad"),
         (m.checking_disabled, "cd"),
     ];
-    let mut out = format!("{:?}", m.response_code);
+    // 16 is BADVERS in an OPT and BADSIG in a TSIG; hickory knows only one.
+    let mut out = format!("{:?}", m.response_code).replace("BADSIG", "BADVERS");
     for (_, flag) in flags.iter().filter(|(on, _)| *on) {
         out += &format!(" {flag}");
     }
@@ -321,7 +322,8 @@ fn other_classes_and_what_we_say_of_ourselves() {
     let server = Server::start(dir.path());
     assert_eq!(
         chaos(&server, "Version.Bind."),
-        "NoError aa rd\n? Version.Bind. CH TXT\nVersion.Bind. 0 TXT eipdns 1\nedns 0 1232"
+        "NoError aa rd\n? Version.Bind. CH TXT\nVersion.Bind. 0 TXT eipdns 1\nedns 0 1232",
+        "the owner points to the question"
     );
     assert!(chaos(&server, "id.server.").contains("\nid.server. 0 TXT ns-a\n"));
     let mut nsid = query("db.example.com.", RecordType::A);
@@ -480,6 +482,7 @@ fn a_dead_source_keeps_its_answers_and_says_so() {
     let mut server = Server::start(dir.path());
     dir.replace("addresses.json", "{ \"Addresses\": [");
     server.wait("stalled", |l| l["fields"]["source"] == "sample" && l["level"] == "WARN");
+    server.wait_for("published");
     let reply = udp(server.dns, &query("db.example.com.", RecordType::A).to_vec().unwrap());
     let rendered = render(&reply);
     assert!(rendered.contains("\ndb.example.com. 5 A 10.0.1.5\n"), "{rendered}");

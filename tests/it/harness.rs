@@ -237,7 +237,7 @@ impl Drop for Server {
 pub(crate) fn query(name: &str, rtype: RecordType) -> Message {
     let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
-    message.queries.push(Query::query(name.parse::<Name>().unwrap(), rtype));
+    message.queries.push(Query::query(Name::from_ascii(name).unwrap(), rtype));
     message.edns = Some(Edns::new());
     message
 }
