@@ -11,6 +11,7 @@
 //! thing both halves share, then [`compile`] and [`answer`].
 //!
 //! * [`config`]: `zones/` as typed values; [`diag`]: what is wrong with it.
+//! * [`ec2_name`]: public EC2 names, `ec2-a-b-c-d.<suffix>`.
 //! * [`source`]: where addresses come from, and how losses are taken.
 //! * [`inventory`]: what the sources say right now.
 //! * [`compile`]: configuration and inventory to a snapshot; pure.
@@ -24,6 +25,7 @@
 pub mod answer;
 pub mod config;
 pub mod diag;
+pub mod ec2_name;
 pub mod inventory;
 pub mod name;
 pub mod serve;
