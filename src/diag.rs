@@ -82,6 +82,11 @@ impl Problems {
         self.push(Severity::Warning, place, what.into(), remedy.into());
     }
 
+    /// Takes over the problems of another part.
+    pub fn append(&mut self, mut other: Problems) {
+        self.0.append(&mut other.0);
+    }
+
     fn push(&mut self, severity: Severity, place: Place, what: String, remedy: String) {
         self.0.push(Problem { place, severity, what, remedy });
     }

@@ -1,1 +1,234 @@
-//! (being written)
+//! A configuration directory, from files to [`Config`].
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::server::{self, Context};
+use super::toml::File;
+use super::{Config, rules, scope, zone};
+use crate::diag::{Place, Problem, Problems};
+
+/// The one file that is not a zone.
+const SERVER: &str = "server.toml";
+
+/// Files larger than this are not configuration: ten times what 100,000 names
+/// take.
+const MAX_FILE: u64 = 128 << 20;
+
+/// What flags and environment say; it wins over `server.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Instead of `listen.dns`; an empty list is none.
+    pub listen_dns: Option<Vec<SocketAddr>>,
+    /// Instead of `listen.http`.
+    pub listen_http: Option<SocketAddr>,
+    /// Instead of `state.directory`; relative to the working directory.
+    pub state: Option<PathBuf>,
+}
+
+/// A configuration that can be used.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The directory it was read from, and that is worth watching.
+    pub directory: PathBuf,
+    /// What it says.
+    pub config: Config,
+    /// What is odd about it, in order of file and line.
+    pub warnings: Vec<Problem>,
+}
+
+/// A configuration that is refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub struct Invalid {
+    /// Every error and warning of every file, in order of file and line; at
+    /// least one is an error.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for Invalid {
+    /// One line for each problem.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.problems.iter().enumerate() {
+            let separator = if n == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads `server.toml` and every other `*.toml` of `directory`. Dotfiles are
+/// ignored, symbolic links followed, subdirectories not entered.
+///
+/// Nothing but these files is opened, nothing is looked up: what a source or a
+/// token file holds is the business of those who use it.
+///
+/// # Errors
+/// All problems of all files at once, when one of them is an error.
+pub fn load(directory: &Path, overrides: &Overrides) -> Result<Loaded, Invalid> {
+    read(directory, overrides, scope::HAS_EC2)
+}
+
+/// [`load`], with or without `type = "ec2"`.
+pub(super) fn read(dir: &Path, overrides: &Overrides, ec2: bool) -> Result<Loaded, Invalid> {
+    let mut problems = Problems::default();
+    let texts = texts(dir, &mut problems);
+    let context = Context { dir, overrides, ec2 };
+    let server = server(&texts, &context, &mut problems);
+    let drafts: Vec<_> = texts
+        .iter()
+        .filter(|text| !text.is_server())
+        .filter_map(|text| {
+            let content = text.content.as_deref()?;
+            let file = File::parse(&text.path, content);
+            let draft = zone::read(&file, &text.path, &server);
+            problems.append(file.into_problems());
+            draft
+        })
+        .collect();
+    rules::check(&server, &drafts, &mut problems);
+    let fatal = problems.fatal();
+    let problems = problems.sorted();
+    if fatal {
+        return Err(Invalid { problems });
+    }
+    let mut zones: Vec<_> = drafts.into_iter().map(|draft| Arc::new(draft.zone)).collect();
+    zones.sort_by(|a, b| a.origin.cmp(&b.origin));
+    let config = Config { server: server.server, zones };
+    Ok(Loaded { directory: dir.to_owned(), config, warnings: problems })
+}
+
+/// One file; without content if it cannot be read, which has been reported.
+struct Text {
+    path: PathBuf,
+    content: Option<String>,
+}
+
+impl Text {
+    /// The server's file, in any spelling: the name is not one for a zone.
+    fn is_server(&self) -> bool {
+        self.path.file_name().is_some_and(|name| name.eq_ignore_ascii_case(SERVER))
+    }
+}
+
+/// Every `*.toml` of the directory, in order of name.
+fn texts(dir: &Path, problems: &mut Problems) -> Vec<Text> {
+    let mut paths = match paths(dir) {
+        Ok(paths) => paths,
+        Err(e) => {
+            problems.error(
+                Place::file(dir),
+                format!("the configuration directory cannot be read: {}", cause(&e)),
+                "name the directory that holds server.toml with `--config` or EIPDNS_CONFIG",
+            );
+            return vec![];
+        }
+    };
+    paths.sort();
+    let texts: Vec<_> = paths
+        .into_iter()
+        .map(|path| {
+            let content = content(&path, problems);
+            Text { path, content }
+        })
+        .collect();
+    if !texts.iter().any(Text::is_server) {
+        problems.error(
+            Place::file(&dir.join(SERVER)),
+            "there is no such file, so nothing says where to listen",
+            "create it with `[listen]`, `[[source]]` and `[[view]]`, or name another directory with `--config` or EIPDNS_CONFIG",
+        );
+    }
+    if texts.iter().all(Text::is_server) {
+        problems.warn(
+            Place::file(dir),
+            "there is no zone, so every question is refused",
+            "add one as <its name>.toml, for example example.com.toml",
+        );
+    }
+    texts
+}
+
+fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = vec![];
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let octets = name.as_encoded_bytes();
+        if octets.ends_with(b".toml") && !octets.starts_with(b".") {
+            paths.push(dir.join(name));
+        }
+    }
+    Ok(paths)
+}
+
+fn content(path: &Path, problems: &mut Problems) -> Option<String> {
+    let octets = match octets(path) {
+        Ok(octets) => octets,
+        Err(e) => {
+            problems.error(
+                Place::file(path),
+                format!("the file cannot be read: {}", cause(&e)),
+                "make it readable for the user eipdns runs as, or rename it so that it does not end in .toml",
+            );
+            return None;
+        }
+    };
+    match String::from_utf8(octets) {
+        Ok(text) => Some(text),
+        Err(e) => {
+            let good = e.as_bytes().get(..e.utf8_error().valid_up_to()).unwrap_or_default();
+            let line = 1 + good.iter().filter(|b| **b == b'\n').count();
+            problems.error(
+                Place { file: path.to_owned(), line, column: 0 },
+                "the file is not UTF-8 from this line on",
+                "save it as UTF-8",
+            );
+            None
+        }
+    }
+}
+
+/// The whole of a regular file: anything else might never end.
+fn octets(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut octets = vec![];
+    fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > MAX_FILE {
+        return Err(io::Error::other("it is larger than 128 MiB"));
+    }
+    Ok(octets)
+}
+
+/// The cause without the number of the error.
+fn cause(e: &io::Error) -> String {
+    match e.kind() {
+        io::ErrorKind::NotFound => "it does not exist".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::NotADirectory => "it is not a directory".into(),
+        _ => e.to_string(),
+    }
+}
+
+fn server(texts: &[Text], context: &Context<'_>, problems: &mut Problems) -> server::Read {
+    let exact = |text: &&Text| text.path.file_name().is_some_and(|name| name == SERVER);
+    for text in texts.iter().filter(|text| text.is_server() && !exact(text)) {
+        problems.error(
+            Place::file(&text.path),
+            format!("this is neither {SERVER} nor a zone"),
+            format!("rename it to {SERVER}, in lower case, or remove it"),
+        );
+    }
+    let found = texts.iter().find(exact).or_else(|| texts.iter().find(|text| text.is_server()));
+    let Some((path, content)) = found.and_then(|t| Some((&t.path, t.content.as_deref()?))) else {
+        return server::Read::nothing(context);
+    };
+    let file = File::parse(path, content);
+    let read = server::read(&file, context);
+    problems.append(file.into_problems());
+    read
+}

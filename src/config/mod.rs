@@ -1,15 +1,32 @@
 //! The typed configuration: what `zones/` says, checked, with nothing left to
-//! doubt. Reading the files is the business of [`load`]; once a [`Config`]
+//! doubt. Reading the files is the business of [`load()`]; once a [`Config`]
 //! exists every key has its final value and every name is in its zone.
 //!
-//! Read in this order: this file (the types), [`toml`] (spanned, recoverable
-//! reading), [`server`] and [`zone`] (one file each), [`rules`] (what only
-//! shows when all files are seen together).
+//! Read in this order: this file (the types), `load` (the directory), `server`
+//! with `source` and `view`, `zone` with `names` and `target` (one file each),
+//! `rules` (what only shows when all files are seen together). Below them:
+//! `toml`, `table`, `value` and `syntax` (spanned, recoverable reading),
+//! `readers` and `addresses` (what single values mean), `scope` (the parts of a
+//! file, and the keys that are not built yet), `words` (quoting and guessing
+//! for messages).
 
+mod addresses;
 mod load;
+mod names;
+mod readers;
 mod rules;
+mod scope;
 mod server;
+mod source;
+mod syntax;
+mod table;
+mod target;
+#[cfg(test)]
+mod tests;
 mod toml;
+mod value;
+mod view;
+mod words;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -22,6 +39,8 @@ use ipnet::IpNet;
 
 use crate::diag::Place;
 use crate::name::Key;
+
+pub use load::{Invalid, Loaded, Overrides, load};
 
 /// Index of a view in [`Server::views`].
 pub type ViewId = usize;
