@@ -12,6 +12,7 @@
 //!
 //! * [`config`]: `zones/` as typed values; [`diag`]: what is wrong with it.
 //! * [`source`]: where addresses come from, and how losses are taken.
+//! * [`state`]: what of it survives a restart.
 //! * [`inventory`]: what the sources say right now.
 //! * [`compile`]: configuration and inventory to a snapshot; pure.
 //! * [`snapshot`]: an immutable, complete picture of every answer.
@@ -28,3 +29,4 @@ pub mod inventory;
 pub mod name;
 pub mod serve;
 pub mod source;
+pub mod state;
