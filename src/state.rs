@@ -656,14 +656,15 @@ mod tests {
     #[test]
     fn damage_is_set_aside_and_a_new_file_written() {
         let dir = tempfile::tempdir().unwrap();
-        let newer = r#"{"format": "eipdns state", "version": 2}"#;
-        let foreign = r#"{"format": "other state", "version": 1}"#;
-        let cases: [(&str, &dyn Fn(&mut Vec<u8>)); 5] = [
-            ("damaged", &|octets| octets[7] ^= 1),
-            ("damaged", &|octets| octets.truncate(100)),
-            ("damaged", &Vec::clear),
-            ("newer", &|octets| *octets = sealed(newer)),
-            ("foreign", &|octets| *octets = sealed(foreign)),
+        type Damage = fn(&mut Vec<u8>);
+        const NEWER: &str = r#"{"format": "eipdns state", "version": 2}"#;
+        const FOREIGN: &str = r#"{"format": "other state", "version": 1}"#;
+        let cases: [(&str, Damage); 5] = [
+            ("damaged", |octets| octets[7] ^= 1),
+            ("damaged", |octets| octets.truncate(100)),
+            ("damaged", Vec::clear),
+            ("newer", |octets| *octets = sealed(NEWER)),
+            ("foreign", |octets| *octets = sealed(FOREIGN)),
         ];
         for (name, damage) in cases {
             let mut store = Store::open(dir.path()).unwrap();
