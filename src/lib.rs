@@ -12,6 +12,7 @@
 //!
 //! * [`config`]: `zones/` as typed values; [`diag`]: what is wrong with it.
 //! * [`source`]: where addresses come from, and how losses are taken.
+//! * [`state`]: what of it survives a restart.
 //! * [`inventory`]: what the sources say right now.
 //! * [`compile`]: configuration and inventory to a snapshot; pure.
 //! * [`snapshot`]: an immutable, complete picture of every answer.
@@ -41,6 +42,7 @@ pub mod run;
 pub mod serve;
 pub mod snapshot;
 pub mod source;
+pub mod state;
 pub mod store;
 #[cfg(test)]
 mod testing;
