@@ -13,7 +13,6 @@ use serde::Serialize;
 use crate::answer::{Asker, Transport, answer, lookup};
 use crate::compile::{Index, Input};
 use crate::config::{Target, ViewId};
-use crate::inventory::Standing;
 use crate::name::Key;
 use crate::records::record_line;
 use crate::snapshot::Snapshot;
@@ -178,9 +177,8 @@ impl Explanation {
         for sighting in index.sightings(&binding.target, binding.source) {
             let Some(source) = input.inventory.sources.get(sighting.source) else { continue };
             let address = &sighting.entry.address;
-            let seconds = |since: SystemTime| {
-                input.now.duration_since(since).unwrap_or_default().as_secs()
-            };
+            let seconds =
+                |since: SystemTime| input.now.duration_since(since).unwrap_or_default().as_secs();
             self.addresses.push(AddressOf {
                 chosen: best.iter().any(|b| std::ptr::eq(b.entry, sighting.entry)),
                 source: source.name.clone(),
@@ -193,13 +191,10 @@ impl Explanation {
                 interface: address.network_interface_id.clone(),
                 instance: address.instance_id.clone(),
                 private: address.private_ip,
-                standing: match sighting.entry.standing {
-                    Standing::Live => "live".into(),
-                    Standing::Unassociated { since } => {
-                        format!("unassociated for {} s, last association kept", seconds(since))
-                    }
-                    Standing::Missing { since } => {
-                        format!("missing for {} s, last state kept", seconds(since))
+                standing: match sighting.entry.standing.kept() {
+                    None => "live".into(),
+                    Some((how, since)) => {
+                        format!("{how} for {} s, last state kept", seconds(since))
                     }
                 },
             });

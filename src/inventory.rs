@@ -70,6 +70,17 @@ pub enum Standing {
     },
 }
 
+impl Standing {
+    /// For an address that is kept: in which way, and since when.
+    pub fn kept(self) -> Option<(&'static str, SystemTime)> {
+        match self {
+            Standing::Live => None,
+            Standing::Unassociated { since } => Some(("unassociated", since)),
+            Standing::Missing { since } => Some(("missing", since)),
+        }
+    }
+}
+
 /// One address of a source's accepted set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {

@@ -25,6 +25,7 @@
 #![deny(unsafe_code)]
 
 pub mod answer;
+pub mod board;
 pub mod changes;
 pub mod cli;
 pub mod compile;
@@ -33,7 +34,11 @@ pub mod counters;
 pub mod diag;
 pub mod ec2_name;
 pub mod explain;
+pub mod holds;
+pub mod http;
 pub mod inventory;
+pub mod keeper;
+pub mod metrics;
 pub mod name;
 pub mod offline;
 pub mod records;

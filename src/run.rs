@@ -11,21 +11,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
+use crate::board::{Board, History, Known};
 use crate::cli::Exit;
+use crate::config::{
+    self, Config, Invalid, Listen, Loaded, Overrides, Source, SourceId, SourceKind,
+};
 use crate::counters::Counters;
-use crate::config::{self, Config, Invalid, Listen, Loaded, Overrides, Source, SourceId, SourceKind};
-use crate::offline;
+use crate::http::{self, HttpError};
+use crate::keeper::{self, Keeper};
 use crate::responder::Responder;
 use crate::serve::{self, BindError, Failure, Listeners, Opened, Stats};
 use crate::source::clock::Clock;
 use crate::source::file::FileSource;
 use crate::source::watch::{Watch, fingerprint};
 use crate::source::{Delivery, Ended, Handle};
-use crate::writer::Writer;
+use crate::state::OpenError;
+use crate::writer::{STATE_WAITS, Writer};
 
 /// How long clients get to take their answers when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -50,6 +56,18 @@ pub enum RunError {
     /// An address cannot be listened at.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The HTTP side cannot be had.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// Another process has the state directory.
+    #[error(transparent)]
+    State(#[from] OpenError),
+    /// The HTTP side ended.
+    #[error("the HTTP side ended, which it never should ({0}); stopping")]
+    HttpEnded(String),
+    /// What keeps the state on disk ended.
+    #[error("keeping state ended, which it never should ({0:?}); stopping")]
+    Keeping(Option<JoinError>),
     /// The event loop or a signal handler cannot be had.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
@@ -78,10 +96,12 @@ impl RunError {
 /// # Errors
 /// Nothing can be served, or something ended that never should.
 pub fn run(config: Config, options: Options) -> Result<(), RunError> {
-    let bound = serve::bind(&config.server.listen)?;
+    let dns = serve::bind(&config.server.listen)?;
+    let http = http::bind(&config)?;
+    let state = keeper::open(&config.server.state_directory, &config.server.sources)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let mut server = App::start(config, options, bound)?;
+        let mut server = App::start(config, options, dns, http, state)?;
         let ended = server.serve().await;
         server.drain().await;
         ended
@@ -94,43 +114,88 @@ pub fn run(config: Config, options: Options) -> Result<(), RunError> {
 /// A running server.
 struct App {
     options: Options,
+    clock: Clock,
     writer: Writer,
     sources: Sources,
     listeners: Listeners<Responder>,
     deliveries: mpsc::Receiver<Delivery>,
     reload: Reload,
+    keeper: Keeper,
+    keeping: JoinHandle<()>,
+    known: watch::Sender<Arc<Known>>,
+    http: Option<JoinHandle<std::io::Result<()>>>,
+    stop: watch::Sender<bool>,
+    /// Until when state that is not fresh waits for a source's first word.
+    state_waits: Option<Instant>,
+    reloads_refused: u64,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
 impl App {
-    fn start(config: Config, options: Options, bound: serve::Bound) -> Result<Self, RunError> {
-        let opened = bound.opened();
+    fn start(
+        config: Config,
+        options: Options,
+        dns: serve::Bound,
+        http: Option<http::Bound>,
+        opened_state: keeper::Opened,
+    ) -> Result<Self, RunError> {
+        let clock = Clock::start();
+        let opened = dns.opened();
         let (sender, deliveries) = mpsc::channel(MAX_DELIVERIES);
-        let mut sources = Sources::new(sender);
-        // Files are at hand: the first answer already knows them.
-        let inventory = offline::at_hand(&config);
+        let mut sources = Sources::new(sender, clock);
         let config = Arc::new(config);
         let addresses = own_addresses(&config.server.listen);
-        let writer = Writer::new(Arc::clone(&config), inventory, addresses);
-        sources.apply(&config.server.sources);
+        let history = Arc::<History>::default();
+        let (state, keeper, keeping) = opened_state.keep(clock);
+        let keeping = tokio::spawn(keeping);
+        let writer =
+            Writer::new(Arc::clone(&config), state, addresses, Arc::clone(&history), clock);
+        sources.apply(&config);
         let counters = Arc::<Counters>::default();
-        let responder = Responder::new(writer.store().clone(), counters);
-        let listeners = bound.start(responder, Arc::<Stats>::default())?;
+        let sockets = Arc::<Stats>::default();
+        let responder = Responder::new(writer.store().clone(), Arc::clone(&counters));
+        let listeners = dns.start(responder, Arc::clone(&sockets))?;
         tell_opened(&opened);
+        let store = writer.store().clone();
         let reload = Reload::new(&options);
+        let first = Arc::new(Known::new(&writer, &sources, &listeners, 0, None));
+        let (known, readers) = watch::channel(first);
+        let (stop, stopped) = watch::channel(false);
+        let board = Board {
+            store,
+            counters,
+            sockets,
+            known: readers,
+            history,
+            started: clock.now(),
+            clock,
+        };
+        let http = http.map(|bound| {
+            info!(address = %bound.address, "listening for HTTP");
+            tokio::spawn(http::serve(bound, board, stopped))
+        });
         let app = Self {
             options,
+            clock,
             writer,
             sources,
             listeners,
             deliveries,
             reload,
+            keeper,
+            keeping,
+            known,
+            http,
+            stop,
+            state_waits: Some(Instant::now() + STATE_WAITS),
+            reloads_refused: 0,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         };
+        app.keeper.keep(app.writer.state());
         app.tell_serving("serving");
         Ok(app)
     }
@@ -138,23 +203,66 @@ impl App {
     /// One thing after the other, until told to stop.
     async fn serve(&mut self) -> Result<(), RunError> {
         loop {
+            let due = self.due();
             tokio::select! {
                 Some(delivery) = self.deliveries.recv() => {
                     if let Some(id) = self.sources.index(delivery.source) {
                         self.writer.take(id, delivery);
+                        self.tell();
                     }
                 }
                 failure = self.listeners.failed() => return Err(RunError::Listener(failure)),
                 error = self.sources.failed() => return Err(error),
+                ended = ended(&mut self.http) => return Err(RunError::HttpEnded(ended)),
+                ended = &mut self.keeping => return Err(RunError::Keeping(ended.err())),
                 _ = self.hangup.recv() => self.reload.ask(&self.options),
                 event = self.reload.event() => match event {
                     ReloadEvent::FileChanged => self.reload.ask_if_changed(&self.options),
-                    ReloadEvent::Read(read) => self.take_configuration(read),
+                    ReloadEvent::Read(read) => {
+                        self.take_configuration(*read);
+                        self.tell();
+                        self.reload.next(&self.options);
+                    }
                 },
+                () = self.keeper.trouble_changed() => self.tell(),
+                () = sleep_until(self.state_waits) => {
+                    self.state_waits = None;
+                    self.writer.serve_waiting_state();
+                    self.tell();
+                }
+                () = sleep_until(due) => self.take_due(),
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
             }
         }
+    }
+
+    /// When something changes without anybody delivering.
+    fn due(&self) -> Option<Instant> {
+        let due = self.writer.due();
+        let at = [due.holds, due.too_old].into_iter().flatten().min()?;
+        let left = at.duration_since(self.clock.now()).unwrap_or_default();
+        Some(Instant::now() + left)
+    }
+
+    /// What is kept may end: only a good answer ends it, so one is asked for.
+    /// Answers may have become too old: that is published.
+    fn take_due(&mut self) {
+        let now = self.clock.now();
+        for id in self.writer.due_sources(now) {
+            self.sources.look(id);
+        }
+        self.writer.tick();
+        self.tell();
+    }
+
+    /// Brings the status surfaces and the state on disk up to date.
+    fn tell(&self) {
+        let trouble = self.keeper.trouble();
+        let known =
+            Known::new(&self.writer, &self.sources, &self.listeners, self.reloads_refused, trouble);
+        self.known.send_replace(Arc::new(known));
+        self.keeper.keep(self.writer.state());
     }
 
     /// A configuration was read: take all of it or nothing.
@@ -166,8 +274,8 @@ impl App {
                 for problem in &invalid.problems {
                     error!("{problem}");
                 }
-                warn!("{KEPT}");
-                return self.reload.next(&self.options);
+                self.reloads_refused += 1;
+                return warn!("{KEPT}");
             }
         };
         for problem in &loaded.warnings {
@@ -177,16 +285,24 @@ impl App {
             Ok(report) => tell_opened(&report.opened),
             Err(problem) => {
                 error!("{problem}");
-                warn!("{KEPT}");
-                return self.reload.next(&self.options);
+                self.reloads_refused += 1;
+                return warn!("{KEPT}");
             }
         }
+        let before = &self.writer.config().server;
+        let after = &loaded.config.server;
+        if (&before.listen.http, &before.listen.http_token_file, &before.state_directory)
+            != (&after.listen.http, &after.listen.http_token_file, &after.state_directory)
+        {
+            warn!(
+                "listen.http, listen.http_token_file and state.directory change with a restart only"
+            );
+        }
         let config = Arc::new(loaded.config);
-        let kept = self.sources.apply(&config.server.sources);
+        let same = self.sources.apply(&config);
         let addresses = own_addresses(&config.server.listen);
-        self.writer.reload(config, &kept, addresses);
+        self.writer.reload(config, &same, addresses);
         self.tell_serving("configuration reloaded");
-        self.reload.next(&self.options);
     }
 
     fn tell_serving(&self, what: &str) {
@@ -205,11 +321,58 @@ impl App {
 
     async fn drain(self) {
         info!("stopping");
+        self.stop.send_replace(true);
         let cut = self.listeners.drain(DRAIN).await;
         if cut > 0 {
             warn!(connections = cut, "TCP connections did not end in time and were cut");
         }
+        self.keeper.keep(self.writer.state());
+        drop(self.keeper);
+        if !self.keeping.is_finished() && timeout(DRAIN, self.keeping).await.is_err() {
+            warn!("the disk takes too long: the last state may not be on it");
+        }
         info!("stopped");
+    }
+}
+
+/// Until `at`; without one, for ever.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Why the HTTP side ended. Cancel safe.
+async fn ended(http: &mut Option<JoinHandle<std::io::Result<()>>>) -> String {
+    let Some(task) = http else { return std::future::pending().await };
+    match task.await {
+        Ok(Ok(())) => "it was not told to".into(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+impl Known {
+    fn new(
+        writer: &Writer,
+        sources: &Sources,
+        listeners: &Listeners<Responder>,
+        reloads_refused: u64,
+        state_trouble: Option<String>,
+    ) -> Self {
+        Self {
+            config: Arc::clone(writer.config()),
+            inventory: writer.inventory().clone(),
+            losses: writer.losses(),
+            handles: sources.handles(),
+            listening: listeners.addresses(),
+            moves: writer.moves(),
+            built_in: writer.built_in(),
+            published_at: writer.published_at(),
+            reloads_refused,
+            state_trouble,
+        }
     }
 }
 
@@ -257,6 +420,7 @@ pub fn own_addresses(listen: &Listen) -> Vec<IpAddr> {
 /// The sources' tasks.
 struct Sources {
     deliveries: mpsc::Sender<Delivery>,
+    clock: Clock,
     tasks: JoinSet<(usize, Ended)>,
     running: Vec<Running>,
     /// Tells the tasks of sources that were configured at different times apart.
@@ -270,49 +434,88 @@ struct Running {
 }
 
 impl Sources {
-    fn new(deliveries: mpsc::Sender<Delivery>) -> Self {
-        Self { deliveries, tasks: JoinSet::new(), running: Vec::new(), next: 0 }
+    fn new(deliveries: mpsc::Sender<Delivery>, clock: Clock) -> Self {
+        Self { deliveries, clock, tasks: JoinSet::new(), running: Vec::new(), next: 0 }
     }
 
     /// Runs what is configured. Sources that did not change run on; for each
     /// configured one the answer says which it was before.
-    fn apply(&mut self, configured: &[Source]) -> Vec<Option<SourceId>> {
+    fn apply(&mut self, config: &Config) -> Vec<Option<SourceId>> {
         let mut before: Vec<_> = std::mem::take(&mut self.running).into_iter().map(Some).collect();
-        let mut kept = Vec::with_capacity(configured.len());
-        for config in configured {
-            let same = before.iter().position(|running| {
-                running.as_ref().is_some_and(|r| r.config.is_same_as(config))
-            });
-            kept.push(same);
-            let running = match same.and_then(|at| before[at].take()) {
+        let mut same = Vec::with_capacity(config.server.sources.len());
+        for source in &config.server.sources {
+            let at = before
+                .iter()
+                .position(|running| running.as_ref().is_some_and(|r| r.config.is_same_as(source)));
+            same.push(at);
+            let running = match at.and_then(|at| before[at].take()) {
                 Some(running) => running,
-                None => self.start(config),
+                None => self.start(source, config),
             };
             self.running.push(running);
         }
-        // Dropping a handle ends its task.
-        kept
+        // Dropping the handles of the others ends their tasks.
+        same
     }
 
-    fn start(&mut self, config: &Source) -> Running {
+    fn start(&mut self, source: &Source, config: &Config) -> Running {
         let token = self.next;
         self.next += 1;
-        let handle = match &config.kind {
+        let handle = match &source.kind {
             SourceKind::File { path } => {
-                let (source, handle) = FileSource::new(
+                let (task, handle) = FileSource::new(
                     token,
-                    &config.name,
-                    config.region.clone(),
+                    &source.name,
+                    source.region.clone(),
                     path.clone(),
-                    Clock::start(),
+                    self.clock,
                     self.deliveries.clone(),
                 );
-                self.tasks.spawn(async move { (token, source.run().await) });
+                self.tasks.spawn(async move { (token, task.run().await) });
                 Some(handle)
             }
-            SourceKind::Ec2(_) => None,
+            SourceKind::Ec2(ec2) => self.start_ec2(token, source, ec2, config),
         };
-        Running { token, config: config.clone(), handle }
+        Running { token, config: source.clone(), handle }
+    }
+
+    #[cfg(feature = "ec2")]
+    fn start_ec2(
+        &mut self,
+        token: usize,
+        source: &Source,
+        ec2: &config::Ec2Source,
+        config: &Config,
+    ) -> Option<Handle> {
+        let client = Client::new(source, ec2, &config.server);
+        let (task, handle) =
+            Poller::new(token, &source.name, ec2.poll, client, self.clock, self.deliveries.clone());
+        self.tasks.spawn(async move { (token, task.run().await) });
+        Some(handle)
+    }
+
+    /// The configuration refuses EC2 sources in a build without them.
+    #[cfg(not(feature = "ec2"))]
+    fn start_ec2(
+        &mut self,
+        _: usize,
+        _: &Source,
+        _: &config::Ec2Source,
+        _: &Config,
+    ) -> Option<Handle> {
+        None
+    }
+
+    /// Whom to ask for a refresh of each source.
+    fn handles(&self) -> Vec<Option<Handle>> {
+        self.running.iter().map(|r| r.handle.clone()).collect()
+    }
+
+    /// Asks a source for a call soon.
+    fn look(&self, id: SourceId) {
+        if let Some(handle) = self.running.get(id).and_then(|r| r.handle.as_ref()) {
+            handle.look();
+        }
     }
 
     /// The configuration's number of the source with this token.
@@ -363,7 +566,8 @@ impl Reload {
             return;
         }
         let Options { directory, overrides, .. } = options.clone();
-        self.reading = Some(tokio::task::spawn_blocking(move || config::load(&directory, &overrides)));
+        self.reading =
+            Some(tokio::task::spawn_blocking(move || config::load(&directory, &overrides)));
     }
 
     /// Starts reading if a file's contents are not as they were.
@@ -403,10 +607,10 @@ impl Reload {
             read = read => read,
         };
         self.reading = None;
-        ReloadEvent::Read(read.unwrap_or_else(|error| {
+        ReloadEvent::Read(Box::new(read.unwrap_or_else(|error| {
             error!(%error, "reading the configuration failed. This is a bug: report it");
             Err(Invalid { problems: Vec::new() })
-        }))
+        })))
     }
 }
 
@@ -415,16 +619,14 @@ enum ReloadEvent {
     /// Some file may have changed.
     FileChanged,
     /// A reading ended.
-    Read(Result<Loaded, Invalid>),
+    Read(Box<Result<Loaded, Invalid>>),
 }
 
 /// A digest of every configuration file.
 fn print(options: &Options) -> u128 {
     let entries = std::fs::read_dir(&options.directory).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries
-        .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "toml"))
-        .collect();
+    let mut files: Vec<_> =
+        entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "toml")).collect();
     files.sort();
     fingerprint(files.iter().map(PathBuf::as_path))
 }

@@ -36,6 +36,20 @@ pub struct Snapshot {
     pub identity: Identity,
 }
 
+impl Snapshot {
+    /// Nobody is in a view and nothing is served: before the first one.
+    pub fn empty() -> Self {
+        Self {
+            generation: 0,
+            epoch: 0,
+            selector: Selector::default(),
+            views: Vec::new(),
+            sources: Vec::new(),
+            identity: Identity::default(),
+        }
+    }
+}
+
 /// What the server says about itself (RFC 4892, RFC 5001).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {

@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::compile::{Input, Serials, compile};
 use crate::config::{self, Config, Overrides};
-use crate::inventory::{
-    Address, Entries, Entry, Health, Inventory, SourceInventory, Standing,
-};
+use crate::inventory::{Address, Entries, Entry, Health, Inventory, SourceInventory, Standing};
 use crate::snapshot::Snapshot;
 
 /// Three views: "vpc" (10/8 and loopback, private), "peered" (10.9/16,

@@ -295,7 +295,8 @@ impl<'r, 's> Reply<'r, 's> {
                 continue;
             }
             let mut data = remark.code.to_be_bytes().to_vec();
-            let end = remark.text.floor_char_boundary(MAX_EDE_TEXT);
+            let fitting = remark.text.char_indices().map(|(at, c)| at + c.len_utf8());
+            let end = fitting.take_while(|end| *end <= MAX_EDE_TEXT).last().unwrap_or(0);
             data.extend_from_slice(&remark.text.as_bytes()[..end]);
             edns.options_mut().insert(EdnsOption::Unknown(EDE, data));
         }

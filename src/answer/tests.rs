@@ -52,7 +52,10 @@ fn inventory(last: [u8; 4]) -> crate::inventory::Inventory {
 }
 
 fn asker(client: &str) -> Asker {
-    Asker { client: SocketAddr::new(client.parse().unwrap(), 5353), local: ([127, 0, 0, 1], 53).into() }
+    Asker {
+        client: SocketAddr::new(client.parse().unwrap(), 5353),
+        local: ([127, 0, 0, 1], 53).into(),
+    }
 }
 
 fn octets(name: &str, rtype: RecordType, edns: Option<u16>) -> Vec<u8> {
@@ -91,7 +94,9 @@ fn damaged(dice: &mut Dice, good: &[Vec<u8>]) -> Vec<u8> {
         match dice.roll(6) {
             0 if len > 0 => packet.truncate(dice.roll(len)),
             1 => packet.extend((0..dice.roll(30)).map(|_| dice.roll(256) as u8)),
-            2 if len > 12 => packet[12 + dice.roll(len - 12)] = [0xc0, 0xff, 0x3f, 0x40][dice.roll(4)],
+            2 if len > 12 => {
+                packet[12 + dice.roll(len - 12)] = [0xc0, 0xff, 0x3f, 0x40][dice.roll(4)]
+            }
             3 if len > 12 => packet[4 + dice.roll(8)] = dice.roll(3) as u8,
             _ if len > 0 => {
                 let at = dice.roll(len);
@@ -110,7 +115,8 @@ fn malformed_packets_do_no_harm() {
     let count: u64 =
         std::env::var("EIPDNS_PACKETS").map_or(200_000, |n| n.parse().expect("a number"));
     let snapshot = snapshot_of([1, 2, 3, 0]);
-    let names = ["db.example.com.", "nope.example.com.", "x.shard.example.com.", "example.com.", "."];
+    let names =
+        ["db.example.com.", "nope.example.com.", "x.shard.example.com.", "example.com.", "."];
     let types = [RecordType::A, RecordType::ANY, RecordType::SOA, RecordType::AXFR];
     let mut good = Vec::new();
     for name in names {
@@ -157,14 +163,26 @@ fn malformed_packets_do_no_harm() {
 fn all_answers(snapshot: &Snapshot) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     let names = [
-        "db.example.com.", "www.example.com.", "idle.example.com.", "pool.example.com.",
-        "deep.down.below.example.com.", "down.below.example.com.", "a.shard.example.com.",
-        "shard.example.com.", "nope.example.com.", "db.sub.example.com.", "sub.example.com.",
-        "example.com.", "ns1.example.com.", "elsewhere.org.",
+        "db.example.com.",
+        "www.example.com.",
+        "idle.example.com.",
+        "pool.example.com.",
+        "deep.down.below.example.com.",
+        "down.below.example.com.",
+        "a.shard.example.com.",
+        "shard.example.com.",
+        "nope.example.com.",
+        "db.sub.example.com.",
+        "sub.example.com.",
+        "example.com.",
+        "ns1.example.com.",
+        "elsewhere.org.",
     ];
     for client in ["10.1.1.1", "10.9.1.1", "192.0.2.1", "203.0.113.1"] {
         for name in names {
-            for rtype in [RecordType::A, RecordType::AAAA, RecordType::TXT, RecordType::ANY, RecordType::NS] {
+            for rtype in
+                [RecordType::A, RecordType::AAAA, RecordType::TXT, RecordType::ANY, RecordType::NS]
+            {
                 let mut reply = Vec::new();
                 let request = octets(name, rtype, Some(1232));
                 answer(snapshot, &asker(client), Transport::Udp, &request, &mut reply);

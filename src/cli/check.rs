@@ -48,15 +48,16 @@ impl Check {
 /// SERVFAIL for what they should hold, and wait.
 fn broken_files(offline: &Offline<'_>) -> Vec<Problem> {
     let sources = offline.config.server.sources.iter().zip(&offline.inventory.sources);
-    let broken = sources.filter_map(|(source, inventory)| match (&source.kind, &inventory.health) {
-        (SourceKind::File { path }, Health::Stalled { why, .. }) => Some(Problem {
-            place: Place::file(path),
-            severity: Severity::Error,
-            what: why.clone(),
-            remedy: "write it as `aws ec2 describe-addresses` prints it".into(),
-        }),
-        _ => None,
-    });
+    let broken =
+        sources.filter_map(|(source, inventory)| match (&source.kind, &inventory.health) {
+            (SourceKind::File { path }, Health::Stalled { why, .. }) => Some(Problem {
+                place: Place::file(path),
+                severity: Severity::Error,
+                what: why.clone(),
+                remedy: "write it as `aws ec2 describe-addresses` prints it".into(),
+            }),
+            _ => None,
+        });
     broken.collect()
 }
 

@@ -49,11 +49,7 @@ impl Dump {
         }
     }
 
-    fn table<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        origin: &Key,
-    ) -> Result<&'s ZoneTable, NoTable> {
+    fn table<'s>(&self, snapshot: &'s Snapshot, origin: &Key) -> Result<&'s ZoneTable, NoTable> {
         let views = snapshot.views.iter();
         if let Some(wanted) = &self.view
             && !snapshot.views.iter().any(|v| *v.name == **wanted)

@@ -7,7 +7,10 @@ mod check;
 mod dump;
 mod explain;
 mod logging;
+mod refresh;
+mod remote;
 mod serve;
+mod status;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -54,6 +57,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value in the life of the process")]
 enum Command {
     /// Answers queries; what `eipdns` alone does.
     Serve(serve::Serve),
@@ -63,6 +67,10 @@ enum Command {
     Explain(explain::Explain),
     /// Prints a zone as a view sees it, as a master file.
     Dump(dump::Dump),
+    /// Says how the running server and its sources do.
+    Status(status::StatusOf),
+    /// Makes the running server ask its sources now, and waits.
+    Refresh(refresh::Refresh),
 }
 
 /// What every command takes.
@@ -142,6 +150,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Dump(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Refresh(command) => command.run(),
     };
     exit.into()
 }

@@ -17,6 +17,9 @@ use std::time::SystemTime;
 use crate::config::{Config, Source, SourceKind};
 use crate::inventory::{Health, Inventory, SourceInventory};
 use crate::snapshot::{Freshness, Identity, Remark, Selector, Snapshot, SourceStatus, ViewTable};
+use crate::source::clock::elapsed;
+
+use crate::state;
 
 pub use resolve::{Data, Index, Resolved};
 pub use serial::Serials;
@@ -97,7 +100,14 @@ fn freshness(config: Option<&Source>, source: &SourceInventory, input: &Input<'_
     let (Some(config), Some(delivered)) = (config, source.delivered_at) else {
         return Freshness::Fresh;
     };
-    if source.entries.is_none() || source.health == Health::Healthy {
+    let age = elapsed(delivered, input.now);
+    let fresh = match source.health {
+        Health::Healthy => true,
+        // What the last process was told, not long ago.
+        Health::Starting => age < state::FRESH,
+        Health::Stalled { .. } => false,
+    };
+    if fresh || source.entries.is_none() {
         return Freshness::Fresh;
     }
     let since = short_time(delivered, input.now);
@@ -108,7 +118,6 @@ fn freshness(config: Option<&Source>, source: &SourceInventory, input: &Input<'_
         (SourceKind::Ec2(_), Some(region)) => format!("EC2 {region} not reached since {since}"),
         (SourceKind::Ec2(_), None) => format!("EC2 ({}) not reached since {since}", source.name),
     };
-    let age = input.now.duration_since(delivered).unwrap_or_default();
     let max_stale = input.config.server.serve.max_stale;
     if max_stale.is_some_and(|max| age > max) {
         return Freshness::TooOld(Remark { code: EDE_INVALID_DATA, text: text.into() });

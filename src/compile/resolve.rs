@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{EDE_NOT_READY, EDE_STALE, Input, short_time};
 use crate::config::{Binding, Mode, SourceId, Target, View};
 use crate::ec2_name;
-use crate::inventory::{Entry, Health, SourceInventory, Standing};
+use crate::inventory::{Entry, Health, SourceInventory};
 use crate::name::Key;
 use crate::snapshot::{Basis, Remark};
 
@@ -238,11 +238,7 @@ impl<'a> Index<'a> {
 
     /// The remark of an address that is kept rather than as last said.
     fn kept(&self, sighting: &Sighting<'_>) -> Option<Remark> {
-        let (word, since) = match sighting.entry.standing {
-            Standing::Live => return None,
-            Standing::Unassociated { since } => ("unassociated", since),
-            Standing::Missing { since } => ("missing", since),
-        };
+        let (word, since) = sighting.entry.standing.kept()?;
         let ip = sighting.entry.address.public_ip;
         let since = short_time(since, self.now);
         let text = format!("{ip} {word} since {since}, last state kept");
@@ -265,10 +261,7 @@ fn in_order(all: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
 }
 
 /// The run of equal elements in a sorted slice.
-fn run<'s, T>(
-    sorted: &'s [T],
-    compare: impl Fn(&T) -> std::cmp::Ordering,
-) -> impl Iterator<Item = &'s T> {
+fn run<T>(sorted: &[T], compare: impl Fn(&T) -> std::cmp::Ordering) -> impl Iterator<Item = &T> {
     let start = sorted.partition_point(|e| compare(e).is_lt());
     sorted[start..].iter().take_while(move |e| compare(e).is_eq())
 }

@@ -116,6 +116,14 @@ pub struct Source {
     pub place: Place,
 }
 
+impl Source {
+    /// Is it the same source, wherever it stands in the file?
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let moved = Self { place: self.place.clone(), ..other.clone() };
+        *self == moved
+    }
+}
+
 /// What a source is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceKind {

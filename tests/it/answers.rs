@@ -54,7 +54,11 @@ pub(crate) fn render(octets: &[u8]) -> String {
             out += " do";
         }
         for (_, option) in edns.options().as_ref() {
-            let EdnsOption::Unknown(code, data) = option else { panic!("{option:?}") };
+            let (code, data) = match option {
+                EdnsOption::Unknown(code, data) => (*code, data.as_slice()),
+                EdnsOption::NSID(name) => (3, name.as_ref()),
+                other => panic!("{other:?}"),
+            };
             match code {
                 15 => {
                     let text = String::from_utf8(data[2..].to_vec()).unwrap();
@@ -86,7 +90,8 @@ ns1 = { address = ["10.0.0.53", "fd00::53"] }
 "#;
 
 /// A second view, so that a name may be absent in the first.
-const OTHER: &str = "[[view]]\nname = \"other\"\nclients = [\"127.9.0.0/16\"]\nanswer = \"public\"\n";
+const OTHER: &str =
+    "[[view]]\nname = \"other\"\nclients = [\"127.9.0.0/16\"]\nanswer = \"public\"\n";
 
 fn server() -> (Dir, Server) {
     let dir = Dir::new(OTHER);

@@ -162,7 +162,9 @@ fn a_reload_moves_listen_addresses_and_keeps_the_others() {
 fn watch_reloads_without_a_signal() {
     let dir = Dir::new("");
     dir.write("example.com.toml", ZONE);
-    let mut server = Server::start_with(dir.path(), |c| drop(c.arg("--watch")));
+    let mut server = Server::start_with(dir.path(), |c| {
+        c.arg("--watch");
+    });
     dir.replace("example.com.toml", "[names]\nother = { address = \"10.0.0.7\" }\n");
     server.wait_for("configuration reloaded");
     assert_eq!(server.data("other.example.com.", RecordType::A), ["10.0.0.7"]);

@@ -131,7 +131,8 @@ impl Server {
     pub(crate) fn start_with(dir: &Path, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(PROGRAM);
         command.args(["serve", "--log-json", "--config"]).arg(dir);
-        command.env("EIPDNS_LOG", "debug").stderr(Stdio::piped()).stdout(Stdio::null());
+        command.env("EIPDNS_LOG", "debug").env("EIPDNS_STATE", dir.join(".state"));
+        command.stderr(Stdio::piped()).stdout(Stdio::null());
         change(&mut command);
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Log::default());

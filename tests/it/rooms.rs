@@ -57,9 +57,9 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Word("spawn"),
-        files: &["run.rs", "serve/udp.rs", "serve/tcp.rs"],
-        why: "no orphans: who starts a task or thread also notices its end; \
-              `run` starts the long-lived ones, `serve` its workers and connections",
+        files: &["run.rs", "serve/listeners.rs", "serve/tcp.rs", "http.rs"],
+        why: "no orphans: who starts a task or thread also notices its end; `run` starts the \
+              long-lived ones, `serve` its workers and connections, `http` joins its calls",
     },
 ];
 
@@ -295,7 +295,7 @@ mod tests {
             ("use axum::Router;", "http/status.rs"),
             ("fn f() { unsafe { libc::recvmmsg(x) } }", "serve/sys.rs"),
             ("fn f() { tokio::spawn(g()); }", "run.rs"),
-            ("fn f() { std::thread::Builder::new().spawn(g)?; }", "serve/udp.rs"),
+            ("fn f() { std::thread::Builder::new().spawn(g)?; }", "serve/listeners.rs"),
             ("fn f(s: &mut JoinSet<()>) { s.spawn(g()); }", "serve/tcp.rs"),
         ] {
             assert_eq!(lines("config/mod.rs", source), [1], "{source}");

@@ -1,0 +1,304 @@
+//! What the status surfaces read: one value that the run loop keeps up to
+//! date and everybody else looks at.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::changes::Change;
+use crate::config::{Config, SourceKind};
+use crate::counters::Counters;
+use crate::inventory::{Health, Inventory};
+use crate::serve;
+use crate::source::Handle;
+use crate::source::accept::Losses;
+use crate::source::clock::{Clock, elapsed};
+use crate::store::Store;
+
+/// How many moves `/api/history` remembers: a few days of an ordinary system,
+/// in some 100 KB.
+pub const MAX_HISTORY: usize = 1000;
+
+/// The longest an EC2 call may take (DESIGN.md, "How it is built").
+pub const MAX_CALL: Duration = Duration::from_secs(3);
+
+/// Everything that can be looked at.
+#[derive(Clone)]
+pub struct Board {
+    /// The answers.
+    pub store: Store,
+    /// What became of packets.
+    pub counters: Arc<Counters>,
+    /// What happened at the sockets.
+    pub sockets: Arc<serve::Stats>,
+    /// What the writer knows; changes with each delivery and reload.
+    pub known: watch::Receiver<Arc<Known>>,
+    /// Past moves.
+    pub history: Arc<History>,
+    /// When the process began.
+    pub started: SystemTime,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// What the writer knows at one moment.
+#[derive(Clone)]
+pub struct Known {
+    /// The configuration in use.
+    pub config: Arc<Config>,
+    /// What the sources say.
+    pub inventory: Inventory,
+    /// Of each source: what is kept although it is not said any longer.
+    pub losses: Vec<Losses>,
+    /// Of each source: whom to ask for a refresh.
+    pub handles: Vec<Option<Handle>>,
+    /// Where DNS is served.
+    pub listening: Vec<SocketAddr>,
+    /// Names moved so far, over all swaps.
+    pub moves: u64,
+    /// How long the last compilation took.
+    pub built_in: Duration,
+    /// When the current snapshot was published.
+    pub published_at: SystemTime,
+    /// Reloads that were refused because of the configuration.
+    pub reloads_refused: u64,
+    /// Why the state on disk is not up to date, when it is not.
+    pub state_trouble: Option<String>,
+}
+
+/// A past move.
+#[derive(Debug, Clone, Serialize)]
+pub struct Event {
+    /// When it was published, RFC 3339.
+    pub at: String,
+    /// The snapshot it came with.
+    pub generation: u64,
+    /// What moved.
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// The last moves.
+#[derive(Debug, Default)]
+pub struct History(Mutex<VecDeque<Event>>);
+
+impl History {
+    /// Adds the moves of one swap.
+    pub fn add(&self, changes: &[Change], generation: u64, at: SystemTime) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = humantime::format_rfc3339_millis(at).to_string();
+        for change in changes {
+            if all.len() == MAX_HISTORY {
+                all.pop_front();
+            }
+            all.push_back(Event { at: at.clone(), generation, change: change.clone() });
+        }
+    }
+
+    /// The newest first.
+    pub fn newest_first(&self) -> Vec<Event> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().rev().cloned().collect()
+    }
+}
+
+/// `/api/status` and `eipdns status`.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Of the program.
+    pub version: &'static str,
+    /// In seconds.
+    pub uptime: u64,
+    /// Is every source healthy?
+    pub healthy: bool,
+    /// Where DNS is served.
+    pub dns: Vec<String>,
+    /// Of the current snapshot.
+    pub generation: u64,
+    /// When it was published, RFC 3339.
+    pub published_at: String,
+    /// How long it took to build, in milliseconds.
+    pub built_in_ms: f64,
+    /// Worst case from associate-address to answer, in seconds: the slowest
+    /// source's poll, the longest call, and the longest TTL of a bound name.
+    pub worst_case: f64,
+    /// Names moved since the start.
+    pub moves: u64,
+    /// Each zone.
+    pub zones: Vec<ZoneStatus>,
+    /// Each source.
+    pub sources: Vec<SourceState>,
+    /// Why the state on disk is not up to date, when it is not.
+    pub state_trouble: Option<String>,
+}
+
+/// One zone.
+#[derive(Debug, Serialize)]
+pub struct ZoneStatus {
+    /// Its origin.
+    pub origin: String,
+    /// Its serial.
+    pub serial: u32,
+    /// Views it exists in.
+    pub views: Vec<String>,
+    /// Bound names.
+    pub names: usize,
+}
+
+/// One source.
+#[derive(Debug, Serialize)]
+pub struct SourceState {
+    /// Its name.
+    pub name: String,
+    /// `file` or `ec2`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its region, once known.
+    pub region: Option<String>,
+    /// `starting`, `healthy` or `stalled`.
+    pub health: &'static str,
+    /// Since when it is stalled, RFC 3339.
+    pub since: Option<String>,
+    /// Why it is stalled.
+    pub why: Option<String>,
+    /// The last good answer, RFC 3339.
+    pub last_good: Option<String>,
+    /// Its age in seconds.
+    pub age: Option<f64>,
+    /// Start to start, in seconds; none for files.
+    pub poll: Option<f64>,
+    /// Calls or readings so far.
+    pub polls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// How long the last one took, in milliseconds.
+    pub last_call_ms: Option<f64>,
+    /// Elastic IPs it has.
+    pub addresses: usize,
+    /// Does the guard hold a mass loss back?
+    pub mass_loss: bool,
+    /// What is kept although it is not said any longer.
+    pub held: Vec<HeldState>,
+}
+
+/// One address that is kept.
+#[derive(Debug, Serialize)]
+pub struct HeldState {
+    /// The Elastic IP.
+    pub elastic_ip: String,
+    /// `unassociated` or `missing`.
+    pub standing: &'static str,
+    /// RFC 3339.
+    pub since: String,
+    /// From when on a good answer ends it, RFC 3339.
+    pub until: Option<String>,
+}
+
+fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+impl Board {
+    /// All of it at one moment.
+    pub fn status(&self) -> Status {
+        let known = self.known.borrow().clone();
+        let snapshot = self.store.full();
+        let now = self.clock.now();
+        let sources: Vec<_> =
+            (0..known.inventory.sources.len()).filter_map(|id| known.source(id, now)).collect();
+        let zones = known.config.zones.iter().map(|zone| {
+            let tables = snapshot.views.iter().filter_map(|view| {
+                view.zones.get(&zone.origin).map(|table| (view.name.to_string(), table.serial))
+            });
+            let (views, serials): (Vec<_>, Vec<_>) = tables.unzip();
+            ZoneStatus {
+                origin: zone.origin.to_string(),
+                serial: serials.first().copied().unwrap_or_default(),
+                views,
+                names: zone.names.len(),
+            }
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime: elapsed(self.started, now).as_secs(),
+            healthy: sources.iter().all(|s| s.health == Health::Healthy.as_str()),
+            dns: known.listening.iter().map(ToString::to_string).collect(),
+            generation: snapshot.generation,
+            published_at: time(known.published_at),
+            built_in_ms: known.built_in.as_secs_f64() * 1000.0,
+            worst_case: known.worst_case().as_secs_f64(),
+            moves: known.moves,
+            zones: zones.collect(),
+            sources,
+            state_trouble: known.state_trouble.clone(),
+        }
+    }
+}
+
+impl Known {
+    /// Worst case from associate-address to answer: poll + 3 s + TTL. A file
+    /// has neither poll nor call.
+    pub fn worst_case(&self) -> Duration {
+        let call = self.config.server.sources.iter().filter_map(|source| match &source.kind {
+            SourceKind::Ec2(ec2) => Some(ec2.poll + MAX_CALL),
+            SourceKind::File { .. } => None,
+        });
+        let ttls = self
+            .config
+            .zones
+            .iter()
+            .flat_map(|zone| zone.names.iter().map(|binding| binding.ttl.unwrap_or(zone.ttl)));
+        call.max().unwrap_or_default() + Duration::from_secs(ttls.max().unwrap_or(0).into())
+    }
+
+    /// One source at one moment.
+    fn source(&self, id: usize, now: SystemTime) -> Option<SourceState> {
+        let source = self.inventory.sources.get(id)?;
+        let config = self.config.server.sources.get(id)?;
+        let losses = self.losses.get(id)?;
+        let totals = self.handles.get(id)?.as_ref().map(|h| h.stats().read()).unwrap_or_default();
+        let (since, why) = match &source.health {
+            Health::Stalled { since, why } => (Some(time(*since)), Some(why.clone())),
+            Health::Starting | Health::Healthy => (None, None),
+        };
+        let (kind, poll) = match &config.kind {
+            SourceKind::File { .. } => ("file", None),
+            SourceKind::Ec2(ec2) => ("ec2", Some(ec2.poll.as_secs_f64())),
+        };
+        // An equal answer publishes nothing, so the totals know of later ones.
+        let last_good = totals.last_good.max(source.delivered_at);
+        Some(SourceState {
+            name: source.name.clone(),
+            kind,
+            region: source.region.clone(),
+            health: source.health.as_str(),
+            since,
+            why,
+            last_good: last_good.map(time),
+            age: last_good.map(|at| elapsed(at, now).as_secs_f64()),
+            poll,
+            polls: totals.polls,
+            failures: totals.failed_in_all(),
+            last_call_ms: totals.last_took.map(|t| t.as_secs_f64() * 1000.0),
+            addresses: source.entries.as_ref().map_or(0, |e| e.len()),
+            mass_loss: losses.mass,
+            held: losses
+                .held
+                .iter()
+                .filter_map(|held| {
+                    let (standing, since) = held.standing.kept()?;
+                    Some(HeldState {
+                        elastic_ip: held.public_ip.to_string(),
+                        standing,
+                        since: time(since),
+                        until: held.until.map(time),
+                    })
+                })
+                .collect(),
+        })
+    }
+}

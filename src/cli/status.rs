@@ -1,0 +1,103 @@
+//! `eipdns status`
+
+use clap::Args;
+use serde_json::Value;
+
+use super::Exit;
+use super::remote::Remote;
+
+/// Says how the running server and its sources do: 0 when every source is
+/// healthy, 1 when one is not, 69 when the server cannot be reached.
+#[derive(Debug, Args)]
+pub(super) struct StatusOf {
+    #[command(flatten)]
+    remote: Remote,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl StatusOf {
+    pub(super) fn run(self) -> Exit {
+        let status: Value = match self.remote.client().and_then(|c| c.get("/api/status", &[])) {
+            Ok(status) => status,
+            Err(error) => {
+                eprintln!("eipdns: {error}");
+                return error.exit();
+            }
+        };
+        if self.json {
+            println!("{status}");
+        } else {
+            print!("{}", text(&status));
+        }
+        if status["healthy"] == true { Exit::Ok } else { Exit::No }
+    }
+}
+
+/// For a terminal.
+fn text(status: &Value) -> String {
+    let word = |v: &Value| match v {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".into(),
+        other => other.to_string(),
+    };
+    let mut out = format!(
+        "eipdns {} up {} s at {}\n",
+        word(&status["version"]),
+        word(&status["uptime"]),
+        status["dns"].as_array().into_iter().flatten().map(word).collect::<Vec<_>>().join(" "),
+    );
+    out += &format!(
+        "generation {} published {} built in {:.1} ms, {} names moved since the start\n",
+        word(&status["generation"]),
+        word(&status["published_at"]),
+        status["built_in_ms"].as_f64().unwrap_or_default(),
+        word(&status["moves"]),
+    );
+    out += &format!(
+        "worst case from associate-address to answer: {:.1} s\n",
+        status["worst_case"].as_f64().unwrap_or_default()
+    );
+    if !status["state_trouble"].is_null() {
+        out += &format!("STATE NOT KEPT: {}\n", word(&status["state_trouble"]));
+    }
+    for source in status["sources"].as_array().into_iter().flatten() {
+        let age = source["age"].as_f64().map_or("never".into(), |age| format!("{age:.1} s ago"));
+        out += &format!(
+            "source {} ({} {}): {}, last good answer {age}, {} addresses, {} of {} calls failed\n",
+            word(&source["name"]),
+            word(&source["type"]),
+            word(&source["region"]),
+            word(&source["health"]),
+            word(&source["addresses"]),
+            word(&source["failures"]),
+            word(&source["polls"]),
+        );
+        if !source["why"].is_null() {
+            out += &format!("  since {}: {}\n", word(&source["since"]), word(&source["why"]));
+        }
+        if source["mass_loss"] == true {
+            out += "  MASS LOSS held back: `eipdns refresh --accept` if it is meant\n";
+        }
+        for held in source["held"].as_array().into_iter().flatten() {
+            out += &format!(
+                "  held: {} {} since {}, until {}\n",
+                word(&held["elastic_ip"]),
+                word(&held["standing"]),
+                word(&held["since"]),
+                word(&held["until"]),
+            );
+        }
+    }
+    for zone in status["zones"].as_array().into_iter().flatten() {
+        out += &format!(
+            "zone {} serial {} in views {}, {} names\n",
+            word(&zone["origin"]),
+            word(&zone["serial"]),
+            zone["views"].as_array().into_iter().flatten().map(word).collect::<Vec<_>>().join(", "),
+            word(&zone["names"]),
+        );
+    }
+    out
+}

@@ -1,0 +1,257 @@
+//! `/metrics`: everything that is counted, in the text format of Prometheus
+//! (OpenMetrics 1.0).
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+use prometheus_client::registry::Registry;
+
+use crate::answer::Transport;
+use crate::board::{Board, Known};
+use crate::inventory::Health;
+use crate::source::clock::elapsed;
+use crate::source::error::Class;
+use crate::source::stats::Totals;
+
+/// The whole exposition.
+///
+/// # Errors
+/// Only what formatting itself gives.
+pub fn render(board: &Board) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("eipdns");
+    registry.register_collector(Box::new(Reading(board.clone())));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+struct Reading(Board);
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reading")
+    }
+}
+
+/// The samples of one metric.
+struct Family<'e>(MetricEncoder<'e>);
+
+impl Family<'_> {
+    fn counter(&mut self, labels: &[(&str, &str)], value: u64) -> fmt::Result {
+        let labels = labels.to_vec();
+        ConstCounter::new(value).encode(self.0.encode_family(&labels)?)
+    }
+
+    fn gauge(&mut self, labels: &[(&str, &str)], value: f64) -> fmt::Result {
+        let labels = labels.to_vec();
+        ConstGauge::new(value).encode(self.0.encode_family(&labels)?)
+    }
+}
+
+fn family<'e>(
+    encoder: &'e mut DescriptorEncoder<'_>,
+    name: &'e str,
+    help: &str,
+    kind: MetricType,
+) -> Result<Family<'e>, fmt::Error> {
+    Ok(Family(encoder.encode_descriptor(name, help, None, kind)?))
+}
+
+const COUNTER: MetricType = <ConstCounter<u64> as TypedMetric>::TYPE;
+const GAUGE: MetricType = <ConstGauge<f64> as TypedMetric>::TYPE;
+
+impl Collector for Reading {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let known = self.0.known.borrow().clone();
+        self.queries(&mut encoder)?;
+        self.sockets(&mut encoder)?;
+        self.sources(&mut encoder, &known)?;
+        self.snapshot(&mut encoder, &known)
+    }
+}
+
+impl Reading {
+    fn queries(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut queries = family(
+            encoder,
+            "queries",
+            "Answers sent, by view (empty: none), transport, path and response code",
+            COUNTER,
+        )?;
+        for total in self.0.counters.totals() {
+            let transport = match total.transport {
+                Transport::Udp => "udp",
+                Transport::Tcp => "tcp",
+            };
+            let labels = [
+                ("view", total.view.as_str()),
+                ("transport", transport),
+                ("path", total.path.as_str()),
+                ("rcode", total.rcode),
+            ];
+            queries.counter(&labels, total.count)?;
+        }
+        family(encoder, "panics", "Answers that ended in a panic and so in SERVFAIL", COUNTER)?
+            .counter(&[], self.0.counters.panics())
+    }
+
+    fn sockets(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let udp = self.0.sockets.udp();
+        let mut datagrams = family(encoder, "udp_datagrams", "UDP datagrams by fate", COUNTER)?;
+        for (event, count) in [
+            ("received", udp.received),
+            ("sent", udp.sent),
+            ("silent", udp.silent),
+            ("dropped", udp.dropped),
+            ("send_error", udp.send_errors),
+            ("receive_error", udp.receive_errors),
+        ] {
+            datagrams.counter(&[("event", event)], count)?;
+        }
+        let tcp = self.0.sockets.tcp();
+        let mut connections =
+            family(encoder, "tcp_connections", "TCP connections by event", COUNTER)?;
+        for (event, count) in [
+            ("accepted", tcp.accepted),
+            ("refused_full", tcp.refused_full),
+            ("refused_client", tcp.refused_client),
+            ("accept_error", tcp.accept_errors),
+            ("finished", tcp.finished),
+            ("idle", tcp.idle),
+            ("evicted", tcp.evicted),
+            ("malformed", tcp.malformed),
+            ("broken", tcp.broken),
+            ("cut", tcp.cut),
+        ] {
+            connections.counter(&[("event", event)], count)?;
+        }
+        Ok(())
+    }
+
+    fn sources(&self, encoder: &mut DescriptorEncoder<'_>, known: &Known) -> fmt::Result {
+        let now = self.0.clock.now();
+        let all: Vec<(&str, Totals)> = known
+            .inventory
+            .sources
+            .iter()
+            .zip(&known.handles)
+            .map(|(source, handle)| {
+                let totals = handle.as_ref().map(|h| h.stats().read()).unwrap_or_default();
+                (source.name.as_str(), totals)
+            })
+            .collect();
+        let mut polls = family(encoder, "source_polls", "Calls or readings that ended", COUNTER)?;
+        for (name, totals) in &all {
+            polls.counter(&[("source", name)], totals.polls)?;
+        }
+        let mut failures =
+            family(encoder, "source_failures", "Calls that failed, by class", COUNTER)?;
+        for (name, totals) in &all {
+            for class in Class::ALL {
+                let labels = [("source", *name), ("class", class.as_str())];
+                failures.counter(&labels, totals.failed(class))?;
+            }
+        }
+        let mut calls =
+            family(encoder, "source_call_seconds", "Time spent in calls, all together", COUNTER)?;
+        for (name, totals) in &all {
+            let labels = vec![("source", *name)];
+            ConstCounter::new(totals.took.as_secs_f64()).encode(calls.0.encode_family(&labels)?)?;
+        }
+        let mut last = family(encoder, "source_last_call_seconds", "Time of the last call", GAUGE)?;
+        for (name, totals) in &all {
+            last.gauge(&[("source", name)], totals.last_took.unwrap_or_default().as_secs_f64())?;
+        }
+        let good: Vec<(&str, Option<SystemTime>)> = all
+            .iter()
+            .zip(&known.inventory.sources)
+            .map(|((name, totals), source)| (*name, totals.last_good.max(source.delivered_at)))
+            .collect();
+        let mut success = family(
+            encoder,
+            "source_last_success_timestamp_seconds",
+            "Unix time of the last good answer; 0 for none",
+            GAUGE,
+        )?;
+        for (name, at) in &good {
+            let since = at.map(|at| elapsed(SystemTime::UNIX_EPOCH, at)).unwrap_or_default();
+            success.gauge(&[("source", name)], since.as_secs_f64())?;
+        }
+        let mut age = family(encoder, "source_age_seconds", "Age of the last good answer", GAUGE)?;
+        for (name, at) in &good {
+            if let Some(at) = at {
+                age.gauge(&[("source", name)], elapsed(*at, now).as_secs_f64())?;
+            }
+        }
+        let mut healthy = family(encoder, "source_healthy", "1: the last call was good", GAUGE)?;
+        for source in &known.inventory.sources {
+            let is = f64::from(u8::from(source.health == Health::Healthy));
+            healthy.gauge(&[("source", &source.name)], is)?;
+        }
+        let mut addresses = family(encoder, "source_addresses", "Elastic IPs known", GAUGE)?;
+        for source in &known.inventory.sources {
+            let count = source.entries.as_ref().map_or(0, |e| e.len());
+            addresses.gauge(&[("source", &source.name)], count as f64)?;
+        }
+        let mut held = family(
+            encoder,
+            "source_held_addresses",
+            "Elastic IPs kept although the source does not say them any longer",
+            GAUGE,
+        )?;
+        for (source, losses) in known.inventory.sources.iter().zip(&known.losses) {
+            held.gauge(&[("source", &source.name)], losses.held.len() as f64)?;
+        }
+        let mut mass =
+            family(encoder, "source_mass_loss", "1: the guard holds a mass loss back", GAUGE)?;
+        for (source, losses) in known.inventory.sources.iter().zip(&known.losses) {
+            mass.gauge(&[("source", &source.name)], f64::from(u8::from(losses.mass)))?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, encoder: &mut DescriptorEncoder<'_>, known: &Known) -> fmt::Result {
+        let snapshot = self.0.store.full();
+        let seconds = |d: Duration| d.as_secs_f64();
+        for (name, help, value) in [
+            ("generation", "Snapshots published", snapshot.generation as f64),
+            ("build_seconds", "Time the last snapshot took to build", seconds(known.built_in)),
+            (
+                "worst_case_seconds",
+                "From associate-address to answer: poll + 3 s + TTL",
+                seconds(known.worst_case()),
+            ),
+            (
+                "state_writable",
+                "1: the state on disk is up to date",
+                f64::from(u8::from(known.state_trouble.is_none())),
+            ),
+        ] {
+            family(encoder, name, help, GAUGE)?.gauge(&[], value)?;
+        }
+        for (name, help, value) in [
+            ("moves", "Bound names whose answer changed", known.moves),
+            (
+                "reloads_refused",
+                "Reloads refused because of the configuration",
+                known.reloads_refused,
+            ),
+        ] {
+            family(encoder, name, help, COUNTER)?.counter(&[], value)?;
+        }
+        let mut serials = family(encoder, "zone_serial", "Serial of each zone", GAUGE)?;
+        for zone in &known.config.zones {
+            let table = snapshot.views.iter().find_map(|view| view.zones.get(&zone.origin));
+            if let Some(table) = table {
+                let origin = zone.origin.to_string();
+                serials.gauge(&[("zone", &origin)], f64::from(table.serial))?;
+            }
+        }
+        Ok(())
+    }
+}
