@@ -7,6 +7,7 @@
 //!
 //! * [`file`]: a JSON file, watched ([`watch`], [`json`]).
 //! * [`accept`]: how losses are taken, between a source and what is published.
+//! * [`poll`]: when EC2 is called, and who is told.
 //! * [`health`], [`stats`], [`error`]: what is known about a source.
 //! * [`clock`]: the time all of it is measured with.
 
@@ -16,6 +17,7 @@ pub mod error;
 pub mod file;
 pub mod health;
 pub mod json;
+pub mod poll;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
