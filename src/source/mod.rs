@@ -7,6 +7,8 @@
 //!
 //! * [`file`]: a JSON file, watched ([`watch`], [`json`]).
 //! * [`accept`]: how losses are taken, between a source and what is published.
+//! * [`poll`]: when EC2 is called, and who is told.
+//! * [`lookup`]: how EC2 is found without asking ourselves.
 //! * [`health`], [`stats`], [`error`]: what is known about a source.
 //! * [`clock`]: the time all of it is measured with.
 
@@ -16,6 +18,8 @@ pub mod error;
 pub mod file;
 pub mod health;
 pub mod json;
+pub mod lookup;
+pub mod poll;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,0 +1,413 @@
+//! The poll loop of an `ec2` source: when to call, and who is told.
+//!
+//! The loop is the only retry there is. Decisions are [`Pace`]'s, which knows
+//! neither clock nor network; what is called is a [`Describe`], so tests
+//! script it.
+
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::clock::Clock;
+use super::error::{Class, PollError};
+use super::{Answer, Delivery, Ended, Handle, Pending, Post};
+use crate::config::SourceId;
+use crate::inventory::Address;
+
+/// The least part of `poll` between the starts of two calls; the most is all
+/// of it. Replicas started together drift apart.
+const LEAST_PART: f64 = 0.85;
+
+/// The first pause after a failure, unless `poll` is shorter; doubled with
+/// each further one.
+const BACKOFF: Duration = Duration::from_secs(2);
+
+/// The longest pause after failures.
+const BACKOFF_CAP: Duration = Duration::from_secs(10);
+
+/// The longest pause after calls that EC2 throttled.
+const THROTTLED_CAP: Duration = Duration::from_secs(30);
+
+/// The least time between the starts of two calls that were asked for: five
+/// a second, a quarter of what EC2 grants an account and region (EC2
+/// developer guide, "Request throttling").
+const ASKED_SPACING: Duration = Duration::from_millis(200);
+
+/// Something that says, when called, which addresses there are.
+pub trait Describe: Send {
+    /// One call, with its own deadline. Dropping it ends it.
+    fn describe(&mut self) -> impl Future<Output = Result<Vec<Address>, PollError>> + Send;
+
+    /// The region that is asked, once known.
+    fn region(&self) -> Option<String>;
+}
+
+/// One source of type `ec2`, ready to [`run`](Self::run).
+#[derive(Debug)]
+pub struct Poller<D> {
+    called: D,
+    pace: Pace,
+    post: Post,
+    /// Who asked while a call was under way.
+    later: Pending,
+}
+
+impl<D: Describe> Poller<D> {
+    /// A source that calls `called` each `poll`, and delivers what it says
+    /// as source `id`.
+    pub fn new(
+        id: SourceId,
+        name: &str,
+        poll: Duration,
+        called: D,
+        clock: Clock,
+        deliveries: mpsc::Sender<Delivery>,
+    ) -> (Self, Handle) {
+        let (post, handle) = Post::new(id, name, clock, deliveries);
+        (Self { called, pace: Pace::new(poll), post, later: Pending::default() }, handle)
+    }
+
+    /// Calls at once, and again and again, until nobody takes deliveries or
+    /// nobody can ask any longer.
+    pub async fn run(mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.round().await {
+                return ended;
+            }
+        }
+    }
+
+    /// Waits for the time of the next call, makes it, delivers.
+    async fn round(&mut self) -> Result<(), Ended> {
+        let mut asked = std::mem::take(&mut self.later);
+        loop {
+            self.post.take_asks(&mut asked);
+            let at = self.pace.next_start(asked.asked, Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep_until(at) => break,
+                ask = self.post.asked() => asked.add(ask?),
+            }
+        }
+        let began = Instant::now();
+        self.pace.started(began, asked.asked);
+        let said = self.call().await?;
+        let took = began.elapsed();
+        self.pace.ended(said.as_ref().err().map(PollError::class), jitter());
+        let answer: Answer = said.map(Arc::from).map_err(|e| Arc::new(e.into()));
+        self.post.deliver(took, self.called.region(), answer, asked).await
+    }
+
+    /// One call. Whoever asks meanwhile may know of a change that it does not
+    /// show: they are for the next one.
+    async fn call(&mut self) -> Result<Result<Vec<Address>, PollError>, Ended> {
+        let mut call = pin!(self.called.describe());
+        loop {
+            tokio::select! {
+                biased;
+                said = &mut call => return Ok(said),
+                ask = self.post.asked() => self.later.add(ask?),
+            }
+        }
+    }
+}
+
+/// When the next call is due. Pure.
+#[derive(Debug)]
+struct Pace {
+    poll: Duration,
+    failures: u32,
+    /// From the start of the last call to that of the next.
+    pause: Duration,
+    started: Option<Instant>,
+    started_asked: Option<Instant>,
+}
+
+impl Pace {
+    fn new(poll: Duration) -> Self {
+        Self { poll, failures: 0, pause: poll, started: None, started_asked: None }
+    }
+
+    /// When the next call is due, `now` if that has passed.
+    fn next_start(&self, asked: bool, now: Instant) -> Instant {
+        let after = |start: Option<Instant>, pause| start.map_or(now, |start| start + pause);
+        let scheduled = after(self.started, self.pause);
+        let due =
+            if asked { scheduled.min(after(self.started_asked, ASKED_SPACING)) } else { scheduled };
+        due.max(now)
+    }
+
+    fn started(&mut self, now: Instant, asked: bool) {
+        self.started = Some(now);
+        if asked {
+            self.started_asked = Some(now);
+        }
+    }
+
+    /// A call has ended, well or with trouble of a class. `jitter` is from 0
+    /// to 1.
+    fn ended(&mut self, trouble: Option<Class>, jitter: f64) {
+        self.failures = if trouble.is_some() { self.failures.saturating_add(1) } else { 0 };
+        let doubled = |first: Duration, times: u32| first.saturating_mul(1 << times.min(16));
+        let longest = match trouble {
+            None => self.poll,
+            // Slower at once, and never faster than when all is well.
+            Some(Class::Throttled) => {
+                doubled(BACKOFF, self.failures).min(THROTTLED_CAP).max(self.poll)
+            }
+            Some(_) => doubled(BACKOFF.min(self.poll), self.failures - 1).min(BACKOFF_CAP),
+        };
+        self.pause = longest.mul_f64(LEAST_PART + (1.0 - LEAST_PART) * jitter.clamp(0.0, 1.0));
+    }
+}
+
+/// A number from 0 to 1, another one each time: the standard library's hash
+/// keys are random, which is all that is needed to drift apart.
+fn jitter() -> f64 {
+    f64::from(RandomState::new().hash_one(0) as u32) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+    use tokio::sync::oneshot;
+
+    use super::super::testing::address;
+    use super::super::{Gone, Refreshed};
+    use super::*;
+    use crate::inventory::Health;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// Longer than any test.
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    type Said = Result<Vec<Address>, PollError>;
+
+    /// Each call is handed to the test, which answers it.
+    struct Script {
+        calls: mpsc::Sender<oneshot::Sender<Said>>,
+    }
+
+    impl Describe for Script {
+        async fn describe(&mut self) -> Said {
+            let (answer, said) = oneshot::channel();
+            self.calls.send(answer).await.unwrap();
+            said.await.unwrap()
+        }
+
+        fn region(&self) -> Option<String> {
+            Some("us-east-1".into())
+        }
+    }
+
+    struct Running {
+        handle: Handle,
+        calls: mpsc::Receiver<oneshot::Sender<Said>>,
+        deliveries: mpsc::Receiver<Delivery>,
+        task: tokio::task::JoinHandle<Ended>,
+    }
+
+    async fn soon<T>(future: impl Future<Output = Option<T>>) -> T {
+        tokio::time::timeout(PATIENCE, future).await.expect("in time").expect("still running")
+    }
+
+    impl Running {
+        fn start(poll: Duration) -> Self {
+            let (calls_in, calls) = mpsc::channel(1);
+            let (deliver, deliveries) = mpsc::channel(4);
+            let script = Script { calls: calls_in };
+            let (poller, handle) = Poller::new(3, "east", poll, script, Clock::start(), deliver);
+            Self { handle, calls, deliveries, task: tokio::spawn(poller.run()) }
+        }
+
+        async fn call(&mut self) -> oneshot::Sender<Said> {
+            soon(self.calls.recv()).await
+        }
+
+        async fn delivery(&mut self) -> Delivery {
+            soon(self.deliveries.recv()).await
+        }
+
+        /// Somebody asks; returns when the request is on its way.
+        async fn ask(&self, accept_losses: bool) -> oneshot::Receiver<Refreshed> {
+            let (reply, done) = oneshot::channel();
+            self.handle
+                .asks
+                .send(super::super::Ask::Refresh { accept_losses, reply })
+                .await
+                .unwrap();
+            done
+        }
+    }
+
+    fn one(last: u8) -> Said {
+        Ok(vec![address(Ipv4Addr::new(75, 101, 137, last))])
+    }
+
+    fn server_error() -> PollError {
+        PollError::Server { status: 503, code: "Unavailable".into() }
+    }
+
+    #[tokio::test]
+    async fn a_request_waits_for_a_call_that_began_after_it_and_shares_it() {
+        let mut east = Running::start(NEVER);
+        let first = east.call().await;
+        let (a, b) = (east.ask(false).await, east.ask(true).await);
+        first.send(one(1)).unwrap();
+        let delivery = east.delivery().await;
+        assert_eq!((delivery.source, delivery.region.as_deref()), (3, Some("us-east-1")));
+        assert!(delivery.waiters.0.is_empty() && !delivery.accept_losses);
+        delivery.published();
+
+        let second = east.call().await;
+        let c = east.ask(false).await;
+        second.send(one(2)).unwrap();
+        let delivery = east.delivery().await;
+        assert_eq!((delivery.waiters.0.len(), delivery.accept_losses), (2, true));
+        delivery.published();
+        assert!(a.await.unwrap().failed.is_none());
+        assert!(b.await.unwrap().failed.is_none());
+
+        let third = east.call().await;
+        third.send(Err(server_error())).unwrap();
+        let delivery = east.delivery().await;
+        assert_eq!((delivery.waiters.0.len(), delivery.accept_losses), (1, false));
+        delivery.published();
+        assert_eq!(c.await.unwrap().failed.unwrap().to_string(), server_error().to_string());
+        // Nobody else has asked: no further call until the next poll.
+        assert!(east.calls.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_request_cuts_poll_and_backoff_short() {
+        let mut east = Running::start(NEVER);
+        let throttled = PollError::Throttled { code: "RequestLimitExceeded".into() };
+        east.call().await.send(Err(throttled)).unwrap();
+        east.delivery().await.published();
+        for n in 0..3 {
+            let asked = east.ask(false).await;
+            east.call().await.send(one(n)).unwrap();
+            east.delivery().await.published();
+            asked.await.unwrap();
+        }
+        east.handle.look();
+        east.call().await.send(one(9)).unwrap();
+        assert!(east.delivery().await.waiters.0.is_empty());
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_by_itself_and_tells_health_and_counts() {
+        let mut east = Running::start(Duration::from_millis(1));
+        east.call().await.send(one(1)).unwrap();
+        let delivery = east.delivery().await;
+        assert_eq!(delivery.health, Health::Healthy);
+        assert_eq!(delivery.answer.unwrap().len(), 1);
+        east.call().await.send(Err(server_error())).unwrap();
+        let stalled = east.delivery().await;
+        let Health::Stalled { since, why } = stalled.health else { panic!("{stalled:?}") };
+        assert_eq!((since, why), (stalled.at, server_error().to_string()));
+        east.call().await.send(Err(server_error())).unwrap();
+        let Health::Stalled { since: still, .. } = east.delivery().await.health else { panic!() };
+        assert_eq!(still, since);
+        east.call().await.send(one(1)).unwrap();
+        assert_eq!(east.delivery().await.health, Health::Healthy);
+        let totals = east.handle.stats().read();
+        assert_eq!((totals.polls, totals.failed(Class::Server), totals.failed_in_all()), (4, 2, 2));
+        assert!(totals.last_good.is_some_and(|at| at >= since));
+    }
+
+    #[tokio::test]
+    async fn it_ends_when_one_side_is_gone() {
+        let mut east = Running::start(NEVER);
+        let call = east.call().await;
+        let asked = east.ask(false).await;
+        drop(east.handle);
+        let ended = tokio::time::timeout(PATIENCE, east.task).await.unwrap();
+        assert_eq!(ended.unwrap(), Ended::NoHandle);
+        asked.await.unwrap_err();
+        assert!(call.is_closed(), "a call under way is dropped");
+
+        let mut east = Running::start(NEVER);
+        east.deliveries.close();
+        east.call().await.send(one(1)).unwrap();
+        assert_eq!(east.task.await.unwrap(), Ended::NoWriter);
+        assert_eq!(east.handle.refresh(false).await.unwrap_err(), Gone);
+    }
+
+    #[test]
+    fn pauses_after_failures() {
+        let pauses = |poll, trouble: Class| -> Vec<u64> {
+            let mut pace = Pace::new(Duration::from_secs(poll));
+            (0..6)
+                .map(|_| {
+                    pace.ended(Some(trouble), 1.0);
+                    pace.pause.as_secs()
+                })
+                .collect()
+        };
+        assert_eq!(pauses(2, Class::Timeout), [2, 4, 8, 10, 10, 10]);
+        assert_eq!(pauses(60, Class::Timeout), [2, 4, 8, 10, 10, 10]);
+        assert_eq!(pauses(1, Class::Timeout), [1, 2, 4, 8, 10, 10]);
+        assert_eq!(pauses(2, Class::Throttled), [4, 8, 16, 30, 30, 30]);
+        assert_eq!(pauses(60, Class::Throttled), [60; 6]);
+    }
+
+    proptest! {
+        #[test]
+        fn starts_are_spaced_as_promised(
+            poll in 500..100_000u64,
+            calls in proptest::collection::vec(
+                (0..4000u64, proptest::option::of(0..Class::ALL.len()), any::<bool>(), 0.0..=1.0),
+                1..30,
+            ),
+        ) {
+            let poll = Duration::from_millis(poll);
+            let mut pace = Pace::new(poll);
+            let mut now = Instant::now();
+            prop_assert_eq!(pace.next_start(false, now), now, "at once");
+            let mut failures = 0;
+            for (took, trouble, asked, jitter) in calls {
+                let trouble = trouble.map(|i| Class::ALL[i]);
+                pace.started(now, asked);
+                let began = now;
+                now += Duration::from_millis(took);
+                pace.ended(trouble, jitter);
+                failures = if trouble.is_some() { failures + 1 } else { 0 };
+                let by_itself = pace.next_start(false, now);
+                let when_asked = pace.next_start(true, now);
+                prop_assert!(by_itself >= now && when_asked >= now);
+                prop_assert!(when_asked <= by_itself);
+                // Whoever asks waits for the running call and the spacing.
+                prop_assert!(when_asked <= now.max(began + ASKED_SPACING));
+                let pause = by_itself - began;
+                match trouble {
+                    None => {
+                        prop_assert!(pause >= poll.mul_f64(LEAST_PART) || by_itself == now);
+                        prop_assert!(pause <= poll || by_itself == now);
+                    }
+                    Some(Class::Throttled) => {
+                        prop_assert!(pause <= THROTTLED_CAP.max(poll) || by_itself == now);
+                        prop_assert!(pause >= poll.mul_f64(LEAST_PART) || by_itself == now);
+                    }
+                    Some(_) => {
+                        prop_assert!(pause <= BACKOFF_CAP || by_itself == now);
+                        prop_assert!(failures > 1 || pause <= poll || by_itself == now);
+                    }
+                }
+                now = by_itself;
+            }
+        }
+
+        #[test]
+        fn jitter_is_a_part(_ in 0..100) {
+            let jitter = jitter();
+            prop_assert!((0.0..=1.0).contains(&jitter));
+        }
+    }
+}
