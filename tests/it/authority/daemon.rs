@@ -165,6 +165,5 @@ pub(super) fn bind_with(zones: Zones<'_>, options: &str, statements: &str) -> Op
     fs::write(&config, text).unwrap();
     let mut command = Command::new(program);
     command.args(["-g", "-n", "1", "-c"]).arg(config);
-    // The line is "<time> running".
-    Some(Daemon::start(command, at, dir, " running"))
+    Some(Daemon::start(command, at, dir, "all zones loaded"))
 }

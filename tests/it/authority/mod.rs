@@ -4,8 +4,13 @@
 mod agree;
 mod daemon;
 mod dice;
+mod front;
+mod load;
+mod rfc8906;
 mod said;
 mod world;
+mod written;
+mod zonemaster;
 
 use crate::harness::Dir;
 
