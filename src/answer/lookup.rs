@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::HTTPS;
 use hickory_proto::rr::{RData, Record, RecordType};
 
 use crate::config::SourceId;
@@ -95,6 +96,14 @@ pub fn find<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Found<'s
             }
             Place::Dname(node) => found.through_dname(node, &name, rtype),
             Place::Exact(node) => found.take(zone, node, &name, rtype, false),
+            // DS of a zone of ours that its parent does not delegate. The name
+            // is there, so it must not be denied (RFC 8020).
+            Place::Wildcard(_) | Place::Nowhere
+                if rtype == RecordType::DS && view.zones.contains_key(&*name) =>
+            {
+                found.authority.push(&zone.negative_soa);
+                None
+            }
             Place::Wildcard(node) => found.take(zone, node, &name, rtype, true),
             Place::Nowhere => {
                 found.rcode = ResponseCode::NXDomain;
@@ -234,14 +243,16 @@ impl<'s> Found<'s> {
         }
     }
 
-    /// Addresses, in the same zone, of the hosts an NS, MX or SRV names. Those
-    /// of other zones nobody believes from here (RFC 2181 section 5.4.1).
+    /// Addresses, in the same zone, of the hosts an NS, MX, SRV, SVCB or HTTPS
+    /// names (RFC 1035 section 3.3, RFC 2782, RFC 9460 section 4.1). Those of
+    /// other zones nobody believes from here (RFC 2181 section 5.4.1).
     fn add_targets(&mut self, zone: &'s ZoneTable, set: &'s RrSet) {
         for record in set.records.iter() {
             let target = match &record.data {
                 RData::NS(ns) => &ns.0,
                 RData::MX(mx) => &mx.exchange,
                 RData::SRV(srv) => &srv.target,
+                RData::SVCB(svcb) | RData::HTTPS(HTTPS(svcb)) => &svcb.target_name,
                 _ => continue,
             };
             let target = Key::from_name(target);

@@ -244,7 +244,7 @@ impl<'r, 's> Reply<'r, 's> {
         ResponseCode::ServFail
     }
 
-    /// How many answers there are up to the end of each RRset but the last: a
+    /// How many answers there are up to the end of each RRset, and none: a
     /// truncated reply holds whole RRsets only (RFC 2181 section 9).
     fn set_ends(&self) -> Vec<usize> {
         let answers = &self.found.answers;
@@ -255,7 +255,7 @@ impl<'r, 's> Reply<'r, 's> {
                 })
             })
         };
-        (0..answers.len().max(1)).filter(differ).collect()
+        (0..=answers.len()).filter(differ).collect()
     }
 
     /// Encodes with the first `keep` answers; true when hickory had to leave
