@@ -2,6 +2,7 @@
 //! the two. Every rule names both places.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use hickory_proto::rr::{RData, RecordType};
 
 use super::readers;
 use super::scope::Scope;
-use super::value::Value;
+use super::value::{At, Value};
 use super::words::{one_of, quote};
 use super::{Binding, Mode, Server, Target, ViewId, Zone, server};
 use crate::diag::{Place, Problems};
@@ -17,7 +18,7 @@ use crate::name::Key;
 use crate::records::{self, MasterFile, StaticRecord};
 
 /// Where the records of each view are: for a file for all views, the same.
-pub(super) type Files = Vec<Option<PathBuf>>;
+pub(super) type Files = Vec<Option<At<PathBuf>>>;
 
 /// One path for all views of the zone, or one per view.
 pub(super) fn files(
@@ -26,9 +27,9 @@ pub(super) fn files(
     server: &server::Read,
     views: &[ViewId],
 ) -> Option<Files> {
-    const EXAMPLE: &str = "\"example.com.zone\"";
+    const EXAMPLE: &str = "example.com.zone";
     let mut files: Files = vec![None; server.server.views.len()];
-    let path = readers::path(dir, EXAMPLE);
+    let path = readers::at(readers::path(dir, EXAMPLE));
     if !v.is_table() {
         let one = path(v)?;
         for view in views {
@@ -38,7 +39,7 @@ pub(super) fn files(
         }
         return Some(files);
     }
-    let table = v.table(Scope::Free, &v.written(EXAMPLE))?;
+    let table = v.table(Scope::Free, &v.written(&quote(EXAMPLE)))?;
     for (name, value) in table.entries() {
         let id = server.view(name.value).filter(|id| views.contains(id));
         match id {
@@ -70,11 +71,30 @@ pub(super) fn load(
     files
         .iter()
         .map(|file| {
-            let path = file.as_deref()?;
-            let one = || Arc::new(records::read(path, origin, ttl, problems));
+            let At { value: path, place } = file.as_ref()?;
+            let one = || Arc::new(read_one(path, place, origin, ttl, problems));
             Some(Arc::clone(read.entry(path).or_insert_with(one)))
         })
         .collect()
+}
+
+/// A file that is not there is the key's fault, all else the file's.
+fn read_one(
+    path: &Path,
+    place: &Place,
+    origin: &Key,
+    ttl: u32,
+    problems: &mut Problems,
+) -> MasterFile {
+    if let Err(error) = fs::metadata(path) {
+        problems.error(
+            place.clone(),
+            format!("cannot read the master file `{}`: {error}", path.display()),
+            "correct the path or the permissions",
+        );
+        return MasterFile::default();
+    }
+    records::read(path, origin, ttl, problems)
 }
 
 /// What each rule over a zone's records and names needs.
@@ -104,6 +124,8 @@ pub(super) fn check(zone: &Zone, server: &Server, keys: &ZoneKeys, problems: &mu
         }
         let look = Look { zone, file, views: views.collect(), server, by_owner };
         look.apex(keys, problems);
+        look.own_nameserver(problems);
+        look.dnames(problems);
         look.names(problems);
         look.glue(problems);
         look.targets(problems);
@@ -128,6 +150,17 @@ impl Look<'_> {
     /// `nameservers` and `contact` against SOA and NS of the file.
     fn apex(&self, keys: &ZoneKeys, problems: &mut Problems) {
         let origin = &self.zone.origin;
+        let at_apex = self.by_owner.get(origin).map_or(&[][..], Vec::as_slice);
+        // Beside other records of the file it has been reported already.
+        if let Some(cname) = self.of(origin, RecordType::CNAME)
+            && at_apex.iter().all(|r| r.rtype == RecordType::CNAME)
+        {
+            problems.error(
+                self.place(cname),
+                format!("the apex {origin} is a CNAME, which cannot stand beside its SOA and NS"),
+                "give it addresses here or below [names] (RFC 1034 section 3.6.2)",
+            );
+        }
         let pairs = [
             (&keys.nameservers, "nameservers", RecordType::NS),
             (&keys.nameservers, "nameservers", RecordType::SOA),
@@ -150,6 +183,68 @@ impl Look<'_> {
         }
     }
 
+    /// `ns1.<origin>` gets our addresses when nothing names the nameservers: it
+    /// must be able to have them.
+    fn own_nameserver(&self, problems: &mut Problems) {
+        let origin = &self.zone.origin;
+        if self.zone.nameservers.is_some() || self.of(origin, RecordType::NS).is_some() {
+            return;
+        }
+        let Some(ns1) = origin.child(b"ns1") else { return };
+        let beside = self.of(&ns1, RecordType::CNAME);
+        let cut = self.of(&ns1, RecordType::NS);
+        let Some(record) = beside.or(cut).or_else(|| self.of(origin, RecordType::DNAME)) else {
+            return;
+        };
+        problems.error(
+            self.place(record),
+            format!(
+                "this {} leaves no place for the address of {ns1}, the nameserver of a zone that names none",
+                record.rtype
+            ),
+            format!("name the nameservers: NS records of {origin}, or `nameservers`"),
+        );
+    }
+
+    /// Nothing stands below a DNAME, no delegation beside it (RFC 6672
+    /// section 2.4).
+    fn dnames(&self, problems: &mut Problems) {
+        let is_dname = |r: &&StaticRecord| r.rtype == RecordType::DNAME;
+        let dnames: HashMap<&Key, &StaticRecord> =
+            self.file.records.iter().filter(is_dname).map(|r| (&r.owner, r)).collect();
+        if dnames.is_empty() {
+            return;
+        }
+        for dname in dnames.values() {
+            if dname.owner != self.zone.origin
+                && let Some(ns) = self.of(&dname.owner, RecordType::NS)
+            {
+                problems.error(
+                    self.place(dname),
+                    format!("{} is a DNAME and delegated at {}", dname.owner, self.place(ns)),
+                    "remove one of the two (RFC 6672 section 2.4)",
+                );
+            }
+        }
+        for record in &self.file.records {
+            let above = std::iter::successors(record.owner.parent(), Key::parent)
+                .take_while(|above| above.is_under(&self.zone.origin))
+                .find_map(|above| dnames.get(&above));
+            if let Some(dname) = above {
+                problems.error(
+                    self.place(record),
+                    format!(
+                        "{} lies below the DNAME of {} at {}, so it would never be answered",
+                        record.owner,
+                        dname.owner,
+                        self.place(dname)
+                    ),
+                    "move the record to the DNAME's target, or remove one of the two",
+                );
+            }
+        }
+    }
+
     /// Bindings against records of the same name, delegations and DNAMEs.
     fn names(&self, problems: &mut Problems) {
         let origin = &self.zone.origin;
@@ -166,7 +261,7 @@ impl Look<'_> {
                     problems.error(
                         binding.place.clone(),
                         format!(
-                            "{name} is bound here and has a {rtype} record at {}",
+                            "{name} is bound here and has other data: {rtype} at {}",
                             self.place(record)
                         ),
                         "keep one of the two: an address comes from the binding or from the file",
@@ -184,11 +279,11 @@ impl Look<'_> {
                 problems.error(
                     binding.place.clone(),
                     format!(
-                        "{name} is a CNAME in view \"{view}\" and has a {} record at {}; a CNAME stands alone (RFC 1034 section 3.6.2)",
+                        "{name} is a CNAME in view \"{view}\" and has other data: {} at {}",
                         record.rtype,
                         self.place(record)
                     ),
-                    "answer it as \"private\" or \"public\" in that view, or remove the record",
+                    "answer it as \"private\" or \"public\" in that view, or remove the record: a CNAME stands alone (RFC 2181 section 10.1)",
                 );
             }
             for above in std::iter::successors(Some(name.clone()), Key::parent) {

@@ -56,13 +56,14 @@ pub(super) fn read(
     let views = t.take("views", set("names of views", "\"vpc\"", |v| view(v, server)));
     let mut views = views.unwrap_or_else(|| (0..server.server.views.len()).collect());
     views.sort_unstable();
+    let has_records = t.get("records").is_some();
     let files = t.take("records", |v| records::files(v, dir, server, &views));
     let section = t.section("names", Scope::Names);
     let names = names::read_all(
         &section,
         &names::Context { origin: &apex, views: &views, server, zone_keys: t.known() },
     );
-    if section.is_empty() && files.is_none() {
+    if section.is_empty() && !has_records {
         t.lacks(
             "the zone has no names, so every question below its apex is answered NXDOMAIN",
             "add names below `[names]` or `records`, or remove the file",
