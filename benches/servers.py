@@ -113,8 +113,10 @@ def eipdns(site: Site) -> list[str]:
     if site.records:
         site.write("etc/bench.zone", master_file(site.names))
         zone += 'records = "bench.zone"\n'
-    zone += "[names]\n"
-    for i in range(0 if site.records else site.names):
+    names = 0 if site.records else site.names
+    if names + site.pools > 0:
+        zone += "[names]\n"
+    for i in range(names):
         target = f'"{elastic_ip(i)}"' if site.bound else f'{{ address = "{private_ip(i)}" }}'
         zone += f"{host(i)} = {target}\n"
     for i in range(site.pools):
@@ -242,27 +244,27 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(kind: Kind, site: Site, cores: str, *, log_moves: bool = False) -> Iterator[Server]:
+def started(kind: Kind, site: Site, cores: str, *, log: str | None = None) -> Iterator[Server]:
     """Configures the server, runs it on `cores`, and ends it however the block ends.
 
-    `log_moves`: eipdns logs its swaps, as JSON.
+    `log`: what eipdns logs, as JSON; else only warnings.
     """
     for directory in ("run", "state"):
         (site.directory / directory).mkdir(parents=True, exist_ok=True)
-    arguments = kind.configure(site) + ["--log-json"] * log_moves
-    log = site.directory / "log"
-    with log.open("w") as output:
+    arguments = kind.configure(site) + ["--log-json"] * (log is not None)
+    said = site.directory / "log"
+    with said.open("w") as output:
         process = subprocess.Popen(
             ["taskset", "-c", cores, kind.program, *arguments],
             cwd=site.directory,
-            env={**os.environ, "EIPDNS_LOG": "info" if log_moves else "warn"},
+            env={**os.environ, "EIPDNS_LOG": log or "warn"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
             text=True,
         )
-    server = Server(process, log)
+    server = Server(process, said)
     try:
         server.wait_ready(site.port, f"{host(0)}.{ORIGIN}")
         yield server

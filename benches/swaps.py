@@ -4,7 +4,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -16,7 +16,8 @@ from servers import BenchError, Kind, Server, started
 POOLS = 100  # names with two addresses
 INTERVAL = 0.1  # seconds between moves
 MOVES = 20  # timed one by one
-MOVE_SECONDS = 10.0
+LOG_SECONDS = 10.0  # until the server has logged what it did
+TIMED = "info,eipdns::writer=debug"  # with the time each snapshot took
 BOUND_NAMES = 10_000
 STATIC_NAMES = 100_000
 VIEWS = 3
@@ -89,7 +90,7 @@ def swaps(bench: Bench, kind: Kind) -> dict[str, object]:
         f"\n{'':20}{'moves':>7}{'swaps':>7}{'sent':>10}{'lost':>7}{'mixed':>7}{'empty':>7}"
         f"{'p50 us':>9}{'p99 us':>9}{'p99.9 us':>10}"
     )
-    with started(kind, site, bench.server_cores, log_moves=True) as server:
+    with started(kind, site, bench.server_cores, log="info") as server:
         mover = Mover(site.directory, Addresses(o.names, POOLS))
         bench.load(site.port, o.queries // 10 + 1, 0)
         for mode, count, rate in (
@@ -136,11 +137,12 @@ def build_times(bench: Bench, kind: Kind) -> dict[str, object]:
     for names, bound in ((1, False), (BOUND_NAMES, True), (STATIC_NAMES, False)):
         records = bench.options.records and not bound
         site = bench.site(names=names, bound=bound, records=records, more_views=True)
-        with started(kind, site, bench.server_cores, log_moves=True) as server:
+        with started(kind, site, bench.server_cores, log=TIMED) as server:
             resident = server.resident_bytes()
             empty = empty or resident
+            until(lambda: bool(logged(server, "serving")), "its start")
             # As the server timed them: at its start and when its source had delivered.
-            lines = logged(server, "serving") + logged(server, "moved")
+            lines = logged(server, "serving") + logged(server, "published")
             builds = [milliseconds(line) for line in lines if "took_us" in line]
             moves = timed_moves(site.directory, names, server) if bound else []
         row: dict[str, float | None] = {
@@ -167,12 +169,19 @@ def timed_moves(directory: Path, names: int, server: Server) -> list[float]:
     mover = Mover(directory, Addresses(names))
     took = []
     for _ in range(MOVES):
-        before = swaps_logged(server)
+
+        def published(before: int = swaps_logged(server)) -> bool:
+            return swaps_logged(server) > before
+
         mover.move()
-        deadline = time.monotonic() + MOVE_SECONDS
-        while swaps_logged(server) == before:
-            if time.monotonic() > deadline:
-                raise BenchError(f"a move was not logged within {MOVE_SECONDS:.0f} s")
-            time.sleep(0.005)
+        until(published, "a move")
         took.append(milliseconds(logged(server, "moved")[-1]))
     return took
+
+
+def until(happened: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LOG_SECONDS
+    while not happened():
+        if time.monotonic() > deadline:
+            raise BenchError(f"eipdns did not log {what} within {LOG_SECONDS:.0f} s")
+        time.sleep(0.005)
