@@ -28,7 +28,7 @@ class Bench:
         # The first core is the load's. With too few, the server shares it.
         workers = options.workers
         chosen = cores[1 : 1 + workers] if len(cores) > workers else cores[-workers:]
-        self.server_cores: str = options.server_cores or ",".join(map(str, chosen))
+        self.server_cores: set[int] = options.server_cores or set(chosen)
         self.load_core = str(cores[0])
         self.questions = directory / "questions"
         self.sites = 0

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -182,6 +182,13 @@ class Server:
                 found.append(int(stat.parent.name))
         return found
 
+    def pin(self, cores: set[int]) -> None:
+        """Again, when it runs: Knot pins its workers itself, and one to the load's core."""
+        for pid in self.pids():
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(int(task.name), cores)
+
     def cpu_seconds(self) -> float:
         """utime + stime of all threads, ended ones too, to the nanosecond.
 
@@ -218,15 +225,11 @@ class Server:
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
         for pid in self.pids():
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         self.process.wait()
 
 
@@ -244,7 +247,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(kind: Kind, site: Site, cores: str, *, log: str | None = None) -> Iterator[Server]:
+def started(kind: Kind, site: Site, cores: set[int], *, log: str | None = None) -> Iterator[Server]:
     """Configures the server, runs it on `cores`, and ends it however the block ends.
 
     `log`: what eipdns logs, as JSON; else only warnings.
@@ -255,7 +258,7 @@ def started(kind: Kind, site: Site, cores: str, *, log: str | None = None) -> It
     said = site.directory / "log"
     with said.open("w") as output:
         process = subprocess.Popen(
-            ["taskset", "-c", cores, kind.program, *arguments],
+            ["taskset", "-c", ",".join(map(str, cores)), kind.program, *arguments],
             cwd=site.directory,
             env={**os.environ, "EIPDNS_LOG": log or "warn"},
             stdin=subprocess.DEVNULL,
@@ -267,6 +270,7 @@ def started(kind: Kind, site: Site, cores: str, *, log: str | None = None) -> It
     server = Server(process, said)
     try:
         server.wait_ready(site.port, f"{host(0)}.{ORIGIN}")
+        server.pin(cores)
         yield server
     finally:
         server.stop()
