@@ -15,4 +15,5 @@ mod changes;
 mod commands;
 mod harness;
 mod peers;
+mod readme;
 mod rooms;
