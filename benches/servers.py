@@ -274,3 +274,4 @@ def started(kind: Kind, site: Site, cores: set[int], *, log: str | None = None) 
         yield server
     finally:
         server.stop()
+        shutil.rmtree(site.directory)  # tens of megabytes with many names
