@@ -320,6 +320,7 @@ impl App {
             names = config.zones.iter().map(|z| z.names.len()).sum::<usize>(),
             views = config.server.views.len(),
             sources = config.server.sources.len(),
+            took_us = self.writer.built_in().as_micros() as u64,
             "{what}"
         );
     }
@@ -508,9 +509,9 @@ impl Sources {
         ec2: &config::Ec2Source,
         config: &Config,
     ) -> Option<Handle> {
-        let client = Client::new(source, ec2, &config.server);
+        let called = Ec2::new(ec2, source.region.as_deref(), resolver(config));
         let (task, handle) =
-            Poller::new(token, &source.name, ec2.poll, client, self.clock, self.deliveries.clone());
+            Poller::new(token, &source.name, ec2.poll, called, self.clock, self.deliveries.clone());
         self.tasks.spawn(async move { (token, task.run().await) });
         Some(handle)
     }
