@@ -16,7 +16,7 @@ use crate::snapshot::{Node, NodeKind, Remark, RrSet, ViewTable, ZoneTable};
 
 /// How many aliases are followed in one answer: as many as BIND restarts a
 /// query for. A longer chain, or a loop, is answered as far as it got.
-pub const MAX_CHAIN: usize = 16;
+pub const MAX_CHAIN: usize = 11;
 
 /// Labels of the longest name, root included.
 const MAX_LABELS: usize = 128;
@@ -80,34 +80,32 @@ enum Place<'s> {
 pub fn find<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Found<'s> {
     let mut found = Found::default();
     let mut name = Cow::Borrowed(name);
+    // Names of the chain so far, so that a loop is answered once around.
+    let mut passed = Vec::new();
     for step in 0..=MAX_CHAIN {
         let Some(zone) = zone_for(view, &name, rtype) else { return found };
         found.ours = true;
         if step == 0 {
             found.authoritative = true;
         }
-        match walk(zone, &name, rtype) {
+        let next = match walk(zone, &name, rtype) {
             Place::Cut(node) => {
-                refer(view, node, &mut found);
-                return found;
+                refer(zone, node, &mut found);
+                None
             }
-            Place::Dname(node) => match found.through_dname(node, &name) {
-                Some(target) => name = Cow::Owned(target),
-                None => return found,
-            },
-            Place::Exact(node) => match found.take(view, zone, node, &name, rtype, false) {
-                Some(target) => name = Cow::Owned(target),
-                None => return found,
-            },
-            Place::Wildcard(node) => match found.take(view, zone, node, &name, rtype, true) {
-                Some(target) => name = Cow::Owned(target),
-                None => return found,
-            },
+            Place::Dname(node) => found.through_dname(node, &name, rtype),
+            Place::Exact(node) => found.take(zone, node, &name, rtype, false),
+            Place::Wildcard(node) => found.take(zone, node, &name, rtype, true),
             Place::Nowhere => {
                 found.rcode = ResponseCode::NXDomain;
                 found.authority.push(&zone.negative_soa);
-                return found;
+                None
             }
+        };
+        let Some(next) = next else { return found };
+        passed.push(std::mem::replace(&mut name, Cow::Owned(next)));
+        if passed.contains(&name) {
+            return found;
         }
     }
     found
@@ -184,7 +182,6 @@ impl<'s> Found<'s> {
     /// Takes what a node has for the type; the next name when that is an alias.
     fn take(
         &mut self,
-        view: &'s ViewTable,
         zone: &'s ZoneTable,
         node: &'s Node,
         name: &[u8],
@@ -210,14 +207,15 @@ impl<'s> Found<'s> {
             return None;
         };
         self.add(set, synthesised.then_some(name));
-        if set.rtype == RecordType::CNAME && rtype != RecordType::CNAME && rtype != RecordType::ANY
-        {
+        if set.rtype == RecordType::CNAME && !is_alias_enough(rtype) {
             let [Record { data: RData::CNAME(target), .. }, ..] = &set.records[..] else {
                 return None;
             };
             return Some(Key::from_name(target).octets().to_vec());
         }
-        self.add_targets(view, set);
+        if rtype != RecordType::ANY {
+            self.add_targets(zone, set);
+        }
         None
     }
 
@@ -236,8 +234,9 @@ impl<'s> Found<'s> {
         }
     }
 
-    /// Addresses, in our zones, of the hosts an NS, MX or SRV names.
-    fn add_targets(&mut self, view: &'s ViewTable, set: &'s RrSet) {
+    /// Addresses, in the same zone, of the hosts an NS, MX or SRV names. Those
+    /// of other zones nobody believes from here (RFC 2181 section 5.4.1).
+    fn add_targets(&mut self, zone: &'s ZoneTable, set: &'s RrSet) {
         for record in set.records.iter() {
             let target = match &record.data {
                 RData::NS(ns) => &ns.0,
@@ -246,22 +245,24 @@ impl<'s> Found<'s> {
                 _ => continue,
             };
             let target = Key::from_name(target);
-            if let Some(zone) = view.zone_of(target.octets()) {
-                for address in addresses(zone, &target) {
-                    if !self.extra.iter().any(|known| std::ptr::eq(*known, address)) {
-                        self.extra.push(address);
-                    }
+            for address in addresses(zone, &target) {
+                if !self.extra.iter().any(|known| std::ptr::eq(*known, address)) {
+                    self.extra.push(address);
                 }
             }
         }
     }
 
-    /// The DNAME and the CNAME made from it (RFC 6672 section 3.2).
-    fn through_dname(&mut self, node: &'s Node, name: &[u8]) -> Option<Vec<u8>> {
+    /// The DNAME and the CNAME made from it (RFC 6672 section 3.2); the next
+    /// name, unless the CNAME is what was asked for.
+    fn through_dname(&mut self, node: &'s Node, name: &[u8], rtype: RecordType) -> Option<Vec<u8>> {
         let set = node.rrset(RecordType::DNAME)?;
         let record = set.records.first()?;
         let target = dname_target(record)?;
-        self.answers.extend(set.records.iter().map(Cow::Borrowed));
+        // A chain may lead through the same DNAME again.
+        if !self.answers.iter().any(|known| std::ptr::eq(&**known, record)) {
+            self.answers.extend(set.records.iter().map(Cow::Borrowed));
+        }
         let prefix = &name[..name.len() - node.key.octets().len()];
         if prefix.len() + target.octets().len() > MAX_NAME {
             self.rcode = ResponseCode::YXDomain;
@@ -273,7 +274,7 @@ impl<'s> Found<'s> {
         let owner = Key::from_folded(name).to_name();
         let cname = Record::from_rdata(owner, record.ttl, RData::CNAME(alias));
         self.answers.push(Cow::Owned(cname));
-        Some(octets)
+        (!is_alias_enough(rtype)).then_some(octets)
     }
 
     /// SERVFAIL: nothing of what was gathered is of use.
@@ -284,6 +285,11 @@ impl<'s> Found<'s> {
         self.authority.clear();
         self.extra.clear();
     }
+}
+
+/// Is a CNAME itself an answer to a question of this type?
+fn is_alias_enough(rtype: RecordType) -> bool {
+    matches!(rtype, RecordType::CNAME | RecordType::ANY)
 }
 
 /// The target of a DNAME record, which hickory keeps as plain octets.
@@ -299,7 +305,7 @@ pub fn dname_target(record: &Record) -> Option<Key> {
 }
 
 /// A referral (RFC 1034 section 4.3.2 step 3b).
-fn refer<'s>(view: &'s ViewTable, cut: &'s Node, found: &mut Found<'s>) {
+fn refer<'s>(zone: &'s ZoneTable, cut: &'s Node, found: &mut Found<'s>) {
     let Some(set) = cut.rrset(RecordType::NS) else { return };
     if found.answers.is_empty() {
         found.authoritative = false;
@@ -308,7 +314,6 @@ fn refer<'s>(view: &'s ViewTable, cut: &'s Node, found: &mut Found<'s>) {
     for record in set.records.iter() {
         let RData::NS(target) = &record.data else { continue };
         let target = Key::from_name(&target.0);
-        let Some(zone) = view.zone_of(target.octets()) else { continue };
         let glue = addresses(zone, &target);
         if target.is_under(&cut.key) {
             found.glue.extend(glue);

@@ -221,11 +221,14 @@ impl<'r, 's> Reply<'r, 's> {
     /// Writes the reply and says with which response code.
     pub fn write(&mut self, question: &Question<'_>, reply: &mut Vec<u8>) -> ResponseCode {
         let limit = self.limit();
-        let extents =
-            [Extent::Whole, Extent::WithoutExtra, Extent::WithoutRemarks, Extent::Truncated];
-        for extent in extents {
+        let answers = self.found.answers.len();
+        let whole = [Extent::Whole, Extent::WithoutExtra, Extent::WithoutRemarks];
+        // Looked for only when it comes to that.
+        let ends = std::iter::once_with(|| self.set_ends()).flatten().rev();
+        let truncated = ends.map(|end| (Extent::Truncated, end));
+        for (extent, keep) in whole.map(|extent| (extent, answers)).into_iter().chain(truncated) {
             reply.clear();
-            if self.encode(extent, reply).is_ok_and(|cut| !cut) && reply.len() <= limit {
+            if self.encode(extent, keep, reply).is_ok_and(|cut| !cut) && reply.len() <= limit {
                 if let Some(place) = reply.get_mut(HEADER..HEADER + question.name.len()) {
                     place.copy_from_slice(question.name);
                 }
@@ -241,10 +244,26 @@ impl<'r, 's> Reply<'r, 's> {
         ResponseCode::ServFail
     }
 
-    /// Encodes; true when hickory had to leave something out.
+    /// How many answers there are up to the end of each RRset but the last: a
+    /// truncated reply holds whole RRsets only (RFC 2181 section 9).
+    fn set_ends(&self) -> Vec<usize> {
+        let answers = &self.found.answers;
+        let differ = |at: &usize| {
+            at.checked_sub(1).and_then(|before| answers.get(before)).is_none_or(|last| {
+                answers.get(*at).is_none_or(|next| {
+                    (last.record_type(), &last.name) != (next.record_type(), &next.name)
+                })
+            })
+        };
+        (0..answers.len().max(1)).filter(differ).collect()
+    }
+
+    /// Encodes with the first `keep` answers; true when hickory had to leave
+    /// something out.
     fn encode(
         &self,
         extent: Extent,
+        keep: usize,
         reply: &mut Vec<u8>,
     ) -> Result<bool, hickory_proto::ProtoError> {
         let found = &self.found;
@@ -255,9 +274,10 @@ impl<'r, 's> Reply<'r, 's> {
         metadata.recursion_available = self.recursion_available;
         metadata.truncation = truncated;
         let edns = self.request.inner.edns.as_ref().map(|asked| self.edns(asked, extent));
-        let (answers, authority, glue): (&[_], &[_], &[_]) = match truncated {
-            false => (&found.answers, &found.authority, &found.glue),
-            true => (&[], &[], &[]),
+        let answers = found.answers.get(..keep).unwrap_or_default();
+        let (authority, glue): (&[_], &[_]) = match truncated {
+            false => (&found.authority, &found.glue),
+            true => (&[], &[]),
         };
         let extra = match extent {
             Extent::Whole => &found.extra[..],

@@ -11,6 +11,7 @@
 
 mod answers;
 mod atomic;
+mod authority;
 mod changes;
 mod commands;
 mod harness;
