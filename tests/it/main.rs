@@ -13,6 +13,8 @@ mod answers;
 mod atomic;
 mod changes;
 mod commands;
+#[cfg(feature = "ec2")]
+mod ec2;
 mod harness;
 mod peers;
 mod rooms;
