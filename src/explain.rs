@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::RecordType;
 use hickory_proto::rr::rdata::opt::EdnsOption;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::answer::{Asker, Transport, answer, lookup};
 use crate::compile::{Index, Input};
@@ -18,7 +18,7 @@ use crate::records::record_line;
 use crate::snapshot::Snapshot;
 
 /// Everything there is to say about one question in one view.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Explanation {
     /// The name asked for.
     pub name: String,
@@ -43,7 +43,7 @@ pub struct Explanation {
 }
 
 /// A zone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ZoneOf {
     /// Its origin.
     pub origin: String,
@@ -54,7 +54,7 @@ pub struct ZoneOf {
 }
 
 /// A binding.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct BindingOf {
     /// The bound name; a wildcard's may differ from the one asked for.
     pub name: String,
@@ -63,7 +63,7 @@ pub struct BindingOf {
     /// What it is bound to.
     pub target: String,
     /// The mode in this view; none: absent here.
-    pub mode: Option<&'static str>,
+    pub mode: Option<String>,
     /// In seconds.
     pub ttl: u32,
     /// The address it is pinned to.
@@ -71,7 +71,7 @@ pub struct BindingOf {
 }
 
 /// An Elastic IP as one source has it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct AddressOf {
     /// Is this the sighting that is believed?
     pub chosen: bool,
@@ -80,7 +80,7 @@ pub struct AddressOf {
     /// Its region.
     pub region: Option<String>,
     /// How the source does.
-    pub health: &'static str,
+    pub health: String,
     /// Seconds since its last good answer.
     pub age: Option<u64>,
     /// The Elastic IP.
@@ -165,7 +165,7 @@ impl Explanation {
             name: binding.name.to_string(),
             place: binding.place.to_string(),
             target: binding.target.to_string(),
-            mode: binding.modes.get(view).copied().flatten().map(|m| m.as_str()),
+            mode: binding.modes.get(view).copied().flatten().map(|m| m.as_str().to_string()),
             ttl: binding.ttl.unwrap_or(zone.ttl),
             pin: binding.pin,
         });
@@ -183,7 +183,7 @@ impl Explanation {
                 chosen: best.iter().any(|b| std::ptr::eq(b.entry, sighting.entry)),
                 source: source.name.clone(),
                 region: source.region.clone(),
-                health: source.health.as_str(),
+                health: source.health.as_str().to_string(),
                 age: source.delivered_at.map(seconds),
                 elastic_ip: address.public_ip,
                 allocation: address.allocation_id.clone(),
@@ -279,7 +279,7 @@ impl fmt::Display for Explanation {
         }
         if let Some(b) = &self.binding {
             row("binding", format!("{} = {} ({})", b.name, b.target, b.place))?;
-            row("mode", b.mode.unwrap_or("none: absent in this view").into())?;
+            row("mode", b.mode.clone().unwrap_or_else(|| "none: absent in this view".into()))?;
             row("ttl", format!("{} s", b.ttl))?;
             if let Some(pin) = b.pin {
                 row("pin", format!("{pin}, whatever EC2 says"))?;

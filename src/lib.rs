@@ -11,6 +11,7 @@
 //! thing both halves share, then [`compile`] and [`answer`].
 //!
 //! * [`config`]: `zones/` as typed values; [`diag`]: what is wrong with it.
+//! * [`records`]: the master files beside it.
 //! * [`source`]: where addresses come from, and how losses are taken.
 //! * [`state`]: what of it survives a restart.
 //! * [`inventory`]: what the sources say right now.

@@ -47,6 +47,11 @@ impl Family<'_> {
         ConstCounter::new(value).encode(self.0.encode_family(&labels)?)
     }
 
+    /// The one sample of a metric without labels.
+    fn only(self, metric: &impl EncodeMetric) -> fmt::Result {
+        metric.encode(self.0)
+    }
+
     fn gauge(&mut self, labels: &[(&str, &str)], value: f64) -> fmt::Result {
         let labels = labels.to_vec();
         ConstGauge::new(value).encode(self.0.encode_family(&labels)?)
@@ -97,7 +102,7 @@ impl Reading {
             queries.counter(&labels, total.count)?;
         }
         family(encoder, "panics", "Answers that ended in a panic and so in SERVFAIL", COUNTER)?
-            .counter(&[], self.0.counters.panics())
+            .only(&ConstCounter::new(self.0.counters.panics()))
     }
 
     fn sockets(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -232,7 +237,7 @@ impl Reading {
                 f64::from(u8::from(known.state_trouble.is_none())),
             ),
         ] {
-            family(encoder, name, help, GAUGE)?.gauge(&[], value)?;
+            family(encoder, name, help, GAUGE)?.only(&ConstGauge::new(value))?;
         }
         for (name, help, value) in [
             ("moves", "Bound names whose answer changed", known.moves),
@@ -242,7 +247,7 @@ impl Reading {
                 known.reloads_refused,
             ),
         ] {
-            family(encoder, name, help, COUNTER)?.counter(&[], value)?;
+            family(encoder, name, help, COUNTER)?.only(&ConstCounter::new(value))?;
         }
         let mut serials = family(encoder, "zone_serial", "Serial of each zone", GAUGE)?;
         for zone in &known.config.zones {

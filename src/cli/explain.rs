@@ -6,19 +6,24 @@ use std::str::FromStr;
 use clap::Args;
 use hickory_proto::rr::RecordType;
 
-use super::{Common, Exit};
+use super::Exit;
+use super::remote::{Remote, RemoteError};
 use crate::explain::{Explanation, Who, explain};
 use crate::name::Key;
 use crate::offline::{self, Offline};
 
 /// Says what a client is answered for a name, and why: view, zone, binding,
-/// Elastic IP, association, age, and the answer as dig prints it.
+/// Elastic IP, association, age, and the answer as dig prints it. Asks the
+/// running server.
 ///
 /// Without --client and --view every view is explained.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     #[command(flatten)]
-    common: Common,
+    remote: Remote,
+    /// Read the configuration and the sources, not the running server
+    #[arg(long)]
+    offline: bool,
     /// Asked by this client
     #[arg(long, value_name = "IP", conflicts_with = "view")]
     client: Option<IpAddr>,
@@ -40,10 +45,6 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(self) -> Exit {
-        let loaded = match self.common.load() {
-            Ok(loaded) => loaded,
-            Err(exit) => return exit,
-        };
         let name = match Key::parse(&self.name, None) {
             Ok(name) => name,
             Err(error) => {
@@ -55,6 +56,37 @@ impl Explain {
             eprintln!("eipdns: {:?} is no record type; write A, AAAA, CNAME, …", self.rtype);
             return Exit::Usage;
         };
+        let all = if self.offline { self.offline(&name, rtype) } else { self.ask() };
+        match all {
+            Ok(all) => self.print(&all),
+            Err(exit) => exit,
+        }
+    }
+
+    /// The running server's word.
+    fn ask(&self) -> Result<Vec<Explanation>, Exit> {
+        let told = |error: RemoteError| {
+            let hint = match error {
+                RemoteError::Off | RemoteError::Unreachable { .. } => {
+                    " (--offline reads the configuration and the sources instead)"
+                }
+                _ => "",
+            };
+            eprintln!("eipdns: {error}{hint}");
+            error.exit()
+        };
+        let (client, at) =
+            (self.client.map(|ip| ip.to_string()), self.at.map(|address| address.to_string()));
+        let mut query = vec![("name", self.name.as_str()), ("type", self.rtype.as_str())];
+        query.extend(client.as_deref().map(|client| ("client", client)));
+        query.extend(at.as_deref().map(|at| ("at", at)));
+        query.extend(self.view.as_deref().map(|view| ("view", view)));
+        self.remote.client().and_then(|c| c.get("/api/explain", &query)).map_err(told)
+    }
+
+    /// What a server would say if it started now.
+    fn offline(&self, name: &Key, rtype: RecordType) -> Result<Vec<Explanation>, Exit> {
+        let loaded = self.remote.common.load()?;
         let config = &loaded.config;
         let views = &config.server.views;
         let who = match (&self.client, &self.view) {
@@ -71,18 +103,17 @@ impl Explain {
                         "eipdns: there is no view {wanted:?}; the views are {}",
                         known.join(", ")
                     );
-                    return Exit::Usage;
+                    return Err(Exit::Usage);
                 }
             },
             (None, None) => (0..views.len()).map(Who::View).collect(),
         };
         let offline = Offline::new(config, offline::inventory(config));
         let input = offline.input();
-        let all: Vec<_> = who
+        Ok(who
             .into_iter()
-            .map(|who| explain(&input, &offline.snapshot, who, &name, rtype))
-            .collect();
-        self.print(&all)
+            .map(|who| explain(&input, &offline.snapshot, who, name, rtype))
+            .collect())
     }
 
     fn print(&self, all: &[Explanation]) -> Exit {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::time::SystemTime;
 
+use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,11 @@ fn record_digest(owner: &Key, record: &Record) -> u128 {
     drop(emitted);
     hasher.write(&octets);
     hasher.finish128().as_u128()
+}
+
+/// The hash of an SOA, which counts without its serial.
+pub fn soa_digest(origin: &Key, ttl: u32, soa: &SOA) -> u128 {
+    record_digest(origin, &Record::from_rdata(origin.to_name(), ttl, RData::SOA(soa.clone())))
 }
 
 /// A zone's digest over the views it exists in.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use hickory_proto::rr::rdata::{CNAME, NS, SOA, TXT};
 use hickory_proto::rr::{RData, Record, RecordType};
 
-use super::serial::{self, Serials};
+use super::serial::{self, Serial, Serials};
 use super::{Data, Index, Input, Resolved};
 use crate::config::{Binding, ViewId, Zone};
 use crate::name::Key;
+use crate::records::MasterFile;
 use crate::snapshot::{Node, NodeKind, RrSet, ZoneTable};
 
 /// SOA refresh of zones that have none of their own, in seconds: secondaries
@@ -34,6 +35,10 @@ struct Draft {
     digest: u128,
     /// The origin's records, less the SOA.
     apex: Node,
+    /// TTL and data of the SOA; the serial is that of the zone's file.
+    soa: (u32, SOA),
+    /// Is the SOA from the zone's file?
+    given: bool,
 }
 
 /// The zone's table for each of its views. `before` gives the table that the
@@ -54,18 +59,31 @@ pub fn tables<'p>(
             .map(|b| index.resolve(b, config, b.modes.get(view).copied().flatten()))
             .collect();
         // Views that see the same share one table.
-        let twin = drafts.iter().find(|(_, d)| d.resolved == resolved).map(|(_, d)| d.clone());
-        let draft = twin.unwrap_or_else(|| match before(view) {
-            Some(old) => changed(zone, old, resolved),
-            None => whole(input, zone, resolved),
-        });
+        let same_file = |other: ViewId| match (file(zone, view), file(zone, other)) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let twin = drafts.iter().find(|(v, d)| d.resolved == resolved && same_file(*v));
+        let draft = match (twin, before(view)) {
+            (Some((_, twin)), _) => twin.clone(),
+            (None, Some(old)) => changed(zone, view, old, resolved),
+            (None, None) => whole(input, zone, view, resolved),
+        };
         drafts.push((view, draft));
     }
     let names = &input.config.server.views;
     let digest = serial::zone_digest(
         drafts.iter().map(|(v, d)| (names[*v].name.as_str(), d.digest.wrapping_add(d.apex.digest))),
     );
-    let serial = serials.advance(&zone.origin, digest, input.now);
+    // A zone without bindings has the serial its file gives it.
+    let given = drafts.iter().find(|(_, d)| d.given).map(|(_, d)| d.soa.1.serial);
+    let serial = match given {
+        Some(serial) if zone.names.is_empty() => {
+            serials.set(&zone.origin, Serial { serial, digest });
+            serial
+        }
+        _ => serials.advance(&zone.origin, digest, input.now),
+    };
     let mut tables: Vec<(ViewId, Arc<ZoneTable>)> = Vec::with_capacity(drafts.len());
     for (view, draft) in drafts {
         let twin = tables.iter().find(|(_, t)| Arc::ptr_eq(&t.nodes, &draft.nodes));
@@ -82,8 +100,8 @@ pub fn tables<'p>(
 }
 
 /// Builds every node.
-fn whole(input: &Input<'_>, zone: &Zone, resolved: Arc<[Resolved]>) -> Draft {
-    let mut records = standing(input, zone);
+fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, resolved: Arc<[Resolved]>) -> Draft {
+    let mut records = standing(input, zone, view);
     let mut nodes: HashMap<Key, Arc<Node>> = HashMap::with_capacity(zone.names.len() + 8);
     let mut beside = Records::new();
     let mut apex = None;
@@ -121,19 +139,24 @@ fn whole(input: &Input<'_>, zone: &Zone, resolved: Arc<[Resolved]>) -> Draft {
     }
     let digest = nodes.values().fold(0u128, |sum, n| sum.wrapping_add(n.digest));
     let apex = apex.unwrap_or_else(|| node(zone, &zone.origin, &[], None));
-    Draft { resolved, beside: Arc::new(beside), nodes: Arc::new(nodes), digest, apex }
+    let (soa, given) = soa(zone, view);
+    let digest = digest.wrapping_add(serial::soa_digest(&zone.origin, soa.0, &soa.1));
+    Draft { resolved, beside: Arc::new(beside), nodes: Arc::new(nodes), digest, apex, soa, given }
 }
 
 /// Builds the nodes of the bindings that resolve to something else than in
 /// `old`. Which names exist depends on the configuration alone, so no name
 /// comes or goes.
-fn changed(zone: &Zone, old: &ZoneTable, resolved: Arc<[Resolved]>) -> Draft {
+fn changed(zone: &Zone, view: ViewId, old: &ZoneTable, resolved: Arc<[Resolved]>) -> Draft {
+    let (soa, given) = soa(zone, view);
     let mut draft = Draft {
         resolved,
         beside: old.beside.clone(),
         nodes: old.nodes.clone(),
         digest: old.digest,
         apex: without_soa(&old.apex),
+        soa,
+        given,
     };
     let resolved = draft.resolved.clone();
     for ((binding, new), old) in zone.names.iter().zip(resolved.iter()).zip(old.resolved.iter()) {
@@ -155,22 +178,13 @@ fn changed(zone: &Zone, old: &ZoneTable, resolved: Arc<[Resolved]>) -> Draft {
 
 /// Puts the SOA with its serial in place.
 fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
-    let mname = match zone.nameservers.as_deref() {
-        Some([first, ..]) => first.to_name(),
-        _ => default_nameserver(zone).unwrap_or_else(|| zone.origin.clone()).to_name(),
-    };
-    let soa = SOA::new(
-        mname,
-        zone.contact.to_name(),
-        serial,
-        SOA_REFRESH,
-        SOA_RETRY,
-        SOA_EXPIRE,
-        zone.negative_ttl,
-    );
-    let soa = Record::from_rdata(zone.origin.to_name(), zone.ttl, RData::SOA(soa));
+    let (ttl, mut soa) = draft.soa;
+    soa.serial = serial;
+    // RFC 2308 section 3: a negative answer lives as long as the smaller.
+    let negative_ttl = ttl.min(soa.minimum);
+    let soa = Record::from_rdata(zone.origin.to_name(), ttl, RData::SOA(soa));
     let mut negative_soa = soa.clone();
-    negative_soa.ttl = zone.ttl.min(zone.negative_ttl);
+    negative_soa.ttl = negative_ttl;
     let mut apex = draft.apex;
     let set = RrSet { rtype: RecordType::SOA, records: [soa].into() };
     apex.rrsets = std::iter::once(set).chain(apex.rrsets).collect();
@@ -186,25 +200,62 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
     }
 }
 
+/// The apex as it is before its SOA has a serial.
 fn without_soa(apex: &Node) -> Node {
     let rrsets = apex.rrsets.iter().filter(|s| s.rtype != RecordType::SOA).cloned().collect();
     Node { key: apex.key.clone(), rrsets, basis: apex.basis.clone(), ..*apex }
 }
 
-/// Records that no binding decides: NS, and the address of `ns1` where the
-/// zone names no nameservers.
-fn standing(input: &Input<'_>, zone: &Zone) -> Records {
-    let mut all: Vec<(Key, u32, RData)> = Vec::new();
+/// The SOA of a zone whose file has none.
+fn own_soa(zone: &Zone) -> SOA {
+    let mname = match zone.nameservers.as_deref() {
+        Some([first, ..]) => first.to_name(),
+        _ => default_nameserver(zone).unwrap_or_else(|| zone.origin.clone()).to_name(),
+    };
+    let rname = zone.contact.to_name();
+    SOA::new(mname, rname, 0, SOA_REFRESH, SOA_RETRY, SOA_EXPIRE, zone.negative_ttl)
+}
+
+/// The master file of a view.
+fn file(zone: &Zone, view: ViewId) -> Option<&Arc<MasterFile>> {
+    zone.records.get(view)?.as_ref()
+}
+
+/// TTL and data of the SOA as a view sees it, and whether its file gives it.
+fn soa(zone: &Zone, view: ViewId) -> ((u32, SOA), bool) {
+    let mut records = file(zone, view).into_iter().flat_map(|file| &file.records);
+    let given = records.find_map(|record| match &record.data {
+        RData::SOA(soa) => Some((record.ttl, soa.clone())),
+        _ => None,
+    });
+    match given {
+        Some(soa) => (soa, true),
+        None => ((zone.ttl, own_soa(zone)), false),
+    }
+}
+
+/// Records that no binding decides: those of the view's file, and NS and the
+/// address of `ns1` where neither file nor `nameservers` says otherwise.
+fn standing(input: &Input<'_>, zone: &Zone, view: ViewId) -> Records {
+    let of_file = || file(zone, view).into_iter().flat_map(|file| &file.records);
+    let mut all: Vec<(Key, u32, RData)> = of_file()
+        .filter(|record| record.rtype != RecordType::SOA)
+        .map(|record| (record.owner.clone(), record.ttl, record.data.clone()))
+        .collect();
+    let has = |owner: &Key, rtype| of_file().any(|r| r.owner == *owner && r.rtype == rtype);
+    if has(&zone.origin, RecordType::NS) {
+        return grouped(all);
+    }
+    let ns = |target: &Key| (zone.origin.clone(), zone.ttl, RData::NS(NS(target.to_name())));
     match &zone.nameservers {
-        Some(targets) => {
-            for target in targets {
-                all.push((zone.origin.clone(), zone.ttl, RData::NS(NS(target.to_name()))));
-            }
-        }
+        Some(targets) => all.extend(targets.iter().map(ns)),
         None => {
             if let Some(target) = default_nameserver(zone) {
-                all.push((zone.origin.clone(), zone.ttl, RData::NS(NS(target.to_name()))));
-                if !zone.names.iter().any(|b| b.name == target) {
+                all.push(ns(&target));
+                let known = zone.names.iter().any(|b| b.name == target)
+                    || has(&target, RecordType::A)
+                    || has(&target, RecordType::AAAA);
+                if !known {
                     let addresses = input.addresses.iter();
                     all.extend(addresses.map(|ip| (target.clone(), zone.ttl, (*ip).into())));
                 }

@@ -84,7 +84,7 @@ pub(super) fn read(dir: &Path, overrides: &Overrides, ec2: bool) -> Result<Loade
         .filter_map(|text| {
             let content = text.content.as_deref()?;
             let file = File::parse(&text.path, content);
-            let draft = zone::read(&file, &text.path, &server);
+            let draft = zone::read(&file, &text.path, dir, &server, &mut problems);
             problems.append(file.into_problems());
             draft
         })

@@ -14,6 +14,7 @@ mod addresses;
 mod load;
 mod names;
 mod readers;
+mod records;
 mod rules;
 mod scope;
 mod server;
@@ -39,6 +40,7 @@ use ipnet::IpNet;
 
 use crate::diag::Place;
 use crate::name::Key;
+use crate::records::MasterFile;
 
 pub use load::{Invalid, Loaded, Overrides, load};
 
@@ -247,6 +249,8 @@ pub struct Zone {
     pub contact: Key,
     /// Views the zone exists in, as a sorted list.
     pub views: Vec<ViewId>,
+    /// `records`, one per view, in order: what stands beside the names there.
+    pub records: Vec<Option<Arc<MasterFile>>>,
     /// `[names]`, in order of name.
     pub names: Vec<Binding>,
 }

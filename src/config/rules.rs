@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::records;
 use super::zone::Draft;
 use super::{Binding, Mode, Server, Target, Zone, server};
 use crate::diag::Problems;
@@ -12,6 +13,7 @@ pub(super) fn check(read: &server::Read, drafts: &[Draft], problems: &mut Proble
     let origins = origins(drafts, problems);
     for draft in drafts {
         occluded(&draft.zone, &origins, problems);
+        records::check(&draft.zone, &read.server, &draft.keys, problems);
         if draft.complete && read.complete {
             nameservers(draft, &origins, &read.server, problems);
         }
@@ -81,6 +83,9 @@ fn nameservers(draft: &Draft, origins: &Origins<'_>, server: &Server, problems: 
         }
         let shown = target.value.relative_to(&zone.origin);
         let Some(binding) = answered_by(&target.value, zone) else {
+            if records::have_address(zone, &target.value) {
+                continue;
+            }
             problems.warn(
                 target.place.clone(),
                 format!("nameserver {} has no address", target.value),

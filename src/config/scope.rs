@@ -68,7 +68,6 @@ const PENDING: &[(Scope, &str, Refused)] = &[
     (Scope::View, "forward", Refused::WhenTrue),
     (Scope::View, "rewrite", Refused::WhenTrue),
     (Scope::View, "ec2_names", Refused::WhenTrue),
-    (Scope::Zone, "records", Refused::Always),
     (Scope::Name, "ipv6", Refused::WhenTrue),
 ];
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::names;
 use super::readers::{self, at, set, ttl};
+use super::records;
 use super::scope::Scope;
 use super::server;
 use super::table::Table;
@@ -11,7 +12,7 @@ use super::toml::File;
 use super::value::{At, Value};
 use super::words::{one_of, quote, tick};
 use super::{ViewId, Zone};
-use crate::diag::Place;
+use crate::diag::{Place, Problems};
 use crate::name::Key;
 
 const TTL_DEFAULT: u32 = 5;
@@ -25,14 +26,29 @@ pub(super) struct Draft {
     pub nameservers: Vec<At<Key>>,
     /// No name can have been lost to a syntax error.
     pub complete: bool,
+    /// Where keys stand that a master file may contradict.
+    pub keys: records::ZoneKeys,
 }
 
 /// Reads a zone file; none when its origin is not known.
-pub(super) fn read(file: &File<'_>, path: &Path, server: &server::Read) -> Option<Draft> {
+///
+/// `dir` is where relative paths start; `problems` takes what is wrong in the
+/// master files it names.
+pub(super) fn read(
+    file: &File<'_>,
+    path: &Path,
+    dir: &Path,
+    server: &server::Read,
+    problems: &mut Problems,
+) -> Option<Draft> {
     let mut t = file.root(Scope::Zone);
     let origin = origin(&mut t, path);
     // The names are looked at even in a zone that has none itself.
     let apex = origin.as_ref().map_or_else(Key::root, |o| o.value.clone());
+    let keys = records::ZoneKeys {
+        nameservers: t.get("nameservers").map(|v| v.place()),
+        contact: t.get("contact").map(|v| v.place()),
+    };
     let nameservers = t.take("nameservers", |v| nameservers(v, &apex));
     let contact = t.take("contact", |v| contact(v, &apex)).or_else(|| apex.child(b"hostmaster"));
     let zone_ttl = t.take("ttl", ttl).unwrap_or(TTL_DEFAULT);
@@ -40,19 +56,24 @@ pub(super) fn read(file: &File<'_>, path: &Path, server: &server::Read) -> Optio
     let views = t.take("views", set("names of views", "\"vpc\"", |v| view(v, server)));
     let mut views = views.unwrap_or_else(|| (0..server.server.views.len()).collect());
     views.sort_unstable();
+    let files = t.take("records", |v| records::files(v, dir, server, &views));
     let section = t.section("names", Scope::Names);
     let names = names::read_all(
         &section,
         &names::Context { origin: &apex, views: &views, server, zone_keys: t.known() },
     );
-    if section.is_empty() {
+    if section.is_empty() && files.is_none() {
         t.lacks(
             "the zone has no names, so every question below its apex is answered NXDOMAIN",
-            "add names below `[names]`, or remove the file",
+            "add names below `[names]` or `records`, or remove the file",
         );
     }
     t.finish();
     let origin = origin?;
+    let records = match &files {
+        Some(files) => records::load(files, &origin.value, zone_ttl, problems),
+        None => vec![None; server.server.views.len()],
+    };
     let zone = Zone {
         file: path.to_owned(),
         origin: origin.value,
@@ -61,6 +82,7 @@ pub(super) fn read(file: &File<'_>, path: &Path, server: &server::Read) -> Optio
         nameservers: nameservers.as_ref().map(|all| all.iter().map(|n| n.value.clone()).collect()),
         contact: contact?,
         views,
+        records,
         names,
     };
     Some(Draft {
@@ -68,6 +90,7 @@ pub(super) fn read(file: &File<'_>, path: &Path, server: &server::Read) -> Optio
         origin: origin.place,
         nameservers: nameservers.unwrap_or_default(),
         complete: !file.is_broken(),
+        keys,
     })
 }
 

@@ -1,0 +1,324 @@
+//! The key `records`: master files beside the names, and the rules between
+//! the two. Every rule names both places.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hickory_proto::rr::{RData, RecordType};
+
+use super::readers;
+use super::scope::Scope;
+use super::value::Value;
+use super::words::{one_of, quote};
+use super::{Binding, Mode, Server, Target, ViewId, Zone, server};
+use crate::diag::{Place, Problems};
+use crate::name::Key;
+use crate::records::{self, MasterFile, StaticRecord};
+
+/// Where the records of each view are: for a file for all views, the same.
+pub(super) type Files = Vec<Option<PathBuf>>;
+
+/// One path for all views of the zone, or one per view.
+pub(super) fn files(
+    v: &Value<'_>,
+    dir: &Path,
+    server: &server::Read,
+    views: &[ViewId],
+) -> Option<Files> {
+    const EXAMPLE: &str = "\"example.com.zone\"";
+    let mut files: Files = vec![None; server.server.views.len()];
+    let path = readers::path(dir, EXAMPLE);
+    if !v.is_table() {
+        let one = path(v)?;
+        for view in views {
+            if let Some(file) = files.get_mut(*view) {
+                *file = Some(one.clone());
+            }
+        }
+        return Some(files);
+    }
+    let table = v.table(Scope::Free, &v.written(EXAMPLE))?;
+    for (name, value) in table.entries() {
+        let id = server.view(name.value).filter(|id| views.contains(id));
+        match id {
+            Some(id) => files[id] = path(&value),
+            None if server.complete => {
+                let known = views.iter().filter_map(|id| server.server.views.get(*id));
+                value.at_key().error(
+                    format!(
+                        "`records` names the view {}, in which the zone is not",
+                        quote(name.value)
+                    ),
+                    one_of(name.value, known.map(|view| view.name.as_str())),
+                );
+            }
+            None => {}
+        }
+    }
+    Some(files)
+}
+
+/// Reads each file once.
+pub(super) fn load(
+    files: &Files,
+    origin: &Key,
+    ttl: u32,
+    problems: &mut Problems,
+) -> Vec<Option<Arc<MasterFile>>> {
+    let mut read: BTreeMap<&Path, Arc<MasterFile>> = BTreeMap::new();
+    files
+        .iter()
+        .map(|file| {
+            let path = file.as_deref()?;
+            let one = || Arc::new(records::read(path, origin, ttl, problems));
+            Some(Arc::clone(read.entry(path).or_insert_with(one)))
+        })
+        .collect()
+}
+
+/// What each rule over a zone's records and names needs.
+struct Look<'z> {
+    zone: &'z Zone,
+    file: &'z MasterFile,
+    /// The views that see this file.
+    views: Vec<ViewId>,
+    server: &'z Server,
+    by_owner: HashMap<&'z Key, Vec<&'z StaticRecord>>,
+}
+
+/// The rules between a zone's records and its names.
+pub(super) fn check(zone: &Zone, server: &Server, keys: &ZoneKeys, problems: &mut Problems) {
+    let mut seen: Vec<*const MasterFile> = Vec::new();
+    for file in zone.records.iter().flatten() {
+        if seen.contains(&Arc::as_ptr(file)) {
+            continue;
+        }
+        seen.push(Arc::as_ptr(file));
+        let has =
+            |other: &Option<Arc<MasterFile>>| other.as_ref().is_some_and(|o| Arc::ptr_eq(o, file));
+        let views = zone.records.iter().enumerate().filter(|(_, o)| has(o)).map(|(id, _)| id);
+        let mut by_owner: HashMap<&Key, Vec<&StaticRecord>> = HashMap::new();
+        for record in &file.records {
+            by_owner.entry(&record.owner).or_default().push(record);
+        }
+        let look = Look { zone, file, views: views.collect(), server, by_owner };
+        look.apex(keys, problems);
+        look.names(problems);
+        look.glue(problems);
+        look.targets(problems);
+    }
+}
+
+/// Keys of the zone file that a master file may make contradictory.
+pub(super) struct ZoneKeys {
+    pub nameservers: Option<Place>,
+    pub contact: Option<Place>,
+}
+
+impl Look<'_> {
+    fn of(&self, owner: &Key, rtype: RecordType) -> Option<&StaticRecord> {
+        self.by_owner.get(owner)?.iter().find(|r| r.rtype == rtype).copied()
+    }
+
+    fn place(&self, record: &StaticRecord) -> Place {
+        self.file.place(record)
+    }
+
+    /// `nameservers` and `contact` against SOA and NS of the file.
+    fn apex(&self, keys: &ZoneKeys, problems: &mut Problems) {
+        let origin = &self.zone.origin;
+        let pairs = [
+            (&keys.nameservers, "nameservers", RecordType::NS),
+            (&keys.nameservers, "nameservers", RecordType::SOA),
+            (&keys.contact, "contact", RecordType::SOA),
+        ];
+        let mut told = BTreeSet::new();
+        for (place, key, rtype) in pairs {
+            if let (Some(place), Some(record)) = (place, self.of(origin, rtype))
+                && told.insert(key)
+            {
+                problems.error(
+                    place.clone(),
+                    format!(
+                        "`{key}` contradicts the {rtype} of {origin} at {}",
+                        self.place(record)
+                    ),
+                    format!("remove `{key}`, or the record"),
+                );
+            }
+        }
+    }
+
+    /// Bindings against records of the same name, delegations and DNAMEs.
+    fn names(&self, problems: &mut Problems) {
+        let origin = &self.zone.origin;
+        for binding in &self.zone.names {
+            let here =
+                self.views.iter().filter_map(|v| Some((*v, binding.modes.get(*v).copied()??)));
+            let modes: Vec<(ViewId, Mode)> = here.collect();
+            if modes.is_empty() {
+                continue;
+            }
+            let name = &binding.name;
+            for rtype in [RecordType::A, RecordType::AAAA, RecordType::CNAME] {
+                if let Some(record) = self.of(name, rtype) {
+                    problems.error(
+                        binding.place.clone(),
+                        format!(
+                            "{name} is bound here and has a {rtype} record at {}",
+                            self.place(record)
+                        ),
+                        "keep one of the two: an address comes from the binding or from the file",
+                    );
+                }
+            }
+            let cname = modes.iter().find(|(_, mode)| *mode == Mode::Cname && one_address(binding));
+            let others = self.by_owner.get(name).and_then(|all| {
+                all.iter().find(|r| {
+                    !matches!(r.rtype, RecordType::A | RecordType::AAAA | RecordType::CNAME)
+                })
+            });
+            if let (Some((view, _)), Some(record)) = (cname, others) {
+                let view = self.server.views.get(*view).map_or("", |v| v.name.as_str());
+                problems.error(
+                    binding.place.clone(),
+                    format!(
+                        "{name} is a CNAME in view \"{view}\" and has a {} record at {}; a CNAME stands alone (RFC 1034 section 3.6.2)",
+                        record.rtype,
+                        self.place(record)
+                    ),
+                    "answer it as \"private\" or \"public\" in that view, or remove the record",
+                );
+            }
+            for above in std::iter::successors(Some(name.clone()), Key::parent) {
+                if above == *origin {
+                    if above != *name
+                        && let Some(record) = self.of(&above, RecordType::DNAME)
+                    {
+                        self.below(binding, record, "DNAME", problems);
+                    }
+                    break;
+                }
+                if let Some(record) = self.of(&above, RecordType::NS) {
+                    self.below(binding, record, "delegation", problems);
+                }
+                if above != *name
+                    && let Some(record) = self.of(&above, RecordType::DNAME)
+                {
+                    self.below(binding, record, "DNAME", problems);
+                }
+            }
+        }
+    }
+
+    fn below(&self, binding: &Binding, record: &StaticRecord, what: &str, problems: &mut Problems) {
+        let at = if binding.name == record.owner { "at" } else { "below" };
+        problems.error(
+            binding.place.clone(),
+            format!(
+                "{} is {at} the {what} of {} at {}, so it would never be answered",
+                binding.name,
+                record.owner,
+                self.place(record)
+            ),
+            "move the name, or remove the record",
+        );
+    }
+
+    /// A nameserver at or below its own cut cannot be found without glue.
+    fn glue(&self, problems: &mut Problems) {
+        for record in &self.file.records {
+            let RData::NS(target) = &record.data else { continue };
+            if record.owner == self.zone.origin {
+                continue;
+            }
+            let target = Key::from_name(&target.0);
+            let has_address = [RecordType::A, RecordType::AAAA]
+                .iter()
+                .any(|rtype| self.of(&target, *rtype).is_some());
+            if target.is_under(&record.owner) && !has_address {
+                problems.error(
+                    self.place(record),
+                    format!(
+                        "the nameserver {target} of {} lies below its own delegation and has no address here, so nobody could reach it",
+                        record.owner
+                    ),
+                    format!("add an A or AAAA record for {target}"),
+                );
+            }
+        }
+    }
+
+    /// Targets of NS and MX in this zone: there, and not a CNAME.
+    fn targets(&self, problems: &mut Problems) {
+        for record in &self.file.records {
+            let (target, what) = match &record.data {
+                RData::NS(ns) if record.owner == self.zone.origin => (&ns.0, "nameserver"),
+                RData::MX(mx) => (&mx.exchange, "mail exchange"),
+                _ => continue,
+            };
+            let target = Key::from_name(target);
+            if !target.is_under(&self.zone.origin) || self.is_delegated(&target) {
+                continue;
+            }
+            if let Some(cname) = self.of(&target, RecordType::CNAME) {
+                problems.warn(
+                    self.place(record),
+                    format!("the {what} {target} is a CNAME ({})", self.place(cname)),
+                    "name its target instead (RFC 2181 section 10.3)",
+                );
+                continue;
+            }
+            let bound = self.covering(&target);
+            let has_address = [RecordType::A, RecordType::AAAA].iter().any(|rtype| {
+                self.of(&target, *rtype).is_some() || self.wildcard_has(&target, *rtype)
+            });
+            if !has_address && bound.is_none() {
+                problems.warn(
+                    self.place(record),
+                    format!("the {what} {target} has no address"),
+                    "add one to the records or to [names]",
+                );
+            }
+        }
+    }
+
+    fn is_delegated(&self, name: &Key) -> bool {
+        std::iter::successors(Some(name.clone()), Key::parent)
+            .take_while(|above| *above != self.zone.origin)
+            .any(|above| self.of(&above, RecordType::NS).is_some())
+    }
+
+    /// Names of wildcards that may cover `name`, the closest first.
+    fn wildcards(&self, name: &Key) -> impl Iterator<Item = Key> {
+        std::iter::successors(name.parent(), Key::parent)
+            .take_while(|above| above.is_under(&self.zone.origin))
+            .filter_map(|above| above.child(b"*"))
+    }
+
+    fn wildcard_has(&self, name: &Key, rtype: RecordType) -> bool {
+        self.wildcards(name).any(|wildcard| self.of(&wildcard, rtype).is_some())
+    }
+
+    /// The binding of a name, or of a wildcard that covers it.
+    fn covering(&self, name: &Key) -> Option<&Binding> {
+        let bound = |name: &Key| {
+            let at = self.zone.names.binary_search_by(|b| b.name.cmp(name)).ok()?;
+            self.zone.names.get(at)
+        };
+        bound(name).or_else(|| self.wildcards(name).find_map(|wildcard| bound(&wildcard)))
+    }
+}
+
+/// Does some master file of the zone give `name` an address?
+pub(super) fn have_address(zone: &Zone, name: &Key) -> bool {
+    zone.records.iter().flatten().flat_map(|file| &file.records).any(|record| {
+        record.owner == *name && matches!(record.rtype, RecordType::A | RecordType::AAAA)
+    })
+}
+
+/// Is the target one Elastic IP, so that "cname" makes a CNAME of it?
+fn one_address(binding: &Binding) -> bool {
+    binding.pin.is_none() && matches!(binding.target, Target::ElasticIp(_) | Target::Allocation(_))
+}
