@@ -284,10 +284,6 @@ impl Ec2 {
         self.change(public, Address::loose);
     }
 
-    pub(super) fn release(&self, public: &str) {
-        self.0.lock().addresses.retain(|a| !a.is(public));
-    }
-
     /// How many calls there were.
     pub(super) fn calls(&self) -> usize {
         self.0.lock().calls.len()
@@ -356,7 +352,7 @@ impl Shared {
                 return;
             }
             if state.fault == Fault::Refused {
-                listener = None;
+                drop(listener.take());
                 while state.fault == Fault::Refused && !state.ended {
                     state = self.changed.wait(state).unwrap();
                 }
