@@ -17,4 +17,5 @@ mod commands;
 mod ec2;
 mod harness;
 mod peers;
+mod readme;
 mod rooms;
