@@ -52,5 +52,6 @@ EXPOSE 53/udp 53/tcp 8053/tcp
 # By number, so that Kubernetes can see it is not root.
 USER 65532:65532
 # Asks `listen.http` of the configuration: without it, run with --no-healthcheck.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["eipdns", "status"]
+# An outage of EC2 makes no container unhealthy.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["eipdns", "status", "--live"]
 ENTRYPOINT ["eipdns"]

@@ -46,9 +46,46 @@ impl<'c> Offline<'c> {
     }
 }
 
-/// Asks every source once, now.
+/// Asks every source once, now. Takes a few seconds at most.
 pub fn inventory(config: &Config) -> Inventory {
-    at_hand(config)
+    #[cfg(feature = "ec2")]
+    let inventory = ask_ec2(config, at_hand(config));
+    #[cfg(not(feature = "ec2"))]
+    let inventory = at_hand(config);
+    inventory
+}
+
+/// Calls every EC2 source, all at once.
+#[cfg(feature = "ec2")]
+fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
+    use crate::run::resolver;
+    use crate::source::ec2::Ec2;
+    use crate::source::poll::Describe;
+
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start an event loop: EC2 is not asked");
+            return inventory;
+        }
+    };
+    let resolver = resolver(config);
+    runtime.block_on(async {
+        let mut calls = tokio::task::JoinSet::new();
+        for (id, source) in config.server.sources.iter().enumerate() {
+            let SourceKind::Ec2(ec2) = &source.kind else { continue };
+            let mut called = Ec2::new(ec2, source.region.as_deref(), resolver.clone());
+            calls.spawn(async move { (id, called.describe().await, called.region()) });
+        }
+        for (id, answer, region) in calls.join_all().await {
+            let source = &config.server.sources[id];
+            inventory.sources[id] = answered(source, answer.map_err(Into::into));
+            if region.is_some() {
+                inventory.sources[id].region = region;
+            }
+        }
+    });
+    inventory
 }
 
 /// What is at hand without asking anybody: the contents of files. All other

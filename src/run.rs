@@ -27,7 +27,12 @@ use crate::keeper::{self, Keeper};
 use crate::responder::Responder;
 use crate::serve::{self, BindError, Failure, Listeners, Opened, Stats};
 use crate::source::clock::Clock;
+#[cfg(feature = "ec2")]
+use crate::source::ec2::Ec2;
 use crate::source::file::FileSource;
+use crate::source::lookup::{self, Resolver};
+#[cfg(feature = "ec2")]
+use crate::source::poll::Poller;
 use crate::source::watch::{Watch, fingerprint};
 use crate::source::{Delivery, Ended, Handle};
 use crate::state::OpenError;
@@ -315,6 +320,7 @@ impl App {
             names = config.zones.iter().map(|z| z.names.len()).sum::<usize>(),
             views = config.server.views.len(),
             sources = config.server.sources.len(),
+            took_us = self.writer.built_in().as_micros() as u64,
             "{what}"
         );
     }
@@ -401,20 +407,36 @@ pub fn own_addresses(listen: &Listen) -> Vec<IpAddr> {
             all.push(at.ip());
             continue;
         }
-        let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-            warn!(%error, "cannot list this host's addresses; give `nameservers` in each zone");
-            Vec::new()
-        });
-        let of_family = interfaces
-            .iter()
-            .filter(|i| i.ip().is_ipv6() == at.is_ipv6() && !i.is_link_local())
-            .collect::<Vec<_>>();
-        let outside = of_family.iter().any(|i| !i.is_loopback());
-        all.extend(of_family.iter().filter(|i| !(outside && i.is_loopback())).map(|i| i.ip()));
+        let mut here = host_addresses();
+        here.retain(|ip| ip.is_ipv6() == at.is_ipv6());
+        let outside = here.iter().any(|ip| !ip.is_loopback());
+        all.extend(here.iter().filter(|ip| !(outside && ip.is_loopback())));
     }
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// The addresses of the host's interfaces, less link-local ones.
+fn host_addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        warn!(%error, "cannot list this host's addresses; give `nameservers` in each zone");
+        Vec::new()
+    });
+    interfaces.iter().filter(|i| !i.is_link_local()).map(|i| i.ip()).collect()
+}
+
+/// How the endpoints of EC2 are found: never through ourselves.
+pub fn resolver(config: &Config) -> Resolver {
+    // A file that is not there names nobody.
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    Resolver::new(lookup::resolvers(
+        &config.server.aws_resolvers,
+        &read("/etc/resolv.conf"),
+        &read("/run/systemd/resolve/resolv.conf"),
+        &config.server.listen.dns,
+        &host_addresses(),
+    ))
 }
 
 /// The sources' tasks.
@@ -487,9 +509,9 @@ impl Sources {
         ec2: &config::Ec2Source,
         config: &Config,
     ) -> Option<Handle> {
-        let client = Client::new(source, ec2, &config.server);
+        let called = Ec2::new(ec2, source.region.as_deref(), resolver(config));
         let (task, handle) =
-            Poller::new(token, &source.name, ec2.poll, client, self.clock, self.deliveries.clone());
+            Poller::new(token, &source.name, ec2.poll, called, self.clock, self.deliveries.clone());
         self.tasks.spawn(async move { (token, task.run().await) });
         Some(handle)
     }

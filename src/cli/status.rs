@@ -15,6 +15,10 @@ pub(super) struct StatusOf {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Say nothing; 0 when the server answers, however its sources do: for a
+    /// container's health check
+    #[arg(long, conflicts_with = "json")]
+    live: bool,
 }
 
 impl StatusOf {
@@ -26,6 +30,9 @@ impl StatusOf {
                 return error.exit();
             }
         };
+        if self.live {
+            return Exit::Ok;
+        }
         if self.json {
             println!("{status}");
         } else {

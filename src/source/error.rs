@@ -207,6 +207,45 @@ pub enum PollError {
 }
 
 impl PollError {
+    /// What a service says in an error of its own. `action` is what was asked
+    /// for, as IAM names it; codes are those of EC2's ("Error codes", API
+    /// reference) and STS's common errors.
+    pub fn of_service(action: &str, status: u16, code: Option<&str>, message: &str) -> Self {
+        let message = message.to_owned();
+        let Some(code) = code.map(str::to_owned) else {
+            return match status {
+                500.. => PollError::Server { status, code: "no code".into() },
+                429 => PollError::Throttled { code: "HTTP 429".into() },
+                _ => PollError::NotWhole { what: format!("HTTP {status} without an error code") },
+            };
+        };
+        match code.as_str() {
+            "RequestLimitExceeded"
+            | "EC2ThrottledException"
+            | "SlowDown"
+            | "TooManyRequests"
+            | "TooManyRequestsException"
+            | "BandwidthLimitExceeded" => PollError::Throttled { code },
+            throttled if throttled.starts_with("Throttl") => PollError::Throttled { code },
+            "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
+                PollError::Unauthorised { action: action.to_owned(), code, message }
+            }
+            "AuthFailure"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "IncompleteSignature"
+            | "InvalidClientTokenId"
+            | "InvalidSignatureException"
+            | "MissingAuthenticationToken"
+            | "NotAuthorized"
+            | "RequestExpired"
+            | "SignatureDoesNotMatch"
+            | "UnrecognizedClientException" => PollError::Refused { code, message },
+            _ if status >= 500 => PollError::Server { status, code },
+            _ => PollError::Other { what: format!("{action} fails with {code}: {message}") },
+        }
+    }
+
     /// What kind of trouble it is.
     pub fn class(&self) -> Class {
         match self {
@@ -229,6 +268,37 @@ impl PollError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_services_say() {
+        let of =
+            |status, code| PollError::of_service("ec2:DescribeAddresses", status, code, "Well.");
+        let cases = [
+            (503, Some("RequestLimitExceeded"), Class::Throttled),
+            (400, Some("Throttling"), Class::Throttled),
+            (400, Some("ThrottlingException"), Class::Throttled),
+            (429, None, Class::Throttled),
+            (403, Some("UnauthorizedOperation"), Class::Unauthorised),
+            (403, Some("AccessDenied"), Class::Unauthorised),
+            (401, Some("AuthFailure"), Class::Credentials),
+            (400, Some("RequestExpired"), Class::Credentials),
+            (403, Some("ExpiredToken"), Class::Credentials),
+            (503, Some("Unavailable"), Class::Server),
+            (500, Some("InternalError"), Class::Server),
+            (502, None, Class::Server),
+            (403, None, Class::NotWhole),
+            (200, None, Class::NotWhole),
+            (400, Some("InvalidParameterValue"), Class::Other),
+        ];
+        for (status, code, class) in cases {
+            assert_eq!(of(status, code).class(), class, "{status} {code:?}");
+        }
+        assert_eq!(
+            of(403, Some("UnauthorizedOperation")).to_string(),
+            "not allowed (UnauthorizedOperation): allow ec2:DescribeAddresses \
+             to the role or user in use; it says: Well."
+        );
+    }
 
     #[test]
     fn classes_stand_in_order_and_have_names_of_their_own() {

@@ -8,12 +8,15 @@
 //! * [`file`]: a JSON file, watched ([`watch`], [`json`]).
 //! * [`accept`]: how losses are taken, between a source and what is published.
 //! * [`poll`]: when EC2 is called, and who is told.
+//! * `ec2`: the call itself, through the AWS SDK (feature `ec2`).
 //! * [`lookup`]: how EC2 is found without asking ourselves.
 //! * [`health`], [`stats`], [`error`]: what is known about a source.
 //! * [`clock`]: the time all of it is measured with.
 
 pub mod accept;
 pub mod clock;
+#[cfg(feature = "ec2")]
+pub mod ec2;
 pub mod error;
 pub mod file;
 pub mod health;

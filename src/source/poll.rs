@@ -38,6 +38,10 @@ const THROTTLED_CAP: Duration = Duration::from_secs(30);
 /// developer guide, "Request throttling").
 const ASKED_SPACING: Duration = Duration::from_millis(200);
 
+/// The longest `poll`: more is a mistake, or "never", which refreshes serve
+/// as well. Keeps sums of times in range.
+const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Something that says, when called, which addresses there are.
 pub trait Describe: Send {
     /// One call, with its own deadline. Dropping it ends it.
@@ -129,6 +133,7 @@ struct Pace {
 
 impl Pace {
     fn new(poll: Duration) -> Self {
+        let poll = poll.min(LONGEST_POLL);
         Self { poll, failures: 0, pause: poll, started: None, started_asked: None }
     }
 
@@ -356,6 +361,17 @@ mod tests {
         assert_eq!(pauses(1, Class::Timeout), [1, 2, 4, 8, 10, 10]);
         assert_eq!(pauses(2, Class::Throttled), [4, 8, 16, 30, 30, 30]);
         assert_eq!(pauses(60, Class::Throttled), [60; 6]);
+    }
+
+    #[test]
+    fn no_poll_is_too_long() {
+        let mut pace = Pace::new(Duration::MAX);
+        let now = Instant::now();
+        pace.started(now, false);
+        for trouble in [None, Some(Class::Throttled), Some(Class::Dns)] {
+            pace.ended(trouble, 1.0);
+            assert!(pace.next_start(false, now) <= now + LONGEST_POLL);
+        }
     }
 
     proptest! {

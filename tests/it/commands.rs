@@ -191,6 +191,7 @@ fn commands_of_a_running_server() {
     assert_eq!(code, 0, "{why}");
     assert!(told.contains("source sample (file us-east-1): healthy"), "{told}");
     assert!(told.contains("worst case from associate-address to answer: 5.0 s"), "{told}");
+    assert_eq!(run(&["status", "--live"]), (0, String::new(), String::new()));
     let (_, told, _) = run(&["status", "--json"]);
     let status: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(status["zones"][0]["origin"], "example.com.");
@@ -241,6 +242,7 @@ fn commands_of_a_running_server() {
     server.signal("TERM");
     assert!(server.ended().success());
     assert_eq!(run(&["status"]).0, 69);
+    assert_eq!(run(&["status", "--live"]).0, 69);
     assert_eq!(run(&["refresh"]).0, 69);
     assert_eq!(run(&["explain", "db.example.com"]).0, 69);
     assert_eq!(run(&["explain", "--offline", "db.example.com"]).0, 0);

@@ -129,11 +129,19 @@ impl Server {
 
     /// The same with changes to the command.
     pub(crate) fn start_with(dir: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_command(|command| {
+            command.args(["serve", "--config"]).arg(dir);
+            command.env("EIPDNS_STATE", dir.join(".state"));
+            change(command);
+        })
+    }
+
+    /// Starts the bare program, but for what `change` adds.
+    pub(crate) fn start_command(change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--log-json", "--config"]).arg(dir);
-        command.env("EIPDNS_LOG", "debug").env("EIPDNS_STATE", dir.join(".state"));
-        command.stderr(Stdio::piped()).stdout(Stdio::null());
+        command.env("EIPDNS_LOG", "debug").stderr(Stdio::piped()).stdout(Stdio::null());
         change(&mut command);
+        command.arg("--log-json");
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take().unwrap();

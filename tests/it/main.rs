@@ -14,6 +14,9 @@ mod atomic;
 mod authority;
 mod changes;
 mod commands;
+#[cfg(feature = "ec2")]
+mod ec2;
 mod harness;
 mod peers;
+mod readme;
 mod rooms;

@@ -1,0 +1,72 @@
+//! Octets to an answer: the very function every transport calls.
+//!
+//! The first octet chooses the client and the transport, the rest is the
+//! request.
+
+#![no_main]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::LazyLock;
+
+use eipdns::answer::{Asker, MAX_UDP, Outcome, Transport, answer};
+use eipdns::config::{self, Overrides};
+use eipdns::offline::{self, Offline};
+use eipdns::snapshot::Snapshot;
+use hickory_proto::op::Message;
+use libfuzzer_sys::fuzz_target;
+
+/// One in each view of `zones/`, and one in none.
+const CLIENTS: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(10, 1, 2, 3),
+    Ipv4Addr::new(10, 9, 2, 3),
+    Ipv4Addr::new(192, 0, 2, 3),
+    Ipv4Addr::new(198, 51, 100, 3),
+];
+
+/// What fits without EDNS (RFC 1035 section 4.2.1).
+const PLAIN_UDP: usize = 512;
+
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
+    let zones = Path::new(env!("CARGO_MANIFEST_DIR")).join("zones");
+    let config =
+        config::load(&zones, &Overrides::default()).unwrap_or_else(|e| panic!("{e}")).config;
+    let inventory = offline::inventory(&config);
+    Offline::new(&config, inventory).snapshot
+});
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&choice, request)) = data.split_first() else { return };
+    let asker = Asker {
+        client: SocketAddr::new(IpAddr::V4(CLIENTS[usize::from(choice & 3)]), 4711),
+        local: SocketAddr::from(([127, 0, 0, 1], 53)),
+    };
+    let transport = if choice & 4 == 0 { Transport::Udp } else { Transport::Tcp };
+
+    let mut reply = b"left over".to_vec();
+    let outcome = answer(&SNAPSHOT, &asker, transport, request, &mut reply);
+    let Outcome::Reply { rcode, .. } = outcome else {
+        assert!(reply.is_empty(), "dropped, yet there is a reply");
+        return;
+    };
+    let message = Message::from_vec(&reply).expect("a reply can be read");
+    let most = match (transport, &message.edns) {
+        (Transport::Tcp, _) => usize::from(u16::MAX),
+        (Transport::Udp, Some(_)) => MAX_UDP,
+        (Transport::Udp, None) => PLAIN_UDP,
+    };
+    assert!(reply.len() <= most, "{} octets, {most} fit", reply.len());
+    assert_eq!(reply[..2], request[..2], "another message's id");
+    assert_eq!(reply[2] & 0x80, 0x80, "not a response");
+    assert_eq!(u16::from(reply[3] & 15), u16::from(rcode) & 15, "the outcome counts another rcode");
+    if !message.queries.is_empty() {
+        // In the asker's case: some clients compare (0x20).
+        let end =
+            12 + eipdns::name::wire_len(&reply[12..]).expect("no pointer in the question") + 4;
+        assert_eq!(reply[12..end], request[12..end], "another question");
+    }
+
+    let mut again = Vec::new();
+    assert_eq!(answer(&SNAPSHOT, &asker, transport, request, &mut again), outcome);
+    assert_eq!(again, reply, "the same question, another answer");
+});

@@ -1,0 +1,624 @@
+//! DescribeAddresses through the AWS SDK. The only file that knows the SDK.
+//!
+//! The SDK retries nothing and waits for nothing here: one call has one
+//! deadline, a second try on a connection of its own when the first is slow,
+//! and every way to fail becomes a [`PollError`]. Its HTTP client finds hosts
+//! through [`Resolver`], for EC2, STS and whatever else it asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use std::{io, iter};
+
+use aws_config::SdkConfig;
+use aws_config::imds::client::error::ImdsError;
+use aws_config::meta::ProviderChainError;
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_ec2::config::{
+    AppName, BehaviorVersion, ConfigBag, HttpClient, IdentityCache, Intercept, Region,
+    RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_sdk_ec2::error::{BoxError, ConnectorError, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::operation::describe_addresses::DescribeAddressesOutput;
+use aws_sdk_ec2::types::Filter;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::error::PollError;
+use super::lookup::{LookupError, Resolver};
+use super::poll::Describe;
+use crate::config::Ec2Source;
+use crate::inventory::Address;
+
+/// The action that is needed, as IAM names it.
+const DESCRIBE: &str = "ec2:DescribeAddresses";
+
+/// The action that `role_arn` needs.
+const ASSUME: &str = "sts:AssumeRole";
+
+/// How long the SDK may take to find its region and set itself up.
+const SET_UP: Duration = Duration::from_secs(5);
+
+/// How long credentials may take. The SDK gives the metadata service, when it
+/// is silent, a little over three seconds.
+const CREDENTIALS: Duration = Duration::from_secs(5);
+
+/// How long before their end credentials are renewed. Late, as a renewal
+/// delays the call it precedes; early enough for some tries.
+const RENEW_BEFORE: Duration = Duration::from_secs(60);
+
+/// How long to use credentials on after a renewal has failed, and how long
+/// those are used that have no end: a profile's keys may be replaced.
+const RENEW_AGAIN: Duration = Duration::from_secs(20);
+const ENDLESS: Duration = Duration::from_secs(15 * 60);
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// To resolve, connect and shake hands.
+    connect: Duration,
+    /// Until a second try starts beside the first.
+    hedge: Duration,
+    /// In all.
+    whole: Duration,
+}
+
+/// A good call takes some 20 to 100 ms within a region. DESIGN.md promises a
+/// move within poll and three seconds.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(1),
+    hedge: Duration::from_secs(1),
+    whole: Duration::from_secs(3),
+};
+
+/// One account and region of EC2.
+#[derive(Debug)]
+pub struct Ec2 {
+    settings: Ec2Source,
+    region: Option<String>,
+    resolver: Resolver,
+    /// None until the SDK has found region and credentials providers.
+    caller: Option<Caller>,
+}
+
+impl Ec2 {
+    /// A source that is set up at the first call. Without `region` the SDK's
+    /// chain decides.
+    pub fn new(settings: &Ec2Source, region: Option<&str>, resolver: Resolver) -> Self {
+        Self {
+            settings: settings.clone(),
+            region: region.map(str::to_owned),
+            resolver,
+            caller: None,
+        }
+    }
+
+    async fn set_up(&self) -> Result<Caller, PollError> {
+        let http = |fresh| Http::new(self.resolver.clone(), ProxyConfig::from_env(), fresh).share();
+        let main = http(false);
+        let mut loader = aws_config::defaults(behaviour())
+            .http_client(main.clone())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts(LIMITS))
+            .app_name(AppName::new("eipdns").map_err(|e| other(&e))?);
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &self.settings.profile {
+            loader = loader.profile_name(profile);
+        }
+        let late = |_| PollError::Timeout { after: SET_UP };
+        let sdk = timeout(SET_UP, loader.load()).await.map_err(late)?;
+        let provider = match &self.settings.role_arn {
+            None => sdk.credentials_provider(),
+            Some(role) => {
+                let mut assume =
+                    AssumeRoleProvider::builder(role).session_name("eipdns").configure(&sdk);
+                if let Some(id) = &self.settings.external_id {
+                    assume = assume.external_id(id);
+                }
+                Some(SharedCredentialsProvider::new(assume.build().await))
+            }
+        };
+        let provider = provider
+            .ok_or_else(|| PollError::NoCredentials { cause: "the SDK has no provider".into() })?;
+        Caller::new(&sdk, provider, &self.settings, [main, http(true)], LIMITS)
+    }
+}
+
+impl Describe for Ec2 {
+    async fn describe(&mut self) -> Result<Vec<Address>, PollError> {
+        let caller = match self.caller.take() {
+            Some(caller) => caller,
+            None => self.set_up().await?,
+        };
+        self.caller.insert(caller).describe().await
+    }
+
+    fn region(&self) -> Option<String> {
+        self.caller.as_ref().map(|caller| caller.region.clone()).or_else(|| self.region.clone())
+    }
+}
+
+fn behaviour() -> BehaviorVersion {
+    BehaviorVersion::v2026_01_12()
+}
+
+fn timeouts(limits: Limits) -> TimeoutConfig {
+    // What is above a connection has deadlines of ours.
+    TimeoutConfig::builder().connect_timeout(limits.connect).build()
+}
+
+/// Ready to call.
+#[derive(Debug)]
+struct Caller {
+    region: String,
+    main: Client,
+    /// Has a new connection for each call.
+    fresh: Client,
+    keeper: Keeper,
+    filters: Option<Vec<Filter>>,
+    limits: Limits,
+}
+
+impl Caller {
+    /// `http` is what keeps its connections, and what does not.
+    fn new(
+        sdk: &SdkConfig,
+        provider: SharedCredentialsProvider,
+        settings: &Ec2Source,
+        http: [SharedHttpClient; 2],
+        limits: Limits,
+    ) -> Result<Self, PollError> {
+        let region = sdk.region().ok_or(PollError::NoRegion)?.to_string();
+        let keeper = Keeper::new(provider);
+        let client = |http| {
+            let config = aws_sdk_ec2::config::Builder::from(sdk)
+                .http_client(http)
+                .retry_config(RetryConfig::disabled())
+                .timeout_config(timeouts(limits))
+                .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+                // The keeper is the cache.
+                .identity_cache(IdentityCache::no_cache())
+                .credentials_provider(keeper.clone())
+                .interceptor(WholeXml);
+            Client::from_conf(match &settings.endpoint_url {
+                Some(url) => config.endpoint_url(url).build(),
+                None => config.build(),
+            })
+        };
+        let [main, fresh] = http.map(client);
+        let filters = settings.filters.iter().map(|(name, values)| {
+            Filter::builder().name(name).set_values(Some(values.clone())).build()
+        });
+        let filters = Some(filters.collect()).filter(|f: &Vec<_>| !f.is_empty());
+        Ok(Self { region, main, fresh, keeper, filters, limits })
+    }
+
+    async fn describe(&self) -> Result<Vec<Address>, PollError> {
+        self.keeper.renew().await?;
+        let mut failed = None;
+        let outcome = match timeout(self.limits.whole, self.hedged(&mut failed)).await {
+            Ok(outcome) => outcome,
+            // What is known of one try says more than that the other is late.
+            Err(_) => Err(failed.unwrap_or(PollError::Timeout { after: self.limits.whole })),
+        };
+        if let Err(PollError::Refused { .. }) = outcome {
+            self.keeper.forget();
+        }
+        outcome
+    }
+
+    /// One call, and a second one beside it when it is slow: the first good
+    /// answer counts. Connections die in silence, and a packet lost costs a
+    /// second.
+    async fn hedged(&self, failed: &mut Option<PollError>) -> Result<Vec<Address>, PollError> {
+        let mut first = pin!(self.call(&self.main));
+        tokio::select! {
+            // The connect timeout may be the same second.
+            biased;
+            () = sleep(self.limits.hedge) => {}
+            outcome = &mut first => return outcome,
+        }
+        let mut second = pin!(self.call(&self.fresh));
+        let (outcome, first_left) = tokio::select! {
+            outcome = &mut first => (outcome, false),
+            outcome = &mut second => (outcome, true),
+        };
+        match outcome {
+            Ok(addresses) => Ok(addresses),
+            Err(error) => {
+                *failed = Some(error);
+                if first_left { first.await } else { second.await }
+            }
+        }
+    }
+
+    async fn call(&self, client: &Client) -> Result<Vec<Address>, PollError> {
+        let call = client.describe_addresses().set_filters(self.filters.clone());
+        addresses(call.send().await.map_err(|e| of_call(DESCRIBE, &e))?)
+    }
+}
+
+/// The addresses of an answer, if it is one.
+fn addresses(answer: DescribeAddressesOutput) -> Result<Vec<Address>, PollError> {
+    let Some(items) = answer.addresses else {
+        return Err(not_whole("it has no addressesSet"));
+    };
+    let mut seen = BTreeSet::new();
+    let mut all = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(text) = some(item.public_ip) else {
+            // Carrier and customer-owned addresses are no Elastic IPs.
+            if some(item.carrier_ip).or(some(item.customer_owned_ip)).is_some() {
+                continue;
+            }
+            return Err(not_whole("an address has no publicIp"));
+        };
+        let public_ip = ip("publicIp", &text)?;
+        if !seen.insert(public_ip) {
+            return Err(not_whole(&format!("{public_ip} is in it twice")));
+        }
+        let private_ip = some(item.private_ip_address);
+        all.push(Address {
+            public_ip,
+            allocation_id: some(item.allocation_id),
+            association_id: some(item.association_id),
+            instance_id: some(item.instance_id),
+            network_interface_id: some(item.network_interface_id),
+            network_interface_owner_id: some(item.network_interface_owner_id),
+            private_ip: private_ip.map(|text| ip("privateIpAddress", &text)).transpose()?,
+            service_managed: item.service_managed.map(|by| by.as_str().to_owned()),
+            tags: tags(item.tags.unwrap_or_default()),
+        });
+    }
+    Ok(all)
+}
+
+fn tags(tags: Vec<aws_sdk_ec2::types::Tag>) -> BTreeMap<String, String> {
+    let pair = |tag: aws_sdk_ec2::types::Tag| Some((some(tag.key)?, tag.value.unwrap_or_default()));
+    tags.into_iter().filter_map(pair).collect()
+}
+
+/// An empty string is none.
+fn some(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn ip(key: &str, text: &str) -> Result<Ipv4Addr, PollError> {
+    text.parse().map_err(|_| not_whole(&format!("{key} {text:?} is not an IPv4 address")))
+}
+
+fn not_whole(what: &str) -> PollError {
+    PollError::NotWhole { what: what.to_owned() }
+}
+
+fn other(error: &(dyn Error + 'static)) -> PollError {
+    PollError::Other { what: told(error) }
+}
+
+/// Refuses XML that stops before its end: the SDK's reader takes what it has
+/// by then for the whole.
+#[derive(Debug)]
+struct WholeXml;
+
+/// What [`WholeXml`] has found.
+#[derive(Debug, thiserror::Error)]
+#[error("the XML ends too early")]
+struct CutShort;
+
+impl Intercept for WholeXml {
+    fn name(&self) -> &'static str {
+        "whole-xml"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response();
+        // The body of an error is read for its code only. Before this hook
+        // there is no body in memory.
+        let body = response.body().bytes().unwrap_or_default().trim_ascii_end();
+        let whole =
+            !response.status().is_success() || body.ends_with(b"</DescribeAddressesResponse>");
+        if whole { Ok(()) } else { Err(CutShort.into()) }
+    }
+}
+
+/// Keeps credentials while they are good. Different from the SDK's own cache
+/// it renews before a call, in time of its own, and names what goes wrong.
+#[derive(Debug, Clone)]
+struct Keeper {
+    provider: SharedCredentialsProvider,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    credentials: Credentials,
+    /// When to get new ones.
+    renew_at: SystemTime,
+}
+
+impl Keeper {
+    fn new(provider: SharedCredentialsProvider) -> Self {
+        Self { provider, kept: Arc::default() }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next call gets new ones.
+    fn forget(&self) {
+        *self.kept() = None;
+    }
+
+    /// Gets credentials if there are none, or if it is time. While the old
+    /// ones are good a failure is no error yet.
+    async fn renew(&self) -> Result<(), PollError> {
+        let now = SystemTime::now();
+        if self.kept().as_ref().is_some_and(|kept| now < kept.renew_at) {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let error = match timeout(CREDENTIALS, self.provider.provide_credentials()).await {
+            Ok(Ok(credentials)) => {
+                let renew_at = match credentials.expiry() {
+                    Some(expiry) => expiry.checked_sub(RENEW_BEFORE).unwrap_or(now),
+                    None => now + ENDLESS,
+                };
+                *self.kept() = Some(Kept { credentials, renew_at });
+                return Ok(());
+            }
+            Ok(Err(error)) => of_credentials(&error),
+            Err(_) => PollError::NoCredentials {
+                cause: format!(
+                    "their provider does not answer within {} s",
+                    asked.elapsed().as_secs()
+                ),
+            },
+        };
+        match &mut *self.kept() {
+            Some(kept) if kept.credentials.expiry().is_none_or(|end| now < end) => {
+                tracing::debug!(%error, "the credentials are not renewed yet");
+                kept.renew_at = now + RENEW_AGAIN;
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+impl ProvideCredentials for Keeper {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let kept = self.kept().as_ref().map(|kept| kept.credentials.clone());
+        let kept = kept.ok_or_else(CredentialsError::not_loaded_no_source);
+        future::ProvideCredentials::ready(kept)
+    }
+}
+
+/// The SDK's HTTP client, made of its own parts with our resolver and the
+/// proxy of the environment.
+#[derive(Debug)]
+struct Http {
+    dns: Dns,
+    proxy: ProxyConfig,
+    /// No connection is used twice.
+    fresh: bool,
+    made: Mutex<Vec<(HttpConnectorSettings, SharedHttpConnector)>>,
+}
+
+impl Http {
+    fn new(resolver: Resolver, proxy: ProxyConfig, fresh: bool) -> Self {
+        Self { dns: Dns(resolver), proxy, fresh, made: Mutex::default() }
+    }
+
+    fn share(self) -> SharedHttpClient {
+        SharedHttpClient::new(self)
+    }
+
+    fn make(&self, settings: &HttpConnectorSettings) -> SharedHttpConnector {
+        let connector = |proxy: &ProxyConfig| {
+            let mut builder = Connector::builder()
+                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+                .connector_settings(settings.clone())
+                .proxy_config(proxy.clone());
+            if self.fresh {
+                builder = builder.pool_max_idle_per_host(0);
+            }
+            builder.build_with_resolver(self.dns.clone())
+        };
+        let direct = connector(&ProxyConfig::disabled());
+        SharedHttpConnector::new(Routed { direct, proxied: connector(&self.proxy) })
+    }
+}
+
+impl HttpClient for Http {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let key = |s: &HttpConnectorSettings| (s.connect_timeout(), s.read_timeout());
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, connector)) = made.iter().find(|(s, _)| key(s) == key(settings)) {
+            return connector.clone();
+        }
+        let connector = self.make(settings);
+        made.push((settings.clone(), connector.clone()));
+        connector
+    }
+}
+
+/// Sends what stays on this host or link past any proxy: the metadata
+/// services of EC2 and ECS are there, and answer nobody else.
+#[derive(Debug)]
+struct Routed {
+    direct: Connector,
+    proxied: Connector,
+}
+
+impl HttpConnector for Routed {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if is_near(request.uri()) { self.direct.call(request) } else { self.proxied.call(request) }
+    }
+}
+
+/// Is the host of `uri` written as an address of this host or link?
+fn is_near(uri: &str) -> bool {
+    let after_scheme = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let authority = after_scheme.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    let host = host.unwrap_or_default();
+    match host.parse() {
+        Ok(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_link_local(),
+        // fd00:ec2::/32 is link-local in all but name.
+        Ok(IpAddr::V6(v6)) => v6.is_loopback() || v6.segments()[..2] == [0xfd00, 0x0ec2],
+        Err(_) => host == "localhost",
+    }
+}
+
+/// [`Resolver`] as the SDK wants it.
+#[derive(Debug, Clone)]
+struct Dns(Resolver);
+
+/// A name without an address.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot resolve {host}: {cause}")]
+struct Unresolved {
+    host: String,
+    cause: LookupError,
+}
+
+impl ResolveDns for Dns {
+    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
+        DnsFuture::new(async move {
+            let unresolved = |cause| Unresolved { host: name.to_owned(), cause };
+            self.0.lookup(name).await.map_err(unresolved).map_err(ResolveDnsError::new)
+        })
+    }
+}
+
+/// Names what went wrong with a call, for an operator.
+fn of_call<E>(action: &str, error: &SdkError<E, HttpResponse>) -> PollError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(context) => {
+            let (status, said) = (context.raw().status().as_u16(), context.err());
+            // The reader of answers fails as if the service had said so.
+            if context.raw().status().is_success() {
+                return PollError::NotWhole { what: told(said) };
+            }
+            let message = said.message().unwrap_or("nothing more");
+            PollError::of_service(action, status, said.code(), message)
+        }
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(error) => of_connection(error),
+            None => PollError::Other { what: told(error) },
+        },
+        SdkError::ResponseError(_) if find::<CutShort>(error).is_some() => {
+            not_whole(&CutShort.to_string())
+        }
+        SdkError::ResponseError(_) => PollError::NotWhole { what: told(error) },
+        _ => PollError::Other { what: told(error) },
+    }
+}
+
+fn of_connection(error: &ConnectorError) -> PollError {
+    if let Some(Unresolved { host, cause }) = find::<Unresolved>(error) {
+        PollError::Dns { host: host.clone(), cause: cause.to_string() }
+    } else if let Some(tls) = find::<rustls::Error>(error) {
+        PollError::Tls { cause: tls.to_string() }
+    } else {
+        PollError::Connect { cause: told(error) }
+    }
+}
+
+/// Names what went wrong with credentials.
+fn of_credentials(error: &CredentialsError) -> PollError {
+    if let Some(sts) = find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
+        return of_call(ASSUME, sts);
+    }
+    if let Some(imds) = find::<ImdsError>(error) {
+        return PollError::Imds { cause: told(imds) };
+    }
+    let Some(chain) = find::<ProviderChainError<CredentialsError>>(error) else {
+        return match find::<ConnectorError>(error) {
+            Some(connector) => of_connection(connector),
+            None => PollError::NoCredentials { cause: told(error) },
+        };
+    };
+    // The last provider is the metadata service. That it does not answer is
+    // one thing, that it has nothing to give another.
+    match chain.attempts().last().filter(|a| find::<ConnectorError>(a.error()).is_some()) {
+        Some(imds) => PollError::Imds { cause: told(imds.error()) },
+        None => PollError::NoCredentials {
+            cause: chain
+                .attempts()
+                .iter()
+                .map(|attempt| format!("{}: {}", attempt.name(), told(attempt.error())))
+                .collect::<Vec<_>>()
+                .join("; "),
+        },
+    }
+}
+
+/// `error` and what is behind it, in order.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        // Its `source` is already the one behind what it holds.
+        Some(io) => io.get_ref().map(|held| held as &(dyn Error + 'static)),
+        None => error.source(),
+    })
+}
+
+/// The first error of a type among the causes.
+fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The causes as one text, without what says the same again.
+fn told(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for cause in causes(error).map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! What survives: kill -9, restarts with EC2 down, one directory for two.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use eipdns::config::{Overrides, load};
+use eipdns::state::{Saved, Store};
+use hickory_proto::rr::RecordType;
+
+use super::scripted::{Ec2, Fault, public};
+use super::{
+    BETWEEN, NOT_READY, STALE, answer, asked, configure, http, refresh, source, start, status, web,
+    with_keys,
+};
+use crate::harness::{Dir, PATIENCE, PROGRAM, Server};
+
+/// How many processes die.
+const KILLS: u32 = 100;
+
+/// By how much later each dies than the one before it, after its last call
+/// began: a call, a swap and a write take some milliseconds.
+const MOMENT: Duration = Duration::from_micros(300);
+
+/// The place of move number `n`.
+fn place(n: u32) -> String {
+    format!("10.1.{}.{}", n >> 8, n & 255)
+}
+
+fn number(place: &str) -> u32 {
+    let octets: Vec<u32> = place.split('.').map(|o| o.parse().unwrap()).collect();
+    assert_eq!(octets[..2], [10, 1], "{place} was never true");
+    octets[2] << 8 | octets[3]
+}
+
+/// Moves both addresses in one step.
+fn move_both(ec2: &Ec2, to: u32) {
+    let mut both = ec2.addresses();
+    for (n, one) in both.iter_mut().enumerate() {
+        let id = format!("eipassoc-{n}-{to}");
+        *one = std::mem::take(one).at(&place(to), &id);
+    }
+    ec2.set(both);
+}
+
+/// What `db` and `log`, which move together, are answered by one snapshot.
+fn both(server: &Server) -> u32 {
+    let ask = |name| match server.data(name, RecordType::A).as_slice() {
+        [one] => number(one),
+        other => panic!("{name}: {other:?}"),
+    };
+    loop {
+        let (before, log, after) =
+            (ask("db.example.com."), ask("log.example.com."), ask("db.example.com."));
+        // Otherwise a swap came between.
+        if before == after {
+            assert_eq!(before, log, "one state, not parts of two");
+            return before;
+        }
+    }
+}
+
+/// Waits until the disk has a move: it is written beside everything else.
+fn written(dir: &Dir, to: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    let wanted = format!("\"{}\"", place(to));
+    while !std::fs::read_to_string(state_file(dir)).is_ok_and(|text| text.contains(&wanted)) {
+        assert!(Instant::now() < deadline, "the state on disk does not get to {wanted}");
+        std::thread::sleep(BETWEEN);
+    }
+}
+
+fn state_file(dir: &Dir) -> PathBuf {
+    dir.path().join(".state/state.json")
+}
+
+fn stalls(server: &mut Server) {
+    server.wait("a stall", |l| {
+        l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
+    });
+}
+
+#[test]
+fn a_hundred_deaths() {
+    let ec2 = Ec2::with(2);
+    let mut to = 1;
+    move_both(&ec2, to);
+    let names = format!("db = \"{}\"\nlog = \"{}\"", public(1), public(2));
+    let dir = configure(&source("east", &ec2.url(), "1h", ""), "", &names);
+    for death in 0..KILLS {
+        // Every other process finds EC2 gone and has its state alone.
+        let gone = death % 2 == 1;
+        if gone {
+            ec2.fault(Fault::Refused);
+        }
+        let mut server = start(&dir);
+        if death > 0 {
+            let found = both(&server);
+            assert!((to - 1..=to).contains(&found), "death {death}: {found} after {to}");
+        }
+        if gone {
+            stalls(&mut server);
+            assert!((to - 1..=to).contains(&both(&server)), "death {death}, stalled");
+            ec2.fault(Fault::None);
+        } else {
+            server.wait_for("source delivers");
+        }
+        let at = http(&server);
+        for _ in 0..2 {
+            to += 1;
+            move_both(&ec2, to);
+            assert!(refresh(&server, false).is_empty());
+            assert_eq!(both(&server), to);
+        }
+        written(&dir, to);
+        // One more, and death while it is taken, published, written.
+        to += 1;
+        move_both(&ec2, to);
+        let calls = ec2.calls();
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(|| web::post(at, "/api/refresh"));
+            ec2.wait_for_calls(calls + 1);
+            std::thread::sleep(MOMENT * (death % 50));
+            server.signal("KILL");
+            // Answered in time or cut off, as it happens.
+            drop(asks.join());
+        });
+        server.ended();
+    }
+}
+
+fn one_name(ec2: &Ec2) -> Dir {
+    let names = format!("n1 = \"{}\"\nfixed = {{ address = \"10.0.0.53\" }}", public(1));
+    configure(&source("east", &ec2.url(), "1h", ""), "", &names)
+}
+
+const NAME: &str = "n1.example.com.";
+
+/// Leaves the state of a server that has just ended as if that were `ago`.
+fn age(dir: &Dir, ago: Duration) {
+    let loaded = load(dir.path(), &Overrides::default()).unwrap();
+    let mut store = Store::open(&dir.path().join(".state")).unwrap();
+    let mut state = store.load(&loaded.config.server.sources).unwrap().unwrap().state;
+    let then = SystemTime::now() - ago;
+    for source in state.sources.values_mut() {
+        source.delivered_at = then;
+    }
+    assert_eq!(store.save(&state, then).unwrap(), Saved::Written);
+}
+
+fn run_once(dir: &Dir) {
+    let mut server = start(dir);
+    server.wait_for("source delivers");
+    assert!(refresh(&server, false).is_empty());
+    assert!(server.stop().success());
+}
+
+#[test]
+fn fresh_state_is_served_at_once_with_ec2_down() {
+    let ec2 = Ec2::with(1);
+    let dir = one_name(&ec2);
+    run_once(&dir);
+    ec2.fault(Fault::Stall);
+    let mut server = start(&dir);
+    assert_eq!(asked(server.dns, NAME).0, answer("10.0.0.1"));
+    assert_eq!(web::get(http(&server), "/readyz").0, 200, "state is enough");
+    stalls(&mut server);
+    refresh(&server, false);
+    assert_eq!(asked(server.dns, NAME), (answer("10.0.0.1"), vec![STALE]));
+    ec2.associate(&public(1), "10.0.9.1");
+    ec2.fault(Fault::None);
+    assert!(refresh(&server, false).is_empty());
+    assert_eq!(asked(server.dns, NAME), (answer("10.0.9.1"), vec![]));
+}
+
+#[test]
+fn old_state_waits_for_the_first_word_of_ec2() {
+    let ec2 = Ec2::with(1);
+    let dir = one_name(&ec2);
+    run_once(&dir);
+    // EC2 says something: the state is never seen.
+    age(&dir, Duration::from_secs(3600));
+    ec2.associate(&public(1), "10.0.9.1");
+    let mut server = start(&dir);
+    server.wait_for("source delivers");
+    refresh(&server, false);
+    let moved = server.lines().iter().any(|l| l["fields"]["old"] == "10.0.0.1");
+    assert_eq!((asked(server.dns, NAME), moved), ((answer("10.0.9.1"), vec![]), false));
+    assert!(server.stop().success());
+
+    // EC2 refuses at once: the state is served, marked stale.
+    age(&dir, Duration::from_secs(3600));
+    ec2.fault(Fault::Refused);
+    let mut server = start(&dir);
+    stalls(&mut server);
+    refresh(&server, false);
+    assert_eq!(asked(server.dns, NAME), (answer("10.0.9.1"), vec![STALE]));
+    let source = status(&server)["sources"][0].clone();
+    let age_shown = source["age"].as_f64().unwrap();
+    assert!((3600.0..4000.0).contains(&age_shown), "{source}");
+    assert!(server.stop().success());
+
+    // EC2 is silent: the state waits, but not for ever.
+    age(&dir, Duration::from_secs(3600));
+    ec2.fault(Fault::Stall);
+    let mut server = start(&dir);
+    assert_eq!(asked(server.dns, NAME), ("ServFail".into(), vec![NOT_READY]));
+    assert_eq!(asked(server.dns, "fixed.example.com.").0, answer("10.0.0.53"));
+    server.wait("old state", |l| {
+        l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("no word from the source"))
+    });
+    refresh(&server, false);
+    assert_eq!(asked(server.dns, NAME), (answer("10.0.9.1"), vec![STALE]));
+}
+
+#[test]
+fn without_state_only_what_needs_ec2_fails() {
+    let ec2 = Ec2::with(1);
+    ec2.fault(Fault::Refused);
+    let dir = one_name(&ec2);
+    let server = start(&dir);
+    refresh(&server, false);
+    assert_eq!(asked(server.dns, NAME), ("ServFail".into(), vec![NOT_READY]));
+    assert_eq!(asked(server.dns, "fixed.example.com."), (answer("10.0.0.53"), vec![]));
+    assert_eq!(web::get(http(&server), "/readyz").0, 503);
+    ec2.fault(Fault::None);
+    assert!(refresh(&server, false).is_empty());
+    assert_eq!(asked(server.dns, NAME), (answer("10.0.0.1"), vec![]));
+    assert_eq!(web::get(http(&server), "/readyz").0, 200);
+}
+
+#[test]
+fn damaged_state_is_set_aside() {
+    let ec2 = Ec2::with(1);
+    let dir = one_name(&ec2);
+    run_once(&dir);
+    let file = state_file(&dir);
+    let whole = std::fs::read_to_string(&file).unwrap();
+    assert!(whole.contains("10.0.0.1"), "readable: {whole}");
+    std::fs::write(&file, whole.replace("10.0.0.1", "10.0.0.2")).unwrap();
+    ec2.fault(Fault::Refused);
+    let server = start(&dir);
+    refresh(&server, false);
+    assert_eq!(asked(server.dns, NAME), ("ServFail".into(), vec![NOT_READY]), "never half used");
+    let told = server.lines().iter().any(|l| {
+        let text = l["fields"]["message"].as_str().unwrap_or_default();
+        l["level"] == "ERROR" && text.contains("checksum") && text.contains("state.json.damaged-")
+    });
+    assert!(told, "{:#?}", server.lines());
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let ec2 = Ec2::with(1);
+    let dir = one_name(&ec2);
+    let server = start(&dir);
+    let mut second = std::process::Command::new(PROGRAM);
+    with_keys(&mut second);
+    second.args(["serve", "--config"]).arg(dir.path());
+    let out = second.env("EIPDNS_STATE", dir.path().join(".state")).output().unwrap();
+    assert_eq!(out.status.code(), Some(70), "{out:?}");
+    let why = String::from_utf8_lossy(&out.stderr);
+    assert!(why.contains(&format!("process {}", server.pid())), "{why}");
+    assert!(refresh(&server, false).is_empty());
+    assert_eq!(asked(server.dns, NAME), (answer("10.0.0.1"), vec![]));
+}
