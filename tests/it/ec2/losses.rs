@@ -89,7 +89,7 @@ fn an_answer_with_half_of_the_addresses_changes_nothing() {
 #[test]
 fn a_hold_bridges_a_gap_and_ends_by_itself() {
     let ec2 = Ec2::with(4);
-    let guard = "[guard]\nhold = \"2s\"";
+    let guard = "[guard]\nhold = \"3s\"";
     let (_dir, mut server) = settled(&ec2, guard);
     ec2.disassociate(&public(1));
     assert!(refresh(&server, false).is_empty());

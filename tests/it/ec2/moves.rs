@@ -25,7 +25,7 @@ fn a_move_by_the_aws_cli_is_answered() {
     let names = format!(
         "db = \"75.101.137.243\"\nby-id = \"{allocation}\"\nby-tag = {{ tag = {{ Role = \"db\" }} }}"
     );
-    let dir = configure(&source("east", &moto.url(), "1s", ""), "[guard]\nhold = \"1s\"", &names);
+    let dir = configure(&source("east", &moto.url(), "1s", ""), "[guard]\nhold = \"3s\"", &names);
     let mut server = start(&dir);
     server.wait_for("source delivers");
     refresh(&server, false);
