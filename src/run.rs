@@ -212,8 +212,9 @@ impl App {
             tokio::select! {
                 Some(delivery) = self.deliveries.recv() => {
                     if let Some(id) = self.sources.index(delivery.source) {
-                        self.writer.take(id, delivery);
+                        self.writer.take(id, &delivery);
                         self.tell();
+                        delivery.published();
                     }
                 }
                 failure = self.listeners.failed() => return Err(RunError::Listener(failure)),

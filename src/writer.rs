@@ -193,8 +193,9 @@ impl Writer {
         self.published_at
     }
 
-    /// Takes what source number `id` of the configuration delivered.
-    pub fn take(&mut self, id: SourceId, delivery: Delivery) {
+    /// Takes what source number `id` of the configuration delivered. Whoever
+    /// waits for it is told by the caller, once the status surfaces know too.
+    pub fn take(&mut self, id: SourceId, delivery: &Delivery) {
         let Some(config) = self.config.server.sources.get(id).cloned() else { return };
         let before = self.inventory.sources[id].clone();
         if delivery.answer.is_err()
@@ -237,7 +238,6 @@ impl Writer {
         if !same {
             self.publish();
         }
-        delivery.published();
     }
 
     /// Takes a new configuration. `same` gives, for each of its sources, the

@@ -174,10 +174,9 @@ fn with_resolv_conf(dir: &Dir, us: Ipv4Addr, resolv_conf: &str) -> Option<Server
             return None;
         }
     }
-    Some(Server::start_with(dir.path(), |command| {
+    Some(Server::start_command(|command| {
         *command = Command::new("unshare");
-        command.args(mount).arg(&file).arg(PROGRAM);
-        command.args(["serve", "--log-json", "--config"]).arg(dir.path());
+        command.args(mount).arg(&file).arg(PROGRAM).args(["serve", "--config"]).arg(dir.path());
         command.args(["--listen-dns", &format!("{us}:53")]);
         command.env("EIPDNS_LOG", "debug").env("EIPDNS_STATE", dir.path().join(".state"));
         command.stderr(Stdio::piped()).stdout(Stdio::null());

@@ -368,8 +368,22 @@ impl Shared {
             drop(state);
             let serves = Arc::clone(&self);
             // It ends with the connection, however that ends.
-            std::thread::spawn(move || drop(serves.serve(connection)));
+            std::thread::spawn(move || {
+                let peer = connection.peer_addr();
+                let _ = serves.serve(connection);
+                serves.forget(peer);
+            });
         }
+    }
+
+    /// Lets go of a connection, which closes it.
+    fn forget(&self, peer: io::Result<SocketAddr>) {
+        let is_it = |c: &TcpStream| match (c.peer_addr(), &peer) {
+            (Ok(its), Ok(peer)) => its == *peer,
+            // One without a peer is of no use to anybody.
+            _ => true,
+        };
+        self.lock().connections.retain(|c| !is_it(c));
     }
 
     /// One request after the other on one connection.
@@ -399,10 +413,7 @@ impl Shared {
             }
             match fault {
                 Fault::Refused => return Ok(()),
-                Fault::Reset => {
-                    SockRef::from(&to).set_linger(Some(Duration::ZERO))?;
-                    return Ok(());
-                }
+                Fault::Reset => return SockRef::from(&to).set_linger(Some(Duration::ZERO)),
                 Fault::Stall => drop(from.read_to_end(&mut Vec::new())?),
                 Fault::Drip => {
                     for octet in ok("text/xml;charset=UTF-8", &describe(&addresses)) {

@@ -138,13 +138,13 @@ const NAME: &str = "n1.example.com.";
 /// Leaves the state of a server that has just ended as if that were `ago`.
 fn age(dir: &Dir, ago: Duration) {
     let loaded = load(dir.path(), &Overrides::default()).unwrap();
-    let mut store = Store::open(&dir.path().join(".state")).unwrap();
-    let mut state = store.load(&loaded.config.server.sources).unwrap().unwrap().state;
+    let open = || Store::open(&dir.path().join(".state")).unwrap();
+    let mut state = open().load(&loaded.config.server.sources).unwrap().unwrap().state;
     let then = SystemTime::now() - ago;
     for source in state.sources.values_mut() {
         source.delivered_at = then;
     }
-    assert_eq!(store.save(&state, then).unwrap(), Saved::Written);
+    assert_eq!(open().save(&state, then).unwrap(), Saved::Written);
 }
 
 fn run_once(dir: &Dir) {
