@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::HTTPS;
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::config::SourceId;
 use crate::name::{self, Key, MAX_NAME};
@@ -40,7 +40,7 @@ pub struct Found<'s> {
     /// (RFC 9471 section 3).
     pub glue: Vec<&'s Record>,
     /// Addresses that save a question; left out when there is no room.
-    pub extra: Vec<&'s Record>,
+    pub extra: Vec<Cow<'s, Record>>,
     /// Sources the answer rests on.
     pub sources: Vec<SourceId>,
     /// What is to be said about bound names on the way.
@@ -233,12 +233,8 @@ impl<'s> Found<'s> {
         match name {
             None => self.answers.extend(set.records.iter().map(Cow::Borrowed)),
             Some(name) => {
-                let name = Key::from_folded(name).to_name();
-                self.answers.extend(set.records.iter().map(|record| {
-                    let mut record = record.clone();
-                    record.name = name.clone();
-                    Cow::Owned(record)
-                }));
+                let owner = Key::from_folded(name).to_name();
+                self.answers.extend(set.records.iter().map(|record| renamed(record, &owner)));
             }
         }
     }
@@ -247,6 +243,7 @@ impl<'s> Found<'s> {
     /// names (RFC 1035 section 3.3, RFC 2782, RFC 9460 section 4.1). Those of
     /// other zones nobody believes from here (RFC 2181 section 5.4.1).
     fn add_targets(&mut self, zone: &'s ZoneTable, set: &'s RrSet) {
+        let mut known: Vec<Key> = Vec::new();
         for record in set.records.iter() {
             let target = match &record.data {
                 RData::NS(ns) => &ns.0,
@@ -256,11 +253,19 @@ impl<'s> Found<'s> {
                 _ => continue,
             };
             let target = Key::from_name(target);
-            for address in addresses(zone, &target) {
-                if !self.extra.iter().any(|known| std::ptr::eq(*known, address)) {
-                    self.extra.push(address);
-                }
+            if !target.is_under(&zone.zone.origin) || known.contains(&target) {
+                continue;
             }
+            match walk(zone, target.octets(), RecordType::A) {
+                Place::Exact(node) => self.extra.extend(addresses(node).map(Cow::Borrowed)),
+                Place::Cut(_) => self.extra.extend(glue(zone, &target).map(Cow::Borrowed)),
+                Place::Wildcard(node) => {
+                    let owner = target.to_name();
+                    self.extra.extend(addresses(node).map(|record| renamed(record, &owner)));
+                }
+                Place::Dname(_) | Place::Nowhere => {}
+            }
+            known.push(target);
         }
     }
 
@@ -325,18 +330,29 @@ fn refer<'s>(zone: &'s ZoneTable, cut: &'s Node, found: &mut Found<'s>) {
     for record in set.records.iter() {
         let RData::NS(target) = &record.data else { continue };
         let target = Key::from_name(&target.0);
-        let glue = addresses(zone, &target);
+        let glue = glue(zone, &target);
         if target.is_under(&cut.key) {
             found.glue.extend(glue);
         } else {
-            found.extra.extend(glue);
+            found.extra.extend(glue.map(Cow::Borrowed));
         }
     }
 }
 
-/// The addresses that stand at a name, glue included.
-fn addresses<'s>(zone: &'s ZoneTable, name: &Key) -> impl Iterator<Item = &'s Record> + use<'s> {
-    let node = zone.node(name.octets());
-    let of_type = move |rtype| node.and_then(|n| n.rrset(rtype));
+/// The addresses that stand at a name, be it below a delegation.
+fn glue<'s>(zone: &'s ZoneTable, name: &Key) -> impl Iterator<Item = &'s Record> + use<'s> {
+    zone.node(name.octets()).into_iter().flat_map(|node| addresses(node))
+}
+
+/// A node's addresses.
+fn addresses(node: &Node) -> impl Iterator<Item = &Record> {
+    let of_type = |rtype| node.rrset(rtype);
     [RecordType::A, RecordType::AAAA].into_iter().filter_map(of_type).flat_map(|s| s.records.iter())
+}
+
+/// A wildcard's record under the name it stands in for.
+fn renamed(record: &Record, owner: &Name) -> Cow<'static, Record> {
+    let mut record = record.clone();
+    record.name = owner.clone();
+    Cow::Owned(record)
 }

@@ -290,7 +290,7 @@ impl<'r, 's> Reply<'r, 's> {
             &mut std::iter::once(self.request.query().original()),
             &mut answers.iter().map(|r| -> &Record { r }),
             &mut authority.iter().copied(),
-            &mut glue.iter().chain(extra).copied(),
+            &mut glue.iter().copied().chain(extra.iter().map(|r| -> &Record { r })),
             edns.as_ref(),
             None,
             &mut encoder,

@@ -245,3 +245,74 @@ fn views_that_see_the_same_share_one_table() {
     assert!(std::sync::Arc::ptr_eq(tables[0], tables[1]), "vpc and peered");
     assert!(!std::sync::Arc::ptr_eq(tables[0], tables[2]), "vpc and outside");
 }
+
+/// What a master file may hold, and what comes of it: sections as text.
+#[test]
+fn names_lead_where_the_records_say() {
+    const FILE: &str = "\
+@       MX    10 a.wild\n\
+ns1     A     10.0.0.53\n\
+*.wild  A     10.0.0.7\n\
+x.y     TXT   \"x\"\n\
+loop    CNAME pool\n\
+pool    CNAME loop\n\
+old     DNAME wild\n\
+round   DNAME a.round\n\
+lab     NS    ns.lab\n\
+ns.lab  A     10.0.0.8\n";
+    let config = testing::config(&[
+        ("server.toml", SERVER),
+        ("example.com.toml", "records = \"example.com.zone\"\n"),
+        ("example.com.zone", FILE),
+        ("kid.example.com.toml", "[names]\nns1 = { address = \"10.0.0.1\" }\n"),
+    ]);
+    let snapshot = testing::snapshot(&config, &testing::inventory(&[]));
+    let ask = |name: &str, rtype| {
+        let mut reply = Vec::new();
+        let name = format!("{name}.example.com.");
+        answer_in_view(&snapshot, 0, &octets(&name, rtype, None), &mut reply);
+        let message = Message::from_vec(&reply).unwrap();
+        let show = |all: &[Record]| {
+            let one = |r: &Record| {
+                let owner = r.name.to_string().replace(".example.com.", "");
+                format!("{owner} {}", r.record_type())
+            };
+            all.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        let code = message.metadata.response_code;
+        let all = [&message.answers, &message.authorities, &message.additionals];
+        format!("{code:?}: {}", all.map(|section| show(section)).join(" | "))
+    };
+    let soa = "example.com. SOA";
+    let loops = "loop CNAME, pool CNAME";
+    use RecordType as Type;
+    for (name, rtype, expected) in [
+        ("y", Type::A, format!("NoError:  | {soa} | ")),
+        ("z.y", Type::A, format!("NXDomain:  | {soa} | ")),
+        ("q.wild", Type::A, "NoError: q.wild A |  | ".into()),
+        ("q.wild", Type::TXT, format!("NoError:  | {soa} | ")),
+        ("loop", Type::A, format!("NoError: {loops} |  | ")),
+        ("q.old", Type::CNAME, "NoError: old DNAME, q.old CNAME |  | ".into()),
+        ("q.old", Type::A, "NoError: old DNAME, q.old CNAME, q.wild A |  | ".into()),
+        ("host.lab", Type::A, "NoError:  | lab NS | ns.lab A".into()),
+        ("lab", Type::DS, format!("NoError:  | {soa} | ")),
+        // Not delegated, and there all the same.
+        ("kid", Type::DS, format!("NoError:  | {soa} | ")),
+    ] {
+        assert_eq!(ask(name, rtype), expected, "{name} {rtype}");
+    }
+    let mail = answer_texts(&snapshot, "example.com.", RecordType::MX);
+    assert_eq!(mail, ["example.com. MX", "a.wild.example.com. A"]);
+    // As many aliases as are followed, and the DNAME once.
+    let round = answer_texts(&snapshot, "q.round.example.com.", RecordType::A);
+    assert_eq!(round.len(), 1 + lookup::MAX_CHAIN + 1);
+}
+
+/// Owner and type of the records in the answer and additional sections.
+fn answer_texts(snapshot: &Snapshot, name: &str, rtype: RecordType) -> Vec<String> {
+    let mut reply = Vec::new();
+    answer_in_view(snapshot, 0, &octets(name, rtype, None), &mut reply);
+    let message = Message::from_vec(&reply).unwrap();
+    let records = message.answers.iter().chain(&message.additionals);
+    records.map(|r| format!("{} {}", r.name, r.record_type())).collect()
+}

@@ -581,12 +581,12 @@ fn of_credentials(error: &CredentialsError) -> PollError {
     // The last provider is the metadata service. That it does not answer is
     // one thing, that it has nothing to give another.
     match chain.attempts().last().filter(|a| find::<ConnectorError>(a.error()).is_some()) {
-        Some(imds) => PollError::Imds { cause: told(imds.error()) },
+        Some(imds) => PollError::Imds { cause: behind(imds.error()) },
         None => PollError::NoCredentials {
             cause: chain
                 .attempts()
                 .iter()
-                .map(|attempt| format!("{}: {}", attempt.name(), told(attempt.error())))
+                .map(|attempt| format!("{}: {}", attempt.name(), behind(attempt.error())))
                 .collect::<Vec<_>>()
                 .join("; "),
         },
@@ -605,6 +605,11 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
 /// The first error of a type among the causes.
 fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// What is behind a provider's error, which itself says nothing but that.
+fn behind(error: &CredentialsError) -> String {
+    told(error.source().unwrap_or(error))
 }
 
 /// The causes as one text, without what says the same again.

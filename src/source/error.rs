@@ -148,15 +148,19 @@ pub enum PollError {
     },
     /// The instance has a metadata service that fails, or is out of reach.
     #[error(
-        "the instance metadata service gives no credentials: check the instance's role, \
-         and in a container that the hop limit is 2; {cause}"
+        "the instance metadata service gives no credentials: check the instance's role, and in a \
+         container that the hop limit is 2; elsewhere than on EC2 set `profile`, AWS_PROFILE or \
+         AWS_ACCESS_KEY_ID; {cause}"
     )]
     Imds {
         /// What the SDK says.
         cause: String,
     },
     /// Neither configured nor in the SDK's chain.
-    #[error("no region: set `region` in the source, or AWS_REGION")]
+    #[error(
+        "no region: set `region` in the source, or AWS_REGION; \
+         the instance metadata service tells of none either"
+    )]
     NoRegion,
     /// The endpoint's name does not resolve.
     #[error("cannot resolve {host}: {cause}; check `[aws] resolvers`")]

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use hickory_proto::rr::RecordType;
 
-use crate::harness::{PROGRAM, Server, eipdns, root};
+use crate::harness::{Dir, PROGRAM, Server, eipdns, root};
 use crate::peers;
 
 fn readme() -> String {
@@ -76,6 +76,19 @@ fn the_recipe_is_a_good_configuration() {
     }
     let out = eipdns(&["check", "--config", dir.path().to_str().unwrap()]);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// The master file is one, and stands beside the names of the recipe.
+#[test]
+fn the_records_are_read() {
+    let dir = Dir::new("");
+    let [file] = &blocks("zone")[..] else { panic!("one master file") };
+    dir.write("db.example.com.zone", file);
+    let zone = "records = \"db.example.com.zone\"\n[names]\nprimary = \"75.101.137.243\"\n";
+    dir.write("db.example.com.toml", zone);
+    let out = eipdns(&["check", "--config", dir.path().to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "");
 }
 
 /// Every command that is named exists, with every flag that is named.

@@ -179,10 +179,19 @@ impl Tally {
         // Which RRset answers ANY is the server's choice (RFC 8482 section
         // 4.1), and with it whether that fits.
         let is_own_choice = question.rtype == u16::from(RecordType::ANY) && nsd.truncated;
+        // What follows the answer depends on how far a chain was followed: the
+        // same for other reasons is no agreement.
+        let answered = |said: &Said| (said.rcode, said.truncated, said.answer.clone());
+        let same_answer = answered(nsd) == answered(knot) && answered(knot) == answered(bind);
         let mut wrong = Vec::new();
         let theirs = nsd.parts().into_iter().zip(knot.parts()).zip(bind.parts());
         for (((nsd, knot), bind), ours) in theirs.zip(ours.parts()) {
-            if is_own_choice && ["TC", "answer"].contains(&ours.0) {
+            let skipped: &[&str] = match (is_own_choice, same_answer) {
+                (true, _) => &["TC", "answer", "authority", "additional"],
+                (false, true) => &[],
+                (false, false) => &["authority", "additional"],
+            };
+            if skipped.contains(&ours.0) {
                 continue;
             }
             let (agreed, differ) = self.parts.entry(ours.0).or_default();

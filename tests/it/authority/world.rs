@@ -42,6 +42,8 @@ pub(super) fn zones(dice: &mut Dice, count: usize) -> Vec<Zone> {
             all.push(Draft::new(dice, &child, count).zone(dice, None));
             let delegated = !dice.one_in(4);
             all.push(Draft::new(dice, &origin, count).zone(dice, delegated.then_some(child)));
+        } else if dice.one_in(8) {
+            all.push(Draft::new(dice, &origin, count).all_elsewhere(dice));
         } else {
             all.push(Draft::new(dice, &origin, count).zone(dice, None));
         }
@@ -90,14 +92,6 @@ impl Draft {
 
     fn zone(mut self, dice: &mut Dice, child: Option<String>) -> Zone {
         self.apex(dice);
-        // A DNAME at the apex leaves no room for names below it, nor for glue
-        // in a parent that is served too.
-        let alone = child.is_none() && !self.origin.starts_with("kid.");
-        if alone && dice.one_in(10) {
-            let other = dice.below(self.count);
-            self.add(dice, &self.origin.clone(), "DNAME", format!("z{other}.test."));
-            return self.finish(dice);
-        }
         self.primary(dice);
         for nth in 0..=dice.below(3) {
             self.cut(dice, nth);
@@ -127,6 +121,15 @@ impl Draft {
         if dice.one_in(4) {
             self.chain(dice);
         }
+        self.finish(dice)
+    }
+
+    /// A DNAME at the apex leaves no room for names below it, child zones
+    /// included.
+    fn all_elsewhere(mut self, dice: &mut Dice) -> Zone {
+        self.apex(dice);
+        let other = dice.below(self.count);
+        self.add(dice, &self.origin.clone(), "DNAME", format!("z{other}.test."));
         self.finish(dice)
     }
 
