@@ -5,7 +5,7 @@
 //! source, publishes, and then [acknowledges](Delivery::published), which
 //! answers those who asked for a refresh. Nothing else connects the two.
 //!
-//! * [`file`]: a JSON file, watched ([`watch`], [`json`]).
+//! * [`mod@file`]: a JSON file, watched ([`watch`], [`json`]).
 //! * [`accept`]: how losses are taken, between a source and what is published.
 //! * [`poll`]: when EC2 is called, and who is told.
 //! * `ec2`: the call itself, through the AWS SDK (feature `ec2`).
