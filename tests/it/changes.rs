@@ -14,7 +14,7 @@ use crate::harness::{Dir, PATIENCE, Server, describe, query, udp};
 const ZONE: &str = "[names]\ndb = \"75.101.137.243\"\n";
 
 fn moved_to(server: &mut Server, private: &str) {
-    server.wait(private, |l| l["fields"]["message"] == "moved" && l["fields"]["new"] == private);
+    server.wait_for_move("new", private);
     assert_eq!(server.data("db.example.com.", RecordType::A), [private]);
 }
 

@@ -169,6 +169,14 @@ impl Server {
         self.wait(message, |line| line["fields"]["message"] == message)
     }
 
+    /// Waits until a name has moved away from, or to, an address: `field` is
+    /// "old" or "new".
+    pub(crate) fn wait_for_move(&mut self, field: &str, address: &str) -> Value {
+        self.wait(address, |line| {
+            line["fields"]["message"] == "moved" && line["fields"][field] == address
+        })
+    }
+
     /// Waits for the next log line that `matches`.
     pub(crate) fn wait(&mut self, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;

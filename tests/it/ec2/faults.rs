@@ -107,8 +107,7 @@ fn through(fault: Fault, words: &str, class: &str) -> String {
     }
 
     ec2.fault(Fault::None);
-    let moved = server.wait_for("moved");
-    assert_eq!(moved["fields"]["new"], "10.0.9.2", "{moved}");
+    server.wait_for_move("new", "10.0.9.2");
     refresh(&server, false);
     let after = status(&server);
     assert_eq!(

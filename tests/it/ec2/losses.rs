@@ -39,7 +39,7 @@ fn half_of_the_set_waits_for_an_operator_and_moves_do_not() {
     ec2.set(all[..1].to_vec());
     ec2.associate(&public(1), "10.0.9.1");
     assert!(refresh(&server, false).is_empty());
-    server.wait_for("moved");
+    server.wait_for_move("new", "10.0.9.1");
     assert_eq!(asked(server.dns, NAMES[0]), (answer("10.0.9.1"), vec![]), "a move is not held");
     for (n, name) in NAMES.iter().enumerate().skip(1) {
         assert_eq!(asked(server.dns, name).0, answer(&format!("10.0.0.{}", n + 1)));
@@ -98,13 +98,12 @@ fn a_hold_bridges_a_gap_and_ends_by_itself() {
     ec2.associate(&public(1), "10.0.9.1");
     assert!(refresh(&server, false).is_empty());
     assert_eq!(asked(server.dns, NAMES[0]), (answer("10.0.9.1"), vec![]));
-    server.wait_for("moved");
+    server.wait_for_move("new", "10.0.9.1");
 
     ec2.disassociate(&public(1));
     assert!(refresh(&server, false).is_empty());
     assert_eq!(asked(server.dns, NAMES[0]).0, answer("10.0.9.1"));
-    let ended = server.wait_for("moved");
-    assert_eq!(ended["fields"]["old"], "10.0.9.1", "{ended}");
+    server.wait_for_move("old", "10.0.9.1");
     let (after, ede) = asked(server.dns, NAMES[0]);
     assert_eq!((after.as_str(), ede), ("NoError", vec![0]));
 }

@@ -44,7 +44,7 @@ fn a_move_by_the_aws_cli_is_answered() {
         &second,
         "--allow-reassociation",
     ]);
-    server.wait_for("moved");
+    server.wait_for_move("new", "172.31.5.2");
     for name in &all {
         assert_eq!(server.data(name, RecordType::A), ["172.31.5.2"], "{name}");
     }
@@ -200,7 +200,7 @@ fn refresh_waits_for_the_answer() {
         ("eipdns_source_addresses{source=\"east\"}", 1.0),
         ("eipdns_source_healthy{source=\"east\"}", 1.0),
         ("eipdns_generation", 2.0),
-        ("eipdns_zone_serial{zone=\"example.com\"}", 1.7e9),
+        ("eipdns_zone_serial{zone=\"example.com.\"}", 1.7e9),
     ] {
         let value = metric(&server, sample);
         assert!(value >= least, "{sample} is {value}");
