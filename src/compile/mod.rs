@@ -1,6 +1,6 @@
 //! Configuration and inventory to a snapshot. Pure: no clock, no I/O.
 //!
-//! [`resolve`] says what each bound name stands for, [`zone`] makes a zone's
+//! [`resolve`] says what each bound name stands for, `zone` makes a zone's
 //! table of records out of that, [`serial`] decides whether its serial moves.
 //! What did not change is shared with the previous snapshot: an unchanged zone
 //! is the same `Arc`, a moved address costs the names bound to it.

@@ -9,7 +9,7 @@
 //! removed ones.
 //!
 //! * [`listeners`]: owns all of it; starts, reloads, drains.
-//! * [`bind`]: addresses to sockets; `holder`: who has them already.
+//! * [`mod@bind`]: addresses to sockets; `holder`: who has them already.
 //! * `udp`: one thread per socket, over `sys`: batches of datagrams.
 //! * `tcp`: accepts; `connection`: one client; `admit`: how many of them.
 //! * [`stats`]: what the sockets count; `episode`: what they log.

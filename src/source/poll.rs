@@ -1,6 +1,6 @@
 //! The poll loop of an `ec2` source: when to call, and who is told.
 //!
-//! The loop is the only retry there is. Decisions are [`Pace`]'s, which knows
+//! The loop is the only retry there is. Decisions are `Pace`'s, which knows
 //! neither clock nor network; what is called is a [`Describe`], so tests
 //! script it.
 
