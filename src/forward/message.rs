@@ -280,15 +280,10 @@ fn strip(octets: &[u8], question_end: usize) -> Result<Stripped<'_>, Malformed> 
     let (mut answers, mut soa, mut ns) = (false, false, false);
     for record in Walk::new(octets, question_end)? {
         let record = record?;
-        let is_hop = match (record.section, record.rtype) {
-            (_, OPT) if record.section != Section::Additional || opt.is_some() => {
-                return Err(Malformed::Opt);
-            }
-            (Section::Additional, OPT | TSIG) => true,
-            (Section::Additional, SIG) => is_transaction(&record),
-            _ => false,
-        };
-        if !is_hop {
+        if record.rtype == OPT && (record.section != Section::Additional || opt.is_some()) {
+            return Err(Malformed::Opt);
+        }
+        if !is_of_this_hop(&record) {
             in_between |= first.is_some();
             answers |= record.section == Section::Answer;
             soa |= record.section == Section::Authority && record.rtype == SOA;
@@ -313,16 +308,9 @@ fn strip(octets: &[u8], question_end: usize) -> Result<Stripped<'_>, Malformed> 
         // Others may point into what goes: all is written anew.
         Some(_) => {
             let mut encoder = Encoder::new(&start(octets, question_end)?);
-            for record in Walk::new(octets, question_end)?.map_while(Result::ok) {
-                let additional = record.section == Section::Additional;
-                let is_hop = match record.rtype {
-                    OPT | TSIG => additional,
-                    SIG => additional && is_transaction(&record),
-                    _ => false,
-                };
-                if !is_hop {
-                    encoder.push(&record, record.ttl, None);
-                }
+            let records = Walk::new(octets, question_end)?.map_while(Result::ok);
+            for record in records.filter(|record| !is_of_this_hop(record)) {
+                encoder.push(&record, record.ttl, None);
             }
             Cow::Owned(encoder.finish()?)
         }
@@ -330,9 +318,15 @@ fn strip(octets: &[u8], question_end: usize) -> Result<Stripped<'_>, Malformed> 
     Ok(Stripped { octets, opt, is_referral: ns && !soa && !answers })
 }
 
-/// SIG(0): it covers no type (RFC 2931 section 3).
-fn is_transaction(sig: &Record<'_>) -> bool {
-    u16_at(sig.rdata(), 0) == Some(0)
+/// Is it between the upstream and us alone: OPT, TSIG, or a SIG that covers no
+/// type (RFC 2931 section 3)?
+fn is_of_this_hop(record: &Record<'_>) -> bool {
+    record.section == Section::Additional
+        && match record.rtype {
+            OPT | TSIG => true,
+            SIG => u16_at(record.rdata(), 0) == Some(0),
+            _ => false,
+        }
 }
 
 /// The Extended DNS Errors among the options of an OPT (RFC 8914 section 2).

@@ -243,6 +243,22 @@ async fn silence_moves_on_after_a_second_and_ends_before_glibc_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_one_comes_before_a_second_try_at_a_fast_one() {
+    let room = Room::new(&[ONE, TWO], |call| match (call.to, call.query[13]) {
+        (ONE, b'q') => Silence,
+        (ONE, _) => After(Duration::from_millis(1), call.draft().a(9, [1; 4])),
+        _ => After(Duration::from_millis(300), call.draft().a(9, [1; 4])),
+    });
+    for text in ["a.example.", "b.example.", "c.example."] {
+        room.answer(text).await;
+    }
+    let first = [(ONE, 0), (TWO, 1), (ONE, 301)];
+    assert_eq!(room.asked(), first, "each is tried, then the faster one");
+    room.answer("quiet.example.").await;
+    assert_eq!(room.asked()[3..], [(ONE, 302), (TWO, 1_302)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_late_reply_still_counts() {
     let room = Room::new(&[ONE], |call| match call.at.as_millis() {
         0 => After(Duration::from_millis(1_500), call.draft().a(9, [1; 4])),
