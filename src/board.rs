@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::changes::Change;
 use crate::config::{Config, SourceKind};
 use crate::counters::Counters;
+use crate::forward::Looped;
 use crate::inventory::{Health, Inventory};
 use crate::serve;
 use crate::source::Handle;
@@ -64,6 +65,8 @@ pub struct Known {
     pub built_in: Duration,
     /// When the current snapshot was published.
     pub published_at: SystemTime,
+    /// Upstreams through which our own questions come back.
+    pub loops: Vec<Looped>,
     /// Reloads that were refused because of the configuration.
     pub reloads_refused: u64,
     /// Why the state on disk is not up to date, when it is not.

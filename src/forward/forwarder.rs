@@ -1,8 +1,9 @@
 //! Questions from clients, answers from the cache or from upstreams.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -209,6 +210,12 @@ impl Forwarder {
         self.shared.route(name).is_some()
     }
 
+    /// Who would be asked for this name.
+    pub fn upstreams_for(&self, name: &[u8]) -> Vec<SocketAddr> {
+        let route = self.shared.route(name).unwrap_or_default();
+        self.shared.on_route(route).map(|upstream| upstream.address).collect()
+    }
+
     /// The cache, for its counts.
     pub fn cache(&self) -> &Cache {
         &self.shared.cache
@@ -222,6 +229,12 @@ impl Forwarder {
     /// How the upstreams do, in the order of the configuration.
     pub fn upstreams(&self) -> Vec<UpstreamStatus> {
         self.shared.upstreams.iter().map(Upstream::status).collect()
+    }
+}
+
+impl fmt::Debug for Forwarder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forwarder").field("upstreams", &self.upstreams()).finish_non_exhaustive()
     }
 }
 
@@ -365,7 +378,7 @@ impl Shared {
 }
 
 /// SERVFAIL for what is our own doing.
-fn failure(question: &Question<'_>, text: &str) -> Hit {
+pub fn failure(question: &Question<'_>, text: &str) -> Hit {
     let remark = Remark { code: EDE_OTHER, text: text.into() };
     Hit::bare(question, ResponseCode::ServFail, remark)
 }

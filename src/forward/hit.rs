@@ -1,6 +1,6 @@
 //! An answer in hand: a message, how old it is, and what is to be said of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use hickory_proto::rr;
 use super::cache::Stored;
 use super::message::Message;
 use super::question::Question;
-use super::wire::{A, IN, RRSIG, Record, Section, u16_at};
+use super::wire::{A, IN, RRSIG, Record, SOA, Section, u16_at};
 use crate::snapshot::Remark;
 
 /// TTL of records that are past theirs (RFC 8767 section 4).
@@ -120,9 +120,21 @@ impl Hit {
     /// # Errors
     /// RDATA that hickory cannot read.
     pub fn answers(&self) -> Result<Vec<rr::Record>, ProtoError> {
+        self.read(|record| record.section == Section::Answer)
+    }
+
+    /// The SOA of a denial (RFC 2308 section 2), for use in another answer.
+    ///
+    /// # Errors
+    /// As [`answers`](Self::answers).
+    pub fn denial(&self) -> Result<Vec<rr::Record>, ProtoError> {
+        self.read(|record| record.section == Section::Authority && record.rtype == SOA)
+    }
+
+    fn read(&self, wanted: impl Fn(&Record<'_>) -> bool) -> Result<Vec<rr::Record>, ProtoError> {
         use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
         let mut records = Vec::new();
-        for record in self.message().records().filter(|r| r.section == Section::Answer) {
+        for record in self.message().records().filter(wanted) {
             let mut decoder = BinDecoder::new(&self.message().octets).clone(record.start as u16);
             let mut read = rr::Record::read(&mut decoder)?;
             read.ttl = self.ttl(record.ttl);
@@ -132,19 +144,16 @@ impl Hit {
     }
 
     /// Puts other addresses into A records: `new` says which instead of
-    /// which. The TTL of an RRset so changed is at most `max_ttl`, equal
-    /// records in it are merged, and AD is cleared. RRsets with a signature
-    /// stay as they are: a change would break it.
+    /// which, and the most their TTL may be. Equal records in an RRset so
+    /// changed are merged, and AD is cleared. RRsets with a signature stay as
+    /// they are: a change would break it.
     ///
     /// None when nothing changes, and that costs no more than a look at each
     /// address.
-    pub fn rewrite(
-        &self,
-        max_ttl: u32,
-        mut new: impl FnMut(Ipv4Addr) -> Option<Ipv4Addr>,
-    ) -> Option<Self> {
+    pub fn rewrite(&self, new: impl Fn(Ipv4Addr) -> Option<(Ipv4Addr, u32)>) -> Option<Self> {
+        let new = |old| new(old).filter(|(new, _)| *new != old);
         let message = self.message();
-        if !message.addresses().any(|old| new(old).is_some_and(|new| new != old)) {
+        if !message.addresses().any(|old| new(old).is_some()) {
             return None;
         }
         // RRsets by section and owner. All are of type A and class IN.
@@ -153,12 +162,16 @@ impl Hit {
         };
         let signed: HashSet<_> =
             message.records().filter(covers_addresses).map(|r| set_of(&r)).collect();
-        let changed: HashSet<_> = message
-            .records()
-            .filter(|r| r.address().is_some_and(|old| new(old).is_some_and(|new| new != old)))
-            .map(|record| set_of(&record))
-            .filter(|set| !signed.contains(set))
-            .collect();
+        // RRsets that change, and the most their TTL may be: one for all
+        // records (RFC 2181 section 5.2).
+        let mut changed: HashMap<_, u32> = HashMap::new();
+        for record in message.records() {
+            let Some((_, ttl)) = record.address().and_then(new) else { continue };
+            let set = set_of(&record);
+            if !signed.contains(&set) {
+                changed.entry(set).and_modify(|least| *least = ttl.min(*least)).or_insert(ttl);
+            }
+        }
         if changed.is_empty() {
             return None;
         }
@@ -167,10 +180,8 @@ impl Hit {
             let ttl = self.ttl(record.ttl);
             let Some(old) = record.address() else { return Some((ttl, None)) };
             let set = set_of(record);
-            if !changed.contains(&set) {
-                return Some((ttl, None));
-            }
-            let address = new(old).unwrap_or(old);
+            let Some(max_ttl) = changed.get(&set).copied() else { return Some((ttl, None)) };
+            let address = new(old).map_or(old, |(address, _)| address);
             said.insert((set, address)).then_some((ttl.min(max_ttl), Some(address)))
         });
         // No longer than before but for names that are written out anew; should

@@ -12,7 +12,8 @@ use hickory_proto::op::ResponseCode;
 
 use super::question::{Question, asks_for};
 use super::wire::{
-    Encoder, Malformed, OPT, Record, SIG, SOA, Section, TSIG, Walk, overlay, u16_at, u32_at,
+    CNAME, Encoder, Malformed, OPT, Record, SIG, SOA, Section, TSIG, Walk, WireName, overlay,
+    u16_at, u32_at,
 };
 use crate::answer::message::HEADER;
 use crate::snapshot::Remark;
@@ -41,6 +42,8 @@ pub struct Message {
     pub(crate) ttls: Box<[u16]>,
     /// Where the addresses of A records of class IN stand.
     addresses: Box<[u16]>,
+    /// Where the targets of CNAME records in the answer section stand.
+    aliases: Box<[u16]>,
     /// AD: the upstream has validated it (RFC 4035 section 3.2.3).
     pub(crate) authenticated: bool,
     /// For how many seconds it is good; 0 means that it must not be kept.
@@ -60,6 +63,7 @@ impl Message {
             additional_at: end,
             ttls: Box::default(),
             addresses: Box::default(),
+            aliases: Box::default(),
             authenticated: false,
             life: 0,
             remarks: remarks.into(),
@@ -77,13 +81,19 @@ impl Message {
     ) -> Result<Self, Malformed> {
         let question_end = HEADER + question.name.len() + 4;
         let (mut ttls, mut addresses, mut fixes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut aliases = Vec::new();
         let (mut answered, mut lowest, mut denial) = (false, None::<u32>, None);
         let mut additional_at = octets.len();
         for record in Walk::new(&octets, question_end)? {
             let record = record?;
             let ttl = sane(record.ttl);
             match record.section {
-                Section::Answer => answered |= asks_for(question, record.rtype),
+                Section::Answer => {
+                    answered |= asks_for(question, record.rtype);
+                    if record.rtype == CNAME {
+                        aliases.push(record.place.start as u16);
+                    }
+                }
                 Section::Authority if record.rtype == SOA => {
                     denial = Some((record.ttl_at, ttl.min(minimum(&record)).min(MAX_NEGATIVE_TTL)));
                 }
@@ -117,6 +127,7 @@ impl Message {
             additional_at: additional_at as u16,
             ttls: ttls.into(),
             addresses: addresses.into(),
+            aliases: aliases.into(),
             authenticated,
             life: life.unwrap_or(0),
             remarks: remarks.into(),
@@ -146,6 +157,12 @@ impl Message {
     /// The addresses of all A records, without taking records apart.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.addresses.iter().filter_map(|at| u32_at(&self.octets, (*at).into())).map(Into::into)
+    }
+
+    /// Where the aliases of the answer section lead, in lower case.
+    pub fn aliases(&self) -> impl Iterator<Item = WireName> {
+        let target = |at: &u16| Some(WireName::read(&self.octets, (*at).into())?.0.folded());
+        self.aliases.iter().filter_map(target)
     }
 
     /// The same question with records chosen and changed by `edit`, which
@@ -183,7 +200,9 @@ impl Message {
     /// Octets it holds on to.
     pub(crate) fn weight(&self) -> usize {
         let remarks: usize = self.remarks.iter().map(|r| size_of::<Remark>() + r.text.len()).sum();
-        self.octets.len() + (self.ttls.len() + self.addresses.len()) * 2 + remarks
+        self.octets.len()
+            + (self.ttls.len() + self.addresses.len() + self.aliases.len()) * 2
+            + remarks
     }
 }
 

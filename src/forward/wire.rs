@@ -16,6 +16,8 @@ pub(crate) const MAX_MESSAGE: usize = u16::MAX as usize;
 pub(crate) const IN: u16 = 1;
 /// Type A.
 pub(crate) const A: u16 = 1;
+/// Type CNAME.
+pub(crate) const CNAME: u16 = 5;
 /// Type SOA.
 pub(crate) const SOA: u16 = 6;
 /// Type HINFO.

@@ -369,13 +369,13 @@ fn addresses_are_rewritten() {
     let cache = Cache::new(CACHE_BYTES, start);
     cache.insert(&asks_a(&db).to_owned(), draft.message(&asks_a(&db)), start);
     let home = |old: Ipv4Addr| {
-        (old == Ipv4Addr::new(75, 101, 137, 243)).then_some(Ipv4Addr::new(10, 0, 0, 7))
+        (old == Ipv4Addr::new(75, 101, 137, 243)).then_some((Ipv4Addr::new(10, 0, 0, 7), 5))
     };
     for (age, ttl) in [(2, 298), (400, STALE_TTL)] {
         let hit = cache.lookup(&asks_a(&db), start + Duration::from_secs(age)).unwrap();
-        assert!(hit.rewrite(5, |_| None).is_none());
-        assert!(hit.rewrite(5, Some).is_none(), "the same address");
-        let home = hit.rewrite(5, home).unwrap();
+        assert!(hit.rewrite(|_| None).is_none());
+        assert!(hit.rewrite(|old| Some((old, 5))).is_none(), "the same address");
+        let home = hit.rewrite(home).unwrap();
         assert_eq!(home.remark(), hit.remark());
         assert!(!home.authenticated());
         let reply = parse(&composed(&home, &request(&db, RD, None), Transport::Udp));
@@ -395,9 +395,9 @@ fn signed_addresses_are_not_rewritten() {
         let draft = Draft::to(&question).a(300, [75, 101, 137, 243]);
         Hit::new(draft.record(ANSWER, SAME, 46, 300, &covers(rtype)).message(&question))
     };
-    let home = |_| Some(Ipv4Addr::new(10, 0, 0, 7));
-    assert!(signed(1).rewrite(5, home).is_none());
-    assert!(signed(28).rewrite(5, home).is_some(), "a signature over something else");
+    let home = |_| Some((Ipv4Addr::new(10, 0, 0, 7), 5));
+    assert!(signed(1).rewrite(home).is_none());
+    assert!(signed(28).rewrite(home).is_some(), "a signature over something else");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod messages;
 mod property;
 mod sockets;
+#[cfg(feature = "virtual-clock")]
 mod timing;
 
 use crate::answer::message::HEADER;

@@ -22,8 +22,8 @@ fn use_up(octets: &[u8], qname: &[u8]) {
         let _ = (record.uncompressed(), record.address(), format!("{record:?}"));
     }
     let hit = Hit::new(message);
-    let _ = hit.answers();
-    let rewritten = hit.rewrite(5, |old| Some(Ipv4Addr::from(u32::from(old) ^ 1)));
+    let _ = (hit.answers(), hit.denial(), hit.message().aliases().count());
+    let rewritten = hit.rewrite(|old| Some((Ipv4Addr::from(u32::from(old) ^ 1), 5)));
     let wire = question.wire();
     for hit in [Some(&hit), rewritten.as_ref()].into_iter().flatten() {
         for (limit, edns) in [(512, None), (1232, Some(Edns { dnssec_ok: true, options: &[] }))] {
