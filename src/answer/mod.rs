@@ -12,6 +12,8 @@ pub mod message;
 pub mod subnet;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_elsewhere;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

@@ -51,6 +51,15 @@ impl Hit {
         Self::of(Arc::new(Stored::uncached(message)), Age::New)
     }
 
+    /// What an upstream's reply comes to, for tests elsewhere.
+    #[cfg(test)]
+    pub(crate) fn from_reply(octets: &[u8], question: &Question<'_>) -> Self {
+        match super::message::Reply::read(octets, question) {
+            Ok(super::message::Reply::Answer(message)) => Self::new(message),
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
     /// An answer of this age.
     pub(super) fn of(stored: Arc<Stored>, age: Age) -> Self {
         Self { stored, age, counted: age == Age::New }
