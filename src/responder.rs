@@ -8,7 +8,7 @@ use hickory_proto::op::ResponseCode;
 use tracing::error;
 
 use crate::answer::message::Head;
-use crate::answer::{Asker, Outcome, Transport, answer};
+use crate::answer::{Asker, Outcome, Transport, answer, ordinary};
 use crate::counters::{Counters, Tally};
 use crate::serve::{Action, Respond};
 use crate::store::Store;
@@ -18,12 +18,15 @@ use crate::store::Store;
 pub struct Responder {
     store: Store,
     tally: Tally,
+    /// Use nothing prebuilt: to compare.
+    ordinary: bool,
 }
 
 impl Responder {
-    /// Answers from `store` and counts in `counters`.
-    pub fn new(store: Store, counters: Arc<Counters>) -> Self {
-        Self { store, tally: Tally::shared(counters) }
+    /// Answers from `store` and counts in `counters`; with `ordinary` without
+    /// anything prebuilt.
+    pub fn new(store: Store, counters: Arc<Counters>, ordinary: bool) -> Self {
+        Self { store, tally: Tally::shared(counters), ordinary }
     }
 
     /// SERVFAIL for the one packet; said once, counted each time.
@@ -48,7 +51,7 @@ impl Responder {
 
 impl Respond for Responder {
     fn worker(&self) -> Self {
-        Self { store: self.store.clone(), tally: self.tally.alone() }
+        Self { store: self.store.clone(), tally: self.tally.alone(), ordinary: self.ordinary }
     }
 
     fn respond(
@@ -59,7 +62,10 @@ impl Respond for Responder {
         reply: &mut Vec<u8>,
     ) -> Action {
         let snapshot = self.store.load();
-        let answered = || answer(&snapshot, asker, transport, request, reply);
+        let answered = || match self.ordinary {
+            false => answer(&snapshot, asker, transport, request, reply),
+            true => ordinary(&snapshot, asker, transport, request, reply),
+        };
         match catch_unwind(AssertUnwindSafe(answered)) {
             Ok(Outcome::Reply { rcode, view, path }) => {
                 self.tally.count(&snapshot, view, transport, path, rcode);

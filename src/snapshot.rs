@@ -14,6 +14,7 @@ use hickory_proto::rr::{Record, RecordType};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
+use crate::answer::tail::{Negative, Tail};
 use crate::compile::Resolved;
 use crate::config::{SourceId, ViewId, Zone};
 use crate::inventory::Health;
@@ -86,6 +87,9 @@ pub struct ZoneTable {
     /// SOA as it stands in negative answers: TTL is min(TTL, minimum)
     /// (RFC 2308 section 3).
     pub negative_soa: Record,
+    /// That SOA as negative answers end in it; none where it cannot be moved
+    /// from one question to another.
+    pub negative: Option<Negative>,
     /// The origin's own records.
     pub apex: Arc<Node>,
     /// Every other name, empty non-terminals included.
@@ -145,6 +149,17 @@ pub struct RrSet {
     pub rtype: RecordType,
     /// At least one, all with the same TTL (RFC 2181 section 5.2).
     pub records: Arc<[Record]>,
+    /// The whole answer to a question for them; none where other records
+    /// belong to it, or it is too long.
+    pub tail: Option<Tail>,
+}
+
+impl RrSet {
+    /// A set ready to be answered with.
+    pub fn new(rtype: RecordType, records: Arc<[Record]>) -> Self {
+        let tail = Tail::of_set(&records);
+        Self { rtype, records, tail }
+    }
 }
 
 /// On what a bound name's records rest.

@@ -101,6 +101,16 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// The most octets a reply may have, `payload` being what the request's OPT
+/// says.
+pub fn limit(transport: Transport, payload: Option<u16>) -> usize {
+    match (transport, payload) {
+        (Transport::Tcp, _) => usize::from(u16::MAX),
+        (Transport::Udp, None) => PLAIN_UDP,
+        (Transport::Udp, Some(payload)) => usize::from(payload).clamp(PLAIN_UDP, MAX_UDP),
+    }
+}
+
 /// A request that hickory could read, its question in lower case.
 pub struct Request {
     inner: hickory_server::server::Request,
@@ -209,13 +219,7 @@ impl<'r, 's> Reply<'r, 's> {
     }
 
     fn limit(&self) -> usize {
-        match (self.transport, &self.request.inner.edns) {
-            (Transport::Tcp, _) => usize::from(u16::MAX),
-            (Transport::Udp, None) => PLAIN_UDP,
-            (Transport::Udp, Some(edns)) => {
-                usize::from(edns.max_payload()).clamp(PLAIN_UDP, MAX_UDP)
-            }
-        }
+        limit(self.transport, self.request.inner.edns.as_ref().map(Edns::max_payload))
     }
 
     /// Writes the reply and says with which response code.
