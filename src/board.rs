@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::changes::Change;
 use crate::config::{Config, SourceKind};
 use crate::counters::Counters;
+use crate::forward::{Forwarder, Looped, UpstreamStatus};
 use crate::inventory::{Health, Inventory};
 use crate::serve;
 use crate::source::Handle;
@@ -64,6 +65,8 @@ pub struct Known {
     pub built_in: Duration,
     /// When the current snapshot was published.
     pub published_at: SystemTime,
+    /// Upstreams through which our own questions come back.
+    pub loops: Vec<Looped>,
     /// Reloads that were refused because of the configuration.
     pub reloads_refused: u64,
     /// Why the state on disk is not up to date, when it is not.
@@ -124,7 +127,8 @@ pub struct Status {
     /// How long it took to build, in milliseconds.
     pub built_in_ms: f64,
     /// Worst case from associate-address to answer, in seconds: the slowest
-    /// source's poll, the longest call, and the longest TTL of a bound name.
+    /// source's poll, the longest call, and the longest TTL of what follows an
+    /// Elastic IP.
     pub worst_case: f64,
     /// Names moved since the start.
     pub moves: u64,
@@ -132,8 +136,69 @@ pub struct Status {
     pub zones: Vec<ZoneStatus>,
     /// Each source.
     pub sources: Vec<SourceState>,
+    /// Questions for others; none when no view forwards.
+    pub forwarding: Option<ForwardingStatus>,
     /// Why the state on disk is not up to date, when it is not.
     pub state_trouble: Option<String>,
+}
+
+/// What is asked elsewhere.
+#[derive(Debug, Serialize)]
+pub struct ForwardingStatus {
+    /// Each upstream.
+    pub upstreams: Vec<UpstreamState>,
+    /// Upstreams through which our own questions come back.
+    pub loops: Vec<String>,
+    /// Questions on their way to upstreams.
+    pub outstanding: u64,
+    /// Clients waiting for answers.
+    pub waiting: u64,
+    /// Clients turned away since the start, because everything was full.
+    pub shed: u64,
+    /// Cached answers.
+    pub cached: u64,
+    /// Octets they take, about.
+    pub cached_bytes: u64,
+}
+
+/// One upstream.
+#[derive(Debug, Serialize)]
+pub struct UpstreamState {
+    /// Its address.
+    pub address: String,
+    /// It answers, as far as is known.
+    pub up: bool,
+    /// Smoothed time to an answer, in milliseconds.
+    pub round_trip_ms: f64,
+    /// Queries sent.
+    pub sent: u64,
+    /// Tries without a reply.
+    pub timeouts: u64,
+    /// Questions it was not asked because of its `max_rate`.
+    pub throttled: u64,
+}
+
+impl ForwardingStatus {
+    fn of(forwarder: &Forwarder, loops: &[Looped]) -> Self {
+        let (load, cache) = (forwarder.load(), forwarder.cache().stats());
+        let upstream = |one: UpstreamStatus| UpstreamState {
+            address: one.address.to_string(),
+            up: one.up,
+            round_trip_ms: one.round_trip.as_secs_f64() * 1000.0,
+            sent: one.sent,
+            timeouts: one.timeouts,
+            throttled: one.throttled,
+        };
+        Self {
+            upstreams: forwarder.upstreams().into_iter().map(upstream).collect(),
+            loops: loops.iter().map(|one| format!("{} for {}", one.upstream, one.name)).collect(),
+            outstanding: load.outstanding,
+            waiting: load.waiting,
+            shed: load.shed,
+            cached: cache.entries,
+            cached_bytes: cache.bytes,
+        }
+    }
 }
 
 /// One zone.
@@ -234,6 +299,10 @@ impl Board {
             moves: known.moves,
             zones: zones.collect(),
             sources,
+            forwarding: snapshot
+                .forwarder
+                .as_ref()
+                .map(|forwarder| ForwardingStatus::of(forwarder, &known.loops)),
             state_trouble: known.state_trouble.clone(),
         }
     }
@@ -252,6 +321,10 @@ impl Known {
             .zones
             .iter()
             .flat_map(|zone| zone.names.iter().map(|binding| binding.ttl.unwrap_or(zone.ttl)));
+        // Of EC2 names and of rewritten answers.
+        let server = &self.config.server;
+        let at_home = server.views.iter().any(|view| view.ec2_names || view.rewrite);
+        let ttls = ttls.chain(server.sources.iter().filter(|_| at_home).map(|source| source.ttl));
         call.max().unwrap_or_default() + Duration::from_secs(ttls.max().unwrap_or(0).into())
     }
 

@@ -163,6 +163,13 @@ impl Tally {
         path: Path,
         rcode: ResponseCode,
     ) {
+        self.turn_to(snapshot);
+        let counts = view.and_then(|v| self.views.get(v)).unwrap_or(&self.nobody);
+        counts.count(transport, path, rcode);
+    }
+
+    /// Gets the numbers for the views of `snapshot`, unless it has them.
+    pub fn turn_to(&mut self, snapshot: &Snapshot) {
         if self.epoch != snapshot.epoch {
             let fetch = |name: &str| match self.shared {
                 true => self.all.shared(name),
@@ -171,8 +178,6 @@ impl Tally {
             self.views = snapshot.views.iter().map(|v| fetch(&v.name)).collect();
             self.epoch = snapshot.epoch;
         }
-        let counts = view.and_then(|v| self.views.get(v)).unwrap_or(&self.nobody);
-        counts.count(transport, path, rcode);
     }
 }
 

@@ -25,6 +25,12 @@ pub fn ec2_name(ip: Ipv4Addr, suffix: &Key) -> Option<Key> {
     suffix.child(format!("ec2-{a}-{b}-{c}-{d}").as_bytes())
 }
 
+/// Does a folded wire name begin as public EC2 names do? Costs nothing, so
+/// that other names need not be looked for among them.
+pub fn is_like_one(name: &[u8]) -> bool {
+    name.get(1..5) == Some(b"ec2-")
+}
+
 /// The address that a folded wire name of the form `ec2-a-b-c-d.<suffix>`
 /// speaks of, and that suffix. Only the name that [`ec2_name`] gives for the
 /// address is one: leading zeros, for one, are not.

@@ -10,7 +10,7 @@ use hickory_proto::rr::RecordType;
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Asker, Transport, answer, lookup};
+use crate::answer::{Asker, Outcome, Transport, answer, answer_in_view, lookup};
 use crate::compile::{Index, Input};
 use crate::config::{Target, ViewId};
 use crate::name::Key;
@@ -209,14 +209,22 @@ impl Explanation {
         message.edns = Some(Edns::new());
         let Ok(request) = message.to_vec() else { return };
         let mut reply = Vec::new();
-        match who {
+        let outcome = match who {
             Who::Client { client, local } => {
                 let asker = Asker { client: SocketAddr::new(client, 0), local };
-                answer(snapshot, &asker, Transport::Tcp, &request, &mut reply);
+                answer(snapshot, &asker, Transport::Tcp, &request, &mut (), &mut reply)
             }
-            Who::View(view) => {
-                crate::answer::answer_in_view(snapshot, view, &request, &mut reply);
+            Who::View(view) => answer_in_view(snapshot, view, &request, &mut (), &mut reply),
+        };
+        if let Outcome::Ask(question) = outcome {
+            self.status = "FORWARDED".into();
+            self.answer = format!(";; status: FORWARDED; asked elsewhere: {question:?}\n");
+            if let Some(forwarder) = &snapshot.forwarder {
+                let upstreams = forwarder.upstreams_for(question.borrow().name);
+                let all: Vec<_> = upstreams.iter().map(ToString::to_string).collect();
+                let _ = writeln!(self.answer, ";; upstreams: {}", all.join(" "));
             }
+            return;
         }
         let Ok(reply) = Message::from_vec(&reply) else { return };
         self.status = format!("{:?}", reply.metadata.response_code).to_uppercase();

@@ -19,6 +19,7 @@
 //! * [`snapshot`]: an immutable, complete picture of every answer.
 //! * [`store`]: the one place a snapshot is swapped.
 //! * [`answer`]: octets in, octets out, against one snapshot; pure.
+//! * [`forward`]: what is not ours, from upstream resolvers, through a cache.
 //! * [`serve`]: UDP and TCP around `answer`.
 //! * [`run`]: starts all of the above, reloads, drains.
 //! * [`name`]: names as folded wire octets, the key of every table.
@@ -35,6 +36,7 @@ pub mod counters;
 pub mod diag;
 pub mod ec2_name;
 pub mod explain;
+pub mod forward;
 pub mod holds;
 pub mod http;
 pub mod inventory;

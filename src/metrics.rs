@@ -76,6 +76,7 @@ impl Collector for Reading {
         self.queries(&mut encoder)?;
         self.sockets(&mut encoder)?;
         self.sources(&mut encoder, &known)?;
+        self.forwarding(&mut encoder, &known)?;
         self.snapshot(&mut encoder, &known)
     }
 }
@@ -216,6 +217,64 @@ impl Reading {
             family(encoder, "source_mass_loss", "1: the guard holds a mass loss back", GAUGE)?;
         for (source, losses) in known.inventory.sources.iter().zip(&known.losses) {
             mass.gauge(&[("source", &source.name)], f64::from(u8::from(losses.mass)))?;
+        }
+        Ok(())
+    }
+
+    fn forwarding(&self, encoder: &mut DescriptorEncoder<'_>, known: &Known) -> fmt::Result {
+        let snapshot = self.0.store.full();
+        let Some(forwarder) = &snapshot.forwarder else { return Ok(()) };
+        let upstreams = forwarder.upstreams();
+        let mut queries =
+            family(encoder, "upstream_queries", "Questions for upstreams, by fate", COUNTER)?;
+        for one in &upstreams {
+            let address = one.address.to_string();
+            for (event, count) in [
+                ("sent", one.sent),
+                ("answer", one.answers),
+                ("timeout", one.timeouts),
+                ("error", one.errors),
+                ("stray", one.strays),
+                ("throttled", one.throttled),
+            ] {
+                queries.counter(&[("upstream", &address), ("event", event)], count)?;
+            }
+        }
+        let mut up = family(encoder, "upstream_up", "1: it answers, as far as is known", GAUGE)?;
+        for one in &upstreams {
+            let is = f64::from(u8::from(one.up));
+            up.gauge(&[("upstream", &one.address.to_string())], is)?;
+        }
+        let mut time =
+            family(encoder, "upstream_round_trip_seconds", "Smoothed time to an answer", GAUGE)?;
+        for one in &upstreams {
+            time.gauge(&[("upstream", &one.address.to_string())], one.round_trip.as_secs_f64())?;
+        }
+        let (cache, load) = (forwarder.cache().stats(), forwarder.load());
+        let mut lookups = family(encoder, "cache_lookups", "Look-ups in the cache", COUNTER)?;
+        for (result, count) in [("hit", cache.hits), ("miss", cache.misses), ("stale", cache.stale)]
+        {
+            lookups.counter(&[("result", result)], count)?;
+        }
+        for (name, help, value) in [
+            ("cache_evictions", "Entries that gave way to others", cache.evictions),
+            ("forward_shed", "Clients turned away: everything was full", load.shed),
+            ("forward_panics", "Forwarded questions that ended in a panic", load.panics),
+        ] {
+            family(encoder, name, help, COUNTER)?.only(&ConstCounter::new(value))?;
+        }
+        for (name, help, value) in [
+            ("cache_entries", "Answers in the cache, stale ones included", cache.entries),
+            ("cache_bytes", "Octets they take, about", cache.bytes),
+            ("forward_outstanding", "Questions on their way to upstreams", load.outstanding),
+            ("forward_waiting", "Clients waiting for answers from elsewhere", load.waiting),
+            (
+                "forward_loops",
+                "Upstreams through which our own questions come back",
+                known.loops.len() as u64,
+            ),
+        ] {
+            family(encoder, name, help, GAUGE)?.only(&ConstGauge::new(value as f64))?;
         }
         Ok(())
     }

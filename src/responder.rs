@@ -1,23 +1,35 @@
 //! What stands behind every socket: one load of the snapshot, one answer, one
-//! count, and a net for panics.
+//! count, and a net for panics. What somebody else has to be asked for is
+//! answered anew, from a fresh load, once that is known.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use hickory_proto::op::ResponseCode;
+use tokio::time::timeout_at;
 use tracing::error;
 
 use crate::answer::message::Head;
-use crate::answer::{Asker, Outcome, Transport, answer, ordinary};
+use crate::answer::{Asker, Elsewhere, Outcome, Transport, answer, ordinary};
 use crate::counters::{Counters, Tally};
+use crate::forward::{self, Asked, DEADLINE, Forwarder, Hit, OwnedQuestion, Ticket};
 use crate::serve::{Action, Respond};
+use crate::snapshot::Snapshot;
 use crate::store::Store;
+
+/// How often somebody else is asked for one answer: for a question of the
+/// client's, and for where aliases lead after that.
+const MAX_ASKED: usize = 8;
 
 /// Answers from a store. Each worker and connection has a clone.
 #[derive(Clone)]
 pub struct Responder {
     store: Store,
     tally: Tally,
+    /// For answers that come later, wherever their request was taken.
+    together: Tally,
     /// Use nothing prebuilt: to compare.
     ordinary: bool,
 }
@@ -26,11 +38,12 @@ impl Responder {
     /// Answers from `store` and counts in `counters`; with `ordinary` without
     /// anything prebuilt.
     pub fn new(store: Store, counters: Arc<Counters>, ordinary: bool) -> Self {
-        Self { store, tally: Tally::shared(counters), ordinary }
+        let tally = Tally::shared(counters);
+        Self { store, together: tally.clone(), tally, ordinary }
     }
 
     /// SERVFAIL for the one packet; said once, counted each time.
-    fn panicked(&self, request: &[u8], reply: &mut Vec<u8>) -> Action {
+    fn panicked(&self, request: &[u8], reply: &mut Vec<u8>) -> Step {
         if self.tally.counters().panicked() {
             error!(
                 request = %hex(request),
@@ -42,16 +55,119 @@ impl Responder {
         match Head::read(request) {
             Some(head) => {
                 head.write_bare(ResponseCode::ServFail, reply);
-                Action::Send
+                Step::Send
             }
-            None => Action::Drop,
+            None => Step::Drop,
         }
+    }
+
+    /// Answers with what is at hand and was fetched so far, as far as that
+    /// goes: the first question that is neither is on its way then.
+    fn step(
+        &mut self,
+        asker: &Asker,
+        transport: Transport,
+        request: &[u8],
+        fetched: &mut Vec<(OwnedQuestion, Hit)>,
+        reply: &mut Vec<u8>,
+    ) -> Step {
+        let snapshot = self.store.load();
+        loop {
+            let mut outside = Outside { forwarder: snapshot.forwarder.as_ref(), fetched };
+            let answered = || match self.ordinary {
+                false => answer(&snapshot, asker, transport, request, &mut outside, reply),
+                true => ordinary(&snapshot, asker, transport, request, &mut outside, reply),
+            };
+            let question = match catch_unwind(AssertUnwindSafe(answered)) {
+                Ok(Outcome::Reply { rcode, view, path }) => {
+                    self.tally.count(&snapshot, view, transport, path, rcode);
+                    return Step::Send;
+                }
+                Ok(Outcome::Drop) => return Step::Drop,
+                Ok(Outcome::Ask(question)) => question,
+                Err(_) => return self.panicked(request, reply),
+            };
+            let asked = match fetched.len() < MAX_ASKED {
+                true => ask(&snapshot, &question, asker.client.ip()),
+                false => Asked::Now(forward::failure(
+                    &question.borrow(),
+                    "too many aliases between our names and others",
+                )),
+            };
+            match asked {
+                Asked::Now(hit) => fetched.push((question, hit)),
+                Asked::Later(ticket) => return Step::Wait(question, ticket),
+            }
+        }
+    }
+
+    /// Answers when a question that is under way has its answer.
+    async fn wait(
+        mut self,
+        asker: Asker,
+        transport: Transport,
+        request: Vec<u8>,
+        mut fetched: Vec<(OwnedQuestion, Hit)>,
+        (mut question, mut ticket): (OwnedQuestion, Ticket),
+    ) -> Option<Vec<u8>> {
+        // Whatever has to be asked, stub resolvers wait for five seconds.
+        let until = (Instant::now() + DEADLINE).into();
+        let mut reply = Vec::new();
+        loop {
+            let hit = timeout_at(until, ticket).await;
+            let hit = hit.unwrap_or_else(|_| {
+                forward::failure(&question.borrow(), "aliases lead on, but time is up")
+            });
+            fetched.push((question, hit));
+            match self.step(&asker, transport, &request, &mut fetched, &mut reply) {
+                Step::Send => return Some(reply),
+                Step::Drop => return None,
+                Step::Wait(next, its_ticket) => (question, ticket) = (next, its_ticket),
+            }
+        }
+    }
+}
+
+/// How far an answer has come.
+enum Step {
+    /// It is in the reply.
+    Send,
+    /// There is none.
+    Drop,
+    /// This has to be known first.
+    Wait(OwnedQuestion, Ticket),
+}
+
+fn ask(snapshot: &Snapshot, question: &OwnedQuestion, client: IpAddr) -> Asked {
+    match &snapshot.forwarder {
+        Some(forwarder) => forwarder.ask(&question.borrow(), client, Instant::now()),
+        None => Asked::Now(forward::failure(&question.borrow(), "there is nobody to ask")),
+    }
+}
+
+/// The forwarder's cache, and what was fetched for the one request.
+struct Outside<'a> {
+    forwarder: Option<&'a Forwarder>,
+    fetched: &'a [(OwnedQuestion, Hit)],
+}
+
+impl Elsewhere for Outside<'_> {
+    fn answer(&mut self, question: &forward::Question<'_>) -> Option<Hit> {
+        let fetched = self.fetched.iter().find(|(known, _)| known.borrow() == *question);
+        match fetched {
+            Some((_, hit)) => Some(hit.clone()),
+            None => self.forwarder?.cached(question, Instant::now()),
+        }
+    }
+
+    fn is_probe(&self, name: &[u8]) -> bool {
+        self.forwarder.is_some_and(|forwarder| forwarder.is_probe(name))
     }
 }
 
 impl Respond for Responder {
     fn worker(&self) -> Self {
-        Self { store: self.store.clone(), tally: self.tally.alone(), ordinary: self.ordinary }
+        Self { tally: self.tally.alone(), ..self.clone() }
     }
 
     fn respond(
@@ -61,18 +177,17 @@ impl Respond for Responder {
         request: &[u8],
         reply: &mut Vec<u8>,
     ) -> Action {
-        let snapshot = self.store.load();
-        let answered = || match self.ordinary {
-            false => answer(&snapshot, asker, transport, request, reply),
-            true => ordinary(&snapshot, asker, transport, request, reply),
-        };
-        match catch_unwind(AssertUnwindSafe(answered)) {
-            Ok(Outcome::Reply { rcode, view, path }) => {
-                self.tally.count(&snapshot, view, transport, path, rcode);
-                Action::Send
+        let mut fetched = Vec::new();
+        match self.step(asker, transport, request, &mut fetched, reply) {
+            Step::Send => Action::Send,
+            Step::Drop => Action::Drop,
+            Step::Wait(question, ticket) => {
+                self.together.turn_to(&self.store.load());
+                let later = Self { tally: self.together.clone(), ..self.clone() };
+                let request = request.to_vec();
+                let wait = later.wait(*asker, transport, request, fetched, (question, ticket));
+                Action::Later(Box::pin(wait))
             }
-            Ok(Outcome::Drop) => Action::Drop,
-            Err(_) => self.panicked(request, reply),
         }
     }
 }

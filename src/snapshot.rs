@@ -17,8 +17,10 @@ use prefix_trie::PrefixMap;
 use crate::answer::tail::{Negative, Tail};
 use crate::compile::Resolved;
 use crate::config::{SourceId, ViewId, Zone};
+use crate::ec2_name;
+use crate::forward::Forwarder;
 use crate::inventory::Health;
-use crate::name::{self, Key};
+use crate::name::{self, Key, NameMap};
 
 /// The state of the world that answers are made from.
 #[derive(Debug)]
@@ -35,6 +37,9 @@ pub struct Snapshot {
     pub sources: Vec<SourceStatus>,
     /// What we say about ourselves.
     pub identity: Identity,
+    /// Whom to ask about names that are not ours. A handle, in here so that a
+    /// reload changes views and upstreams in one step.
+    pub forwarder: Option<Forwarder>,
 }
 
 impl Snapshot {
@@ -47,6 +52,7 @@ impl Snapshot {
             views: Vec::new(),
             sources: Vec::new(),
             identity: Identity::default(),
+            forwarder: None,
         }
     }
 }
@@ -66,13 +72,30 @@ pub struct ViewTable {
     /// The view's name.
     pub name: Arc<str>,
     /// Zones by origin.
-    pub zones: HashMap<Key, Arc<ZoneTable>>,
+    pub zones: NameMap<Arc<ZoneTable>>,
+    /// Do its clients get answers from elsewhere?
+    pub forward: bool,
+    /// Public EC2 names answered from memory.
+    pub ec2_names: Arc<Ec2Names>,
+    /// What forwarded answers are rewritten with.
+    pub rewrites: Arc<Rewrites>,
 }
+
+/// Public EC2 names, each a zone of that one name.
+pub type Ec2Names = NameMap<Arc<ZoneTable>>;
+
+/// For an Elastic IP the private address to put in its place, and for how many
+/// seconds at most.
+pub type Rewrites = HashMap<Ipv4Addr, (Ipv4Addr, u32)>;
 
 impl ViewTable {
     /// The zone that `name` (folded wire octets) lies in: the longest origin.
     pub fn zone_of(&self, name: &[u8]) -> Option<&Arc<ZoneTable>> {
-        name::suffixes(name).find_map(|suffix| self.zones.get(suffix))
+        name::suffixes(name).find_map(|suffix| {
+            let is_ec2 = ec2_name::is_like_one(suffix) && !self.ec2_names.is_empty();
+            let ec2 = is_ec2.then(|| self.ec2_names.get(suffix)).flatten();
+            ec2.or_else(|| self.zones.get(suffix))
+        })
     }
 }
 
@@ -93,7 +116,7 @@ pub struct ZoneTable {
     /// The origin's own records.
     pub apex: Arc<Node>,
     /// Every other name, empty non-terminals included.
-    pub nodes: Arc<HashMap<Key, Arc<Node>>>,
+    pub nodes: Arc<NameMap<Arc<Node>>>,
     /// What each binding of the zone resolved to, in the zone's order.
     pub resolved: Arc<[Resolved]>,
     /// Records from files at names that are bound as well, by name.
@@ -213,6 +236,8 @@ pub struct Selector {
     local: HashMap<SocketAddr, Clients>,
     /// All other views.
     anywhere: Clients,
+    /// Forwarders that are believed on whose behalf they ask.
+    trusted: Vec<IpNet>,
 }
 
 /// Client prefixes to views.
@@ -227,6 +252,23 @@ impl Clients {
         match net {
             IpNet::V4(net) => drop(self.v4.insert(net, view)),
             IpNet::V6(net) => drop(self.v6.insert(net, view)),
+        }
+    }
+
+    /// The view of all clients in `net`, as far as that is known: the longest
+    /// prefix that has all of it.
+    fn find_net(&self, net: IpNet) -> Option<(u8, ViewId)> {
+        match net {
+            IpNet::V4(net) => self.v4.get_lpm(&net).map(|(p, view)| (p.prefix_len(), *view)),
+            IpNet::V6(net) => self.v6.get_lpm(&net).map(|(p, view)| (p.prefix_len(), *view)),
+        }
+    }
+
+    /// Is every prefix within `net` one of `view`'s?
+    fn is_all(&self, net: IpNet, view: Option<ViewId>) -> bool {
+        match net {
+            IpNet::V4(net) => self.v4.children(&net).all(|(_, found)| Some(*found) == view),
+            IpNet::V6(net) => self.v6.children(&net).all(|(_, found)| Some(*found) == view),
         }
     }
 
@@ -257,6 +299,43 @@ impl Selector {
                 self.local.entry(*at).or_default().insert(*net, view);
             }
         }
+    }
+
+    /// Adds forwarders whose EDNS Client Subnet chooses the view.
+    pub fn trust(&mut self, nets: &[IpNet]) {
+        self.trusted.extend_from_slice(nets);
+    }
+
+    /// Is `client` believed on whose behalf it asks?
+    pub fn trusts(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.trusted.iter().any(|net| net.contains(&client))
+    }
+
+    /// Are there forwarders that are believed?
+    pub fn has_trusted(&self) -> bool {
+        !self.trusted.is_empty()
+    }
+
+    /// The view of the clients in `net` asking at `local`, and the length of
+    /// the shortest prefix around its address in which all see the same (the
+    /// scope of RFC 7871 section 7.2.1).
+    pub fn select_net(&self, net: IpNet, local: SocketAddr) -> (Option<ViewId>, u8) {
+        let ip = local.ip().to_canonical();
+        let here = [SocketAddr::new(ip, local.port()), SocketAddr::new(ip, 0)];
+        let tables: Vec<&Clients> =
+            here.iter().filter_map(|at| self.local.get(at)).chain([&self.anywhere]).collect();
+        let found = tables.iter().find_map(|table| table.find_net(net));
+        let (least, view) = match found {
+            Some((length, view)) => (length, Some(view)),
+            None => (0, None),
+        };
+        let is_one = |length: &u8| {
+            let around = IpNet::new(net.addr(), *length).map(|net| net.trunc());
+            around.is_ok_and(|around| tables.iter().all(|table| table.is_all(around, view)))
+        };
+        let scope = (least..=net.max_prefix_len()).find(is_one);
+        (view, scope.unwrap_or(net.max_prefix_len()))
     }
 
     /// The view of `client` asking at `local`: views for that address first,

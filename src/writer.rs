@@ -15,6 +15,7 @@ use crate::changes::{Change, changes};
 use crate::compile::serial::Serial;
 use crate::compile::{Input, Serials, compile};
 use crate::config::{Config, Source, SourceId, SourceKind};
+use crate::forward::Forwarder;
 use crate::holds::Holds;
 use crate::inventory::{Health, Inventory, SourceInventory};
 use crate::name::Key;
@@ -44,6 +45,7 @@ pub struct Writer {
     store: Store,
     history: Arc<History>,
     clock: Clock,
+    forwarder: Option<Forwarder>,
     moves: u64,
     built_in: Duration,
     published_at: SystemTime,
@@ -66,6 +68,7 @@ impl Writer {
         config: Arc<Config>,
         state: State,
         addresses: Vec<IpAddr>,
+        forwarder: Option<Forwarder>,
         history: Arc<History>,
         clock: Clock,
     ) -> Self {
@@ -92,6 +95,7 @@ impl Writer {
             addresses,
             history,
             clock,
+            forwarder,
             moves: 0,
             built_in: Duration::ZERO,
             published_at: now,
@@ -247,7 +251,9 @@ impl Writer {
         config: Arc<Config>,
         same: &[Option<SourceId>],
         addresses: Vec<IpAddr>,
+        forwarder: Option<Forwarder>,
     ) {
+        self.forwarder = forwarder;
         let old = std::mem::take(&mut self.inventory.sources);
         let mut old_kept: Vec<_> =
             std::mem::take(&mut self.sources).into_iter().map(Some).collect();
@@ -351,10 +357,11 @@ impl Writer {
         };
         let mut serials = self.serials.clone();
         let made = catch_unwind(AssertUnwindSafe(|| compile(&input, &mut serials, Some(&before))));
-        let Ok(next) = made else {
+        let Ok(mut next) = made else {
             error!("building the answers failed; the old ones stand. This is a bug: report it");
             return;
         };
+        next.forwarder.clone_from(&self.forwarder);
         let moved = changes(&before, &next);
         self.serials = serials;
         let generation = next.generation;

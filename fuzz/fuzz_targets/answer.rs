@@ -44,9 +44,9 @@ fuzz_target!(|data: &[u8]| {
     let transport = if choice & 4 == 0 { Transport::Udp } else { Transport::Tcp };
 
     let mut reply = b"left over".to_vec();
-    let outcome = answer(&SNAPSHOT, &asker, transport, request, &mut reply);
+    let outcome = answer(&SNAPSHOT, &asker, transport, request, &mut (), &mut reply);
     let mut compared = Vec::new();
-    assert_eq!(ordinary(&SNAPSHOT, &asker, transport, request, &mut compared), outcome);
+    assert_eq!(ordinary(&SNAPSHOT, &asker, transport, request, &mut (), &mut compared), outcome);
     assert_eq!(compared, reply, "the prebuilt answer is another");
     let Outcome::Reply { rcode, .. } = outcome else {
         assert!(reply.is_empty(), "dropped, yet there is a reply");
@@ -70,6 +70,6 @@ fuzz_target!(|data: &[u8]| {
     }
 
     let mut again = Vec::new();
-    assert_eq!(answer(&SNAPSHOT, &asker, transport, request, &mut again), outcome);
+    assert_eq!(answer(&SNAPSHOT, &asker, transport, request, &mut (), &mut again), outcome);
     assert_eq!(again, reply, "the same question, another answer");
 });

@@ -9,12 +9,15 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
 
-use super::lookup::{Place, walk};
-use super::message::{HEADER, limit};
+use super::lookup::{Place, comes_back, walk};
+use super::message::{HEADER, NSID, limit};
+use super::subnet::ECS;
 use super::tail::{MAX_LABELS, Tail};
-use super::{Asker, MAX_UDP, Outcome, Path, Transport};
+use super::{Asker, Elsewhere, MAX_UDP, Outcome, Path, Transport, at_hand, path_of};
+use crate::config::ViewId;
+use crate::forward;
 use crate::name::MAX_NAME;
-use crate::snapshot::{Basis, Freshness, RrSet, Snapshot, ViewTable};
+use crate::snapshot::{Basis, Freshness, RrSet, Snapshot, ViewTable, ZoneTable};
 
 /// QR and OPCODE in the third octet of the header: a query has neither.
 const NOT_A_QUERY: u8 = 0xf8;
@@ -31,46 +34,78 @@ const OPT: u16 = 41;
 const OPT_LEN: usize = 11;
 /// DO, in the first octet of an OPT's flags.
 const DO: u8 = 0x80;
-/// Options the ordinary path does more with than skip them: NSID (RFC 5001)
-/// and Client Subnet (RFC 7871).
-const NSID: u16 = 3;
-const CLIENT_SUBNET: u16 = 8;
 
-/// Answers a request that has a prebuilt answer; none leaves it, and `reply`,
-/// to the ordinary path.
+/// Answers a request that has a prebuilt answer, or one that came from
+/// elsewhere before; none leaves it, and `reply`, to the ordinary path.
 pub(super) fn answer(
     snapshot: &Snapshot,
     asker: &Asker,
     transport: Transport,
     request: &[u8],
+    elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Option<Outcome> {
     let query = Query::read(request)?;
     let view = snapshot.selector.select(asker.client.ip(), asker.local)?;
     let table = snapshot.views.get(view)?;
-    let (tail, rcode) = find(snapshot, table, &query)?;
-    let payload = query.opt.map(|opt| opt.payload);
-    let len = query.question.len() + tail.len() + query.opt.map_or(0, |_| OPT_LEN);
-    if HEADER + len > limit(transport, payload) {
+    let limit = limit(transport, query.opt.map(|opt| opt.payload));
+    let Some(zone) = table.zone_of(query.name()) else {
+        return pass_on(table, view, &query, limit, elsewhere, reply);
+    };
+    let (tail, rcode) = find(snapshot, table, zone, &query)?;
+    let opt_len = query.opt.map_or(0, |_| OPT_LEN);
+    if HEADER + query.question.len() + tail.len() + opt_len > limit {
         return None;
     }
-    query.write(tail, rcode, recursion_available(table), reply);
-    Some(Outcome::Reply { rcode, view: Some(view), path: Path::Zone })
+    query.write(tail, rcode, table.forward, reply);
+    let path = match table.ec2_names.get(query.name()) {
+        Some(_) => Path::Ec2,
+        None => Path::Zone,
+    };
+    Some(Outcome::Reply { rcode, view: Some(view), path })
 }
 
-/// RA: exactly when the view forwards, which none does yet.
-fn recursion_available(_view: &ViewTable) -> bool {
-    false
+/// Answers a question for a name that is not ours with what is known of it.
+fn pass_on(
+    table: &ViewTable,
+    view: ViewId,
+    query: &Query<'_>,
+    limit: usize,
+    elsewhere: &mut impl Elsewhere,
+    reply: &mut Vec<u8>,
+) -> Option<Outcome> {
+    if !query.may_ask(table) || elsewhere.is_probe(query.name()) {
+        return None;
+    }
+    let hit = match at_hand(table, elsewhere, &query.elsewhere()) {
+        Ok(hit) => hit,
+        Err(question) => {
+            reply.clear();
+            return Some(Outcome::Ask(question));
+        }
+    };
+    if comes_back(table, &hit, query.rtype) {
+        return None;
+    }
+    let [id0, id1, flags0, flags1, ..] = *query.header;
+    let passed_on = forward::Query {
+        head: [id0, id1, flags0, flags1],
+        question: query.question,
+        limit,
+        edns: query.opt.map(|opt| forward::Edns { dnssec_ok: opt.dnssec_ok, options: &[] }),
+    };
+    forward::compose(&hit, &passed_on, &[], reply);
+    Some(Outcome::Reply { rcode: hit.rcode(), view: Some(view), path: path_of(&hit) })
 }
 
-/// What answers a query, and with which response code.
+/// What answers a query for a name of `zone`, and with which response code.
 fn find<'s>(
     snapshot: &Snapshot,
-    view: &'s ViewTable,
+    view: &ViewTable,
+    zone: &'s ZoneTable,
     query: &Query<'_>,
 ) -> Option<(&'s Tail, ResponseCode)> {
     let name = query.name();
-    let zone = view.zone_of(name)?;
     let negative = || zone.negative.as_ref()?.for_name(name, &zone.zone.origin);
     let (node, synthesised) = match walk(zone, name, query.rtype) {
         Place::Exact(node) => (node, false),
@@ -113,7 +148,7 @@ fn is_all_we_know(view: &ViewTable, alias: &RrSet, query: &Query<'_>) -> bool {
     };
     let mut octets = [0; MAX_NAME];
     let outside = folded(&target.0, &mut octets).is_some_and(|name| view.zone_of(name).is_none());
-    outside && !(recursion_available(view) && query.recursion_desired())
+    outside && !query.may_ask(view)
 }
 
 /// The folded wire octets of a name.
@@ -187,9 +222,20 @@ impl<'r> Query<'r> {
         self.folded.get(..self.name_len).unwrap_or_default()
     }
 
-    /// RD.
-    fn recursion_desired(&self) -> bool {
-        self.header[2] & RD != 0
+    /// Is what we do not know to be asked elsewhere?
+    fn may_ask(&self, view: &ViewTable) -> bool {
+        view.forward && self.header[2] & RD != 0
+    }
+
+    /// What it asks, as it would be asked elsewhere.
+    fn elsewhere(&self) -> forward::Question<'_> {
+        forward::Question {
+            name: self.name(),
+            rtype: self.rtype.into(),
+            class: IN,
+            dnssec_ok: self.opt.is_some_and(|opt| opt.dnssec_ok),
+            checking_disabled: self.header[3] & CD != 0,
+        }
     }
 
     /// Writes the answer.
@@ -246,7 +292,8 @@ impl Opt {
         }
         while let Some(([c0, c1, len0, len1], data)) = options.split_first_chunk() {
             let code = u16::from_be_bytes([*c0, *c1]);
-            if matches!(code, NSID | CLIENT_SUBNET) {
+            // Those that the ordinary path does more with than skip them.
+            if matches!(code, NSID | ECS) {
                 return None;
             }
             options = data.get(usize::from(u16::from_be_bytes([*len0, *len1]))..)?;

@@ -12,6 +12,7 @@ use hickory_proto::rr::rdata::HTTPS;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::config::SourceId;
+use crate::forward::Hit;
 use crate::name::{self, Key, MAX_NAME};
 use crate::snapshot::{Node, NodeKind, Remark, RrSet, ViewTable, ZoneTable};
 
@@ -35,7 +36,7 @@ pub struct Found<'s> {
     /// Answer section.
     pub answers: Vec<Cow<'s, Record>>,
     /// Authority section.
-    pub authority: Vec<&'s Record>,
+    pub authority: Vec<Cow<'s, Record>>,
     /// Glue without which a referral is of no use: it must fit or TC is set
     /// (RFC 9471 section 3).
     pub glue: Vec<&'s Record>,
@@ -45,6 +46,8 @@ pub struct Found<'s> {
     pub sources: Vec<SourceId>,
     /// What is to be said about bound names on the way.
     pub remarks: Vec<&'s Remark>,
+    /// Where an alias leads out of our zones: the next name.
+    pub leaves: Option<Vec<u8>>,
 }
 
 impl Default for Found<'_> {
@@ -59,6 +62,7 @@ impl Default for Found<'_> {
             extra: Vec::new(),
             sources: Vec::new(),
             remarks: Vec::new(),
+            leaves: None,
         }
     }
 }
@@ -80,44 +84,16 @@ pub(super) enum Place<'s> {
 /// Answers `name` (folded wire octets) and `rtype` from a view's zones.
 pub fn find<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Found<'s> {
     let mut found = Found::default();
-    let mut name = Cow::Borrowed(name);
-    // Names of the chain so far, so that a loop is answered once around.
-    let mut passed = Vec::new();
-    for step in 0..=MAX_CHAIN {
-        let Some(zone) = zone_for(view, &name, rtype) else { return found };
-        found.ours = true;
-        if step == 0 {
-            found.authoritative = true;
-        }
-        let next = match walk(zone, &name, rtype) {
-            Place::Cut(node) => {
-                refer(zone, node, &mut found);
-                None
-            }
-            Place::Dname(node) => found.through_dname(node, &name, rtype),
-            Place::Exact(node) => found.take(zone, node, &name, rtype, false),
-            // DS of a zone of ours that its parent does not delegate. The name
-            // is there, so it must not be denied (RFC 8020).
-            Place::Wildcard(_) | Place::Nowhere
-                if rtype == RecordType::DS && view.zones.contains_key(&*name) =>
-            {
-                found.authority.push(&zone.negative_soa);
-                None
-            }
-            Place::Wildcard(node) => found.take(zone, node, &name, rtype, true),
-            Place::Nowhere => {
-                found.rcode = ResponseCode::NXDomain;
-                found.authority.push(&zone.negative_soa);
-                None
-            }
-        };
-        let Some(next) = next else { return found };
-        passed.push(std::mem::replace(&mut name, Cow::Owned(next)));
-        if passed.contains(&name) {
-            return found;
-        }
-    }
+    found.follow(view, name, rtype);
     found
+}
+
+/// Is it for somebody else to answer, although the name is that of a zone of
+/// ours: DS, whose place is the parent (RFC 4035 section 3.1.4.1), when that
+/// is not ours?
+pub fn is_for_parent(view: &ViewTable, name: &[u8], rtype: RecordType) -> bool {
+    rtype == RecordType::DS
+        && zone_for(view, name, rtype).is_some_and(|zone| zone.zone.origin.octets() == name)
 }
 
 /// The node that answers for a name of `zone`: its own or a wildcard's.
@@ -197,6 +173,79 @@ fn wildcard<'s>(zone: &'s ZoneTable, encloser: &Node) -> Option<&'s Node> {
 }
 
 impl<'s> Found<'s> {
+    /// Follows a name, the question's or an alias's, as far as it leads
+    /// through our zones.
+    fn follow(&mut self, view: &'s ViewTable, name: &[u8], rtype: RecordType) {
+        let mut name = Cow::Borrowed(name);
+        // Names of the chain so far, so that a loop is answered once around.
+        let mut passed = Vec::new();
+        for step in 0..=MAX_CHAIN {
+            let Some(zone) = zone_for(view, &name, rtype) else {
+                if step > 0 {
+                    self.leaves = Some(name.into_owned());
+                }
+                return;
+            };
+            self.ours = true;
+            if self.answers.is_empty() {
+                self.authoritative = true;
+            }
+            let next = match walk(zone, &name, rtype) {
+                Place::Cut(node) => {
+                    refer(zone, node, self);
+                    None
+                }
+                Place::Dname(node) => self.through_dname(node, &name, rtype),
+                Place::Exact(node) => self.take(zone, node, &name, rtype, false),
+                // DS of a zone of ours that its parent does not delegate. The
+                // name is there, so it must not be denied (RFC 8020).
+                Place::Wildcard(_) | Place::Nowhere
+                    if rtype == RecordType::DS && view.zones.contains_key(&*name) =>
+                {
+                    self.authority.push(Cow::Borrowed(&zone.negative_soa));
+                    None
+                }
+                Place::Wildcard(node) => self.take(zone, node, &name, rtype, true),
+                Place::Nowhere => {
+                    self.rcode = ResponseCode::NXDomain;
+                    self.authority.push(Cow::Borrowed(&zone.negative_soa));
+                    None
+                }
+            };
+            let Some(next) = next else { return };
+            passed.push(std::mem::replace(&mut name, Cow::Owned(next)));
+            if passed.contains(&name) {
+                return;
+            }
+        }
+    }
+
+    /// Goes on with what is known elsewhere of the name the chain left to; an
+    /// alias in it that leads to one of our zones is followed there. False
+    /// when that is no answer.
+    pub fn go_on(&mut self, view: &'s ViewTable, hit: &Hit, rtype: RecordType) -> bool {
+        let rcode = hit.rcode();
+        let (Ok(records), Ok(denial)) = (hit.answers(), hit.denial()) else { return false };
+        if !matches!(rcode, ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::YXDomain)
+        {
+            return false;
+        }
+        for record in records {
+            let alias = match &record.data {
+                RData::CNAME(target) if !is_alias_enough(rtype) => Some(Key::from_name(target)),
+                _ => None,
+            };
+            self.answers.push(Cow::Owned(record));
+            if let Some(target) = alias.filter(|target| view.zone_of(target.octets()).is_some()) {
+                self.follow(view, target.octets(), rtype);
+                return true;
+            }
+        }
+        self.rcode = rcode;
+        self.authority.extend(denial.into_iter().map(Cow::Owned));
+        true
+    }
+
     /// Takes what a node has for the type; the next name when that is an alias.
     fn take(
         &mut self,
@@ -220,7 +269,7 @@ impl<'s> Found<'s> {
                 // It may well have this type: nobody can say yet.
                 self.fail();
             } else {
-                self.authority.push(&zone.negative_soa);
+                self.authority.push(Cow::Borrowed(&zone.negative_soa));
             }
             return None;
         };
@@ -309,7 +358,14 @@ impl<'s> Found<'s> {
         self.answers.clear();
         self.authority.clear();
         self.extra.clear();
+        self.leaves = None;
     }
+}
+
+/// Does an answer from elsewhere lead back to one of our zones?
+pub fn comes_back(view: &ViewTable, hit: &Hit, rtype: RecordType) -> bool {
+    !is_alias_enough(rtype)
+        && hit.message().aliases().any(|target| view.zone_of(target.octets()).is_some())
 }
 
 /// Is a CNAME itself an answer to a question of this type?
@@ -335,7 +391,7 @@ fn refer<'s>(zone: &'s ZoneTable, cut: &'s Node, found: &mut Found<'s>) {
     if found.answers.is_empty() {
         found.authoritative = false;
     }
-    found.authority.extend(set.records.iter());
+    found.authority.extend(set.records.iter().map(Cow::Borrowed));
     for record in set.records.iter() {
         let RData::NS(target) = &record.data else { continue };
         let target = Key::from_name(&target.0);

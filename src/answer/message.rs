@@ -13,11 +13,13 @@ use std::net::SocketAddr;
 
 use hickory_proto::op::{Edns, LowerQuery, Metadata, ResponseCode, emit_message_parts};
 use hickory_proto::rr::Record;
-use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
 use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::net::xfer::Protocol;
 
+use super::subnet::ECS;
 use super::{MAX_UDP, Path, Transport, lookup::Found};
+use crate::forward;
 use crate::name;
 use crate::snapshot::Remark;
 
@@ -26,7 +28,7 @@ pub const HEADER: usize = 12;
 /// The largest answer to a UDP request without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP: usize = 512;
 /// Option code of NSID (RFC 5001).
-const NSID: u16 = 3;
+pub const NSID: u16 = 3;
 /// Option code of Extended DNS Errors (RFC 8914).
 const EDE: u16 = 15;
 /// The longest text in an Extended DNS Error: more is of no use in a terminal.
@@ -151,6 +153,43 @@ impl Request {
         self.inner.edns.as_ref().map_or(0, Edns::version)
     }
 
+    /// The subnet it is asked for (RFC 7871).
+    pub fn subnet(&self) -> Option<&ClientSubnet> {
+        match self.inner.edns.as_ref()?.option(EdnsCode::Subnet)? {
+            EdnsOption::Subnet(subnet) => Some(subnet),
+            _ => None,
+        }
+    }
+
+    /// What it asks, as it would be asked elsewhere.
+    pub fn question(&self) -> forward::Question<'_> {
+        let edns = self.inner.edns.as_ref();
+        forward::Question {
+            name: &self.name,
+            rtype: self.query().query_type().into(),
+            class: self.query().query_class().into(),
+            dnssec_ok: edns.is_some_and(|edns| edns.flags().dnssec_ok),
+            checking_disabled: self.inner.metadata.checking_disabled,
+        }
+    }
+
+    /// What an answer from elsewhere is to be made fit for. `octets` are those
+    /// of this request and `question` is in them.
+    pub fn passed_on<'r>(
+        &self,
+        octets: &'r [u8],
+        question: &Question<'r>,
+        limit: usize,
+    ) -> forward::Query<'r> {
+        let dnssec_ok = self.question().dnssec_ok;
+        forward::Query {
+            head: octets.first_chunk().copied().unwrap_or_default(),
+            question: octets.get(HEADER..HEADER + question.name.len() + 4).unwrap_or_default(),
+            limit,
+            edns: self.inner.edns.as_ref().map(|_| forward::Edns { dnssec_ok, options: &[] }),
+        }
+    }
+
     /// Does it ask for our name (RFC 5001)?
     pub fn wants_nsid(&self) -> bool {
         let edns = self.inner.edns.as_ref();
@@ -172,6 +211,8 @@ pub struct Reply<'r, 's> {
     pub remarks: Vec<Cow<'s, Remark>>,
     /// Our name, when it was asked for.
     pub nsid: Option<&'s str>,
+    /// The option that answers a trusted forwarder's EDNS Client Subnet.
+    pub subnet: Option<Vec<u8>>,
 }
 
 /// How much of a reply is sent, from all to the least.
@@ -194,6 +235,7 @@ impl<'r, 's> Reply<'r, 's> {
             recursion_available: false,
             remarks: Vec::new(),
             nsid: None,
+            subnet: None,
         }
     }
 
@@ -204,21 +246,27 @@ impl<'r, 's> Reply<'r, 's> {
         Path::Refused
     }
 
-    /// Becomes SERVFAIL with a reason; what was found is dropped.
-    pub fn fail(&mut self, remark: &'s Remark) {
+    /// Becomes SERVFAIL, perhaps with a reason; what was found is dropped.
+    pub fn fail(&mut self, remark: Option<Cow<'s, Remark>>) {
         self.found = Found::default();
         self.rcode = ResponseCode::ServFail;
-        self.remarks = vec![Cow::Borrowed(remark)];
+        self.remarks = remark.into_iter().collect();
     }
 
     /// Takes over what was found.
-    pub fn take(&mut self, mut found: Found<'s>) {
-        self.rcode = found.rcode;
-        self.remarks.extend(found.remarks.drain(..).map(Cow::Borrowed));
+    pub fn take(&mut self, found: Found<'s>) {
         self.found = found;
+        self.taken();
     }
 
-    fn limit(&self) -> usize {
+    /// More was found: its response code and what is to be said about it.
+    pub fn taken(&mut self) {
+        self.rcode = self.found.rcode;
+        self.remarks.extend(self.found.remarks.drain(..).map(Cow::Borrowed));
+    }
+
+    /// The most octets the reply may have.
+    pub fn limit(&self) -> usize {
         limit(self.transport, self.request.inner.edns.as_ref().map(Edns::max_payload))
     }
 
@@ -293,7 +341,7 @@ impl<'r, 's> Reply<'r, 's> {
             &metadata,
             &mut std::iter::once(self.request.query().original()),
             &mut answers.iter().map(|r| -> &Record { r }),
-            &mut authority.iter().copied(),
+            &mut authority.iter().map(|r| -> &Record { r }),
             &mut glue.iter().copied().chain(extra.iter().map(|r| -> &Record { r })),
             edns.as_ref(),
             None,
@@ -302,13 +350,30 @@ impl<'r, 's> Reply<'r, 's> {
         Ok(header.metadata.truncation != truncated)
     }
 
+    /// Options of every answer to this request: code and data.
+    fn own_options(&self) -> impl Iterator<Item = (u16, &[u8])> {
+        let id = self.nsid.map(|id| (NSID, id.as_bytes()));
+        id.into_iter().chain(self.subnet.as_deref().map(|data| (ECS, data)))
+    }
+
+    /// The same, encoded.
+    pub fn options(&self) -> Vec<u8> {
+        let mut octets = Vec::new();
+        for (code, data) in self.own_options() {
+            octets.extend_from_slice(&code.to_be_bytes());
+            octets.extend_from_slice(&(data.len() as u16).to_be_bytes());
+            octets.extend_from_slice(data);
+        }
+        octets
+    }
+
     /// Our OPT: version 0, DO as it came, no option echoed (RFC 6891 section 6).
     fn edns(&self, asked: &Edns, extent: Extent) -> Edns {
         let mut edns = Edns::new();
         edns.set_version(0).set_max_payload(MAX_UDP as u16);
         edns.set_dnssec_ok(asked.flags().dnssec_ok);
-        if let Some(id) = self.nsid {
-            edns.options_mut().insert(EdnsOption::Unknown(NSID, id.as_bytes().to_vec()));
+        for (code, data) in self.own_options() {
+            edns.options_mut().insert(EdnsOption::Unknown(code, data.to_vec()));
         }
         let said = match extent {
             Extent::Whole | Extent::WithoutExtra => &self.remarks[..],

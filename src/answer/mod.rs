@@ -2,15 +2,23 @@
 //!
 //! No socket, no clock, no lock. Fuzzers, tests and every transport call
 //! [`answer`]. [`message`] takes a request apart and puts a reply together;
-//! [`lookup`] finds what to say. That is the ordinary path; what most ask for
-//! is copied from a [`tail`] it made beforehand, by `fast`.
+//! [`subnet`] says on whose behalf a forwarder asks; [`lookup`] finds what our
+//! zones say. What they do not know may be known [`Elsewhere`]: if it is not at
+//! hand, the outcome is the question to ask there, and once that is answered
+//! the request is answered anew, from the snapshot of that moment.
+//!
+//! That is the ordinary path. What most ask for is copied from a [`tail`] that
+//! it made beforehand, by `fast`.
 
 mod fast;
 pub mod lookup;
 pub mod message;
+pub mod subnet;
 pub mod tail;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_elsewhere;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -20,8 +28,11 @@ use hickory_proto::rr::rdata::TXT;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
 use crate::config::ViewId;
-use crate::snapshot::{Freshness, Snapshot};
+use crate::forward::{self, Age, Hit, OwnedQuestion};
+use crate::snapshot::{Freshness, Snapshot, ViewTable};
+use lookup::MAX_CHAIN;
 use message::{Head, Question, Reply, Request};
+use subnet::Chosen;
 
 /// Who asks, and at which of our addresses. Both with IPv4-mapped IPv6
 /// addresses already turned into IPv4.
@@ -54,7 +65,7 @@ const EDE_NOT_AUTHORITATIVE: u16 = 20;
 const EDE_NOT_SUPPORTED: u16 = 21;
 
 /// What became of a request: exactly one per packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// `reply` holds the answer.
     Reply {
@@ -66,6 +77,8 @@ pub enum Outcome {
         /// Where the answer is from.
         path: Path,
     },
+    /// Somebody else has to be asked first.
+    Ask(OwnedQuestion),
     /// Nothing is sent: a response, or too short to be answered.
     Drop,
 }
@@ -75,6 +88,12 @@ pub enum Outcome {
 pub enum Path {
     /// Our zones.
     Zone,
+    /// A public EC2 name, from memory.
+    Ec2,
+    /// An upstream, asked for this answer.
+    Forwarded,
+    /// An upstream, asked earlier.
+    Cached,
     /// What is said of the server itself.
     Chaos,
     /// Nowhere: refused.
@@ -85,16 +104,47 @@ pub enum Path {
 
 impl Path {
     /// Every path, in the order of the enum.
-    pub const ALL: [Path; 4] = [Path::Zone, Path::Chaos, Path::Refused, Path::Malformed];
+    pub const ALL: [Path; 7] = [
+        Path::Zone,
+        Path::Ec2,
+        Path::Forwarded,
+        Path::Cached,
+        Path::Chaos,
+        Path::Refused,
+        Path::Malformed,
+    ];
 
     /// One word for metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Path::Zone => "zone",
+            Path::Ec2 => "ec2",
+            Path::Forwarded => "forwarded",
+            Path::Cached => "cached",
             Path::Chaos => "chaos",
             Path::Refused => "refused",
             Path::Malformed => "malformed",
         }
+    }
+}
+
+/// What is known of names that are not ours.
+pub trait Elsewhere {
+    /// The answer to a question, if it is at hand. Never waits.
+    fn answer(&mut self, question: &forward::Question<'_>) -> Option<Hit>;
+
+    /// Is this one of our own loop probes come back? `name` is folded.
+    fn is_probe(&self, name: &[u8]) -> bool;
+}
+
+/// Nothing is known.
+impl Elsewhere for () {
+    fn answer(&mut self, _: &forward::Question<'_>) -> Option<Hit> {
+        None
+    }
+
+    fn is_probe(&self, _: &[u8]) -> bool {
+        false
     }
 }
 
@@ -104,10 +154,11 @@ pub fn answer(
     asker: &Asker,
     transport: Transport,
     request: &[u8],
+    elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Outcome {
-    fast::answer(snapshot, asker, transport, request, reply)
-        .unwrap_or_else(|| ordinary(snapshot, asker, transport, request, reply))
+    fast::answer(snapshot, asker, transport, request, elsewhere, reply)
+        .unwrap_or_else(|| ordinary(snapshot, asker, transport, request, elsewhere, reply))
 }
 
 /// As [`answer`], octet for octet, without anything prebuilt: to compare.
@@ -116,9 +167,10 @@ pub fn ordinary(
     asker: &Asker,
     transport: Transport,
     request: &[u8],
+    elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Outcome {
-    respond(snapshot, &Client::At(asker), transport, request, reply)
+    respond(snapshot, &Client::At(asker), transport, request, elsewhere, reply)
 }
 
 /// Answers one request as anyone in `view` would be, of any size.
@@ -126,9 +178,10 @@ pub fn answer_in_view(
     snapshot: &Snapshot,
     view: ViewId,
     request: &[u8],
+    elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Outcome {
-    respond(snapshot, &Client::In(view), Transport::Tcp, request, reply)
+    respond(snapshot, &Client::In(view), Transport::Tcp, request, elsewhere, reply)
 }
 
 /// How the view of a client is known.
@@ -141,11 +194,12 @@ fn respond(
     snapshot: &Snapshot,
     client: &Client<'_>,
     transport: Transport,
-    request: &[u8],
+    octets: &[u8],
+    elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Outcome {
     reply.clear();
-    let Some(head) = Head::read(request) else { return Outcome::Drop };
+    let Some(head) = Head::read(octets) else { return Outcome::Drop };
     if head.is_response() {
         return Outcome::Drop;
     }
@@ -156,77 +210,181 @@ fn respond(
     if !head.is_query() {
         return bare(ResponseCode::NotImp, reply);
     }
-    let Some(question) = Question::read(request) else {
+    let Some(question) = Question::read(octets) else {
         return bare(ResponseCode::FormErr, reply);
     };
-    let Ok(request) = Request::read(request, &question) else {
+    let Ok(request) = Request::read(octets, &question) else {
         return bare(ResponseCode::FormErr, reply);
     };
-    let view = match client {
-        Client::At(asker) => snapshot.selector.select(asker.client.ip(), asker.local),
-        Client::In(view) => Some(*view),
+    let Chosen { view, option } = match client {
+        Client::At(asker) => subnet::choose(&snapshot.selector, asker, request.subnet()),
+        Client::In(view) => Chosen { view: Some(*view), option: None },
     };
+    let table = view.and_then(|view| snapshot.views.get(view));
     let mut out = Reply::to(&request, transport);
-    let path = match (view, client) {
+    out.subnet = option;
+    out.recursion_available = table.is_some_and(|table| table.forward);
+    let said = match (table, client) {
         _ if request.edns_version() > 0 => {
             out.rcode = ResponseCode::BADVERS;
-            Path::Malformed
+            Said::Here(Path::Malformed)
         }
-        (Some(view), _) => compose(snapshot, view, &request, &mut out),
+        (Some(table), _) => match compose(snapshot, table, &request, elsewhere, &mut out) {
+            Ok(said) => said,
+            Err(question) => return Outcome::Ask(question),
+        },
         (None, Client::At(asker)) => {
-            out.refuse(EDE_PROHIBITED, format!("{} is in no view", asker.client.ip()))
+            let why = format!("{} is in no view", asker.client.ip());
+            Said::Here(out.refuse(EDE_PROHIBITED, why))
         }
-        (None, Client::In(_)) => Path::Refused,
+        (None, Client::In(_)) => Said::Here(Path::Refused),
     };
-    let rcode = out.write(&question, reply);
+    let (rcode, path) = match said {
+        Said::Here(path) => (out.write(&question, reply), path),
+        Said::Elsewhere(hit) => {
+            let query = request.passed_on(octets, &question, out.limit());
+            forward::compose(&hit, &query, &out.options(), reply);
+            (hit.rcode(), path_of(&hit))
+        }
+    };
     Outcome::Reply { rcode, view, path }
 }
 
-/// Decides what to say to a well-formed query from a client in `view`.
+/// Where a reply is.
+enum Said {
+    /// In the reply being made.
+    Here(Path),
+    /// In an answer from elsewhere, as it came.
+    Elsewhere(Hit),
+}
+
+fn path_of(hit: &Hit) -> Path {
+    match hit.age() {
+        Age::New => Path::Forwarded,
+        Age::Fresh(_) | Age::Stale(_) => Path::Cached,
+    }
+}
+
+/// Decides what to say to a well-formed query from a client in a view; an
+/// error is what has to be asked elsewhere first.
 fn compose<'s>(
     snapshot: &'s Snapshot,
-    view: ViewId,
+    table: &'s ViewTable,
     request: &Request,
+    elsewhere: &mut impl Elsewhere,
     out: &mut Reply<'_, 's>,
-) -> Path {
+) -> Result<Said, OwnedQuestion> {
     let query = request.query();
+    let rtype = query.query_type();
     if request.wants_nsid() {
         out.nsid = snapshot.identity.id.as_deref();
     }
-    match query.query_class() {
-        DNSClass::IN => {}
-        DNSClass::CH => return chaos(snapshot, request, out),
-        class => return out.refuse(EDE_NOT_SUPPORTED, format!("class {class} is not served")),
+    if query.query_class() == DNSClass::CH {
+        return Ok(Said::Here(chaos(snapshot, request, out)));
     }
-    match query.query_type() {
+    match rtype {
         RecordType::AXFR | RecordType::IXFR => {
-            return out.refuse(EDE_PROHIBITED, "no zone transfer from here".into());
+            return Ok(Said::Here(out.refuse(EDE_PROHIBITED, "no zone transfer from here".into())));
         }
         // Meta types that are no question of the IN class (RFC 6895 section 3.1).
         RecordType::OPT | RecordType::TSIG | RecordType::ZERO => {
             out.rcode = ResponseCode::FormErr;
-            return Path::Malformed;
+            return Ok(Said::Here(Path::Malformed));
         }
         _ => {}
     }
-    let Some(table) = snapshot.views.get(view) else { return Path::Refused };
-    let mut found = lookup::find(table, request.name(), query.query_type());
-    if !found.ours {
-        return out.refuse(EDE_NOT_AUTHORITATIVE, "not one of our zones".into());
+    let name = request.name();
+    let may_ask = table.forward && request.recursion_desired();
+    let is_in = query.query_class() == DNSClass::IN;
+    let is_ours = table.zone_of(name).is_some()
+        && !(may_ask && is_in && lookup::is_for_parent(table, name, rtype));
+    if !is_in && (is_ours || !may_ask) {
+        let why = format!("class {} is not served", query.query_class());
+        return Ok(Said::Here(out.refuse(EDE_NOT_SUPPORTED, why)));
     }
-    let sources = std::mem::take(&mut found.sources);
-    out.take(found);
-    for source in sources {
+    if is_ours {
+        let found = lookup::find(table, name, rtype);
+        let path = match table.ec2_names.contains_key(name) {
+            true => Path::Ec2,
+            false => Path::Zone,
+        };
+        out.take(found);
+        return chase(snapshot, table, request, elsewhere, out).map(|()| Said::Here(path));
+    }
+    if !may_ask {
+        let why = match table.forward {
+            true => "not one of our zones, and recursion is not desired (RD is 0)",
+            false => "not one of our zones",
+        };
+        return Ok(Said::Here(out.refuse(EDE_NOT_AUTHORITATIVE, why.into())));
+    }
+    if elsewhere.is_probe(name) {
+        let why = "our own question came back: a forwarding loop";
+        return Ok(Said::Here(out.refuse(EDE_NOT_SUPPORTED, why.into())));
+    }
+    let question = request.question();
+    let hit = at_hand(table, elsewhere, &question)?;
+    if !(is_in && lookup::comes_back(table, &hit, rtype)) {
+        return Ok(Said::Elsewhere(hit));
+    }
+    let path = path_of(&hit);
+    if out.found.go_on(table, &hit, rtype) {
+        out.taken();
+        chase(snapshot, table, request, elsewhere, out)?;
+    } else {
+        out.fail(hit.message().remarks().first().cloned().map(Cow::Owned));
+    }
+    Ok(Said::Here(path))
+}
+
+/// What is known elsewhere, with addresses that this view may see.
+fn at_hand(
+    table: &ViewTable,
+    elsewhere: &mut impl Elsewhere,
+    question: &forward::Question<'_>,
+) -> Result<Hit, OwnedQuestion> {
+    let hit = elsewhere.answer(question).ok_or_else(|| question.to_owned())?;
+    if table.rewrites.is_empty() {
+        return Ok(hit);
+    }
+    Ok(hit.rewrite(|old| table.rewrites.get(&old).copied()).unwrap_or(hit))
+}
+
+/// An alias that leads out of our zones is followed for whoever wants
+/// recursion: stub resolvers follow none (P5). Then the ages of all sources
+/// that had a part in the answer are looked at.
+fn chase<'s>(
+    snapshot: &'s Snapshot,
+    table: &'s ViewTable,
+    request: &Request,
+    elsewhere: &mut impl Elsewhere,
+    out: &mut Reply<'_, 's>,
+) -> Result<(), OwnedQuestion> {
+    let rtype = request.query().query_type();
+    let may_ask = table.forward && request.recursion_desired();
+    for round in 0.. {
+        let Some(target) = out.found.leaves.take_if(|_| may_ask) else { break };
+        let question = forward::Question { name: &target, ..request.question() };
+        let hit = at_hand(table, elsewhere, &question)?;
+        if round == MAX_CHAIN || !out.found.go_on(table, &hit, rtype) {
+            let own = || hit.message().remarks().first().cloned();
+            out.fail(hit.remark().or_else(own).map(Cow::Owned));
+            return Ok(());
+        }
+        out.remarks.extend(hit.remark().map(Cow::Owned));
+        out.taken();
+    }
+    for source in std::mem::take(&mut out.found.sources) {
         match snapshot.sources.get(source).map(|s| &s.freshness) {
             Some(Freshness::Stale(remark)) => out.remarks.push(Cow::Borrowed(remark)),
             Some(Freshness::TooOld(remark)) => {
-                out.fail(remark);
+                out.fail(Some(Cow::Borrowed(remark)));
                 break;
             }
             Some(Freshness::Fresh) | None => {}
         }
     }
-    Path::Zone
+    Ok(())
 }
 
 /// Questions about the server itself (RFC 4892): answered only where the

@@ -79,7 +79,7 @@ impl Tail {
     fn of_found(name: &Name, rtype: RecordType, found: &Found<'_>) -> Option<Self> {
         let sections = (
             found.answers.iter().map(|r| -> &Record { r }),
-            found.authority.iter().copied(),
+            found.authority.iter().map(|r| -> &Record { r }),
             found.glue.iter().copied().chain(found.extra.iter().map(|r| -> &Record { r })),
         );
         Self::new(encode(name, rtype, sections)?, name)

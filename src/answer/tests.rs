@@ -134,8 +134,9 @@ fn malformed_packets_do_no_harm() {
         let packet = damaged(&mut dice, &good);
         let transport = if dice.roll(4) == 0 { Transport::Tcp } else { Transport::Udp };
         let asker = &askers[dice.roll(askers.len())];
-        let outcome = answer(&snapshot, asker, transport, &packet, &mut reply);
+        let outcome = answer(&snapshot, asker, transport, &packet, &mut (), &mut reply);
         let what = match outcome {
+            Outcome::Ask(question) => panic!("nothing is forwarded: {question:?}"),
             Outcome::Drop => {
                 assert!(reply.is_empty() && (packet.len() < 12 || packet[2] & 0x80 != 0));
                 "drop".to_string()
@@ -185,7 +186,7 @@ fn all_answers(snapshot: &Snapshot) -> Vec<Vec<u8>> {
             {
                 let mut reply = Vec::new();
                 let request = octets(name, rtype, Some(1232));
-                answer(snapshot, &asker(client), Transport::Udp, &request, &mut reply);
+                answer(snapshot, &asker(client), Transport::Udp, &request, &mut (), &mut reply);
                 all.push(reply);
             }
         }
@@ -270,7 +271,7 @@ ns.lab  A     10.0.0.8\n";
     let ask = |name: &str, rtype| {
         let mut reply = Vec::new();
         let name = format!("{name}.example.com.");
-        answer_in_view(&snapshot, 0, &octets(&name, rtype, None), &mut reply);
+        answer_in_view(&snapshot, 0, &octets(&name, rtype, None), &mut (), &mut reply);
         let message = Message::from_vec(&reply).unwrap();
         let show = |all: &[Record]| {
             let one = |r: &Record| {
@@ -311,7 +312,7 @@ ns.lab  A     10.0.0.8\n";
 /// Owner and type of the records in the answer and additional sections.
 fn answer_texts(snapshot: &Snapshot, name: &str, rtype: RecordType) -> Vec<String> {
     let mut reply = Vec::new();
-    answer_in_view(snapshot, 0, &octets(name, rtype, None), &mut reply);
+    answer_in_view(snapshot, 0, &octets(name, rtype, None), &mut (), &mut reply);
     let message = Message::from_vec(&reply).unwrap();
     let records = message.answers.iter().chain(&message.additionals);
     records.map(|r| format!("{} {}", r.name, r.record_type())).collect()

@@ -97,6 +97,31 @@ fn text(status: &Value) -> String {
             );
         }
     }
+    let forwarding = &status["forwarding"];
+    for upstream in forwarding["upstreams"].as_array().into_iter().flatten() {
+        out += &format!(
+            "upstream {}: {}, {:.1} ms, {} sent, {} timeouts, {} held back by max_rate\n",
+            word(&upstream["address"]),
+            if upstream["up"] == true { "up" } else { "DOWN" },
+            upstream["round_trip_ms"].as_f64().unwrap_or_default(),
+            word(&upstream["sent"]),
+            word(&upstream["timeouts"]),
+            word(&upstream["throttled"]),
+        );
+    }
+    for one in forwarding["loops"].as_array().into_iter().flatten() {
+        out += &format!("FORWARDING LOOP through {}\n", word(one));
+    }
+    if !forwarding.is_null() {
+        out += &format!(
+            "forwarding: {} under way, {} clients waiting, {} turned away, {} answers cached ({} octets)\n",
+            word(&forwarding["outstanding"]),
+            word(&forwarding["waiting"]),
+            word(&forwarding["shed"]),
+            word(&forwarding["cached"]),
+            word(&forwarding["cached_bytes"]),
+        );
+    }
     for zone in status["zones"].as_array().into_iter().flatten() {
         out += &format!(
             "zone {} serial {} in views {}, {} names\n",

@@ -1,21 +1,23 @@
 //! Configuration and inventory to a snapshot. Pure: no clock, no I/O.
 //!
 //! [`resolve`] says what each bound name stands for, `zone` makes a zone's
-//! table of records out of that, [`serial`] decides whether its serial moves.
+//! table of records out of that, [`serial`] decides whether its serial moves;
+//! [`ec2`] adds the public EC2 names.
 //! What did not change is shared with the previous snapshot: an unchanged zone
 //! is the same `Arc`, a moved address costs the names bound to it.
 
+pub mod ec2;
 pub mod resolve;
 pub mod serial;
 mod zone;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Config, Source, SourceKind};
 use crate::inventory::{Health, Inventory, SourceInventory};
+use crate::name::NameMap;
 use crate::snapshot::{Freshness, Identity, Remark, Selector, Snapshot, SourceStatus, ViewTable};
 use crate::source::clock::elapsed;
 
@@ -56,11 +58,18 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
     for (id, view) in config.server.views.iter().enumerate() {
         selector.insert(&view.clients, &view.listen, id);
     }
+    selector.trust(&config.server.listen.trust_ecs_from);
     let mut views: Vec<ViewTable> = config
         .server
         .views
         .iter()
-        .map(|view| ViewTable { name: view.name.as_str().into(), zones: HashMap::new() })
+        .map(|view| ViewTable {
+            name: view.name.as_str().into(),
+            zones: NameMap::default(),
+            forward: view.forward,
+            ec2_names: Arc::default(),
+            rewrites: Arc::default(),
+        })
         .collect();
     for zone in &config.zones {
         let before = |view: usize| {
@@ -70,6 +79,13 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
         for (view, table) in zone::tables(input, zone, &index, &before, serials) {
             views[view].zones.insert(zone.origin.clone(), table);
         }
+    }
+    // Views keep their numbers within an epoch only.
+    let same_views = previous.filter(|previous| previous.epoch == input.epoch);
+    for (id, table) in views.iter_mut().enumerate() {
+        let before = same_views.and_then(|previous| previous.views.get(id));
+        let home = ec2::home(input, id, &index, &table.zones, before);
+        (table.ec2_names, table.rewrites) = (home.names, home.rewrites);
     }
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
@@ -92,6 +108,7 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
             version: config.server.listen.version.clone(),
             id: config.server.listen.id.clone(),
         },
+        forwarder: None,
     }
 }
 

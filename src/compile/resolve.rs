@@ -146,6 +146,14 @@ impl<'a> Index<'a> {
         best
     }
 
+    /// The best sighting of every Elastic IP, in order of address.
+    pub fn each(&self) -> impl Iterator<Item = Sighting<'a>> {
+        self.by_ip.chunk_by(|(a, _), (b, _)| a == b).filter_map(|all| {
+            let all = all.iter().map(|(_, sighting)| *sighting);
+            all.reduce(|best, other| if self.better(other, best) { other } else { best })
+        })
+    }
+
     /// The public EC2 name of a sighting; none while its region is unknown.
     pub fn public_name(&self, sighting: &Sighting<'_>) -> Option<Key> {
         let suffix = self.suffixes.get(sighting.source)?.as_ref()?;
@@ -237,7 +245,7 @@ impl<'a> Index<'a> {
     }
 
     /// The remark of an address that is kept rather than as last said.
-    fn kept(&self, sighting: &Sighting<'_>) -> Option<Remark> {
+    pub fn kept(&self, sighting: &Sighting<'_>) -> Option<Remark> {
         let (word, since) = sighting.entry.standing.kept()?;
         let ip = sighting.entry.address.public_ip;
         let since = short_time(since, self.now);

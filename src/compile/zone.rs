@@ -11,7 +11,7 @@ use super::serial::{self, Serial, Serials};
 use super::{Data, Index, Input, Resolved};
 use crate::answer::tail;
 use crate::config::{Binding, ViewId, Zone};
-use crate::name::Key;
+use crate::name::{Key, NameMap};
 use crate::records::MasterFile;
 use crate::snapshot::{Node, NodeKind, RrSet, ZoneTable};
 
@@ -32,7 +32,7 @@ struct Draft {
     resolved: Arc<[Resolved]>,
     /// Records of bound names that come from elsewhere.
     beside: Arc<Records>,
-    nodes: Arc<HashMap<Key, Arc<Node>>>,
+    nodes: Arc<NameMap<Arc<Node>>>,
     digest: u128,
     /// The origin's records, less the SOA.
     apex: Node,
@@ -103,7 +103,8 @@ pub fn tables<'p>(
 /// Builds every node.
 fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, resolved: Arc<[Resolved]>) -> Draft {
     let mut records = standing(input, zone, view);
-    let mut nodes: HashMap<Key, Arc<Node>> = HashMap::with_capacity(zone.names.len() + 8);
+    let mut nodes: NameMap<Arc<Node>> =
+        NameMap::with_capacity_and_hasher(zone.names.len() + 8, Default::default());
     let mut beside = Records::new();
     let mut apex = None;
     for (binding, resolved) in zone.names.iter().zip(resolved.iter()) {
@@ -187,7 +188,7 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
     let mut negative_soa = soa.clone();
     negative_soa.ttl = negative_ttl;
     let mut apex = draft.apex;
-    let set = RrSet::new(RecordType::SOA, [soa].into());
+    let set = RrSet { rtype: RecordType::SOA, records: [soa].into(), tail: None };
     apex.rrsets = std::iter::once(set).chain(apex.rrsets).collect();
     let mut table = ZoneTable {
         zone: zone.clone(),

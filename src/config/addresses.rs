@@ -67,6 +67,14 @@ pub(super) fn ip_or_socket(v: &Value<'_>) -> Option<SocketAddr> {
     }
 }
 
+/// An IP address, or a prefix.
+pub(super) fn ip_or_prefix(v: &Value<'_>) -> Option<IpNet> {
+    match v.as_str().and_then(|text| text.parse::<IpAddr>().ok()) {
+        Some(found) => unmapped(v, found).map(IpNet::from),
+        None => prefix(v),
+    }
+}
+
 /// A prefix: an address and a length, with no bits set beyond it.
 pub(super) fn prefix(v: &Value<'_>) -> Option<IpNet> {
     let Some(text) = v.as_str() else {

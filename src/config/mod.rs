@@ -3,7 +3,7 @@
 //! exists every key has its final value and every name is in its zone.
 //!
 //! Read in this order: this file (the types), `load` (the directory), `server`
-//! with `source` and `view`, `zone` with `names` and `target` (one file each),
+//! with `source`, `view` and `forward`, `zone` with `names` and `target` (one file each),
 //! `rules` (what only shows when all files are seen together). Below them:
 //! `toml`, `table`, `value` and `syntax` (spanned, recoverable reading),
 //! `readers` and `addresses` (what single values mean), `scope` (the parts of a
@@ -11,6 +11,7 @@
 //! for messages).
 
 mod addresses;
+mod forward;
 mod load;
 mod names;
 mod readers;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::diag::Place;
+use crate::forward::ForwardConfig;
 use crate::name::Key;
 use crate::records::MasterFile;
 
@@ -70,6 +72,9 @@ pub struct Server {
     pub sources: Vec<Source>,
     /// `[[view]]`
     pub views: Vec<View>,
+    /// `[[forward]]`; without any, what views forward goes where the host's
+    /// own questions go.
+    pub forward: ForwardConfig,
     /// `[guard]`
     pub guard: Guard,
     /// `[state] directory`
@@ -87,6 +92,8 @@ pub struct Listen {
     pub http: Option<SocketAddr>,
     /// UDP threads for each address, 1 to 256.
     pub workers: usize,
+    /// Forwarders whose EDNS Client Subnet chooses the view (RFC 7871).
+    pub trust_ecs_from: Vec<IpNet>,
     /// TCP connections in all, 1 to 1,000,000.
     pub tcp_clients: usize,
     /// TCP connections of one client address.
@@ -191,6 +198,12 @@ pub struct View {
     pub answer: Mode,
     /// Private addresses outside are answered as public; none: everywhere.
     pub reaches: Option<Vec<IpNet>>,
+    /// Its clients may ask for names outside our zones.
+    pub forward: bool,
+    /// Our Elastic IPs in forwarded answers become private addresses.
+    pub rewrite: bool,
+    /// Public EC2 names of our Elastic IPs are answered from memory.
+    pub ec2_names: bool,
     /// Where it stands.
     pub place: Place,
 }

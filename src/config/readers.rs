@@ -131,6 +131,15 @@ pub(super) fn ttl(v: &Value<'_>) -> Option<u32> {
     ttl
 }
 
+/// A truth value.
+pub(super) fn truth(v: &Value<'_>) -> Option<bool> {
+    let found = v.as_bool();
+    if found.is_none() {
+        v.wrong("true or false", &v.written("true"));
+    }
+    found
+}
+
 /// A whole number within bounds.
 pub(super) fn count(bounds: RangeInclusive<usize>) -> impl Fn(&Value<'_>) -> Option<usize> {
     move |v| {

@@ -11,6 +11,7 @@ pub(super) enum Scope {
     Aws,
     Source,
     View,
+    Forward,
     Guard,
     State,
     Serve,
@@ -30,6 +31,7 @@ impl Scope {
             Scope::Aws => "[aws]",
             Scope::Source => "[[source]]",
             Scope::View => "[[view]]",
+            Scope::Forward => "[[forward]]",
             Scope::Guard => "[guard]",
             Scope::State => "[state]",
             Scope::Serve => "[serve]",
@@ -52,52 +54,31 @@ impl Scope {
     }
 }
 
-/// When a promised key is refused.
-enum Refused {
-    /// Whatever its value.
-    Always,
-    /// When it is `true`; `false` is what this version does.
-    WhenTrue,
-}
-
-/// Keys of the contract whose feature is not built yet. To build one, remove
-/// its line here and read the key where its neighbours are read.
-const PENDING: &[(Scope, &str, Refused)] = &[
-    (Scope::Server, "forward", Refused::Always),
-    (Scope::Listen, "trust_ecs_from", Refused::Always),
-    (Scope::View, "forward", Refused::WhenTrue),
-    (Scope::View, "rewrite", Refused::WhenTrue),
-    (Scope::View, "ec2_names", Refused::WhenTrue),
-    (Scope::Name, "ipv6", Refused::WhenTrue),
-];
+/// Keys of the contract whose feature is not built yet: `true` is refused,
+/// `false` is what this version does. To build one, remove its line here and
+/// read the key where its neighbours are read.
+const PENDING: &[(Scope, &str)] = &[(Scope::Name, "ipv6")];
 
 /// Does this build have `type = "ec2"`?
 pub(super) const HAS_EC2: bool = cfg!(feature = "ec2");
 
 /// The promised keys of a scope.
 pub(super) fn pending_keys(scope: Scope) -> impl Iterator<Item = &'static str> {
-    PENDING.iter().filter(move |(s, _, _)| *s == scope).map(|(_, key, _)| *key)
+    PENDING.iter().filter(move |(s, _)| *s == scope).map(|(_, key)| *key)
 }
 
 /// Deals with `key` if it is a promised one: true then.
 pub(super) fn settle_pending(scope: Scope, key: &str, value: &Value<'_>) -> bool {
-    let Some((_, key, refused)) = PENDING.iter().find(|(s, k, _)| *s == scope && *k == key) else {
+    if !PENDING.contains(&(scope, key)) {
         return false;
-    };
-    let label = scope.label();
-    match (refused, value.as_bool()) {
-        (Refused::Always, _) => value.at_key().error(
-            format!("`{key}` in {label} is not in this version of eipdns"),
-            "remove it".to_owned(),
-        ),
-        (Refused::WhenTrue, Some(true)) => value.at_key().error(
-            format!("`{key} = true` in {label} is not in this version of eipdns"),
+    }
+    match value.as_bool() {
+        Some(true) => value.at_key().error(
+            format!("`{key} = true` in {} is not in this version of eipdns", scope.label()),
             "remove it or set it to false".to_owned(),
         ),
-        (Refused::WhenTrue, Some(false)) => {}
-        (Refused::WhenTrue, None) => {
-            value.wrong("true or false", &format!("write `{key} = false`"))
-        }
+        Some(false) => {}
+        None => value.wrong("true or false", &format!("write `{key} = false`")),
     }
     true
 }

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::addresses::{ip, socket};
+use super::addresses::{ip, ip_or_prefix, socket};
 use super::readers::{self, at, count, duration, list, text};
 use super::scope::Scope;
 use super::table::Table;
 use super::toml::File;
 use super::value::{At, Value};
-use super::{Guard, Listen, Overrides, Serve, Server, ViewId, source, view};
+use super::{Guard, Listen, Overrides, Serve, Server, ViewId, forward, source, view};
+use crate::forward::ForwardConfig;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -71,6 +72,7 @@ impl Read {
                 dns: vec![],
                 http: None,
                 workers: 1,
+                trust_ecs_from: vec![],
                 tcp_clients: TCP_CLIENTS_DEFAULT,
                 tcp_per_client: TCP_PER_CLIENT_DEFAULT,
                 tcp_idle: TCP_IDLE_DEFAULT,
@@ -81,6 +83,7 @@ impl Read {
             aws_resolvers: vec![],
             sources: vec![],
             views: vec![],
+            forward: ForwardConfig::default(),
             guard: Guard::default(),
             state_directory: default_state(context.dir),
             serve: Serve { max_stale: None, ready_grace: READY_GRACE_DEFAULT },
@@ -101,12 +104,22 @@ pub(super) fn read(file: &File<'_>, context: &Context<'_>) -> Read {
     let aws_resolvers = aws(root.section("aws", Scope::Aws), &listen);
     let (sources, all_sources) = source::read_all(&mut root, context);
     let (views, all_views) = view::read_all(&mut root, &listen.dns);
+    let forward = forward::read_all(&mut root, &listen.dns, &views);
     let guard = guard(root.section("guard", Scope::Guard));
     let state_directory = state(root.section("state", Scope::State), context);
     let serve = serve(root.section("serve", Scope::Serve));
     root.finish();
     Read {
-        server: Server { listen, aws_resolvers, sources, views, guard, state_directory, serve },
+        server: Server {
+            listen,
+            aws_resolvers,
+            sources,
+            views,
+            forward,
+            guard,
+            state_directory,
+            serve,
+        },
         complete: all_sources && all_views && !file.is_broken(),
     }
 }
@@ -150,6 +163,9 @@ fn listen(root: &mut Table<'_>, context: &Context<'_>) -> Listen {
         dns,
         http: context.overrides.listen_http.or(http.map(|h| h.value)),
         workers: t.take("workers", count(WORKERS)).unwrap_or_else(one_per_core),
+        trust_ecs_from: t
+            .take("trust_ecs_from", list("addresses or prefixes", "\"10.0.0.2\"", ip_or_prefix))
+            .unwrap_or_default(),
         tcp_clients: t.take("tcp_clients", count(TCP_CLIENTS)).unwrap_or(TCP_CLIENTS_DEFAULT),
         tcp_per_client: t
             .take("tcp_per_client", count(TCP_CLIENTS))

@@ -129,6 +129,7 @@ fn every_key_is_read() {
     assert_eq!(
         server.listen,
         Listen {
+            trust_ecs_from: vec![],
             dns: vec![at("10.0.0.53:53"), at("[fd00::53]:53")],
             http: Some(at("127.0.0.1:8053")),
             workers: 3,

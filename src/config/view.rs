@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::addresses::{ip_or_socket, prefix};
-use super::readers::{at, list, mode, word};
+use super::readers::{at, list, mode, truth, word};
 use super::scope::Scope;
 use super::table::Table;
 use super::value::{At, Value};
@@ -68,6 +68,7 @@ fn read(t: &mut Table<'_>, dns: &[SocketAddr]) -> Option<(View, Vec<At<IpNet>>)>
         .require("clients", "nobody would be in it", "[\"10.0.0.0/8\"]", prefixes())
         .unwrap_or_default();
     let why = "nothing says what names are answered with";
+    let forward = t.take("forward", truth).unwrap_or(false);
     let view = View {
         place: t.place(),
         clients: clients.iter().map(|c| c.value).collect(),
@@ -78,8 +79,20 @@ fn read(t: &mut Table<'_>, dns: &[SocketAddr]) -> Option<(View, Vec<At<IpNet>>)>
         reaches: t
             .take("reaches", prefixes())
             .map(|all| all.into_iter().map(|p| p.value).collect()),
+        forward,
+        rewrite: t.take("rewrite", truth).unwrap_or(false),
+        ec2_names: t.take("ec2_names", truth).unwrap_or(forward),
         name: name?,
     };
+    if view.rewrite
+        && !forward
+        && let Some(value) = t.get("rewrite")
+    {
+        value.warn(
+            "only forwarded answers are rewritten, and this view forwards nothing",
+            "add `forward = true`, or remove `rewrite`",
+        );
+    }
     Some((view, clients))
 }
 

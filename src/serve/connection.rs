@@ -6,13 +6,17 @@
 //! [`OUTPUT_FULL`] octets wait for the client, no further request is taken and
 //! nothing more is read, so TCP's own flow control slows the sender down.
 //!
+//! Answers that have to be waited for come when they come (RFC 7766 section
+//! 6.2.1.1): others are not held up by them. Of these, too, only so many are
+//! under way at once.
+//!
 //! The loop waits for one of several events and then looks at its state anew.
-//! Answers that arrive later than their request would be one more event, and
-//! count against the same bound.
 
 use std::io::{self, Read};
 use std::pin::pin;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,7 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use super::admit::Permit;
 use super::stats::TcpCounters;
 use super::tcp::{Phase, draining};
-use super::{Action, Respond};
+use super::{Action, Later, Respond};
 use crate::answer::{Asker, Transport};
 
 /// Octets of answers that may wait for the client before its next request is
@@ -36,6 +40,10 @@ const READ: usize = 2048;
 
 /// Octets of each buffer that a connection keeps while it has no use for them.
 const KEEP: usize = 4096;
+
+/// Answers waited for at once; then no further request is taken. A resolver
+/// has many questions for us over one connection.
+const MAX_WAITING: usize = 128;
 
 /// Octets of a DNS header: a shorter message is none.
 const HEADER: usize = 12;
@@ -78,7 +86,8 @@ pub(super) async fn serve<R: Respond>(
         }
         reading &= exchange.end.is_none();
         let owing = !exchange.output.is_empty();
-        if !owing {
+        let waiting = !exchange.later.is_empty();
+        if !owing && !waiting {
             if let Some(end) = exchange.end {
                 return end;
             }
@@ -99,7 +108,7 @@ pub(super) async fn serve<R: Respond>(
                 }
             }
         }
-        let room = exchange.output.len() < OUTPUT_FULL;
+        let room = exchange.has_room();
         exchange.input.reserve(READ);
         tokio::select! {
             biased;
@@ -113,6 +122,15 @@ pub(super) async fn serve<R: Respond>(
                 }
                 _ => return End::Broken,
             },
+            Some(reply) = exchange.later.next(), if waiting => {
+                // Taken in even when the client is slow: there are only so many.
+                match reply.map(|reply| queue(&mut exchange.output, &reply)) {
+                    Some(Ok(())) => counters.replies.add(1),
+                    Some(Err(end)) => exchange.end = Some(end),
+                    None => {}
+                }
+                progress = Instant::now();
+            }
             got = read.read_buf(&mut exchange.input), if reading && !drain && room => match got {
                 Ok(0) => reading = false,
                 Ok(_) => {}
@@ -120,6 +138,10 @@ pub(super) async fn serve<R: Respond>(
             },
             () = timer.as_mut() => {
                 // Set anew only when it fires: cheaper than at each request.
+                // Nor is a client idle that we keep waiting.
+                if waiting && !owing {
+                    progress = Instant::now();
+                }
                 let due = progress + permit.idle();
                 if due <= Instant::now() {
                     return End::Idle;
@@ -139,6 +161,8 @@ pub(super) struct Exchange<R> {
     /// To be sent.
     output: Vec<u8>,
     reply: Vec<u8>,
+    /// Answers to come.
+    later: FuturesUnordered<Later>,
     /// Why no more requests are taken, once that is so.
     end: Option<End>,
 }
@@ -158,6 +182,7 @@ impl<R: Respond> Exchange<R> {
             input: Vec::new(),
             output: Vec::new(),
             reply: Vec::new(),
+            later: FuturesUnordered::new(),
             end: None,
         }
     }
@@ -166,7 +191,10 @@ impl<R: Respond> Exchange<R> {
     fn answer(&mut self) -> Took {
         let mut took = Took::default();
         let mut rest = self.input.as_slice();
-        while self.output.len() < OUTPUT_FULL && self.end.is_none() {
+        while self.output.len() < OUTPUT_FULL
+            && self.later.len() < MAX_WAITING
+            && self.end.is_none()
+        {
             let Some((length, tail)) = rest.split_first_chunk() else { break };
             let length = usize::from(u16::from_be_bytes(*length));
             if length < HEADER {
@@ -180,22 +208,25 @@ impl<R: Respond> Exchange<R> {
             match self.responder.respond(&self.asker, Transport::Tcp, request, &mut self.reply) {
                 Action::Send => {}
                 Action::Drop => continue,
+                Action::Later(later) => {
+                    self.later.push(later);
+                    continue;
+                }
             }
-            // Length and message leave together (RFC 7766 section 8).
-            let Ok(length) = u16::try_from(self.reply.len()) else {
-                // The responder broke its word; a gap in the order of answers
-                // would be worse than an end.
-                self.end = Some(End::Broken);
-                break;
-            };
-            self.output.extend_from_slice(&length.to_be_bytes());
-            self.output.extend_from_slice(&self.reply);
-            took.replies += 1;
+            match queue(&mut self.output, &self.reply) {
+                Ok(()) => took.replies += 1,
+                Err(end) => self.end = Some(end),
+            }
         }
         let taken = self.input.len() - rest.len();
         self.input.drain(..taken);
         self.relax();
         took
+    }
+
+    /// May one more request be taken?
+    fn has_room(&self) -> bool {
+        self.output.len() < OUTPUT_FULL && self.later.len() < MAX_WAITING
     }
 
     /// Gives large buffers back once they are not in use.
@@ -228,6 +259,16 @@ impl<R: Respond> Exchange<R> {
             }
         }
     }
+}
+
+/// Queues a reply: length and message leave together (RFC 7766 section 8).
+fn queue(output: &mut Vec<u8>, reply: &[u8]) -> Result<(), End> {
+    // A responder that breaks its word: a gap in the answers would be worse
+    // than an end.
+    let length = u16::try_from(reply.len()).map_err(|_| End::Broken)?;
+    output.extend_from_slice(&length.to_be_bytes());
+    output.extend_from_slice(reply);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Respond;
 use super::admit::{Gate, Limits};
 use super::bind::{self, BindError, Protocol, Sockets};
+use super::later::{self, Desk};
 use super::stats::Stats;
 use super::tcp::{Acceptor, Phase};
 use super::udp;
@@ -93,8 +94,17 @@ impl Bound {
         stats: Arc<Stats>,
     ) -> Result<Listeners<R>, BindError> {
         let (report_failure, failures) = mpsc::unbounded_channel();
+        let (desk, clerk) = later::desk();
+        let alarm =
+            Alarm { what: "task of forwarded answers".into(), report: report_failure.clone() };
+        let waiting = task::spawn(async move {
+            let _alarm = alarm;
+            clerk.run().await;
+        });
         let mut listeners = Listeners {
             responder,
+            desk,
+            waiting,
             gate: Arc::new(Gate::new(&self.limits)),
             stats,
             open: Vec::new(),
@@ -114,6 +124,9 @@ impl Bound {
 /// The running sockets. Dropping it ends them without waiting.
 pub struct Listeners<R> {
     responder: R,
+    desk: Desk,
+    /// Waits for answers that come later; ends when all desks are gone.
+    waiting: task::JoinHandle<()>,
     gate: Arc<Gate>,
     stats: Arc<Stats>,
     open: Vec<Endpoint>,
@@ -211,6 +224,11 @@ impl<R: Respond> Listeners<R> {
         for mut worker in self.retired {
             worker.ended().await;
         }
+        drop(self.desk);
+        let stop = self.waiting.abort_handle();
+        if timeout_at(until, self.waiting).await.is_err() {
+            stop.abort();
+        }
         cut
     }
 
@@ -248,15 +266,16 @@ impl<R: Respond> Listeners<R> {
             let stop = Arc::new(AtomicBool::new(false));
             let (alive, ended) = oneshot::channel();
             let alarm = self.alarm(format!("UDP worker of {address}"));
-            let responder = self.responder.worker();
+            let (responder, desk) = (self.responder.worker(), self.desk.clone());
+            let socket = Arc::new(socket);
             let (stopped, counters) = (Arc::clone(&stop), self.stats.worker());
             let thread = thread::Builder::new()
                 .name("udp".to_owned())
                 .spawn(move || {
                     // Both are dropped at the end, however that comes.
                     let _guards: (Alarm, oneshot::Sender<()>) = (alarm, alive);
-                    let (stop, counters) = (&*stopped, &*counters);
-                    udp::Worker { socket, address, responder, counters, stop }.run();
+                    let (stop, counters) = (&*stopped, &counters);
+                    udp::Worker { socket, address, responder, counters, desk, stop }.run();
                 })
                 .map_err(|e| BindError::new(address, Protocol::Udp, "starting a thread", e))?;
             Ok(Worker { stop, ended, thread })

@@ -11,6 +11,7 @@
 //! * [`listeners`]: owns all of it; starts, reloads, drains.
 //! * [`mod@bind`]: addresses to sockets; `holder`: who has them already.
 //! * `udp`: one thread per socket, over `sys`: batches of datagrams.
+//! * `later`: answers that have to be waited for, sent by one task.
 //! * `tcp`: accepts; `connection`: one client; `admit`: how many of them.
 //! * [`stats`]: what the sockets count; `episode`: what they log.
 
@@ -19,6 +20,7 @@ pub mod bind;
 mod connection;
 mod episode;
 mod holder;
+mod later;
 pub mod listeners;
 pub mod stats;
 mod sys;
@@ -29,6 +31,7 @@ mod udp;
 mod tests;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use crate::answer::{Asker, Transport};
 
@@ -37,13 +40,18 @@ pub use listeners::{Bound, Failure, Listeners, Opened, Report, bind};
 pub use stats::Stats;
 
 /// What a transport does with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Send the octets in `reply`.
     Send,
     /// Say nothing.
     Drop,
+    /// Wait for it: the answer comes from elsewhere.
+    Later(Later),
 }
+
+/// Resolves to an answer; none if nothing is to be sent after all. Comes to an
+/// end by itself within seconds, and may be dropped before.
+pub type Later = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
 
 /// What stands behind the sockets. Each UDP worker and each TCP connection
 /// owns a clone, so an implementation keeps its counters and caches to itself.

@@ -50,6 +50,60 @@ pub struct Datagram<'a> {
     pub cut: bool,
     /// Its payload.
     pub octets: &'a [u8],
+    /// What the way back needs besides the client's address.
+    control: &'a [u8],
+}
+
+impl Datagram<'_> {
+    /// An empty one.
+    #[cfg(test)]
+    pub fn of(client: SocketAddr, cut: bool) -> Self {
+        Self { client, local: None, cut, octets: &[], control: &[] }
+    }
+
+    /// How an answer that comes later finds its way.
+    pub fn way_back(&self) -> WayBack {
+        let mut control = [0; CONTROL];
+        let length = self.control.len().min(CONTROL);
+        control[..length].copy_from_slice(&self.control[..length]);
+        WayBack { client: self.client, control: Control(control), length }
+    }
+}
+
+/// Where an answer goes, and from which of our addresses.
+#[derive(Debug, Clone)]
+pub struct WayBack {
+    client: SocketAddr,
+    /// As the kernel filled it for the request, its first `length` octets.
+    control: Control,
+    length: usize,
+}
+
+/// Aligned for a `cmsghdr`.
+#[derive(Debug, Clone)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL]);
+
+/// Sends one answer, without waiting for room in the socket's buffer.
+pub fn send(socket: &UdpSocket, octets: &[u8], back: &mut WayBack) -> io::Result<()> {
+    let client = socket2::SockAddr::from(back.client);
+    let mut vector =
+        libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
+    // SAFETY: a msghdr is integers and raw pointers: zero octets are valid.
+    let mut header = unsafe { mem::zeroed::<msghdr>() };
+    header.msg_name = client.as_ptr().cast_mut().cast();
+    header.msg_namelen = client.len();
+    header.msg_iov = &raw mut vector;
+    header.msg_iovlen = 1;
+    if back.length > 0 {
+        header.msg_control = back.control.0.as_mut_ptr().cast();
+        header.msg_controllen = back.length as _;
+    }
+    // SAFETY: the header points at an address, a vector, octets and control
+    // messages that live until the call returns, with their true sizes; the
+    // kernel only reads them.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// What the kernel writes for one datagram, and what it reads for its answer.
@@ -235,14 +289,20 @@ impl Batch {
 /// datagram lives.
 unsafe fn datagram<'a>(slot: *mut Slot, header: &mut mmsghdr) -> Option<Datagram<'a>> {
     let length = (header.msg_len as usize).min(MAX_REQUEST);
-    // SAFETY: by contract the slot is valid and its first `length` octets are
-    // those of the datagram. The address is a plain value.
+    let control = match header.msg_hdr.msg_control.is_null() {
+        true => 0,
+        false => (header.msg_hdr.msg_controllen as usize).min(CONTROL),
+    };
+    // SAFETY: by contract the slot is valid, its first `length` octets are
+    // those of the datagram and the first `control` those of its control
+    // messages. The address is a plain value.
     unsafe {
         Some(Datagram {
             client: address(&raw const (*slot).name, header.msg_hdr.msg_namelen)?,
             local: local(&mut header.msg_hdr),
             cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             octets: slice::from_raw_parts((&raw const (*slot).octets).cast(), length),
+            control: slice::from_raw_parts((&raw const (*slot).control).cast(), control),
         })
     }
 }

@@ -95,6 +95,7 @@ impl Respond for Held {
 
 fn listen(addresses: &[&str]) -> Listen {
     Listen {
+        trust_ecs_from: vec![],
         dns: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         http: None,
         workers: 2,

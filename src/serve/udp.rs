@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::episode::Episode;
+use super::later::{Desk, Waiting};
 use super::stats::UdpCounters;
 use super::sys::{Batch, Datagram, Wait};
 use super::{Action, Respond, canonical};
@@ -23,11 +25,13 @@ const LEAST_DATAGRAM: usize = 512;
 /// A socket and what answers on it.
 pub(super) struct Worker<'a, R> {
     /// Blocking, with a read timeout.
-    pub socket: UdpSocket,
+    pub socket: Arc<UdpSocket>,
     /// What it is bound to.
     pub address: SocketAddr,
     pub responder: R,
-    pub counters: &'a UdpCounters,
+    pub counters: &'a Arc<UdpCounters>,
+    /// Where answers are waited for.
+    pub desk: Desk,
     /// Set by whoever wants the worker to end.
     pub stop: &'a AtomicBool,
 }
@@ -63,7 +67,7 @@ impl<R: Respond> Worker<'_, R> {
     /// Answers what waits in the queue now, and no more than could have been
     /// in it, so that a flood does not keep the worker alive.
     fn drain(&mut self, batch: &mut Batch) {
-        let buffer = socket2::SockRef::from(&self.socket).recv_buffer_size().unwrap_or(0);
+        let buffer = socket2::SockRef::from(&*self.socket).recv_buffer_size().unwrap_or(0);
         let mut left = buffer / LEAST_DATAGRAM;
         while left > 0 {
             match batch.receive(&self.socket, Wait::Never) {
@@ -90,6 +94,18 @@ impl<R: Respond> Worker<'_, R> {
                 Action::Send => true,
                 Action::Drop => {
                     silent += 1;
+                    false
+                }
+                Action::Later(answer) => {
+                    let waiting = Waiting {
+                        answer,
+                        socket: Arc::clone(&self.socket),
+                        back: datagram.way_back(),
+                        counters: Arc::clone(self.counters),
+                    };
+                    if !self.desk.leave(waiting) {
+                        dropped += 1;
+                    }
                     false
                 }
             }
@@ -151,7 +167,7 @@ mod tests {
     use super::*;
 
     fn datagram(client: &str, cut: bool) -> Datagram<'static> {
-        Datagram { client: client.parse().unwrap(), local: None, cut, octets: &[] }
+        Datagram::of(client.parse().unwrap(), cut)
     }
 
     #[test]
@@ -203,8 +219,10 @@ mod tests {
             client.send_to(&[kilobytes], address).unwrap();
         }
         client.send_to(&[], address).unwrap();
-        let (counters, stop) = (UdpCounters::default(), AtomicBool::new(true));
-        Worker { socket, address, responder: Sized, counters: &counters, stop: &stop }.run();
+        let (counters, stop) = (Arc::<UdpCounters>::default(), AtomicBool::new(true));
+        let (desk, _) = crate::serve::later::desk();
+        let socket = Arc::new(socket);
+        Worker { socket, address, responder: Sized, counters: &counters, desk, stop: &stop }.run();
         let mut buffer = [0; 4096];
         for kilobytes in [1, 2, 3] {
             assert_eq!(client.recv(&mut buffer).unwrap(), kilobytes * 1024);

@@ -16,6 +16,7 @@ mod changes;
 mod commands;
 #[cfg(feature = "ec2")]
 mod ec2;
+mod forward;
 mod harness;
 mod peers;
 mod readme;

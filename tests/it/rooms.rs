@@ -57,7 +57,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Word("spawn"),
-        files: &["run.rs", "serve/listeners.rs", "serve/tcp.rs", "http.rs", "offline.rs"],
+        files: &["run*", "serve/listeners.rs", "serve/tcp.rs", "http.rs", "offline.rs"],
         why: "no orphans: who starts a task or thread also notices its end; `run` starts the \
               long-lived ones, `serve` its workers and connections, `http` and `offline` join their calls",
     },

@@ -5,38 +5,39 @@
 //! a delivery, a signal, a changed file, the end of a task. A long-lived task
 //! that ends without being told to ends the process, with the reason.
 
-use std::net::IpAddr;
+mod addresses;
+mod forwarding;
+mod reload;
+mod sources;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::board::{Board, History, Known};
 use crate::cli::Exit;
-use crate::config::{
-    self, Config, Invalid, Listen, Loaded, Overrides, Source, SourceId, SourceKind,
-};
+use crate::config::{Config, Invalid, Loaded, Overrides};
 use crate::counters::Counters;
+use crate::forward;
 use crate::http::{self, HttpError};
 use crate::keeper::{self, Keeper};
 use crate::responder::Responder;
 use crate::serve::{self, BindError, Failure, Listeners, Opened, Stats};
+use crate::source::Delivery;
 use crate::source::clock::Clock;
-#[cfg(feature = "ec2")]
-use crate::source::ec2::Ec2;
-use crate::source::file::FileSource;
-use crate::source::lookup::{self, Resolver};
-#[cfg(feature = "ec2")]
-use crate::source::poll::Poller;
-use crate::source::watch::{Watch, fingerprint};
-use crate::source::{Delivery, Ended, Handle};
 use crate::state::OpenError;
 use crate::writer::{STATE_WAITS, Writer};
+use forwarding::Forwarding;
+use reload::{Reload, ReloadEvent};
+use sources::Sources;
+
+pub use addresses::{host_resolvers, own_addresses, resolver};
 
 /// How long clients get to take their answers when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -81,6 +82,12 @@ pub enum RunError {
     /// A worker or accept loop ended.
     #[error("{} ended, which it never should; stopping", .0.what)]
     Listener(Failure),
+    /// What forwards questions ended.
+    #[error("forwarding ended, which it never should ({0}); stopping")]
+    Forwarding(String),
+    /// `[[forward]]` cannot be carried out.
+    #[error(transparent)]
+    Forward(#[from] forward::ConfigError),
     /// A source's task ended.
     #[error("source {name} ended, which it never should ({why}); stopping")]
     Source {
@@ -124,6 +131,7 @@ struct App {
     clock: Clock,
     writer: Writer,
     sources: Sources,
+    forwarding: Forwarding,
     listeners: Listeners<Responder>,
     deliveries: mpsc::Receiver<Delivery>,
     reload: Reload,
@@ -157,8 +165,10 @@ impl App {
         let history = Arc::<History>::default();
         let (state, keeper, keeping) = opened_state.keep(clock);
         let keeping = tokio::spawn(keeping);
-        let writer =
-            Writer::new(Arc::clone(&config), state, addresses, Arc::clone(&history), clock);
+        let mut forwarding = Forwarding::default();
+        let forwarder = forwarding.apply(&config)?;
+        let shared = Arc::clone(&config);
+        let writer = Writer::new(shared, state, addresses, forwarder, Arc::clone(&history), clock);
         sources.apply(&config);
         let counters = Arc::<Counters>::default();
         let sockets = Arc::<Stats>::default();
@@ -168,7 +178,7 @@ impl App {
         tell_opened(&opened);
         let store = writer.store().clone();
         let reload = Reload::new(&options);
-        let first = Arc::new(Known::new(&writer, &sources, &listeners, 0, None));
+        let first = Arc::new(Known::new(&writer, &sources, &listeners, &forwarding, 0, None));
         let (known, readers) = watch::channel(first);
         let (stop, stopped) = watch::channel(false);
         let board = Board {
@@ -189,6 +199,7 @@ impl App {
             clock,
             writer,
             sources,
+            forwarding,
             listeners,
             deliveries,
             reload,
@@ -222,6 +233,10 @@ impl App {
                 }
                 failure = self.listeners.failed() => return Err(RunError::Listener(failure)),
                 error = self.sources.failed() => return Err(error),
+                probed = self.forwarding.event() => match probed {
+                    Ok(()) => self.tell(),
+                    Err(error) => return Err(error),
+                },
                 ended = ended(&mut self.http) => return Err(RunError::HttpEnded(ended)),
                 ended = &mut self.keeping => return Err(RunError::Keeping(ended.err())),
                 _ = self.hangup.recv() => self.reload.ask(&self.options),
@@ -268,8 +283,14 @@ impl App {
     /// Brings the status surfaces and the state on disk up to date.
     fn tell(&self) {
         let trouble = self.keeper.trouble();
-        let known =
-            Known::new(&self.writer, &self.sources, &self.listeners, self.reloads_refused, trouble);
+        let known = Known::new(
+            &self.writer,
+            &self.sources,
+            &self.listeners,
+            &self.forwarding,
+            self.reloads_refused,
+            trouble,
+        );
         self.known.send_replace(Arc::new(known));
         self.keeper.keep(self.writer.state());
     }
@@ -290,6 +311,14 @@ impl App {
         for problem in &loaded.warnings {
             warn!("{problem}");
         }
+        let forwarder = match self.forwarding.apply(&loaded.config) {
+            Ok(forwarder) => forwarder,
+            Err(problem) => {
+                error!("{problem}");
+                self.reloads_refused += 1;
+                return warn!("{KEPT}");
+            }
+        };
         match self.listeners.apply(&loaded.config.server.listen) {
             Ok(report) => tell_opened(&report.opened),
             Err(problem) => {
@@ -310,7 +339,7 @@ impl App {
         let config = Arc::new(loaded.config);
         let same = self.sources.apply(&config);
         let addresses = own_addresses(&config.server.listen);
-        self.writer.reload(config, &same, addresses);
+        self.writer.reload(config, &same, addresses, forwarder);
         self.tell_serving("configuration reloaded");
     }
 
@@ -368,6 +397,7 @@ impl Known {
         writer: &Writer,
         sources: &Sources,
         listeners: &Listeners<Responder>,
+        forwarding: &Forwarding,
         reloads_refused: u64,
         state_trouble: Option<String>,
     ) -> Self {
@@ -380,6 +410,7 @@ impl Known {
             moves: writer.moves(),
             built_in: writer.built_in(),
             published_at: writer.published_at(),
+            loops: forwarding.loops().to_vec(),
             reloads_refused,
             state_trouble,
         }
@@ -399,260 +430,4 @@ fn tell_opened(opened: &[Opened]) {
             warn!(address = %one.address, "listening at an address this host does not have yet");
         }
     }
-}
-
-/// The addresses under which we can be reached: those listened at, and for a
-/// wildcard those of the host's interfaces, loopback only when there is no
-/// other.
-pub fn own_addresses(listen: &Listen) -> Vec<IpAddr> {
-    let mut all: Vec<IpAddr> = Vec::new();
-    for at in &listen.dns {
-        if !at.ip().is_unspecified() {
-            all.push(at.ip());
-            continue;
-        }
-        let mut here = host_addresses();
-        here.retain(|ip| ip.is_ipv6() == at.is_ipv6());
-        let outside = here.iter().any(|ip| !ip.is_loopback());
-        all.extend(here.iter().filter(|ip| !(outside && ip.is_loopback())));
-    }
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
-/// The addresses of the host's interfaces, less link-local ones.
-fn host_addresses() -> Vec<IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        warn!(%error, "cannot list this host's addresses; give `nameservers` in each zone");
-        Vec::new()
-    });
-    interfaces.iter().filter(|i| !i.is_link_local()).map(|i| i.ip()).collect()
-}
-
-/// How the endpoints of EC2 are found: never through ourselves.
-pub fn resolver(config: &Config) -> Resolver {
-    // A file that is not there names nobody.
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    Resolver::new(lookup::resolvers(
-        &config.server.aws_resolvers,
-        &read("/etc/resolv.conf"),
-        &read("/run/systemd/resolve/resolv.conf"),
-        &config.server.listen.dns,
-        &host_addresses(),
-    ))
-}
-
-/// The sources' tasks.
-struct Sources {
-    deliveries: mpsc::Sender<Delivery>,
-    clock: Clock,
-    tasks: JoinSet<(usize, Ended)>,
-    running: Vec<Running>,
-    /// Tells the tasks of sources that were configured at different times apart.
-    next: usize,
-}
-
-struct Running {
-    token: usize,
-    config: Source,
-    handle: Option<Handle>,
-}
-
-impl Sources {
-    fn new(deliveries: mpsc::Sender<Delivery>, clock: Clock) -> Self {
-        Self { deliveries, clock, tasks: JoinSet::new(), running: Vec::new(), next: 0 }
-    }
-
-    /// Runs what is configured. Sources that did not change run on; for each
-    /// configured one the answer says which it was before.
-    fn apply(&mut self, config: &Config) -> Vec<Option<SourceId>> {
-        let mut before: Vec<_> = std::mem::take(&mut self.running).into_iter().map(Some).collect();
-        let mut same = Vec::with_capacity(config.server.sources.len());
-        for source in &config.server.sources {
-            let at = before
-                .iter()
-                .position(|running| running.as_ref().is_some_and(|r| r.config.is_same_as(source)));
-            same.push(at);
-            let running = match at.and_then(|at| before[at].take()) {
-                Some(running) => running,
-                None => self.start(source, config),
-            };
-            self.running.push(running);
-        }
-        // Dropping the handles of the others ends their tasks.
-        same
-    }
-
-    fn start(&mut self, source: &Source, config: &Config) -> Running {
-        let token = self.next;
-        self.next += 1;
-        let handle = match &source.kind {
-            SourceKind::File { path } => {
-                let (task, handle) = FileSource::new(
-                    token,
-                    &source.name,
-                    source.region.clone(),
-                    path.clone(),
-                    self.clock,
-                    self.deliveries.clone(),
-                );
-                self.tasks.spawn(async move { (token, task.run().await) });
-                Some(handle)
-            }
-            SourceKind::Ec2(ec2) => self.start_ec2(token, source, ec2, config),
-        };
-        Running { token, config: source.clone(), handle }
-    }
-
-    #[cfg(feature = "ec2")]
-    fn start_ec2(
-        &mut self,
-        token: usize,
-        source: &Source,
-        ec2: &config::Ec2Source,
-        config: &Config,
-    ) -> Option<Handle> {
-        let called = Ec2::new(ec2, source.region.as_deref(), resolver(config));
-        let (task, handle) =
-            Poller::new(token, &source.name, ec2.poll, called, self.clock, self.deliveries.clone());
-        self.tasks.spawn(async move { (token, task.run().await) });
-        Some(handle)
-    }
-
-    /// The configuration refuses EC2 sources in a build without them.
-    #[cfg(not(feature = "ec2"))]
-    fn start_ec2(
-        &mut self,
-        _: usize,
-        _: &Source,
-        _: &config::Ec2Source,
-        _: &Config,
-    ) -> Option<Handle> {
-        None
-    }
-
-    /// Whom to ask for a refresh of each source.
-    fn handles(&self) -> Vec<Option<Handle>> {
-        self.running.iter().map(|r| r.handle.clone()).collect()
-    }
-
-    /// Asks a source for a call soon.
-    fn look(&self, id: SourceId) {
-        if let Some(handle) = self.running.get(id).and_then(|r| r.handle.as_ref()) {
-            handle.look();
-        }
-    }
-
-    /// The configuration's number of the source with this token.
-    fn index(&self, token: usize) -> Option<SourceId> {
-        self.running.iter().position(|r| r.token == token)
-    }
-
-    /// Waits until a task ends that should not. Cancel safe.
-    async fn failed(&mut self) -> RunError {
-        loop {
-            let (token, why) = match self.tasks.join_next().await {
-                Some(Ok((token, ended))) => (Some(token), ended.to_string()),
-                Some(Err(error)) => (None, error.to_string()),
-                None => return std::future::pending().await,
-            };
-            let running = self.running.iter().find(|r| Some(r.token) == token);
-            match (running, token) {
-                (Some(running), _) => {
-                    return RunError::Source { name: running.config.name.clone(), why };
-                }
-                (None, None) => return RunError::Source { name: "(unknown)".into(), why },
-                // One that a reload took away.
-                (None, Some(_)) => {}
-            }
-        }
-    }
-}
-
-/// Reading the configuration anew, one reading at a time and beside the loop:
-/// a large directory must not hold a move back.
-struct Reload {
-    watch: Option<Watch>,
-    seen: u128,
-    reading: Option<JoinHandle<Result<Loaded, Invalid>>>,
-    again: bool,
-}
-
-impl Reload {
-    fn new(options: &Options) -> Self {
-        let watch = options.watch.then(|| Watch::new(vec![options.directory.clone()]));
-        Self { watch, seen: print(options), reading: None, again: false }
-    }
-
-    /// Starts reading; when a reading is under way, another one follows it.
-    fn ask(&mut self, options: &Options) {
-        if self.reading.is_some() {
-            self.again = true;
-            return;
-        }
-        let Options { directory, overrides, .. } = options.clone();
-        self.reading =
-            Some(tokio::task::spawn_blocking(move || config::load(&directory, &overrides)));
-    }
-
-    /// Starts reading if a file's contents are not as they were.
-    fn ask_if_changed(&mut self, options: &Options) {
-        let now = print(options);
-        if now != self.seen {
-            self.seen = now;
-            self.ask(options);
-        }
-    }
-
-    /// After a reading was dealt with: the one that was asked for meanwhile.
-    fn next(&mut self, options: &Options) {
-        if std::mem::take(&mut self.again) {
-            self.ask(options);
-        }
-    }
-
-    /// Waits for a change in the directory, or for the reading under way.
-    /// Cancel safe.
-    async fn event(&mut self) -> ReloadEvent {
-        let Self { watch, reading, .. } = self;
-        let changed = async {
-            match watch {
-                Some(watch) => watch.changed().await,
-                None => std::future::pending().await,
-            }
-        };
-        let read = async {
-            match reading {
-                Some(reading) => reading.await,
-                None => std::future::pending().await,
-            }
-        };
-        let read = tokio::select! {
-            () = changed => return ReloadEvent::FileChanged,
-            read = read => read,
-        };
-        self.reading = None;
-        ReloadEvent::Read(Box::new(read.unwrap_or_else(|error| {
-            error!(%error, "reading the configuration failed. This is a bug: report it");
-            Err(Invalid { problems: Vec::new() })
-        })))
-    }
-}
-
-/// What there is to do about the configuration.
-enum ReloadEvent {
-    /// Some file may have changed.
-    FileChanged,
-    /// A reading ended.
-    Read(Box<Result<Loaded, Invalid>>),
-}
-
-/// A digest of every configuration file.
-fn print(options: &Options) -> u128 {
-    let entries = std::fs::read_dir(&options.directory).into_iter().flatten().flatten();
-    let mut files: Vec<_> =
-        entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "toml")).collect();
-    files.sort();
-    fingerprint(files.iter().map(PathBuf::as_path))
 }

@@ -1,0 +1,142 @@
+//! Forwarding: what is not ours, from upstream resolvers, through a cache.
+//!
+//! ```text
+//! request -> Query::read -> Forwarder::cached ----------------------> compose -> reply
+//!                              \ nothing known -> ask -> Ticket ..... /
+//!                                                  \ Driver: fetch -> Upstream -> Network
+//! ```
+//!
+//! The left-hand side is synchronous, allocates nothing and takes the clock as
+//! an argument: it is for the threads that serve. What has to be asked goes to
+//! one task, the [`Driver`]. There is no resolver in here: the upstreams are
+//! resolvers, and their messages pass through as they are ([`message`]).
+//!
+//! * [`wire`], [`message`], [`question`]: octets read and written.
+//! * [`cache`], [`hit`], [`compose`](mod@compose): an answer kept, in hand, and sent.
+//! * `upstream` with `health`, `pace` and `network`: one upstream.
+//! * `fetch`: one question among many upstreams; `flights` with `shares`: many
+//!   clients for one question; `forwarder`: all of it together.
+//! * Loops are seen by `probe`.
+
+pub mod cache;
+pub mod compose;
+pub mod hit;
+pub mod message;
+pub mod question;
+pub mod wire;
+
+mod counters;
+mod fetch;
+mod flights;
+mod forwarder;
+mod health;
+mod network;
+mod pace;
+mod probe;
+mod shares;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+pub use cache::{Cache, CacheStats};
+pub use compose::{Edns, Query, compose};
+pub use fetch::{DEADLINE, TRY};
+pub use flights::{Load, MAX_FLIGHTS, MAX_REFRESHES, MAX_WAITING};
+pub use forwarder::{Asked, CLIENT_PATIENCE, Driver, Forwarder, Ticket, failure};
+pub use hit::{Age, Hit, STALE_TTL};
+pub use message::Message;
+pub use probe::{Looped, PROBE_WAIT};
+pub use question::{OwnedQuestion, Question, Unforwardable};
+pub use upstream::{UpstreamStatus, VPC_MAX_RATE, VPC_RESOLVERS};
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+
+use crate::name::Key;
+use upstream::Upstream;
+
+/// All `[[forward]]` tables.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForwardConfig {
+    /// In the order of the file; the longest name decides, not the order.
+    pub rules: Vec<Rule>,
+}
+
+/// One `[[forward]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// It is for these names and all below them.
+    pub names: Vec<Key>,
+    /// Where to ask: equals, taken by their health.
+    pub upstreams: Vec<SocketAddr>,
+    /// Packets per second to each of the upstreams, from 1. Without it 800 for
+    /// the VPC resolver's fixed addresses, and no limit for others.
+    pub max_rate: Option<u32>,
+}
+
+/// Why a [`ForwardConfig`] cannot be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Nobody to ask.
+    #[error("[[forward]] for {0} has no upstreams; name at least one")]
+    NoUpstream(Key),
+    /// Which of the two is meant?
+    #[error("two [[forward]] are for {0}; keep one")]
+    Twice(Key),
+    /// Nothing could ever be sent.
+    #[error("[[forward]] for {0} has max_rate 0; it must be at least 1")]
+    NoRate(Key),
+    /// Port 0, or no address of one host.
+    #[error("[[forward]] for {name}: nothing can be sent to {upstream}; give a unicast address")]
+    Address {
+        /// The rule's first name.
+        name: Key,
+        /// The address.
+        upstream: SocketAddr,
+    },
+}
+
+/// Upstreams by index for each name, and the upstreams. An upstream that stands
+/// in several rules is one: it has one health, and the lowest of their rates.
+type Routes = (HashMap<Key, Vec<usize>>, Vec<Upstream>);
+
+fn routes(config: &ForwardConfig) -> Result<Routes, ConfigError> {
+    let mut known: Vec<(SocketAddr, Option<NonZeroU32>)> = Vec::new();
+    let mut routes = HashMap::new();
+    for rule in &config.rules {
+        let name = rule.names.first().cloned().unwrap_or_else(Key::root);
+        if rule.upstreams.is_empty() {
+            return Err(ConfigError::NoUpstream(name));
+        }
+        let rate = match rule.max_rate {
+            Some(0) => return Err(ConfigError::NoRate(name)),
+            rate => rate.and_then(NonZeroU32::new),
+        };
+        let mut route: Vec<usize> = Vec::new();
+        for upstream in &rule.upstreams {
+            let ip = upstream.ip();
+            if upstream.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
+                return Err(ConfigError::Address { name, upstream: *upstream });
+            }
+            let at = known.iter().position(|(address, _)| address == upstream);
+            let at = at.unwrap_or_else(|| {
+                known.push((*upstream, None));
+                known.len() - 1
+            });
+            if let Some((_, known)) = known.get_mut(at) {
+                *known = [*known, rate].into_iter().flatten().min();
+            }
+            if !route.contains(&at) {
+                route.push(at);
+            }
+        }
+        for name in &rule.names {
+            if routes.insert(name.clone(), route.clone()).is_some() {
+                return Err(ConfigError::Twice(name.clone()));
+            }
+        }
+    }
+    let upstreams = known.into_iter().map(|(address, rate)| Upstream::new(address, rate)).collect();
+    Ok((routes, upstreams))
+}

@@ -1,0 +1,134 @@
+//! Who may have how much of something scarce: all of it while nobody else
+//! wants any, a fair share when it is full. Pure.
+//!
+//! Nothing is taken away from anybody. A client that had all of it gets no
+//! more until its part has shrunk to its share; until then the others come on
+//! top, and that is why the total can reach twice the limit, and no more.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// A client as far as fairness goes: an IPv4 address, or an IPv6 /64, which
+/// one host may well have to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Client(IpAddr);
+
+impl From<IpAddr> for Client {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),
+            v4 => v4,
+        })
+    }
+}
+
+/// Places, and who has how many of them.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    limit: usize,
+    total: usize,
+    of: HashMap<Client, usize>,
+}
+
+impl Shares {
+    /// `limit` places.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, total: 0, of: HashMap::new() }
+    }
+
+    /// Takes a place for `client`; false when there is none for it.
+    #[must_use]
+    pub(crate) fn enter(&mut self, client: Client) -> bool {
+        let has = self.of.get(&client).copied().unwrap_or(0);
+        if self.total >= self.limit {
+            let clients = self.of.len() + usize::from(has == 0);
+            let share = (self.limit / clients).max(1);
+            if has >= share || self.total >= self.limit * 2 {
+                return false;
+            }
+        }
+        self.of.insert(client, has + 1);
+        self.total += 1;
+        true
+    }
+
+    /// Gives a place of `client` back.
+    pub(crate) fn leave(&mut self, client: Client) {
+        if let Some(has) = self.of.get_mut(&client) {
+            self.total -= 1;
+            *has -= 1;
+            if *has == 0 {
+                self.of.remove(&client);
+            }
+        }
+    }
+
+    /// Places taken.
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn client(last: u8) -> Client {
+        IpAddr::from([10, 0, 0, last]).into()
+    }
+
+    #[test]
+    fn one_client_alone_may_have_all() {
+        let mut shares = Shares::new(100);
+        assert!((0..100).all(|_| shares.enter(client(1))));
+        assert!(!shares.enter(client(1)));
+        shares.leave(client(1));
+        assert!(shares.enter(client(1)));
+    }
+
+    #[test]
+    fn the_others_get_theirs_when_one_has_all() {
+        let mut shares = Shares::new(100);
+        assert!((0..100).all(|_| shares.enter(client(1))));
+        // Two clients: half each.
+        assert!((0..50).all(|_| shares.enter(client(2))));
+        assert!(!shares.enter(client(2)));
+        // The first shrinks, and does not grow again at the other's cost.
+        (0..50).for_each(|_| shares.leave(client(1)));
+        assert!(!shares.enter(client(1)));
+        assert!(!shares.enter(client(2)));
+        assert!(shares.enter(client(3)));
+    }
+
+    #[test]
+    fn one_ipv6_network_is_one_client() {
+        let client = |text: &str| Client::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:2"));
+        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
+        assert_eq!(client("::ffff:10.0.0.1"), client("10.0.0.1"));
+    }
+
+    proptest! {
+        #[test]
+        fn stays_within_bounds_and_counts_right(
+            steps in prop::collection::vec((any::<bool>(), 0u8..40), 0..2_000),
+        ) {
+            let mut shares = Shares::new(16);
+            let mut held: HashMap<u8, usize> = HashMap::new();
+            for (enter, who) in steps {
+                let has = held.entry(who).or_default();
+                if enter {
+                    *has += usize::from(shares.enter(client(who)));
+                } else if *has > 0 {
+                    *has -= 1;
+                    shares.leave(client(who));
+                }
+                prop_assert_eq!(shares.total(), held.values().sum::<usize>());
+                prop_assert!(shares.total() <= 32);
+            }
+            prop_assert!(shares.of.values().all(|has| *has > 0));
+        }
+    }
+}

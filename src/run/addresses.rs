@@ -1,0 +1,59 @@
+//! What this host's addresses are, and who its resolvers.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tracing::warn;
+
+use crate::config::{Config, Listen};
+use crate::source::lookup::{self, Resolver};
+
+/// The addresses under which we can be reached: those listened at, and for a
+/// wildcard those of the host's interfaces, loopback only when there is no
+/// other.
+pub fn own_addresses(listen: &Listen) -> Vec<IpAddr> {
+    let mut all: Vec<IpAddr> = Vec::new();
+    for at in &listen.dns {
+        if !at.ip().is_unspecified() {
+            all.push(at.ip());
+            continue;
+        }
+        let mut here = host_addresses();
+        here.retain(|ip| ip.is_ipv6() == at.is_ipv6());
+        let outside = here.iter().any(|ip| !ip.is_loopback());
+        all.extend(here.iter().filter(|ip| !(outside && ip.is_loopback())));
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The addresses of the host's interfaces, less link-local ones.
+fn host_addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        warn!(%error, "cannot list this host's addresses; give `nameservers` in each zone");
+        Vec::new()
+    });
+    interfaces.iter().filter(|i| !i.is_link_local()).map(|i| i.ip()).collect()
+}
+
+/// How the endpoints of EC2 are found: never through ourselves.
+pub fn resolver(config: &Config) -> Resolver {
+    Resolver::new(resolvers(&config.server.aws_resolvers, &config.server.listen))
+}
+
+/// Whom this host asks itself, less ourselves; else the VPC's resolver.
+pub fn host_resolvers(listen: &Listen) -> Vec<SocketAddr> {
+    resolvers(&[], listen)
+}
+
+fn resolvers(configured: &[IpAddr], listen: &Listen) -> Vec<SocketAddr> {
+    // A file that is not there names nobody.
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    lookup::resolvers(
+        configured,
+        &read("/etc/resolv.conf"),
+        &read("/run/systemd/resolve/resolv.conf"),
+        &listen.dns,
+        &host_addresses(),
+    )
+}

@@ -1,0 +1,112 @@
+//! The forwarder in use, the task that drives it, and its search for loops.
+
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use super::{RunError, host_resolvers};
+use crate::config::Config;
+use crate::forward::{ConfigError, ForwardConfig, Forwarder, Looped, Rule};
+use crate::name::Key;
+
+/// Forwarding as it is configured.
+#[derive(Default)]
+pub(super) struct Forwarding {
+    current: Option<Current>,
+    tasks: JoinSet<Ended>,
+    /// Tells the tasks of different forwarders apart.
+    next: usize,
+    loops: Vec<Looped>,
+}
+
+struct Current {
+    token: usize,
+    config: ForwardConfig,
+    forwarder: Forwarder,
+}
+
+/// What a task of which forwarder came to its end.
+enum Ended {
+    Driver(usize),
+    Probe(usize, Vec<Looped>),
+}
+
+impl Forwarding {
+    /// The forwarder for a configuration; none when no view forwards. While
+    /// `[[forward]]` stays as it is so does the forwarder, with its cache.
+    ///
+    /// # Errors
+    /// It cannot be carried out; then nothing has changed.
+    pub(super) fn apply(&mut self, config: &Config) -> Result<Option<Forwarder>, ConfigError> {
+        if !config.server.views.iter().any(|view| view.forward) {
+            self.current = None;
+            self.loops.clear();
+            return Ok(None);
+        }
+        let rules = wanted(config);
+        if let Some(current) = self.current.as_ref().filter(|current| current.config == rules) {
+            return Ok(Some(current.forwarder.clone()));
+        }
+        let (forwarder, driver) = Forwarder::new(&rules)?;
+        self.next += 1;
+        let token = self.next;
+        self.tasks.spawn(async move {
+            driver.run().await;
+            Ended::Driver(token)
+        });
+        let probing = forwarder.clone();
+        self.tasks.spawn(async move { Ended::Probe(token, probing.probe_loops().await) });
+        self.current = Some(Current { token, config: rules, forwarder: forwarder.clone() });
+        self.loops.clear();
+        Ok(Some(forwarder))
+    }
+
+    /// Upstreams through which our own questions come back.
+    pub(super) fn loops(&self) -> &[Looped] {
+        &self.loops
+    }
+
+    /// Waits until there is something new to show, or until a task ends that
+    /// should not. Cancel safe.
+    pub(super) async fn event(&mut self) -> Result<(), RunError> {
+        loop {
+            let Some(ended) = self.tasks.join_next().await else {
+                return std::future::pending().await;
+            };
+            let current = self.current.as_ref().map(|current| current.token);
+            match ended {
+                Err(error) => return Err(RunError::Forwarding(error.to_string())),
+                Ok(Ended::Driver(token)) if Some(token) == current => {
+                    return Err(RunError::Forwarding("it was not told to".into()));
+                }
+                Ok(Ended::Probe(token, loops)) if Some(token) == current => {
+                    for one in &loops {
+                        error!(
+                            upstream = %one.upstream, name = %one.name,
+                            "a forwarding loop: what is asked there comes back here. Such questions \
+                             get SERVFAIL; name another upstream in [[forward]], or have the one \
+                             there forward elsewhere"
+                        );
+                    }
+                    self.loops = loops;
+                    return Ok(());
+                }
+                // Of a forwarder that a reload replaced.
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// What is configured; else what this host would ask itself.
+fn wanted(config: &Config) -> ForwardConfig {
+    if !config.server.forward.rules.is_empty() {
+        return config.server.forward.clone();
+    }
+    let upstreams = host_resolvers(&config.server.listen);
+    let all: Vec<_> = upstreams.iter().map(ToString::to_string).collect();
+    info!(
+        upstreams = %all.join(" "),
+        "there is no [[forward]]: other names are asked where this host asks"
+    );
+    ForwardConfig { rules: vec![Rule { names: vec![Key::root()], upstreams, max_rate: None }] }
+}

@@ -1,0 +1,76 @@
+//! Answers to UDP requests that have to be waited for: one task waits for all
+//! of them, so that a worker never does.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::Later;
+use super::stats::UdpCounters;
+use super::sys::{self, WayBack};
+
+/// Requests on their way from the workers to the task. It takes them at once,
+/// so there are this many only if it gets no processor for a while; how many
+/// may be waited for is up to those who answer.
+const QUEUE: usize = 4096;
+
+/// A request without its answer.
+pub(super) struct Waiting {
+    pub answer: Later,
+    pub socket: Arc<UdpSocket>,
+    pub back: WayBack,
+    pub counters: Arc<UdpCounters>,
+}
+
+/// Where workers leave requests.
+#[derive(Clone)]
+pub(super) struct Desk(mpsc::Sender<Waiting>);
+
+/// Where they are taken up: [`run`](Clerk::run) it in a task.
+pub(super) struct Clerk(mpsc::Receiver<Waiting>);
+
+pub(super) fn desk() -> (Desk, Clerk) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (Desk(sender), Clerk(receiver))
+}
+
+impl Desk {
+    /// Leaves a request; false if there is no room. Never waits.
+    pub fn leave(&self, waiting: Waiting) -> bool {
+        self.0.try_send(waiting).is_ok()
+    }
+}
+
+impl Clerk {
+    /// Waits and sends until all desks are gone and everything is answered.
+    pub async fn run(mut self) {
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                left = self.0.recv() => match left {
+                    Some(waiting) => under_way.push(waiting.finish()),
+                    None => break,
+                },
+                Some(()) = under_way.next() => {}
+            }
+        }
+        while under_way.next().await.is_some() {}
+    }
+}
+
+impl Waiting {
+    async fn finish(self) {
+        let Self { answer, socket, mut back, counters } = self;
+        let counter = match answer.await {
+            None => &counters.silent,
+            Some(octets) => match sys::send(&socket, &octets, &mut back) {
+                Ok(()) => &counters.sent,
+                Err(_) => &counters.send_errors,
+            },
+        };
+        counter.add(1);
+    }
+}
