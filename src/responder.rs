@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 use tracing::error;
 
 use crate::answer::message::Head;
-use crate::answer::{Asker, Elsewhere, Outcome, Transport, answer};
+use crate::answer::{Asker, Elsewhere, Outcome, Transport, answer, ordinary};
 use crate::counters::{Counters, Tally};
 use crate::forward::{self, Asked, DEADLINE, Forwarder, Hit, OwnedQuestion, Ticket};
 use crate::serve::{Action, Respond};
@@ -30,13 +30,16 @@ pub struct Responder {
     tally: Tally,
     /// For answers that come later, wherever their request was taken.
     together: Tally,
+    /// Use nothing prebuilt: to compare.
+    ordinary: bool,
 }
 
 impl Responder {
-    /// Answers from `store` and counts in `counters`.
-    pub fn new(store: Store, counters: Arc<Counters>) -> Self {
+    /// Answers from `store` and counts in `counters`; with `ordinary` without
+    /// anything prebuilt.
+    pub fn new(store: Store, counters: Arc<Counters>, ordinary: bool) -> Self {
         let tally = Tally::shared(counters);
-        Self { store, together: tally.clone(), tally }
+        Self { store, together: tally.clone(), tally, ordinary }
     }
 
     /// SERVFAIL for the one packet; said once, counted each time.
@@ -71,7 +74,10 @@ impl Responder {
         let snapshot = self.store.load();
         loop {
             let mut outside = Outside { forwarder: snapshot.forwarder.as_ref(), fetched };
-            let answered = || answer(&snapshot, asker, transport, request, &mut outside, reply);
+            let answered = || match self.ordinary {
+                false => answer(&snapshot, asker, transport, request, &mut outside, reply),
+                true => ordinary(&snapshot, asker, transport, request, &mut outside, reply),
+            };
             let question = match catch_unwind(AssertUnwindSafe(answered)) {
                 Ok(Outcome::Reply { rcode, view, path }) => {
                     self.tally.count(&snapshot, view, transport, path, rcode);

@@ -14,12 +14,13 @@ use hickory_proto::rr::{Record, RecordType};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
+use crate::answer::tail::{Negative, Tail};
 use crate::compile::Resolved;
 use crate::config::{SourceId, ViewId, Zone};
 use crate::ec2_name;
 use crate::forward::Forwarder;
 use crate::inventory::Health;
-use crate::name::{self, Key};
+use crate::name::{self, Key, NameMap};
 
 /// The state of the world that answers are made from.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ pub struct ViewTable {
     /// The view's name.
     pub name: Arc<str>,
     /// Zones by origin.
-    pub zones: HashMap<Key, Arc<ZoneTable>>,
+    pub zones: NameMap<Arc<ZoneTable>>,
     /// Do its clients get answers from elsewhere?
     pub forward: bool,
     /// Public EC2 names answered from memory.
@@ -81,7 +82,7 @@ pub struct ViewTable {
 }
 
 /// Public EC2 names, each a zone of that one name.
-pub type Ec2Names = HashMap<Key, Arc<ZoneTable>>;
+pub type Ec2Names = NameMap<Arc<ZoneTable>>;
 
 /// For an Elastic IP the private address to put in its place, and for how many
 /// seconds at most.
@@ -109,10 +110,13 @@ pub struct ZoneTable {
     /// SOA as it stands in negative answers: TTL is min(TTL, minimum)
     /// (RFC 2308 section 3).
     pub negative_soa: Record,
+    /// That SOA as negative answers end in it; none where it cannot be moved
+    /// from one question to another.
+    pub negative: Option<Negative>,
     /// The origin's own records.
     pub apex: Arc<Node>,
     /// Every other name, empty non-terminals included.
-    pub nodes: Arc<HashMap<Key, Arc<Node>>>,
+    pub nodes: Arc<NameMap<Arc<Node>>>,
     /// What each binding of the zone resolved to, in the zone's order.
     pub resolved: Arc<[Resolved]>,
     /// Records from files at names that are bound as well, by name.
@@ -168,6 +172,17 @@ pub struct RrSet {
     pub rtype: RecordType,
     /// At least one, all with the same TTL (RFC 2181 section 5.2).
     pub records: Arc<[Record]>,
+    /// The whole answer to a question for them; none where other records
+    /// belong to it, or it is too long.
+    pub tail: Option<Tail>,
+}
+
+impl RrSet {
+    /// A set ready to be answered with.
+    pub fn new(rtype: RecordType, records: Arc<[Record]>) -> Self {
+        let tail = Tail::of_set(&records);
+        Self { rtype, records, tail }
+    }
 }
 
 /// On what a bound name's records rest.

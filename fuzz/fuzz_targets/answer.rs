@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
 
-use eipdns::answer::{Asker, MAX_UDP, Outcome, Transport, answer};
+use eipdns::answer::{Asker, MAX_UDP, Outcome, Transport, answer, ordinary};
 use eipdns::config::{self, Overrides};
 use eipdns::offline::{self, Offline};
 use eipdns::snapshot::Snapshot;
@@ -45,6 +45,9 @@ fuzz_target!(|data: &[u8]| {
 
     let mut reply = b"left over".to_vec();
     let outcome = answer(&SNAPSHOT, &asker, transport, request, &mut (), &mut reply);
+    let mut compared = Vec::new();
+    assert_eq!(ordinary(&SNAPSHOT, &asker, transport, request, &mut (), &mut compared), outcome);
+    assert_eq!(compared, reply, "the prebuilt answer is another");
     let Outcome::Reply { rcode, .. } = outcome else {
         assert!(reply.is_empty(), "dropped, yet there is a reply");
         return;

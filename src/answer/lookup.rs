@@ -68,7 +68,7 @@ impl Default for Found<'_> {
 }
 
 /// Where a name leads in its zone.
-enum Place<'s> {
+pub(super) enum Place<'s> {
     /// At or below a delegation.
     Cut(&'s Node),
     /// Below a DNAME.
@@ -118,7 +118,16 @@ fn zone_for<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Option<&
     Some(zone)
 }
 
-fn walk<'s>(zone: &'s ZoneTable, name: &[u8], rtype: RecordType) -> Place<'s> {
+/// What a zone's apex has for a type.
+pub(super) fn at_apex(zone: &ZoneTable, rtype: RecordType) -> Found<'_> {
+    let mut found = Found { ours: true, authoritative: true, ..Found::default() };
+    // An apex is no alias (RFC 1034 section 3.6.2), so nothing follows.
+    found.take(zone, &zone.apex, zone.apex.key.octets(), rtype, false);
+    found
+}
+
+/// Where `name` (folded wire octets, at or below the origin) leads.
+pub(super) fn walk<'s>(zone: &'s ZoneTable, name: &[u8], rtype: RecordType) -> Place<'s> {
     let origin = zone.zone.origin.octets();
     if name == origin {
         return Place::Exact(&zone.apex);

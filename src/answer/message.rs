@@ -28,7 +28,7 @@ pub const HEADER: usize = 12;
 /// The largest answer to a UDP request without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP: usize = 512;
 /// Option code of NSID (RFC 5001).
-const NSID: u16 = 3;
+pub const NSID: u16 = 3;
 /// Option code of Extended DNS Errors (RFC 8914).
 const EDE: u16 = 15;
 /// The longest text in an Extended DNS Error: more is of no use in a terminal.
@@ -100,6 +100,16 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
             pointer if pointer >= 192 => return Some(at + 2),
             _ => return None,
         }
+    }
+}
+
+/// The most octets a reply may have, `payload` being what the request's OPT
+/// says.
+pub fn limit(transport: Transport, payload: Option<u16>) -> usize {
+    match (transport, payload) {
+        (Transport::Tcp, _) => usize::from(u16::MAX),
+        (Transport::Udp, None) => PLAIN_UDP,
+        (Transport::Udp, Some(payload)) => usize::from(payload).clamp(PLAIN_UDP, MAX_UDP),
     }
 }
 
@@ -257,13 +267,7 @@ impl<'r, 's> Reply<'r, 's> {
 
     /// The most octets the reply may have.
     pub fn limit(&self) -> usize {
-        match (self.transport, &self.request.inner.edns) {
-            (Transport::Tcp, _) => usize::from(u16::MAX),
-            (Transport::Udp, None) => PLAIN_UDP,
-            (Transport::Udp, Some(edns)) => {
-                usize::from(edns.max_payload()).clamp(PLAIN_UDP, MAX_UDP)
-            }
-        }
+        limit(self.transport, self.request.inner.edns.as_ref().map(Edns::max_payload))
     }
 
     /// Writes the reply and says with which response code.

@@ -17,6 +17,10 @@ pub(super) struct Serve {
     /// Read the configuration anew whenever a file in it changes
     #[arg(long)]
     watch: bool,
+    /// Make every answer anew, from the records: to compare with what is
+    /// prebuilt from them
+    #[arg(long, hide_short_help = true)]
+    ordinary_path: bool,
 }
 
 impl Serve {
@@ -30,6 +34,7 @@ impl Serve {
             directory: self.common.directory(),
             overrides: self.common.overrides(),
             watch: self.watch,
+            ordinary_path: self.ordinary_path,
         };
         match run::run(loaded.config, options) {
             Ok(()) => Exit::Ok,

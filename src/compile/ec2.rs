@@ -5,7 +5,6 @@
 //! are those of a zone nobody is to ask elsewhere for, as unbound's
 //! `local-zone: static` has them.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,8 +15,9 @@ use hickory_proto::rr::{Name, RData, Record};
 
 use super::resolve::Sighting;
 use super::{Index, Input};
+use crate::answer::tail::Negative;
 use crate::config::{Mode, View, ViewId, Zone};
-use crate::name::Key;
+use crate::name::{Key, NameMap};
 use crate::snapshot::{Basis, Ec2Names, Node, NodeKind, Rewrites, RrSet, ViewTable, ZoneTable};
 
 /// SOA refresh, retry and expire, in seconds: nobody can transfer such a zone.
@@ -38,14 +38,15 @@ pub fn home(
     input: &Input<'_>,
     id: ViewId,
     index: &Index<'_>,
-    zones: &HashMap<Key, Arc<ZoneTable>>,
+    zones: &NameMap<Arc<ZoneTable>>,
     before: Option<&ViewTable>,
 ) -> Home {
     let Some(view) = input.config.server.views.get(id).filter(|v| v.ec2_names || v.rewrite) else {
         return Home::default();
     };
     let old = before.map(|table| &*table.ec2_names);
-    let mut names = Ec2Names::with_capacity(old.map_or(0, HashMap::len));
+    let known = old.map_or(0, |old| old.len());
+    let mut names = Ec2Names::with_capacity_and_hasher(known, Default::default());
     let mut rewrites = Rewrites::new();
     for sighting in index.each() {
         let address = &sighting.entry.address;
@@ -153,7 +154,7 @@ impl One {
         );
         let record = |data| Record::from_rdata(owner.clone(), self.ttl, data);
         let soa = record(RData::SOA(soa));
-        let set = |record: Record| RrSet { rtype: record.record_type(), records: [record].into() };
+        let set = |record: Record| RrSet::new(record.record_type(), [record].into());
         let apex = Node {
             key: name.clone(),
             rrsets: [
@@ -180,6 +181,7 @@ impl One {
         ZoneTable {
             zone: Arc::new(zone),
             serial: self.serial,
+            negative: Negative::new(name, &soa),
             negative_soa: soa,
             apex: Arc::new(apex),
             nodes: Arc::default(),

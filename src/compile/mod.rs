@@ -11,13 +11,13 @@ pub mod resolve;
 pub mod serial;
 mod zone;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Config, Source, SourceKind};
 use crate::inventory::{Health, Inventory, SourceInventory};
+use crate::name::NameMap;
 use crate::snapshot::{Freshness, Identity, Remark, Selector, Snapshot, SourceStatus, ViewTable};
 use crate::source::clock::elapsed;
 
@@ -65,7 +65,7 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
         .iter()
         .map(|view| ViewTable {
             name: view.name.as_str().into(),
-            zones: HashMap::new(),
+            zones: NameMap::default(),
             forward: view.forward,
             ec2_names: Arc::default(),
             rewrites: Arc::default(),

@@ -9,8 +9,9 @@ use hickory_proto::rr::{RData, Record, RecordType};
 
 use super::serial::{self, Serial, Serials};
 use super::{Data, Index, Input, Resolved};
+use crate::answer::tail;
 use crate::config::{Binding, ViewId, Zone};
-use crate::name::Key;
+use crate::name::{Key, NameMap};
 use crate::records::MasterFile;
 use crate::snapshot::{Node, NodeKind, RrSet, ZoneTable};
 
@@ -31,7 +32,7 @@ struct Draft {
     resolved: Arc<[Resolved]>,
     /// Records of bound names that come from elsewhere.
     beside: Arc<Records>,
-    nodes: Arc<HashMap<Key, Arc<Node>>>,
+    nodes: Arc<NameMap<Arc<Node>>>,
     digest: u128,
     /// The origin's records, less the SOA.
     apex: Node,
@@ -102,7 +103,8 @@ pub fn tables<'p>(
 /// Builds every node.
 fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, resolved: Arc<[Resolved]>) -> Draft {
     let mut records = standing(input, zone, view);
-    let mut nodes: HashMap<Key, Arc<Node>> = HashMap::with_capacity(zone.names.len() + 8);
+    let mut nodes: NameMap<Arc<Node>> =
+        NameMap::with_capacity_and_hasher(zone.names.len() + 8, Default::default());
     let mut beside = Records::new();
     let mut apex = None;
     for (binding, resolved) in zone.names.iter().zip(resolved.iter()) {
@@ -186,18 +188,21 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
     let mut negative_soa = soa.clone();
     negative_soa.ttl = negative_ttl;
     let mut apex = draft.apex;
-    let set = RrSet { rtype: RecordType::SOA, records: [soa].into() };
+    let set = RrSet { rtype: RecordType::SOA, records: [soa].into(), tail: None };
     apex.rrsets = std::iter::once(set).chain(apex.rrsets).collect();
-    ZoneTable {
+    let mut table = ZoneTable {
         zone: zone.clone(),
         serial,
         negative_soa,
+        negative: None,
         apex: Arc::new(apex),
         nodes: draft.nodes,
         resolved: draft.resolved,
         beside: draft.beside,
         digest: draft.digest,
-    }
+    };
+    tail::prebuild(&mut table);
+    table
 }
 
 /// The apex as it is before its SOA has a serial.
@@ -281,8 +286,7 @@ fn grouped(all: Vec<(Key, u32, RData)>) -> Records {
             None => of_name.push((rtype, vec![record])),
         }
     }
-    let set =
-        |(rtype, records): (RecordType, Vec<Record>)| RrSet { rtype, records: records.into() };
+    let set = |(rtype, records): (RecordType, Vec<Record>)| RrSet::new(rtype, records.into());
     sets.into_iter().map(|(key, all)| (key, all.into_iter().map(set).collect())).collect()
 }
 
@@ -311,7 +315,7 @@ fn bound_records(key: &Key, ttl: u32, resolved: &Resolved, alone: bool) -> Vec<R
     let owner = key.to_name();
     let set = |rtype, all: Vec<RData>| {
         let records = all.into_iter().map(|d| Record::from_rdata(owner.clone(), ttl, d)).collect();
-        RrSet { rtype, records }
+        RrSet::new(rtype, records)
     };
     match &resolved.data {
         Data::Absent | Data::NotReady => Vec::new(),

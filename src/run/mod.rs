@@ -54,6 +54,8 @@ pub struct Options {
     pub overrides: Overrides,
     /// Read it anew whenever a file in it changes.
     pub watch: bool,
+    /// Answer without what is prebuilt: the same octets, slower.
+    pub ordinary_path: bool,
 }
 
 /// Why a server ended that was not told to.
@@ -170,7 +172,8 @@ impl App {
         sources.apply(&config);
         let counters = Arc::<Counters>::default();
         let sockets = Arc::<Stats>::default();
-        let responder = Responder::new(writer.store().clone(), Arc::clone(&counters));
+        let responder =
+            Responder::new(writer.store().clone(), Arc::clone(&counters), options.ordinary_path);
         let listeners = dns.start(responder, Arc::clone(&sockets))?;
         tell_opened(&opened);
         let store = writer.store().clone();

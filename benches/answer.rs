@@ -1,0 +1,97 @@
+//! What an answer costs without the sockets: nanoseconds, both paths.
+//!
+//! `cargo bench --bench answer [-- fast|ordinary COUNT]`; with a path and a
+//! count it answers just that, for callgrind to count instructions.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Instant;
+
+use eipdns::answer::{Asker, Outcome, Transport, answer, ordinary};
+use eipdns::config::{self, Overrides};
+use eipdns::offline::{self, Offline};
+use eipdns::snapshot::Snapshot;
+
+/// Names in the zone, and answers in a measurement.
+const NAMES: usize = 2_000;
+const COUNT: usize = 2_000_000;
+
+const SERVER: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\n\
+    [[view]]\nname = \"all\"\nclients = [\"127.0.0.0/8\"]\nanswer = \"private\"\n";
+
+type Answer = fn(&Snapshot, &Asker, &[u8], &mut Vec<u8>) -> Outcome;
+
+fn main() {
+    let directory = std::env::temp_dir().join(format!("eipdns-bench-{}", std::process::id()));
+    let written = write(&directory);
+    let loaded = written
+        .map_err(|e| e.to_string())
+        .and_then(|()| config::load(&directory, &Overrides::default()).map_err(|e| e.to_string()));
+    // Nothing can be done about what stays in the temporary directory.
+    drop(std::fs::remove_dir_all(&directory));
+    let config = match loaded {
+        Ok(loaded) => loaded.config,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(1);
+        }
+    };
+    let snapshot = Offline::new(&config, offline::inventory(&config)).snapshot;
+    let requests: Vec<Vec<u8>> = (0..NAMES).map(request).collect();
+    let arguments: Vec<String> = std::env::args().collect();
+    let count = arguments.iter().find_map(|text| text.parse().ok()).unwrap_or(COUNT);
+    let paths: [(&str, Answer); 2] = [
+        ("fast", |s, asker, request, reply| {
+            answer(s, asker, Transport::Udp, request, &mut (), reply)
+        }),
+        ("ordinary", |s, asker, request, reply| {
+            ordinary(s, asker, Transport::Udp, request, &mut (), reply)
+        }),
+    ];
+    let named = |name: &str| arguments.iter().any(|argument| argument == name);
+    let one = paths.iter().any(|(name, _)| named(name));
+    for (name, path) in paths {
+        if one && !named(name) {
+            continue;
+        }
+        let started = Instant::now();
+        run(&snapshot, &requests, path, count);
+        let each = started.elapsed().as_nanos() / count as u128;
+        println!("{name}: {each} ns an answer, {count} answers");
+    }
+}
+
+fn run(snapshot: &Snapshot, requests: &[Vec<u8>], path: Answer, count: usize) {
+    let asker = Asker {
+        client: SocketAddr::from(([127, 0, 0, 1], 4711)),
+        local: SocketAddr::from(([127, 0, 0, 1], 53)),
+    };
+    let mut reply = Vec::with_capacity(2048);
+    // Not in order, as in life: a stride that shares no factor with the count.
+    for nth in 0..count {
+        let request = &requests[nth * 997 % requests.len()];
+        black_box(path(snapshot, &asker, black_box(request), &mut reply));
+    }
+}
+
+fn write(directory: &Path) -> std::io::Result<()> {
+    let mut names = String::from("[names]\n");
+    for n in 0..NAMES {
+        // Writing to a String cannot fail.
+        let _ = writeln!(names, "h{n} = {{ address = \"10.0.{}.{}\" }}", n / 256, n % 256);
+    }
+    std::fs::create_dir_all(directory)?;
+    std::fs::write(directory.join("server.toml"), SERVER)?;
+    std::fs::write(directory.join("bench.test.toml"), names)
+}
+
+/// A question for A; every tenth for a name that is not there.
+fn request(n: usize) -> Vec<u8> {
+    let label = if n % 10 == 9 { format!("x{n:08x}") } else { format!("h{n}") };
+    let mut octets = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, label.len() as u8];
+    octets.extend_from_slice(label.as_bytes());
+    octets.extend_from_slice(b"\x05bench\x04test\0\x00\x01\x00\x01");
+    octets
+}
