@@ -278,7 +278,7 @@ impl<'r, 's> Reply<'r, 's> {
         let mut additional = Additional {
             glue: &found.glue,
             extra: &found.extra,
-            end: limit - edns.as_ref().map_or(0, len_of_opt),
+            end: limit.saturating_sub(edns.as_ref().map_or(0, len_of_opt)),
             lacks_glue: false,
         };
         let mut authority = &found.authority[..];
