@@ -16,8 +16,9 @@ use prefix_trie::PrefixMap;
 
 use crate::compile::Resolved;
 use crate::config::{SourceId, ViewId, Zone};
-use crate::inventory::Health;
+use crate::inventory::{Health, Inventory};
 use crate::name::{self, Key};
+use crate::name_map::NameMap;
 
 /// The state of the world that answers are made from.
 #[derive(Debug)]
@@ -27,13 +28,15 @@ pub struct Snapshot {
     /// Counts configurations, from 1: views keep their numbers within one.
     pub epoch: u64,
     /// Which client is in which view.
-    pub selector: Selector,
+    pub selector: Arc<Selector>,
     /// One table per configured view.
     pub views: Vec<ViewTable>,
     /// One per configured source.
     pub sources: Vec<SourceStatus>,
     /// What we say about ourselves.
     pub identity: Identity,
+    /// What it was made from: the next one differs by what differs there.
+    pub inventory: Inventory,
 }
 
 impl Snapshot {
@@ -42,10 +45,11 @@ impl Snapshot {
         Self {
             generation: 0,
             epoch: 0,
-            selector: Selector::default(),
+            selector: Arc::default(),
             views: Vec::new(),
             sources: Vec::new(),
             identity: Identity::default(),
+            inventory: Inventory::default(),
         }
     }
 }
@@ -89,13 +93,15 @@ pub struct ZoneTable {
     /// The origin's own records.
     pub apex: Arc<Node>,
     /// Every other name, empty non-terminals included.
-    pub nodes: Arc<HashMap<Key, Arc<Node>>>,
-    /// What each binding of the zone resolved to, in the zone's order.
-    pub resolved: Arc<[Resolved]>,
+    pub nodes: NameMap<Arc<Node>>,
+    /// What each binding of the zone resolved to.
+    pub resolved: NameMap<Arc<Resolved>>,
     /// Records from files at names that are bound as well, by name.
     pub beside: Arc<HashMap<Key, Vec<RrSet>>>,
     /// Sum of the hashes of all nodes but the apex.
     pub digest: u128,
+    /// Is the SOA the one in the zone's file?
+    pub own_soa: bool,
 }
 
 impl ZoneTable {
