@@ -277,7 +277,9 @@ impl Board {
             (0..known.inventory.sources.len()).filter_map(|id| known.source(id, now)).collect();
         let zones = known.config.zones.iter().map(|zone| {
             let tables = snapshot.views.iter().filter_map(|view| {
-                view.zones.get(&zone.origin).map(|table| (view.name.to_string(), table.serial))
+                view.zones
+                    .get(zone.origin.octets())
+                    .map(|table| (view.name.to_string(), table.serial))
             });
             let (views, serials): (Vec<_>, Vec<_>) = tables.unzip();
             ZoneStatus {

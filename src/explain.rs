@@ -165,10 +165,8 @@ impl Explanation {
             return self.see(input, &Target::ElasticIp(ip), None);
         }
         let Some(node) = lookup::node_for(table, name.octets()) else { return };
-        let Some(at) = zone.names.iter().position(|b| b.name == node.key) else { return };
-        let (Some(binding), Some(resolved)) = (zone.names.get(at), table.resolved.get(at)) else {
-            return;
-        };
+        let Some(binding) = zone.names.iter().find(|b| b.name == node.key) else { return };
+        let Some(resolved) = table.resolved.get(node.key.octets()) else { return };
         self.resolved = Some(resolved.data.to_string());
         self.binding = Some(BindingOf {
             name: binding.name.to_string(),

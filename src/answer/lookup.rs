@@ -200,7 +200,7 @@ impl<'s> Found<'s> {
                 // DS of a zone of ours that its parent does not delegate. The
                 // name is there, so it must not be denied (RFC 8020).
                 Place::Wildcard(_) | Place::Nowhere
-                    if rtype == RecordType::DS && view.zones.contains_key(&*name) =>
+                    if rtype == RecordType::DS && view.zones.contains(&name) =>
                 {
                     self.authority.push(Cow::Borrowed(&zone.negative_soa));
                     None
