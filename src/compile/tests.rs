@@ -474,10 +474,7 @@ fn a_move_shares_all_that_it_does_not_touch() {
         assert!(Arc::ptr_eq(&still[0], &still[1]), "a zone without moves");
         let [was, is] = [&before, &after].map(|s| zone(s, view, "example.com"));
         let others = |name: &crate::name::Key| {
-            Arc::ptr_eq(
-                &was.nodes.get(name.octets()).unwrap(),
-                &is.nodes.get(name.octets()).unwrap(),
-            )
+            Arc::ptr_eq(was.nodes.get(name.octets()).unwrap(), is.nodes.get(name.octets()).unwrap())
         };
         let new: Vec<_> =
             is.nodes.keys().filter(|name| !others(name)).map(ToString::to_string).collect();
