@@ -61,7 +61,7 @@ pub struct Known {
     pub listening: Vec<SocketAddr>,
     /// Names moved so far, over all swaps.
     pub moves: u64,
-    /// How long the last compilation took.
+    /// How long the last snapshot took, from what called for it to the swap.
     pub built_in: Duration,
     /// When the current snapshot was published.
     pub published_at: SystemTime,

@@ -459,3 +459,38 @@ fn tell_losses(source: &Source, before: &Losses, now: &Losses) {
         info!(source = %source.name, "the mass loss is over");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::Address;
+    use crate::source::Waiters;
+    use crate::testing;
+
+    #[test]
+    fn what_a_swap_replaced_is_freed_without_another_swap() {
+        let config = testing::config(&[
+            ("server.toml", testing::SERVER),
+            ("example.com.toml", "[names]\ndb = \"198.51.100.1\"\n"),
+        ]);
+        let (state, history) = (State::default(), Arc::default());
+        let mut writer = Writer::new(Arc::new(config), state, vec![], history, Clock::start());
+        let first = Arc::downgrade(&writer.store().full());
+        let ip = [198, 51, 100, 1].into();
+        let address = testing::entry(ip, Some([10, 0, 0, 1].into())).address;
+        let delivery = Delivery {
+            source: 0,
+            at: SystemTime::now(),
+            took: Duration::ZERO,
+            region: None,
+            answer: Ok([Address::clone(&address)].into()),
+            health: Health::Healthy,
+            accept_losses: false,
+            waiters: Waiters::default(),
+        };
+        writer.take(0, &delivery);
+        assert_eq!(writer.moves(), 1);
+        assert_eq!(writer.free_retired(), 0);
+        assert!(first.upgrade().is_none());
+    }
+}

@@ -49,7 +49,7 @@ pub struct Input<'a> {
     /// What the sources say.
     pub inventory: &'a Inventory,
     /// Our own addresses: those of `ns1.<origin>` where a zone names no
-    /// nameservers.
+    /// nameservers. The same for as long as the epoch is.
     pub addresses: &'a [IpAddr],
     /// The time: for serials and for ages in texts.
     pub now: SystemTime,

@@ -51,7 +51,7 @@ struct Seen<'p> {
 /// A part before its serial is known.
 enum Content<'p> {
     Same(&'p Arc<ZoneTable>),
-    New(Draft),
+    New(Box<Draft>),
 }
 
 /// A table to be.
@@ -86,8 +86,8 @@ pub fn parts<'p>(
         .map(|seen| {
             let content = match seen.before {
                 Some(old) if seen.news.is_empty() => Content::Same(old),
-                Some(old) => Content::New(changed(zone, old, &seen.news)),
-                None => Content::New(whole(input, zone, seen.first, &seen.news)),
+                Some(old) => Content::New(changed(zone, old, &seen.news).into()),
+                None => Content::New(whole(input, zone, seen.first, &seen.news).into()),
             };
             (seen.views, content)
         })
@@ -109,7 +109,7 @@ pub fn parts<'p>(
     let table = |content| match content {
         Content::Same(old) if old.serial == serial => Arc::clone(old),
         Content::Same(old) => Arc::new(finish(zone, draft_of(zone, old), serial)),
-        Content::New(draft) => Arc::new(finish(zone, draft, serial)),
+        Content::New(draft) => Arc::new(finish(zone, *draft, serial)),
     };
     parts.into_iter().map(|(views, content)| Part { views, table: table(content) }).collect()
 }

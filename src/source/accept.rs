@@ -110,21 +110,19 @@ pub fn accept(
     now: SystemTime,
     policy: &Policy<'_>,
 ) -> (Accepted, Losses) {
-    let answer: BTreeMap<Ipv4Addr, &Address> = answer.iter().map(|a| (a.public_ip, a)).collect();
-    if is_unchanged(previous, &answer) {
+    let news = News::of(previous, answer);
+    if news.is_none() && previous.superseded.is_empty() && previous.released.is_empty() {
         return (previous.clone(), Losses::default());
     }
     let mut superseded = previous.superseded.clone();
     superseded.values_mut().for_each(|ids| ids.retain(|_, at| is_within(REMEMBERED, *at, now)));
     let mut stale = BTreeSet::new();
     let mut entries = Entries::clone(&previous.entries);
-    for (ip, said) in &answer {
+    for (ip, said) in &news.said {
         let entry = match previous.entries.get(ip) {
             None => {
                 Entry { address: Address::clone(said).into(), standing: Standing::Live, since: now }
             }
-            // Nearly all of them, on any day.
-            Some(before) if before.is_live() && *before.address == **said => continue,
             Some(before) => match take(before, said, now, superseded.entry(*ip).or_default()) {
                 Some(entry) => entry,
                 None => {
@@ -135,7 +133,7 @@ pub fn accept(
         };
         entries.insert(*ip, entry);
     }
-    for (ip, before) in previous.entries.iter().filter(|(ip, _)| !answer.contains_key(ip)) {
+    for (ip, before) in &news.unsaid {
         entries.insert(*ip, missing(before, now));
     }
     superseded.retain(|_, ids| !ids.is_empty());
@@ -167,16 +165,45 @@ pub fn accept_file(previous: &Accepted, answer: &[Address], now: SystemTime) -> 
     Accepted { entries, ..Accepted::default() }
 }
 
-/// The everyday poll: nothing kept, nothing new.
-fn is_unchanged(previous: &Accepted, answer: &BTreeMap<Ipv4Addr, &Address>) -> bool {
-    previous.superseded.is_empty()
-        && previous.released.is_empty()
-        && previous.entries.len() == answer.len()
-        && previous
-            .entries
-            .values()
-            .zip(answer.values())
-            .all(|(entry, said)| entry.is_live() && *entry.address == **said)
+/// How an answer differs from what is accepted.
+struct News<'a> {
+    /// What is new, or said otherwise than it is answered.
+    said: BTreeMap<Ipv4Addr, &'a Address>,
+    /// What is answered and not said.
+    unsaid: Vec<(Ipv4Addr, &'a Entry)>,
+}
+
+impl<'a> News<'a> {
+    /// Reads the answer in its own order, which is mostly that of the answer
+    /// before and of its texts in memory: of thousands of addresses nearly
+    /// all are as they were, and to find that out is the price of a poll.
+    fn of(previous: &'a Accepted, answer: &'a [Address]) -> Self {
+        let mut said = BTreeMap::new();
+        let mut all = Vec::with_capacity(answer.len());
+        for address in answer {
+            let ip = address.public_ip;
+            all.push(ip);
+            let is_news = previous
+                .entries
+                .get(&ip)
+                .is_none_or(|before| !before.is_live() || *before.address != *address);
+            // Of an address that stands twice, the last counts.
+            if is_news {
+                said.insert(ip, address);
+            } else {
+                said.remove(&ip);
+            }
+        }
+        all.sort_unstable();
+        let is_unsaid = |ip: &Ipv4Addr| all.binary_search(ip).is_err();
+        let before = previous.entries.iter().map(|(ip, entry)| (*ip, entry));
+        Self { said, unsaid: before.filter(|(ip, _)| is_unsaid(ip)).collect() }
+    }
+
+    /// The everyday poll.
+    fn is_none(&self) -> bool {
+        self.said.is_empty() && self.unsaid.is_empty()
+    }
 }
 
 /// An address that was there before and is in the answer; none when the
