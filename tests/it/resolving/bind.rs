@@ -22,6 +22,9 @@ use crate::peers;
 const ZONES: [&str; 4] = ["fwd.test", "stub.test", "fwd2.test", "stub2.test"];
 const DELEGATED: [bool; 4] = [true, true, false, false];
 
+/// Where the parent is served.
+const PARENT: &str = "127.0.0.2:53";
+
 const TTL: u32 = 1;
 
 /// The parent, signed: its text, and its key as a trust anchor for BIND.
@@ -55,7 +58,7 @@ struct Host {
 
 impl Host {
     fn new() -> Option<Self> {
-        let namespace = Namespace::new(&[])?;
+        let namespace = Namespace::new(&["127.0.0.2/32"])?;
         let dir = Dir::new("");
         for zone in ZONES {
             let text = format!("ttl = {TTL}\nnegative_ttl = {TTL}\n[names]\ndb = \"{ELASTIC}\"\n");
@@ -68,7 +71,8 @@ impl Host {
     /// The parent's server.
     fn parent(&self, text: &str) -> Option<Daemon> {
         let statement = "zone \"test\" { type primary; file \"test.zone\"; };";
-        self.bind(&[("test.", text)], "recursion no; dnssec-validation no;", statement)
+        let at = PARENT.parse().unwrap();
+        self.bind(at, &[("test.", text)], "recursion no; dnssec-validation no;", statement)
     }
 
     /// BIND in front of our zones.
@@ -82,12 +86,18 @@ impl Host {
             ),
         };
         let statements = ZONES.map(zone).concat() + more;
-        self.bind(&[], &format!("recursion yes; {options}"), &statements)
+        self.bind(free_port(), &[], &format!("recursion yes; {options}"), &statements)
     }
 
-    fn bind(&self, zones: daemon::Zones<'_>, options: &str, statements: &str) -> Option<Daemon> {
+    fn bind(
+        &self,
+        at: SocketAddr,
+        zones: daemon::Zones<'_>,
+        options: &str,
+        statements: &str,
+    ) -> Option<Daemon> {
         let run = |program: &Path| self.namespace.command(program);
-        daemon::bind_by(run, free_port(), zones, options, statements)
+        daemon::bind_by(run, at, zones, options, statements)
     }
 
     /// What a server on this host answers dig: the response code, and TTL and
@@ -131,12 +141,10 @@ impl Host {
 fn bind_forwards_and_stubs_and_validates() {
     let (Some(host), Some((text, anchor))) = (Host::new(), parent()) else { return };
     let mut host = host;
-    let Some(parent) = host.parent(&text) else { return };
+    let Some(_parent) = host.parent(&text) else { return };
     let via_parent = format!(
-        "trust-anchors {{ {anchor} }};\nzone \"test\" {{ type forward; forward only; \
-         forwarders {{ {} port {}; }}; }};\n",
-        parent.at.ip(),
-        parent.at.port()
+        "trust-anchors {{ {anchor} }};\n\
+         zone \"test\" {{ type static-stub; server-addresses {{ 127.0.0.2; }}; }};\n"
     );
     let except = "dnssec-validation yes; validate-except { \"fwd2.test\"; \"stub2.test\"; };";
     let fronts = [

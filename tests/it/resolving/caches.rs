@@ -19,13 +19,16 @@ const UNTOLD: &str = "untold.test";
 
 const TTL: u32 = 1;
 
+/// Nobody asks from here (RFC 5737).
+const NOBODY: &str = "192.0.2.1";
+
 /// 127.2/16 is another view, and `trusted` may ask on behalf of others.
 fn world(trusted: &str) -> (Dir, Server) {
     let outside =
         "[[view]]\nname = \"outside\"\nclients = [\"127.2.0.0/16\"]\nanswer = \"public\"\n";
     let dir = Dir::new(outside);
     let text = fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    let listen = format!("[listen]\ntrust_ecs_from = [{trusted}]\n");
+    let listen = format!("[listen]\ntrust_ecs_from = [\"{trusted}\"]\n");
     dir.write("server.toml", &text.replace("[listen]\n", &listen));
     for zone in [TOLD, UNTOLD] {
         let text = format!("ttl = {TTL}\nnegative_ttl = {TTL}\n[names]\ndb = \"{ELASTIC}\"\n");
@@ -63,7 +66,7 @@ fn moves(dir: &Dir, server: &mut Server, private: &str) {
 
 #[test]
 fn unbound_with_private_domain() {
-    let (dir, mut server) = world("");
+    let (dir, mut server) = world(NOBODY);
     let at = format!("{}@{}", server.dns.ip(), server.dns.port());
     let mut fronts = Vec::new();
     for (kind, key) in [("stub-zone", "stub-addr"), ("forward-zone", "forward-addr")] {
@@ -94,7 +97,7 @@ fn dnsmasq(server: SocketAddr, more: &[&str]) -> Option<daemon::Daemon> {
 
 #[test]
 fn dnsmasq_with_rebind_domain_ok() {
-    let (dir, mut server) = world("");
+    let (dir, mut server) = world(NOBODY);
     let ok = format!("--rebind-domain-ok=/{TOLD}/");
     let Some(front) = dnsmasq(server.dns, &["--stop-dns-rebind", &ok]) else { return };
     let client = Client::of(front.at);
@@ -111,7 +114,7 @@ fn dnsmasq_with_rebind_domain_ok() {
 /// Two clients behind one dnsmasq see what each would see itself (RFC 7871).
 #[test]
 fn dnsmasq_says_who_asks() {
-    let (dir, mut server) = world("\"127.0.0.1\"");
+    let (dir, mut server) = world("127.0.0.1");
     let Some(front) = dnsmasq(server.dns, &["--add-subnet=32,128"]) else { return };
     let [inside, outside] = ["127.1.0.1", "127.2.0.1"].map(|from| Client::of(front.at).from(from));
     for private in ["10.0.1.5", "10.0.2.7", "10.0.3.9"] {
@@ -126,7 +129,7 @@ fn dnsmasq_says_who_asks() {
     }
 
     // Not from those whom nobody trusts.
-    let (_dir, closed) = world("\"127.0.0.2\"");
+    let (_dir, closed) = world(NOBODY);
     let Some(front) = dnsmasq(closed.dns, &["--add-subnet=32,128"]) else { return };
     let outside = Client::of(front.at).from("127.2.0.1");
     assert_eq!(outside.data(&format!("db.{TOLD}."), RecordType::A), ["10.0.1.5"]);

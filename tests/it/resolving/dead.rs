@@ -126,7 +126,7 @@ fn own(client: Client, times: usize) -> Latencies {
 #[test]
 fn own_names_do_not_notice() {
     const TIMES: usize = 2_000;
-    const FOREIGN: usize = 3_000;
+    const FOREIGN: usize = 2_000;
     let upstream = Upstream::start(knows(&["www.test. 60 A 192.0.2.80"]));
     let (_dir, server) = server(&upstream);
     let client = Client::of(server.dns);

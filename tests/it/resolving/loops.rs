@@ -44,7 +44,7 @@ fn finds_the_loop(server: &mut Server, upstream: SocketAddr) {
 #[test]
 fn a_loop_is_found_and_ends_in_servfail_not_in_a_storm() {
     static SECOND: OnceLock<SocketAddr> = OnceLock::new();
-    let wire = Upstream::start(|asked| {
+    let wire = Upstream::seeing_probes(|asked| {
         let through = SECOND.get().and_then(|at| try_udp(*at, &asked.octets, STUB_GIVES_UP));
         through.map_or(Answer::Silence, |reply| Answer::Say(vec![reply]))
     });

@@ -1,11 +1,11 @@
 //! Forwarded answers that hold an Elastic IP of ours, or lead to one.
 
-use hickory_proto::op::Message;
+use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::NULL;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use serde_json::json;
 
-use super::upstream::{Answer, Asked, Upstream, knows};
+use super::upstream::{Answer, Asked, Upstream, knows, record};
 use super::{Client, EC2, ELASTIC, forwarding};
 use crate::harness::{Dir, Server, describe};
 
@@ -157,7 +157,15 @@ fn a_foreign_alias_leads_to_what_is_current() {
                 &format!("{EC2} 300 A {ELASTIC}"),
             ])
             .into(),
-        "gone" => asked.with(&["gone.test. 300 CNAME none.example.com."]).into(),
+        "gone" => {
+            // What others say of that zone, with an SOA of theirs.
+            let mut message = asked.with(&["gone.test. 300 CNAME none.example.com."]);
+            message.metadata.response_code = ResponseCode::NXDomain;
+            message
+                .authorities
+                .push(record("example.com. 300 SOA ns.test. host.test. 7 60 60 60 300"));
+            message.into()
+        }
         other => panic!("{other} is not ours to ask for"),
     });
     let near = format!("far.test. 300 CNAME near.test.\nnear.test. 300 CNAME {EC2}");

@@ -43,7 +43,7 @@ fn storm(at: SocketAddr) -> Tally {
         })
         .collect();
     let mut tally = Tally::default();
-    let mut drain = |socket: &UdpSocket, tally: &mut Tally| {
+    let drain = |socket: &UdpSocket, tally: &mut Tally| {
         let mut reply = [0; 1_500];
         while let Ok(len) = socket.recv(&mut reply) {
             match reply[..len][3] & 0x0f {

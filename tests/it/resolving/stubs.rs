@@ -232,8 +232,9 @@ fn without_forwarding_a_stub_sees_no_address_behind_an_alias() {
     namespace.resolv_conf("nameserver 127.0.0.1\n");
     assert_eq!(ways[0].ask(&namespace, "db.example.com"), [OLD]);
     assert_eq!(ways[0].ask(&namespace, "web.example.com"), [""; 0]);
-    const EAI_NODATA: i32 = -5;
+    // EAI_NODATA, or EAI_NONAME from musl before 1.2.4.
     let said = namespace.said(&program, &["db.example.com", "web.example.com"]).unwrap();
-    assert_eq!(said, format!("db.example.com {OLD}\nweb.example.com error {EAI_NODATA}\n"));
+    let failed = |error| format!("db.example.com {OLD}\nweb.example.com error {error}\n");
+    assert!(said == failed(-5) || said == failed(-2), "{said}");
     drop(server);
 }

@@ -147,6 +147,9 @@ struct Shared {
     log: Mutex<Vec<Asked>>,
     more: Condvar,
     over: AtomicBool,
+    /// Loop probes, which come when a server starts, are answered as any
+    /// question. Otherwise with NXDOMAIN, and no test sees them.
+    sees_probes: bool,
 }
 
 type Handler = dyn Fn(&Asked) -> Answer + Send + Sync;
@@ -155,6 +158,17 @@ impl Upstream {
     /// On a free port. `answers` may take its time: each question has a thread
     /// of its own.
     pub(super) fn start(answers: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        Self::on_free_port(Arc::new(answers), false)
+    }
+
+    /// The same, with loop probes being questions like others.
+    pub(super) fn seeing_probes(
+        answers: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::on_free_port(Arc::new(answers), true)
+    }
+
+    fn on_free_port(answers: Arc<Handler>, sees_probes: bool) -> Self {
         // Somebody may take the port in between.
         let (udp, tcp) = (0..100)
             .find_map(|_| {
@@ -164,10 +178,11 @@ impl Upstream {
             .expect("a free port");
         let at = udp.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            answers: Mutex::new(Arc::new(answers)),
+            answers: Mutex::new(answers),
             log: Mutex::default(),
             more: Condvar::new(),
             over: AtomicBool::new(false),
+            sees_probes,
         });
         let of_udp = Arc::clone(&shared);
         std::thread::spawn(move || of_udp.serve_udp(&udp));
@@ -189,7 +204,7 @@ impl Upstream {
         *self.shared.answers.lock().unwrap() = Arc::new(answers);
     }
 
-    /// All it was asked but for loop probes, which come when a server starts.
+    /// All it was asked but for loop probes.
     pub(super) fn asked(&self) -> Vec<Asked> {
         let log = self.shared.log.lock().unwrap();
         log.iter().filter(|asked| !is_probe(asked)).cloned().collect()
@@ -277,6 +292,9 @@ impl Shared {
     }
 
     fn answer(&self, asked: &Asked) -> Answer {
+        if is_probe(asked) && !self.sees_probes {
+            return asked.error(ResponseCode::NXDomain).into();
+        }
         let answers = Arc::clone(&self.answers.lock().unwrap());
         answers(asked)
     }
