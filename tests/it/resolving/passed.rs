@@ -146,11 +146,16 @@ fn a_question_goes_on_without_what_is_between_two() {
     for (dnssec_ok, checking_disabled) in
         [(false, false), (false, true), (true, false), (true, true)]
     {
-        client.ask_with("wWw.tEst.", RecordType::Unknown(65_280), |message| {
+        let (told, _) = client.ask_with("wWw.tEst.", RecordType::Unknown(65_280), |message| {
             noise(message);
             message.edns.as_mut().unwrap().set_dnssec_ok(dnssec_ok);
             message.metadata.checking_disabled = checking_disabled;
         });
+        assert_eq!(told.queries[0].name().to_ascii(), "wWw.tEst.", "as it was asked");
+        assert_eq!(told.metadata.checking_disabled, checking_disabled);
+        let edns = told.edns.unwrap();
+        assert_eq!(edns.flags().dnssec_ok, dnssec_ok);
+        assert_eq!(edns.options().as_ref().len(), 0, "no option comes back");
     }
     // Without an OPT it is DO=0, CD=0 of another type.
     client.ask_with("www.test.", RecordType::ANY, |message| message.edns = None);

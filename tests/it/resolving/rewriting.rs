@@ -207,6 +207,35 @@ fn a_foreign_alias_leads_to_what_is_current() {
     assert_eq!(upstream.names(), ["zone.test. A", "far.test. A", "gone.test. A"]);
 }
 
+/// Without its signature a signed alias would be bogus to whoever checks it.
+#[test]
+fn an_alias_that_leads_to_us_keeps_its_signature() {
+    let (_upstream, _dir, server) = world(|asked| {
+        let mut message = asked.with(&["zone.test. 300 CNAME db.example.com."]);
+        message.answers.push(signature("zone.test.", RecordType::CNAME));
+        message.answers.push(record("db.example.com. 300 A 192.0.2.66"));
+        message.answers.push(signature("db.example.com.", RecordType::A));
+        message.metadata.authentic_data = true;
+        message.into()
+    });
+    let (told, _) = Client::of(server.dns).ask_with("zone.test.", RecordType::A, |message| {
+        message.edns.as_mut().unwrap().set_dnssec_ok(true);
+    });
+    let seen: Vec<_> =
+        told.answers.iter().map(|record| (record.name.to_ascii(), record.record_type())).collect();
+    let of = |name: &str, rtype| (name.to_owned(), rtype);
+    assert_eq!(
+        seen,
+        [
+            of("zone.test.", RecordType::CNAME),
+            of("zone.test.", RecordType::RRSIG),
+            of("db.example.com.", RecordType::A)
+        ]
+    );
+    assert_eq!(told.answers[2].data.to_string(), "10.0.1.5");
+    assert!(!told.metadata.authentic_data, "ours is not signed");
+}
+
 /// TTLs between 270 and 300 as 300.
 fn recounted(told: &str) -> String {
     (270..300).fold(told.to_owned(), |told, ttl| told.replace(&format!(" {ttl} "), " 300 "))
