@@ -474,7 +474,8 @@ mod tests {
             ("example.com.toml", "[names]\ndb = \"198.51.100.1\"\n"),
         ]);
         let (state, history) = (State::default(), Arc::default());
-        let mut writer = Writer::new(Arc::new(config), state, vec![], history, Clock::start());
+        let mut writer =
+            Writer::new(Arc::new(config), state, vec![], None, history, Clock::start());
         let first = Arc::downgrade(&writer.store().full());
         let ip = [198, 51, 100, 1].into();
         let address = testing::entry(ip, Some([10, 0, 0, 1].into())).address;

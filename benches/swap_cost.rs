@@ -1,7 +1,7 @@
 //! What a move costs, from a source's delivery to the swap, and what the
 //! tables that make it cheap cost readers.
 //!
-//! `cargo run --release --no-default-features --example swap_cost`
+//! `cargo bench --no-default-features --bench swap_cost`
 //!
 //! The machine should be quiet; if it is not, `chrt -f 1` before the program
 //! keeps others off its core. Nothing is asserted: it is for comparing before
@@ -72,7 +72,7 @@ fn measure(title: &str, names: u32, target: &dyn Fn(u32) -> String) {
 
     let history = Arc::<History>::default();
     let own = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
-    let mut writer = Writer::new(config, State::default(), own, history, Clock::start());
+    let mut writer = Writer::new(config, State::default(), own, None, history, Clock::start());
     let begun = Instant::now();
     writer.take(0, &delivery(&answer));
     let build = begun.elapsed();
