@@ -3,7 +3,8 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use super::upstream::{Answer, Asked, Upstream, knows};
+use super::records::knows;
+use super::upstream::{Answer, Asked, Upstream};
 use super::{Client, EC2, ELASTIC, forwarding, remarks};
 use crate::harness::{Dir, Server};
 

@@ -7,7 +7,8 @@ use eipdns::forward::CLIENT_PATIENCE;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 
-use super::upstream::{Answer, Upstream, knows};
+use super::records::knows;
+use super::upstream::{Answer, Upstream};
 use super::{Client, ELASTIC, Latencies, forwarding, remarks};
 use crate::harness::{Dir, PATIENCE, Server, query};
 

@@ -2,7 +2,8 @@
 
 use hickory_proto::rr::RecordType;
 
-use super::upstream::{Upstream, knows};
+use super::records::knows;
+use super::upstream::Upstream;
 use super::{Client, EC2, ELASTIC, forwarding};
 use crate::harness::{Dir, Server};
 

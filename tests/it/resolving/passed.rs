@@ -6,7 +6,8 @@ use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsOption};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 
-use super::upstream::{Asked, Upstream, knows};
+use super::records::knows;
+use super::upstream::{Asked, Upstream};
 use super::{Client, ELASTIC, forwarding, remarks};
 use crate::answers::render;
 use crate::harness::{Dir, Server, query, tcp, udp};

@@ -5,7 +5,8 @@ use hickory_proto::rr::rdata::NULL;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use serde_json::json;
 
-use super::upstream::{Answer, Asked, Upstream, knows, record};
+use super::records::{knows, record};
+use super::upstream::{Answer, Asked, Upstream};
 use super::{Client, EC2, ELASTIC, forwarding};
 use crate::harness::{Dir, Server, describe};
 

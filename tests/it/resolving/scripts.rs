@@ -1,24 +1,22 @@
 //! Upstreams that misbehave, and what a client gets to see of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 
+use super::records::record;
 use super::upstream::{Answer, Asked, Upstream, Via};
 use super::{Client, ELASTIC, forwarding, remarks};
 use crate::harness::{Dir, Server, query, tcp};
 
-/// glibc's: by then it has turned to its next server.
-const STUB_GIVES_UP: Duration = Duration::from_secs(5);
+pub(super) const RIGHT: &str = "192.0.2.80";
 
-const RIGHT: &str = "192.0.2.80";
-
-fn right(asked: &Asked) -> Message {
+pub(super) fn right(asked: &Asked) -> Message {
     asked.with(&[&format!("{} 300 A {RIGHT}", asked.name())])
 }
 
-fn server(upstreams: &[&Upstream]) -> (Dir, Server) {
+pub(super) fn server(upstreams: &[&Upstream]) -> (Dir, Server) {
     let all: Vec<_> = upstreams.iter().map(|upstream| upstream.at).collect();
     let dir = forwarding(&all, "");
     dir.write("example.com.toml", &format!("[names]\ndb = \"{ELASTIC}\"\n"));
@@ -35,7 +33,7 @@ fn octets(message: &Message) -> Vec<u8> {
 }
 
 /// Replies to some other question than ours, each wrong in one thing.
-fn wrong(asked: &Asked) -> Vec<Vec<u8>> {
+pub(super) fn wrong(asked: &Asked) -> Vec<Vec<u8>> {
     let forged = asked.with(&[&format!("{} 300 A 192.0.2.66", asked.name())]);
     let change = |change: &dyn Fn(&mut Message)| {
         let mut message = forged.clone();
@@ -164,7 +162,7 @@ fn the_second_is_asked_when_the_first_fails() {
         "referral" => {
             let mut message = asked.reply();
             message.metadata.recursion_available = false;
-            message.authorities.push(super::upstream::record("test. 300 NS ns.test."));
+            message.authorities.push(record("test. 300 NS ns.test."));
             message.into()
         }
         other => panic!("{other}"),
@@ -234,71 +232,4 @@ fn huge_ttls() {
         }
         assert_eq!(upstream.count(name), asked, "{name}");
     }
-}
-
-/// The client hears of it before it gives up, and our own names do not wait.
-#[test]
-fn silence() {
-    let upstream = Upstream::start(|asked| match asked.label().as_str() {
-        "forged" => Answer::Say(wrong(asked)),
-        _ => Answer::Silence,
-    });
-    let (_dir, server) = server(&[&upstream]);
-    let client = Client::of(server.dns);
-    let names = ["dead.test.", "dead.test.", "dead.test.", "forged.test."];
-    std::thread::scope(|scope| {
-        let asks = names.map(|name| {
-            scope.spawn(move || {
-                let begun = Instant::now();
-                (client.ask(name, RecordType::A), begun.elapsed())
-            })
-        });
-        upstream.wait_for("dead.test.", 1);
-        upstream.wait_for("forged.test.", 1);
-        assert_eq!(client.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
-        assert!(asks.iter().all(|ask| !ask.is_finished()), "while the others wait");
-        for ask in asks {
-            let (told, took) = ask.join().unwrap();
-            assert_eq!(told.metadata.response_code, ResponseCode::ServFail);
-            let why = remarks(&told);
-            assert_eq!(why.len(), 1);
-            let expected = (22, format!("{}: no reply", upstream.at));
-            assert_eq!(why[0], expected);
-            assert!(took < STUB_GIVES_UP, "{took:?}");
-        }
-    });
-    for name in ["dead.test.", "forged.test."] {
-        let tries = upstream.count(name);
-        assert!((2..=4).contains(&tries), "{name}: one a second, whoever waits: {tries}");
-    }
-}
-
-/// Slower than a try, and slower than any client.
-#[test]
-fn slow_answers() {
-    let upstream = Upstream::start(|asked| {
-        let label = asked.label();
-        std::thread::sleep(Duration::from_millis(label.parse().unwrap()));
-        right(asked).into()
-    });
-    let (_dir, server) = server(&[&upstream]);
-    let client = Client::of(server.dns);
-    std::thread::scope(|scope| {
-        let late = scope.spawn(move || {
-            let begun = Instant::now();
-            (client.ask("6000.test.", RecordType::A), begun.elapsed())
-        });
-        let begun = Instant::now();
-        assert_eq!(client.data("1500.test.", RecordType::A), [RIGHT]);
-        let took = begun.elapsed();
-        assert!(took >= Duration::from_millis(1_500), "{took:?}");
-        assert!(took < Duration::from_millis(2_500), "the first try counts: {took:?}");
-        assert_eq!(upstream.count("1500.test."), 2, "a second was on its way");
-        assert_eq!(client.data("1500.test.", RecordType::A), [RIGHT]);
-        assert_eq!(upstream.count("1500.test."), 2, "from the cache");
-
-        let (told, took) = late.join().unwrap();
-        assert_eq!(told.metadata.response_code, ResponseCode::ServFail);
-        assert!(took < STUB_GIVES_UP, "{took:?}");
-    });
 }

@@ -1,6 +1,5 @@
 //! An upstream that does what a test tells it to, over UDP and TCP.
 
-use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +7,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use hickory_proto::op::{Edns, Message, MessageType, ResponseCode};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::RecordType;
 
+use super::records::record;
 use crate::authority::daemon::free_port;
 use crate::harness::PATIENCE;
 
@@ -93,45 +93,6 @@ impl Asked {
         let mut message = self.reply();
         message.metadata.truncation = true;
         message
-    }
-}
-
-/// Reads "name TTL type data".
-pub(super) fn record(line: &str) -> Record {
-    let fields: Vec<_> = line.splitn(4, ' ').collect();
-    let [name, ttl, rtype, data] = fields[..] else { panic!("{line}: name TTL type data") };
-    let data = RData::try_from_str(rtype.parse().unwrap(), data).unwrap();
-    Record::from_rdata(Name::from_ascii(name).unwrap(), ttl.parse().unwrap(), data)
-}
-
-/// What a resolver that knows only these records says; everything it denies is
-/// of a zone "test.".
-pub(super) fn knows(lines: &[&str]) -> impl Fn(&Asked) -> Answer + Send + Sync + 'static {
-    let mut all: HashMap<String, Vec<Record>> = HashMap::new();
-    for record in lines.iter().map(|line| record(line)) {
-        all.entry(record.name.to_ascii().to_lowercase()).or_default().push(record);
-    }
-    move |asked| {
-        let mut message = asked.reply();
-        let mut name = asked.name();
-        loop {
-            let Some(records) = all.get(&name) else {
-                message.metadata.response_code = ResponseCode::NXDomain;
-                break;
-            };
-            let of = |rtype| records.iter().filter(move |r| r.record_type() == rtype).cloned();
-            let found = message.answers.len();
-            message.answers.extend(of(asked.rtype()));
-            if message.answers.len() > found {
-                return message.into();
-            }
-            let Some(alias) = of(RecordType::CNAME).next() else { break };
-            let RData::CNAME(target) = &alias.data else { break };
-            name = target.to_ascii().to_lowercase();
-            message.answers.push(alias);
-        }
-        message.authorities.push(record("test. 60 SOA ns.test. host.test. 7 60 60 60 30"));
-        message.into()
     }
 }
 
