@@ -23,6 +23,7 @@
 //! * [`serve`]: UDP and TCP around `answer`.
 //! * [`run`]: starts all of the above, reloads, drains.
 //! * [`name`]: names as folded wire octets, the key of every table.
+//! * [`prefixes`]: client prefixes to views.
 
 #![deny(unsafe_code)]
 
@@ -44,6 +45,7 @@ pub mod keeper;
 pub mod metrics;
 pub mod name;
 pub mod offline;
+pub mod prefixes;
 pub mod records;
 pub mod responder;
 pub mod run;
