@@ -24,6 +24,7 @@
 //! * [`run`]: starts all of the above, reloads, drains.
 //! * [`name`]: names as folded wire octets, the key of every table;
 //!   [`name_map`]: such a table, cheap to copy.
+//! * [`prefixes`]: client prefixes to views.
 
 #![deny(unsafe_code)]
 
@@ -46,6 +47,7 @@ pub mod metrics;
 pub mod name;
 pub mod name_map;
 pub mod offline;
+pub mod prefixes;
 pub mod records;
 pub mod responder;
 pub mod run;

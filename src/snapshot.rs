@@ -6,13 +6,12 @@
 //! it; parts that a change does not touch are shared with the next snapshot.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use hickory_proto::rr::{Record, RecordType};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
+use ipnet::IpNet;
 
 use crate::answer::tail::{Negative, Tail};
 use crate::compile::Resolved;
@@ -22,6 +21,7 @@ use crate::forward::Forwarder;
 use crate::inventory::{Health, Inventory};
 use crate::name::{self, Key};
 use crate::name_map::NameMap;
+use crate::prefixes::Prefixes;
 
 /// The state of the world that answers are made from.
 #[derive(Debug)]
@@ -239,59 +239,11 @@ pub enum Freshness {
 #[derive(Debug, Default)]
 pub struct Selector {
     /// Views bound to listen addresses, looked at first. Port 0: any port.
-    local: HashMap<SocketAddr, Clients>,
+    local: HashMap<SocketAddr, Prefixes<ViewId>>,
     /// All other views.
-    anywhere: Clients,
+    anywhere: Prefixes<ViewId>,
     /// Forwarders that are believed on whose behalf they ask.
     trusted: Vec<IpNet>,
-}
-
-/// Client prefixes to views.
-#[derive(Debug, Default)]
-struct Clients {
-    v4: PrefixMap<Ipv4Net, ViewId>,
-    v6: PrefixMap<Ipv6Net, ViewId>,
-}
-
-impl Clients {
-    fn insert(&mut self, net: IpNet, view: ViewId) {
-        match net {
-            IpNet::V4(net) => drop(self.v4.insert(net, view)),
-            IpNet::V6(net) => drop(self.v6.insert(net, view)),
-        }
-    }
-
-    /// The view of all clients in `net`, as far as that is known: the longest
-    /// prefix that has all of it.
-    fn find_net(&self, net: IpNet) -> Option<(u8, ViewId)> {
-        match net {
-            IpNet::V4(net) => self.v4.get_lpm(&net).map(|(p, view)| (p.prefix_len(), *view)),
-            IpNet::V6(net) => self.v6.get_lpm(&net).map(|(p, view)| (p.prefix_len(), *view)),
-        }
-    }
-
-    /// Is every prefix within `net` one of `view`'s?
-    fn is_all(&self, net: IpNet, view: Option<ViewId>) -> bool {
-        match net {
-            IpNet::V4(net) => self.v4.children(&net).all(|(_, found)| Some(*found) == view),
-            IpNet::V6(net) => self.v6.children(&net).all(|(_, found)| Some(*found) == view),
-        }
-    }
-
-    fn find(&self, client: IpAddr) -> Option<ViewId> {
-        match client {
-            IpAddr::V4(ip) => self.v4.get_lpm(&host4(ip)).map(|(_, view)| *view),
-            IpAddr::V6(ip) => self.v6.get_lpm(&host6(ip)).map(|(_, view)| *view),
-        }
-    }
-}
-
-fn host4(ip: Ipv4Addr) -> Ipv4Net {
-    Ipv4Net::from(ip)
-}
-
-fn host6(ip: Ipv6Addr) -> Ipv6Net {
-    Ipv6Net::from(ip)
 }
 
 impl Selector {
@@ -329,7 +281,7 @@ impl Selector {
     pub fn select_net(&self, net: IpNet, local: SocketAddr) -> (Option<ViewId>, u8) {
         let ip = local.ip().to_canonical();
         let here = [SocketAddr::new(ip, local.port()), SocketAddr::new(ip, 0)];
-        let tables: Vec<&Clients> =
+        let tables: Vec<&Prefixes<ViewId>> =
             here.iter().filter_map(|at| self.local.get(at)).chain([&self.anywhere]).collect();
         let found = tables.iter().find_map(|table| table.find_net(net));
         let (least, view) = match found {
@@ -338,7 +290,9 @@ impl Selector {
         };
         let is_one = |length: &u8| {
             let around = IpNet::new(net.addr(), *length).map(|net| net.trunc());
-            around.is_ok_and(|around| tables.iter().all(|table| table.is_all(around, view)))
+            around.is_ok_and(|around| {
+                tables.iter().all(|table| table.within(around).all(|found| Some(found) == view))
+            })
         };
         let scope = (least..=net.max_prefix_len()).find(is_one);
         (view, scope.unwrap_or(net.max_prefix_len()))

@@ -45,11 +45,12 @@ pub(super) fn answer(
     elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Option<Outcome> {
-    let query = Query::read(request)?;
+    let mut folded = [0; MAX_NAME];
+    let query = Query::read(request, &mut folded)?;
     let view = snapshot.selector.select(asker.client.ip(), asker.local)?;
     let table = snapshot.views.get(view)?;
     let limit = limit(transport, query.opt.map(|opt| opt.payload));
-    let Some(zone) = table.zone_of(query.name()) else {
+    let Some(zone) = table.zone_of(query.name) else {
         return pass_on(table, view, &query, limit, elsewhere, reply);
     };
     let (tail, rcode) = find(snapshot, table, zone, &query)?;
@@ -58,7 +59,7 @@ pub(super) fn answer(
         return None;
     }
     query.write(tail, rcode, table.forward, reply);
-    let path = match table.ec2_names.get(query.name()) {
+    let path = match table.ec2_names.get(query.name) {
         Some(_) => Path::Ec2,
         None => Path::Zone,
     };
@@ -74,7 +75,7 @@ fn pass_on(
     elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Option<Outcome> {
-    if !query.may_ask(table) || elsewhere.is_probe(query.name()) {
+    if !query.may_ask(table) || elsewhere.is_probe(query.name) {
         return None;
     }
     let hit = match at_hand(table, elsewhere, &query.elsewhere()) {
@@ -105,7 +106,7 @@ fn find<'s>(
     zone: &'s ZoneTable,
     query: &Query<'_>,
 ) -> Option<(&'s Tail, ResponseCode)> {
-    let name = query.name();
+    let name = query.name;
     let negative = || zone.negative.as_ref()?.for_name(name, &zone.zone.origin);
     let (node, synthesised) = match walk(zone, name, query.rtype) {
         Place::Exact(node) => (node, false),
@@ -173,9 +174,8 @@ struct Query<'r> {
     question: &'r [u8],
     rtype: RecordType,
     opt: Option<Opt>,
-    /// The name in lower case, `name_len` octets of it.
-    folded: [u8; MAX_NAME],
-    name_len: usize,
+    /// The name, folded wire octets.
+    name: &'r [u8],
 }
 
 /// What an OPT asks for.
@@ -186,8 +186,9 @@ struct Opt {
 }
 
 impl<'r> Query<'r> {
-    /// Reads a request; none when it is anything but a plain query.
-    fn read(request: &'r [u8]) -> Option<Self> {
+    /// Reads a request; none when it is anything but a plain query. `folded` is
+    /// room for its name.
+    fn read(request: &'r [u8], folded: &'r mut [u8; MAX_NAME]) -> Option<Self> {
         let (header, body) = request.split_first_chunk::<HEADER>()?;
         let [_, _, flags, _, counts @ ..] = header;
         let [0, 1, 0, 0, 0, 0, 0, additional @ (0 | 1)] = counts else { return None };
@@ -210,16 +211,10 @@ impl<'r> Query<'r> {
             (1, opt) => Some(Opt::read(opt)?),
             _ => return None,
         };
-        let mut folded = [0; MAX_NAME];
         let place = folded.get_mut(..name_len)?;
         place.copy_from_slice(name);
         place.make_ascii_lowercase();
-        Some(Self { header, question, rtype, opt, folded, name_len })
-    }
-
-    /// The name, folded wire octets.
-    fn name(&self) -> &[u8] {
-        self.folded.get(..self.name_len).unwrap_or_default()
+        Some(Self { header, question, rtype, opt, name: place })
     }
 
     /// Is what we do not know to be asked elsewhere?
@@ -230,7 +225,7 @@ impl<'r> Query<'r> {
     /// What it asks, as it would be asked elsewhere.
     fn elsewhere(&self) -> forward::Question<'_> {
         forward::Question {
-            name: self.name(),
+            name: self.name,
             rtype: self.rtype.into(),
             class: IN,
             dnssec_ok: self.opt.is_some_and(|opt| opt.dnssec_ok),
@@ -267,7 +262,7 @@ impl<'r> Query<'r> {
             ar1,
         ]);
         reply.extend_from_slice(self.question);
-        tail.append(self.name_len, reply);
+        tail.append(self.name.len(), reply);
         if let Some(opt) = self.opt {
             // Version 0, no option (RFC 6891 section 6).
             let [payload0, payload1] = (MAX_UDP as u16).to_be_bytes();
