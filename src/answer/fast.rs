@@ -55,7 +55,7 @@ pub(super) fn answer(
     };
     let (tail, rcode) = find(snapshot, table, zone, &query)?;
     let opt_len = query.opt.map_or(0, |_| OPT_LEN);
-    if HEADER + query.question.len() + tail.len() + opt_len > limit {
+    if HEADER + query.question.len() + tail.size() + opt_len > limit {
         return None;
     }
     query.write(tail, rcode, table.forward, reply);

@@ -130,7 +130,7 @@ impl Tail {
     }
 
     /// Octets of the records.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.octets.len() - COUNTS
     }
 
