@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 
 from bench import Bench
 from material import host
-from servers import BenchError, Kind, started
+from servers import UPSTREAM, BenchError, Kind, find, started
 
 WARM_UP = 20_000  # queries before each measurement: caches, page faults, branch predictors
 HELD = 0.95  # of the rate, or the latencies say nothing
@@ -30,10 +30,10 @@ class Sample:
 Row = dict[str, float | None]
 
 
-def turn(bench: Bench, kind: Kind) -> Sample:
+def turn(bench: Bench, kind: Kind, upstream: int) -> Sample:
     """Starts the server afresh, so that nothing else runs on its core."""
     o = bench.options
-    site = bench.site()
+    site = bench.site(upstream=upstream)
     with started(kind, site, bench.server_cores) as server:
         bench.load(site.port, WARM_UP, 0)
         before = server.cpu_seconds()
@@ -55,6 +55,18 @@ def turn(bench: Bench, kind: Kind) -> Sample:
 
 def compare(bench: Bench, kinds: dict[str, Kind]) -> dict[str, object]:
     """Rounds in which every server has its turn; prints and returns medians and ratios."""
+    if not bench.options.cached:
+        return rounds_of(bench, kinds, 0)
+    site = bench.site()
+    program = find(UPSTREAM.program)
+    if program is None:
+        raise BenchError(f"{UPSTREAM.program} is not there: --install brings it")
+    # It is asked during the warm-up only, and then sleeps.
+    with started(replace(UPSTREAM, program=program), site, {int(bench.load_core)}):
+        return rounds_of(bench, kinds, site.port)
+
+
+def rounds_of(bench: Bench, kinds: dict[str, Kind], upstream: int) -> dict[str, object]:
     o = bench.options
     bench.write_questions([host(i) for i in range(o.names)], o.nx)
     order = list(kinds)
@@ -63,7 +75,7 @@ def compare(bench: Bench, kinds: dict[str, Kind]) -> dict[str, object]:
         shift = number % len(order)  # nobody is always first
         taken = {}
         for name in order[shift:] + order[:shift]:
-            taken[name] = turn(bench, kinds[name])
+            taken[name] = turn(bench, kinds[name], upstream)
             print(f"round {number + 1}: {name} {taken[name].cpu_us:.2f} us", file=sys.stderr)
         rounds.append(taken)
     summary = {name: summarise(name, rounds) for name in order}

@@ -66,7 +66,7 @@ static void read_queries(const char *path, bool edns) {
         if (query_count == known && !(queries = realloc(queries, (known = 2 * known + 1024) * sizeof *queries)))
             err(1, "memory");
         uint8_t *start = wire + used, *p = start + 12;
-        memcpy(start, (uint8_t[12]){[5] = 1, [11] = edns}, 12);
+        memcpy(start, (uint8_t[12]){[2] = 1, [5] = 1, [11] = edns}, 12);
         for (char *label = strtok(name, "."); label; label = strtok(NULL, ".")) {
             size_t length = strlen(label);
             *p++ = (uint8_t)length;

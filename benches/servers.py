@@ -41,6 +41,7 @@ class Site:
     records: bool = False  # from the same master file
     pools: int = 0  # bound names with two addresses, besides
     more_views: bool = False  # three instead of one
+    upstream: int = 0  # the port of a resolver that knows the zone: serve from its answers
 
     def write(self, name: str, text: str) -> Path:
         path = self.directory / name
@@ -55,6 +56,7 @@ class Site:
             "directory": self.directory,
             "origin": ORIGIN,
             "port": self.port,
+            "upstream": self.upstream,
             "reuseport": "yes" if self.workers > 1 else "no",
             "workers": self.workers,
             "zone": self.directory / "zone",
@@ -104,6 +106,32 @@ def hickory(site: Site) -> list[str]:
     return ["-q", "--workers", str(site.workers), "-c", str(config), "-z", str(site.directory)]
 
 
+def upstream(site: Site) -> list[str]:
+    """unbound with the zone as data of its own: a resolver, as upstreams are."""
+    names = (f'local-data: "{host(i)}.{ORIGIN}. {TTL} IN A {private_ip(i)}"' for i in range(site.names))
+    site.write("names", "\n".join(names) + "\n")
+    return ["-d", "-c", str(site.fill("upstream.conf", "unbound.conf"))]
+
+
+def unbound(site: Site) -> list[str]:
+    return ["-d", "-c", str(site.fill("unbound.conf", "unbound.conf"))]
+
+
+def dnsmasq(site: Site) -> list[str]:
+    return [
+        "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=",
+        f"--port={site.port}", f"--listen-address={ADDRESS}", "--bind-interfaces", "--pid-file",
+        f"--server={ADDRESS}#{site.upstream}", "--cache-size=10000", "--log-facility=-",
+    ]
+
+
+def eipdns_cached(site: Site) -> list[str]:
+    site.fill("eipdns-cached.toml", "etc/server.toml")
+    site.write("etc/own.test.toml", '[names]\ndb = "192.0.2.1"\n')
+    Addresses(1).write(site.directory / "etc/addresses.json")
+    return ["serve", "--config", f"{site.directory}/etc"]
+
+
 def eipdns(site: Site) -> list[str]:
     config = site.fill("eipdns.toml", "etc/server.toml")
     if site.more_views:
@@ -143,6 +171,14 @@ PEERS = {
     "nsd": Kind("nsd", nsd, "-v"),
     "bind": Kind("named", bind, "-v"),
     "pdns": Kind("pdns_server", pdns, "--version"),
+}
+
+UPSTREAM = Kind("unbound", upstream, "-V")
+
+# Those that answer from a cache of what an upstream said.
+CACHING_PEERS = {
+    "unbound": Kind("unbound", unbound, "-V"),
+    "dnsmasq": Kind("dnsmasq", dnsmasq, "--version"),
 }
 
 
@@ -203,7 +239,7 @@ class Server:
 
     def wait_ready(self, port: int, name: str) -> None:
         """Returns once the server answers for `name` without an error."""
-        header = struct.pack("!6H", 1, 0, 1, 0, 0, 0)
+        header = struct.pack("!6H", 1, 0x0100, 1, 0, 0, 0)  # RD, as stubs ask
         labels = b"".join(bytes([len(x)]) + x.encode() for x in name.split("."))
         deadline = self.began + START_SECONDS
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:

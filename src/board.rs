@@ -61,7 +61,7 @@ pub struct Known {
     pub listening: Vec<SocketAddr>,
     /// Names moved so far, over all swaps.
     pub moves: u64,
-    /// How long the last compilation took.
+    /// How long the last snapshot took, from what called for it to the swap.
     pub built_in: Duration,
     /// When the current snapshot was published.
     pub published_at: SystemTime,
@@ -277,7 +277,9 @@ impl Board {
             (0..known.inventory.sources.len()).filter_map(|id| known.source(id, now)).collect();
         let zones = known.config.zones.iter().map(|zone| {
             let tables = snapshot.views.iter().filter_map(|view| {
-                view.zones.get(&zone.origin).map(|table| (view.name.to_string(), table.serial))
+                view.zones
+                    .get(zone.origin.octets())
+                    .map(|table| (view.name.to_string(), table.serial))
             });
             let (views, serials): (Vec<_>, Vec<_>) = tables.unzip();
             ZoneStatus {

@@ -34,21 +34,20 @@ pub struct Change {
 pub fn changes(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     let mut all: BTreeMap<(Key, String, String), Change> = BTreeMap::new();
     for (before, after) in old.views.iter().zip(&new.views) {
-        for (origin, table) in &after.zones {
-            let Some(was) = before.zones.get(origin) else { continue };
+        for (origin, table) in after.zones.iter() {
+            let Some(was) = before.zones.get(origin.octets()) else { continue };
             if Arc::ptr_eq(was, table) || !Arc::ptr_eq(&was.zone, &table.zone) {
                 continue;
             }
-            let pairs = was.resolved.iter().zip(table.resolved.iter());
-            for (binding, (was, is)) in table.zone.names.iter().zip(pairs) {
+            for (name, is) in table.resolved.unshared(&was.resolved) {
+                let Some(was) = was.resolved.get(name.octets()) else { continue };
                 if was.data == is.data {
                     continue;
                 }
                 let (old, now) = (was.data.to_string(), is.data.to_string());
-                let change = all
-                    .entry((binding.name.clone(), old.clone(), now.clone()))
-                    .or_insert_with(|| Change {
-                        name: binding.name.to_string(),
+                let change =
+                    all.entry((name.clone(), old.clone(), now.clone())).or_insert_with(|| Change {
+                        name: name.to_string(),
                         views: Vec::new(),
                         old,
                         new: now,

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::{Asker, Outcome, Transport, answer, answer_in_view, lookup};
 use crate::compile::{Index, Input};
-use crate::config::{Target, ViewId};
+use crate::config::{SourceId, Target, ViewId};
+use crate::ec2_name;
 use crate::name::Key;
 use crate::records::record_line;
 use crate::snapshot::Snapshot;
@@ -155,11 +156,17 @@ impl Explanation {
             file: zone.file.display().to_string(),
             serial: table.serial,
         });
+        if table.zone.names.is_empty()
+            && let Some((ip, _)) = ec2_name::parse_ec2_name(zone.origin.octets())
+        {
+            // From memory, with no binding but the address itself.
+            let record = table.apex.rrsets.first().and_then(|set| set.records.first());
+            self.resolved = record.map(|record| record.data.to_string());
+            return self.see(input, &Target::ElasticIp(ip), None);
+        }
         let Some(node) = lookup::node_for(table, name.octets()) else { return };
-        let Some(at) = zone.names.iter().position(|b| b.name == node.key) else { return };
-        let (Some(binding), Some(resolved)) = (zone.names.get(at), table.resolved.get(at)) else {
-            return;
-        };
+        let Some(binding) = zone.names.iter().find(|b| b.name == node.key) else { return };
+        let Some(resolved) = table.resolved.get(node.key.octets()) else { return };
         self.resolved = Some(resolved.data.to_string());
         self.binding = Some(BindingOf {
             name: binding.name.to_string(),
@@ -169,12 +176,16 @@ impl Explanation {
             ttl: binding.ttl.unwrap_or(zone.ttl),
             pin: binding.pin,
         });
-        if matches!(binding.target, Target::Fixed(_)) {
-            return;
+        if !matches!(binding.target, Target::Fixed(_)) {
+            self.see(input, &binding.target, binding.source);
         }
+    }
+
+    /// What the sources say of a target.
+    fn see(&mut self, input: &Input<'_>, target: &Target, only: Option<SourceId>) {
         let index = Index::new(input);
-        let best = index.best(&binding.target, binding.source);
-        for sighting in index.sightings(&binding.target, binding.source) {
+        let best = index.best(target, only);
+        for sighting in index.sightings(target, only) {
             let Some(source) = input.inventory.sources.get(sighting.source) else { continue };
             let address = &sighting.entry.address;
             let seconds =

@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(holds.bound(&address), Some(Duration::from_secs(2)), "by allocation");
         address = testing::entry(Ipv4Addr::new(198, 51, 100, 3), None).address;
         assert_eq!(holds.bound(&address), None);
-        address.tags.insert("Site".into(), "x".into());
+        std::sync::Arc::make_mut(&mut address).tags.insert("Site".into(), "x".into());
         assert_eq!(holds.bound(&address), Some(Duration::from_secs(9)), "by tags");
         assert_eq!(Holds::new(&config, 1).bound(&address), Some(Duration::from_secs(9)));
     }

@@ -53,8 +53,7 @@ impl Address {
 }
 
 /// Whether an address stands as the source last said, or is being kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// As in the last good answer.
     Live,
@@ -82,10 +81,12 @@ impl Standing {
 }
 
 /// One address of a source's accepted set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What is answered.
-    pub address: Address,
+    /// What is answered. Shared with the sets before for as long as it stays
+    /// as it is: a source with thousands of addresses seldom changes more than
+    /// one, and the others are then neither copied nor compared.
+    pub address: Arc<Address>,
     /// As said, or kept.
     pub standing: Standing,
     /// When this association was first seen; decides between sources.

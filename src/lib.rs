@@ -22,7 +22,8 @@
 //! * [`forward`]: what is not ours, from upstream resolvers, through a cache.
 //! * [`serve`]: UDP and TCP around `answer`.
 //! * [`run`]: starts all of the above, reloads, drains.
-//! * [`name`]: names as folded wire octets, the key of every table.
+//! * [`name`]: names as folded wire octets, the key of every table;
+//!   [`name_map`]: such a table, cheap to copy.
 //! * [`prefixes`]: client prefixes to views.
 
 #![deny(unsafe_code)]
@@ -44,6 +45,7 @@ pub mod inventory;
 pub mod keeper;
 pub mod metrics;
 pub mod name;
+pub mod name_map;
 pub mod offline;
 pub mod prefixes;
 pub mod records;

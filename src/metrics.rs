@@ -310,7 +310,7 @@ impl Reading {
         }
         let mut serials = family(encoder, "zone_serial", "Serial of each zone", GAUGE)?;
         for zone in &known.config.zones {
-            let table = snapshot.views.iter().find_map(|view| view.zones.get(&zone.origin));
+            let table = snapshot.views.iter().find_map(|view| view.zones.get(zone.origin.octets()));
             if let Some(table) = table {
                 let origin = zone.origin.to_string();
                 serials.gauge(&[("zone", &origin)], f64::from(table.serial))?;

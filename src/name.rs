@@ -7,7 +7,6 @@
 //! a name to the root allocates nothing.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,11 +22,6 @@ pub const MAX_NAME: usize = 255;
 /// Cloning is a reference count. Ordering is by octets: stable, not canonical.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Arc<[u8]>);
-
-/// Values by name. The hash is keyed, and fast because most of finding an
-/// answer is hashing; askers choose what is looked up but not what is in here,
-/// so they cannot make look-ups slow.
-pub type NameMap<V> = HashMap<Key, V, foldhash::fast::RandomState>;
 
 /// Why a text is not a domain name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

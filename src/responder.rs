@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use tokio::time::timeout_at;
@@ -22,6 +22,10 @@ use crate::store::Store;
 /// How often somebody else is asked for one answer: for a question of the
 /// client's, and for where aliases lead after that.
 const MAX_ASKED: usize = 8;
+
+/// A question that nobody answers ends at [`DEADLINE`] with the reasons of each
+/// upstream. For so long its client waits for those.
+const REASONS: Duration = Duration::from_millis(250);
 
 /// Answers from a store. Each worker and connection has a clone.
 #[derive(Clone)]
@@ -111,7 +115,7 @@ impl Responder {
         (mut question, mut ticket): (OwnedQuestion, Ticket),
     ) -> Option<Vec<u8>> {
         // Whatever has to be asked, stub resolvers wait for five seconds.
-        let until = (Instant::now() + DEADLINE).into();
+        let until = (Instant::now() + DEADLINE + REASONS).into();
         let mut reply = Vec::new();
         loop {
             let hit = timeout_at(until, ticket).await;

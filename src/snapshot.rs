@@ -18,8 +18,9 @@ use crate::compile::Resolved;
 use crate::config::{SourceId, ViewId, Zone};
 use crate::ec2_name;
 use crate::forward::Forwarder;
-use crate::inventory::Health;
-use crate::name::{self, Key, NameMap};
+use crate::inventory::{Health, Inventory};
+use crate::name::{self, Key};
+use crate::name_map::NameMap;
 use crate::prefixes::Prefixes;
 
 /// The state of the world that answers are made from.
@@ -30,7 +31,7 @@ pub struct Snapshot {
     /// Counts configurations, from 1: views keep their numbers within one.
     pub epoch: u64,
     /// Which client is in which view.
-    pub selector: Selector,
+    pub selector: Arc<Selector>,
     /// One table per configured view.
     pub views: Vec<ViewTable>,
     /// One per configured source.
@@ -40,6 +41,8 @@ pub struct Snapshot {
     /// Whom to ask about names that are not ours. A handle, in here so that a
     /// reload changes views and upstreams in one step.
     pub forwarder: Option<Forwarder>,
+    /// What it was made from: the next one differs by what differs there.
+    pub inventory: Inventory,
 }
 
 impl Snapshot {
@@ -48,11 +51,12 @@ impl Snapshot {
         Self {
             generation: 0,
             epoch: 0,
-            selector: Selector::default(),
+            selector: Arc::default(),
             views: Vec::new(),
             sources: Vec::new(),
             identity: Identity::default(),
             forwarder: None,
+            inventory: Inventory::default(),
         }
     }
 }
@@ -76,7 +80,7 @@ pub struct ViewTable {
     /// Do its clients get answers from elsewhere?
     pub forward: bool,
     /// Public EC2 names answered from memory.
-    pub ec2_names: Arc<Ec2Names>,
+    pub ec2_names: Ec2Names,
     /// What forwarded answers are rewritten with.
     pub rewrites: Arc<Rewrites>,
 }
@@ -116,13 +120,15 @@ pub struct ZoneTable {
     /// The origin's own records.
     pub apex: Arc<Node>,
     /// Every other name, empty non-terminals included.
-    pub nodes: Arc<NameMap<Arc<Node>>>,
-    /// What each binding of the zone resolved to, in the zone's order.
-    pub resolved: Arc<[Resolved]>,
+    pub nodes: NameMap<Arc<Node>>,
+    /// What each binding of the zone resolved to.
+    pub resolved: NameMap<Arc<Resolved>>,
     /// Records from files at names that are bound as well, by name.
     pub beside: Arc<HashMap<Key, Vec<RrSet>>>,
     /// Sum of the hashes of all nodes but the apex.
     pub digest: u128,
+    /// Is the SOA the one in the zone's file?
+    pub own_soa: bool,
 }
 
 impl ZoneTable {

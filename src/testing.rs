@@ -70,7 +70,7 @@ pub(crate) fn inventory(all: &[(Ipv4Addr, Option<Ipv4Addr>)]) -> Inventory {
 /// A live entry.
 pub(crate) fn entry(public_ip: Ipv4Addr, private_ip: Option<Ipv4Addr>) -> Entry {
     Entry {
-        address: Address {
+        address: Arc::new(Address {
             public_ip,
             allocation_id: Some(format!("eipalloc-{:08x}", u32::from(public_ip))),
             association_id: private_ip.map(|ip| format!("eipassoc-{:08x}", u32::from(ip))),
@@ -80,7 +80,7 @@ pub(crate) fn entry(public_ip: Ipv4Addr, private_ip: Option<Ipv4Addr>) -> Entry 
             private_ip,
             service_managed: None,
             tags: [("Role".to_string(), "db".to_string())].into(),
-        },
+        }),
         standing: Standing::Live,
         since: noon(),
     }

@@ -74,6 +74,7 @@ impl Writer {
     ) -> Self {
         let now = clock.now();
         let inventory = offline::at_hand(&config);
+        let began = Instant::now();
         let mut serials = Serials::default();
         for (origin, known) in &state.serials {
             if let (Ok(origin), Ok(digest)) =
@@ -105,7 +106,7 @@ impl Writer {
                 writer.take_state(id, known.clone(), now);
             }
         }
-        writer.publish();
+        writer.publish(began);
         writer
     }
 
@@ -146,11 +147,12 @@ impl Writer {
         if waiting.is_empty() {
             return;
         }
+        let began = Instant::now();
         for (id, known) in waiting {
             self.tell_old_state(id, &known);
             self.serve_state(id, known);
         }
-        self.publish();
+        self.publish(began);
     }
 
     fn tell_old_state(&self, id: SourceId, known: &state::SourceState) {
@@ -187,7 +189,8 @@ impl Writer {
         self.moves
     }
 
-    /// How long the last compilation took.
+    /// How long the last snapshot took: from what called for it, a delivery or
+    /// a configuration, to the swap.
     pub fn built_in(&self) -> Duration {
         self.built_in
     }
@@ -200,6 +203,7 @@ impl Writer {
     /// Takes what source number `id` of the configuration delivered. Whoever
     /// waits for it is told by the caller, once the status surfaces know too.
     pub fn take(&mut self, id: SourceId, delivery: &Delivery) {
+        let began = Instant::now();
         let Some(config) = self.config.server.sources.get(id).cloned() else { return };
         let before = self.inventory.sources[id].clone();
         if delivery.answer.is_err()
@@ -240,7 +244,7 @@ impl Writer {
             && source.health == before.health
             && source.region == before.region;
         if !same {
-            self.publish();
+            self.publish(began);
         }
     }
 
@@ -254,6 +258,7 @@ impl Writer {
         forwarder: Option<Forwarder>,
     ) {
         self.forwarder = forwarder;
+        let began = Instant::now();
         let old = std::mem::take(&mut self.inventory.sources);
         let mut old_kept: Vec<_> =
             std::mem::take(&mut self.sources).into_iter().map(Some).collect();
@@ -272,7 +277,7 @@ impl Writer {
             self.sources[new].waiting = kept.waiting;
             self.judge(new);
         }
-        self.publish();
+        self.publish(began);
     }
 
     /// Looks anew at what is kept: the state or the configuration came in.
@@ -318,7 +323,13 @@ impl Writer {
 
     /// Publishes what time alone has changed.
     pub fn tick(&mut self) {
-        self.publish();
+        self.publish(Instant::now());
+    }
+
+    /// Frees snapshots that nobody reads any longer; returns how many are left
+    /// for another time. Call when nothing else is to be done.
+    pub fn free_retired(&self) -> usize {
+        self.store.free_retired()
     }
 
     /// What a restart should find.
@@ -343,9 +354,9 @@ impl Writer {
         State { sources: sources.collect(), serials: serials.collect() }
     }
 
-    /// Compiles and swaps. A panic in compile keeps the old snapshot.
-    fn publish(&mut self) {
-        let began = Instant::now();
+    /// Compiles and swaps; all else comes after that. A panic in compile keeps
+    /// the old snapshot.
+    fn publish(&mut self, began: Instant) {
         let before = self.store.full();
         let now = self.clock.now();
         let input = Input {
@@ -362,12 +373,13 @@ impl Writer {
             return;
         };
         next.forwarder.clone_from(&self.forwarder);
-        let moved = changes(&before, &next);
-        self.serials = serials;
-        let generation = next.generation;
-        self.store.publish(next);
+        let next = Arc::new(next);
+        self.store.publish(Arc::clone(&next));
         self.built_in = began.elapsed();
+        self.serials = serials;
         self.published_at = now;
+        let generation = next.generation;
+        let moved = changes(&before, &next);
         self.moves += moved.len() as u64;
         self.history.add(&moved, generation, now);
         debug!(generation, took_us = self.built_in.as_micros() as u64, "published");
@@ -445,5 +457,41 @@ fn tell_losses(source: &Source, before: &Losses, now: &Losses) {
         );
     } else if before.mass && !now.mass {
         info!(source = %source.name, "the mass loss is over");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::Address;
+    use crate::source::Waiters;
+    use crate::testing;
+
+    #[test]
+    fn what_a_swap_replaced_is_freed_without_another_swap() {
+        let config = testing::config(&[
+            ("server.toml", testing::SERVER),
+            ("example.com.toml", "[names]\ndb = \"198.51.100.1\"\n"),
+        ]);
+        let (state, history) = (State::default(), Arc::default());
+        let mut writer =
+            Writer::new(Arc::new(config), state, vec![], None, history, Clock::start());
+        let first = Arc::downgrade(&writer.store().full());
+        let ip = [198, 51, 100, 1].into();
+        let address = testing::entry(ip, Some([10, 0, 0, 1].into())).address;
+        let delivery = Delivery {
+            source: 0,
+            at: SystemTime::now(),
+            took: Duration::ZERO,
+            region: None,
+            answer: Ok([Address::clone(&address)].into()),
+            health: Health::Healthy,
+            accept_losses: false,
+            waiters: Waiters::default(),
+        };
+        writer.take(0, &delivery);
+        assert_eq!(writer.moves(), 1);
+        assert_eq!(writer.free_retired(), 0);
+        assert!(first.upgrade().is_none());
     }
 }

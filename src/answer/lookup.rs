@@ -200,7 +200,7 @@ impl<'s> Found<'s> {
                 // DS of a zone of ours that its parent does not delegate. The
                 // name is there, so it must not be denied (RFC 8020).
                 Place::Wildcard(_) | Place::Nowhere
-                    if rtype == RecordType::DS && view.zones.contains_key(&*name) =>
+                    if rtype == RecordType::DS && view.zones.contains(&name) =>
                 {
                     self.authority.push(Cow::Borrowed(&zone.negative_soa));
                     None
@@ -230,17 +230,23 @@ impl<'s> Found<'s> {
         {
             return false;
         }
-        for record in records {
-            let alias = match &record.data {
-                RData::CNAME(target) if !is_alias_enough(rtype) => Some(Key::from_name(target)),
-                _ => None,
-            };
-            self.answers.push(Cow::Owned(record));
-            if let Some(target) = alias.filter(|target| view.zone_of(target.octets()).is_some()) {
-                self.follow(view, target.octets(), rtype);
-                return true;
+        let home = |record: &Record| match &record.data {
+            RData::CNAME(target) if !is_alias_enough(rtype) => {
+                Some(Key::from_name(target)).filter(|key| view.zone_of(key.octets()).is_some())
             }
+            _ => None,
+        };
+        let leads = records.iter().enumerate().find_map(|(at, r)| Some((at, home(r)?)));
+        if let Some((last, target)) = leads {
+            // Signatures stand behind what they sign; what is said of our own
+            // name stays out.
+            let passed: Vec<_> = records.iter().take(last + 1).map(|r| r.name.clone()).collect();
+            let kept = records.into_iter().filter(|record| passed.contains(&record.name));
+            self.answers.extend(kept.map(Cow::Owned));
+            self.follow(view, target.octets(), rtype);
+            return true;
         }
+        self.answers.extend(records.into_iter().map(Cow::Owned));
         self.rcode = rcode;
         self.authority.extend(denial.into_iter().map(Cow::Owned));
         true

@@ -11,7 +11,10 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use hickory_proto::op::{Edns, LowerQuery, Metadata, ResponseCode, emit_message_parts};
+use hickory_proto::ProtoError;
+use hickory_proto::op::{
+    Edns, EmitAndCount, LowerQuery, Metadata, ResponseCode, emit_message_parts,
+};
 use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
 use hickory_proto::serialize::binary::BinEncoder;
@@ -27,6 +30,10 @@ use crate::snapshot::Remark;
 pub const HEADER: usize = 12;
 /// The largest answer to a UDP request without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP: usize = 512;
+/// Octets of an OPT record without options (RFC 6891 section 6.1.2).
+const OPT: usize = 11;
+/// Octets of an option without its data (RFC 6891 section 6.1.2).
+const OPTION: usize = 4;
 /// Option code of NSID (RFC 5001).
 pub const NSID: u16 = 3;
 /// Option code of Extended DNS Errors (RFC 8914).
@@ -121,7 +128,7 @@ pub struct Request {
 
 impl Request {
     /// Parses a request.
-    pub fn read(octets: &[u8], question: &Question<'_>) -> Result<Self, hickory_proto::ProtoError> {
+    pub fn read(octets: &[u8], question: &Question<'_>) -> Result<Self, ProtoError> {
         let mut folded = octets.to_vec();
         let name = HEADER..HEADER + question.name.len();
         folded[name.clone()].make_ascii_lowercase();
@@ -129,7 +136,7 @@ impl Request {
         // Who asked and how plays no part in parsing.
         let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
         let inner = hickory_server::server::Request::from_bytes(folded, nobody, Protocol::Udp)?;
-        inner.request_info().map_err(|_| hickory_proto::ProtoError::Message("no question"))?;
+        inner.request_info().map_err(|_| ProtoError::Message("no question"))?;
         Ok(Self { inner, name })
     }
 
@@ -215,12 +222,14 @@ pub struct Reply<'r, 's> {
     pub subnet: Option<Vec<u8>>,
 }
 
-/// How much of a reply is sent, from all to the least.
+/// How much of a reply is sent, from all to the least. Additional records that
+/// only save a question are sent as far as they fit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     Whole,
-    WithoutExtra,
     WithoutRemarks,
+    /// With the glue that fits; TC from here on.
+    WithoutGlue,
     Truncated,
 }
 
@@ -272,15 +281,14 @@ impl<'r, 's> Reply<'r, 's> {
 
     /// Writes the reply and says with which response code.
     pub fn write(&mut self, question: &Question<'_>, reply: &mut Vec<u8>) -> ResponseCode {
-        let limit = self.limit();
         let answers = self.found.answers.len();
-        let whole = [Extent::Whole, Extent::WithoutExtra, Extent::WithoutRemarks];
+        let whole = [Extent::Whole, Extent::WithoutRemarks, Extent::WithoutGlue];
         // Looked for only when it comes to that.
         let ends = std::iter::once_with(|| self.set_ends()).flatten().rev();
         let truncated = ends.map(|end| (Extent::Truncated, end));
         for (extent, keep) in whole.map(|extent| (extent, answers)).into_iter().chain(truncated) {
             reply.clear();
-            if self.encode(extent, keep, reply).is_ok_and(|cut| !cut) && reply.len() <= limit {
+            if self.encode(extent, keep, reply).is_ok_and(|fits| fits) {
                 if let Some(place) = reply.get_mut(HEADER..HEADER + question.name.len()) {
                     place.copy_from_slice(question.name);
                 }
@@ -299,55 +307,54 @@ impl<'r, 's> Reply<'r, 's> {
     /// How many answers there are up to the end of each RRset, and none: a
     /// truncated reply holds whole RRsets only (RFC 2181 section 9).
     fn set_ends(&self) -> Vec<usize> {
-        let answers = &self.found.answers;
-        let differ = |at: &usize| {
-            at.checked_sub(1).and_then(|before| answers.get(before)).is_none_or(|last| {
-                answers.get(*at).is_none_or(|next| {
-                    (last.record_type(), &last.name) != (next.record_type(), &next.name)
-                })
-            })
-        };
-        (0..=answers.len()).filter(differ).collect()
+        let sets = self.found.answers.chunk_by(|a, b| is_same_set(a, b));
+        let ends = sets.scan(0, |end, set| {
+            *end += set.len();
+            Some(*end)
+        });
+        std::iter::once(0).chain(ends).collect()
     }
 
-    /// Encodes with the first `keep` answers; true when hickory had to leave
-    /// something out.
-    fn encode(
-        &self,
-        extent: Extent,
-        keep: usize,
-        reply: &mut Vec<u8>,
-    ) -> Result<bool, hickory_proto::ProtoError> {
+    /// Encodes with the first `keep` answers; false when what this extent
+    /// promises does not fit.
+    fn encode(&self, extent: Extent, keep: usize, reply: &mut Vec<u8>) -> Result<bool, ProtoError> {
         let found = &self.found;
-        let truncated = extent == Extent::Truncated;
         let mut metadata = Metadata::response_from_request(&self.request.inner.metadata);
         metadata.response_code = self.rcode;
         metadata.authoritative = found.authoritative;
         metadata.recursion_available = self.recursion_available;
-        metadata.truncation = truncated;
+        metadata.truncation = matches!(extent, Extent::WithoutGlue | Extent::Truncated);
         let edns = self.request.inner.edns.as_ref().map(|asked| self.edns(asked, extent));
         let answers = found.answers.get(..keep).unwrap_or_default();
-        let (authority, glue): (&[_], &[_]) = match truncated {
-            false => (&found.authority, &found.glue),
-            true => (&[], &[]),
+        let limit = self.limit();
+        let mut additional = Additional {
+            glue: &found.glue,
+            extra: &found.extra,
+            end: limit.saturating_sub(edns.as_ref().map_or(0, len_of_opt)),
+            lacks_glue: false,
         };
-        let extra = match extent {
-            Extent::Whole => &found.extra[..],
-            _ => &[],
-        };
+        let mut authority = &found.authority[..];
+        match extent {
+            Extent::Whole | Extent::WithoutRemarks => {}
+            Extent::WithoutGlue => additional.extra = &[],
+            Extent::Truncated => (authority, additional.glue, additional.extra) = (&[], &[], &[]),
+        }
         let mut encoder = BinEncoder::new(reply);
+        // Not `limit`: names are written out before they are compressed.
         encoder.set_max_size(u16::MAX);
         let header = emit_message_parts(
             &metadata,
             &mut std::iter::once(self.request.query().original()),
             &mut answers.iter().map(|r| -> &Record { r }),
             &mut authority.iter().map(|r| -> &Record { r }),
-            &mut glue.iter().copied().chain(extra.iter().map(|r| -> &Record { r })),
+            &mut additional,
             edns.as_ref(),
             None,
             &mut encoder,
         )?;
-        Ok(header.metadata.truncation != truncated)
+        let is_cut = header.metadata.truncation != metadata.truncation;
+        let fits = !is_cut && reply.len() <= limit;
+        Ok(fits && (metadata.truncation || !additional.lacks_glue))
     }
 
     /// Options of every answer to this request: code and data.
@@ -375,10 +382,7 @@ impl<'r, 's> Reply<'r, 's> {
         for (code, data) in self.own_options() {
             edns.options_mut().insert(EdnsOption::Unknown(code, data.to_vec()));
         }
-        let said = match extent {
-            Extent::Whole | Extent::WithoutExtra => &self.remarks[..],
-            _ => &[],
-        };
+        let said = if extent == Extent::Whole { &self.remarks[..] } else { &[] };
         for (nth, remark) in said.iter().enumerate() {
             if said[..nth].contains(remark) {
                 continue;
@@ -390,5 +394,65 @@ impl<'r, 's> Reply<'r, 's> {
             edns.options_mut().insert(EdnsOption::Unknown(EDE, data));
         }
         edns
+    }
+}
+
+/// Octets of an OPT record.
+fn len_of_opt(edns: &Edns) -> usize {
+    let options = edns.options().as_ref().iter();
+    OPT + options.map(|(_, option)| OPTION + usize::from(option.len())).sum::<usize>()
+}
+
+/// Are two neighbours of one RRset?
+fn is_same_set(one: &Record, other: &Record) -> bool {
+    (one.record_type(), &one.name) == (other.record_type(), &other.name)
+}
+
+/// An additional section, as NSD, Knot and BIND fill it: RRsets that do not fit
+/// are left out (RFC 2181 section 9) with the rest of that host's addresses;
+/// the hosts behind are still tried.
+struct Additional<'a> {
+    glue: &'a [&'a Record],
+    extra: &'a [Cow<'a, Record>],
+    /// How long the message may be after it.
+    end: usize,
+    /// Set when glue had to be left out.
+    lacks_glue: bool,
+}
+
+impl Additional<'_> {
+    /// Writes what fits of some hosts' addresses: how many, and was that all?
+    fn emit_hosts<R: std::ops::Deref<Target = Record>>(
+        &self,
+        addresses: &[R],
+        encoder: &mut BinEncoder<'_>,
+    ) -> Result<(usize, bool), ProtoError> {
+        let mut count = 0;
+        let mut whole = true;
+        for host in addresses.chunk_by(|a, b| a.name == b.name) {
+            for set in host.chunk_by(|a, b| is_same_set(a, b)) {
+                let start = encoder.offset();
+                match encoder.emit_iter(&mut set.iter().map(|r| &**r)) {
+                    Ok(more) if encoder.offset() <= self.end => count += more,
+                    Ok(_) | Err(ProtoError::NotAllRecordsWritten { .. }) => {
+                        encoder.set_offset(start);
+                        encoder.trim();
+                        whole = false;
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok((count, whole))
+    }
+}
+
+impl EmitAndCount for Additional<'_> {
+    fn emit(&mut self, encoder: &mut BinEncoder<'_>) -> Result<usize, ProtoError> {
+        let (glue, whole) = self.emit_hosts(self.glue, encoder)?;
+        self.lacks_glue = !whole;
+        let (extra, _) = self.emit_hosts(self.extra, encoder)?;
+        Ok(glue + extra)
     }
 }

@@ -304,7 +304,7 @@ fn compose<'s>(
     }
     if is_ours {
         let found = lookup::find(table, name, rtype);
-        let path = match table.ec2_names.contains_key(name) {
+        let path = match table.ec2_names.contains(name) {
             true => Path::Ec2,
             false => Path::Zone,
         };

@@ -227,8 +227,8 @@ proptest! {
         prop_assert_eq!(moved, all_answers(&first) != all_answers(&second));
         if !moved {
             for (was, is) in first.views.iter().zip(&second.views) {
-                for (origin, table) in &is.zones {
-                    prop_assert!(std::sync::Arc::ptr_eq(table, &was.zones[origin]), "shared");
+                for (origin, table) in is.zones.iter() {
+                    prop_assert!(std::sync::Arc::ptr_eq(table, was.zones.get(origin.octets()).unwrap()), "shared");
                 }
             }
         }
@@ -307,6 +307,56 @@ ns.lab  A     10.0.0.8\n";
     // As many aliases as are followed, and the DNAME once.
     let round = answer_texts(&snapshot, "q.round.example.com.", RecordType::A);
     assert_eq!(round.len(), 1 + lookup::MAX_CHAIN + 1);
+}
+
+/// RFC 9471 section 3: glue of the delegation's own fits or TC is set, and the
+/// delegation is there all the same. RRsets come whole or not at all.
+#[test]
+fn what_does_not_fit_is_left_out_by_whole_rrsets() {
+    let many = |owner: &str, count: u8| -> String {
+        (1..=count).map(|n| format!("{owner} A 10.0.0.{n}\n")).collect()
+    };
+    let file = [
+        "lab NS ns.lab\nlab NS small.lab\nsmall.lab A 10.0.1.1\n".to_owned(),
+        many("ns.lab", 40),
+        "aside NS ns1\naside NS ns.lab\nns1 A 10.0.0.53\n".to_owned(),
+        "@ MX 10 ns.lab\n@ MX 20 ns1\n".to_owned(),
+    ];
+    let config = testing::config(&[
+        ("server.toml", SERVER),
+        ("example.com.toml", "records = \"example.com.zone\"\n"),
+        ("example.com.zone", &file.concat()),
+    ]);
+    let snapshot = testing::snapshot(&config, &testing::inventory(&[]));
+    let ask = |name: &str, rtype, transport, size| {
+        let mut reply = Vec::new();
+        let client = asker("10.1.1.1");
+        answer(&snapshot, &client, transport, &octets(name, rtype, size), &mut (), &mut reply);
+        let message = Message::from_vec(&reply).unwrap();
+        let mut sets = std::collections::BTreeMap::<_, usize>::new();
+        for record in &message.additionals {
+            *sets.entry(record.name.to_string().replace(".example.com.", "")).or_default() += 1;
+        }
+        let sets: Vec<_> = sets.iter().map(|(owner, count)| format!("{owner} {count}")).collect();
+        let tc = if message.metadata.truncation { " TC" } else { "" };
+        let lead = message.answers.len() + message.authorities.len();
+        format!("{lead}{tc} | {}", sets.join(", "))
+    };
+    use {RecordType as Type, Transport::*};
+    for (name, rtype, transport, size, expected) in [
+        ("a.lab", Type::A, Udp, None, "2 TC | small.lab 1"),
+        ("a.lab", Type::A, Udp, Some(512), "2 TC | small.lab 1"),
+        ("a.lab", Type::A, Udp, Some(1232), "2 | ns.lab 40, small.lab 1"),
+        ("a.lab", Type::A, Tcp, None, "2 | ns.lab 40, small.lab 1"),
+        // Beside the delegation, addresses only save a question.
+        ("a.aside", Type::A, Udp, None, "2 | ns1 1"),
+        ("a.aside", Type::A, Tcp, None, "2 | ns.lab 40, ns1 1"),
+        ("@", Type::MX, Udp, None, "2 | ns1 1"),
+        ("@", Type::MX, Udp, Some(1232), "2 | ns.lab 40, ns1 1"),
+    ] {
+        let name = format!("{name}.example.com.").replace("@.", "");
+        assert_eq!(ask(&name, rtype, transport, size), expected, "{name} {transport:?} {size:?}");
+    }
 }
 
 /// Owner and type of the records in the answer and additional sections.

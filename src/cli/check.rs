@@ -69,8 +69,9 @@ fn unmatched(offline: &Offline<'_>) -> Vec<Problem> {
     let mut told = BTreeSet::new();
     let mut all = Vec::new();
     for zone in offline.snapshot.views.iter().flat_map(|v| v.zones.values()) {
-        for (binding, resolved) in zone.zone.names.iter().zip(zone.resolved.iter()) {
-            let Data::Nothing(why) = &resolved.data else { continue };
+        for binding in &zone.zone.names {
+            let resolved = zone.resolved.get(binding.name.octets()).map(|r| &r.data);
+            let Some(Data::Nothing(why)) = resolved else { continue };
             let seen = !index.sightings(&binding.target, binding.source).is_empty();
             if seen || !told.insert(&binding.name) {
                 continue;

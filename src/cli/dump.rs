@@ -59,7 +59,7 @@ impl Dump {
         }
         let mut found: Vec<_> = views
             .filter(|v| self.view.as_ref().is_none_or(|wanted| *v.name == **wanted))
-            .filter_map(|v| Some((v.name.to_string(), v.zones.get(origin)?)))
+            .filter_map(|v| Some((v.name.to_string(), v.zones.get(origin.octets())?)))
             .collect();
         let same = found.windows(2).all(|w| std::sync::Arc::ptr_eq(w[0].1, w[1].1));
         match found.pop() {

@@ -5,7 +5,8 @@
 //! are those of a zone nobody is to ask elsewhere for, as unbound's
 //! `local-zone: static` has them.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,10 +15,12 @@ use hickory_proto::rr::rdata::{NS, SOA};
 use hickory_proto::rr::{Name, RData, Record};
 
 use super::resolve::Sighting;
+use super::touched::Touched;
 use super::{Index, Input};
 use crate::answer::tail::Negative;
 use crate::config::{Mode, View, ViewId, Zone};
-use crate::name::{Key, NameMap};
+use crate::name::{Key, suffixes};
+use crate::name_map::NameMap;
 use crate::snapshot::{Basis, Ec2Names, Node, NodeKind, Rewrites, RrSet, ViewTable, ZoneTable};
 
 /// SOA refresh, retry and expire, in seconds: nobody can transfer such a zone.
@@ -27,73 +30,90 @@ const TIMES: (i32, i32, i32) = (3_600, 1_200, 604_800);
 #[derive(Debug, Clone, Default)]
 pub struct Home {
     /// EC2 names.
-    pub names: Arc<Ec2Names>,
+    pub names: Ec2Names,
     /// For forwarded answers.
     pub rewrites: Arc<Rewrites>,
 }
 
 /// The EC2 names and rewrites of a view. A name that lies in one of the view's
-/// own `zones` is left to that zone. `before` lends what did not change.
+/// own `zones` is left to that zone. `before` is what the view had when all but
+/// what is `touched` was as it is.
 pub fn home(
     input: &Input<'_>,
     id: ViewId,
     index: &Index<'_>,
+    touched: Option<&Touched<'_>>,
     zones: &NameMap<Arc<ZoneTable>>,
     before: Option<&ViewTable>,
 ) -> Home {
     let Some(view) = input.config.server.views.get(id).filter(|v| v.ec2_names || v.rewrite) else {
         return Home::default();
     };
-    let old = before.map(|table| &*table.ec2_names);
-    let known = old.map_or(0, |old| old.len());
-    let mut names = Ec2Names::with_capacity_and_hasher(known, Default::default());
-    let mut rewrites = Rewrites::new();
-    for sighting in index.each() {
-        let address = &sighting.entry.address;
-        let Some(private) = address.associated() else { continue };
-        let reached = view.reaches(private.into());
-        let ttl = input.config.server.sources.get(sighting.source).map_or(0, |s| s.ttl);
-        if view.rewrite && reached && address.service_managed.is_none() {
-            rewrites.insert(address.public_ip, (private, ttl));
+    let (mut home, ips) = match (before, touched) {
+        (Some(before), Some(touched)) => {
+            let (names, rewrites) = (before.ec2_names.clone(), Arc::clone(&before.rewrites));
+            (Home { names, rewrites }, Cow::Borrowed(touched.elastic_ips()))
         }
-        if !view.ec2_names {
-            continue;
+        _ => {
+            let ips = index.elastic_ips();
+            let names = Ec2Names::with_capacity(if view.ec2_names { ips.len() } else { 0 });
+            (Home { names, rewrites: Arc::default() }, Cow::Owned(ips))
         }
-        let Some(name) = index.public_name(&sighting) else { continue };
-        if crate::name::suffixes(name.octets()).any(|suffix| zones.contains_key(suffix)) {
-            continue;
-        }
-        let one = One {
-            address: answered(view, private.into(), address.public_ip.into()),
-            ttl,
-            serial: unix(sighting.entry.since),
-            basis: basis(index, &sighting),
-        };
-        let table = match old.and_then(|old| old.get(&name)).filter(|table| one.is(table)) {
-            Some(same) => Arc::clone(same),
-            None => {
-                let source = input.inventory.sources.get(sighting.source);
-                let source = source.map_or("", |source| source.name.as_str());
-                Arc::new(one.table(&name, source, id))
-            }
-        };
-        names.insert(name, table);
-    }
-    let same_names = |table: &&ViewTable| {
-        table.ec2_names.len() == names.len()
-            && names.iter().all(|(name, new)| {
-                table.ec2_names.get(name).is_some_and(|old| Arc::ptr_eq(old, new))
-            })
     };
-    Home {
-        names: match before.filter(same_names) {
-            Some(table) => Arc::clone(&table.ec2_names),
-            None => Arc::new(names),
-        },
-        rewrites: match before.filter(|table| *table.rewrites == rewrites) {
-            Some(table) => Arc::clone(&table.rewrites),
-            None => Arc::new(rewrites),
-        },
+    for ip in ips.iter() {
+        let associated = index.best_of(*ip).and_then(|best| {
+            let ttl = input.config.server.sources.get(best.source).map_or(0, |source| source.ttl);
+            Some((best, best.entry.address.associated()?, ttl))
+        });
+        if view.rewrite {
+            let new = associated
+                .filter(|(best, private, _)| {
+                    best.entry.address.service_managed.is_none() && view.reaches((*private).into())
+                })
+                .map(|(_, private, ttl)| (private, ttl));
+            home.rewrite(*ip, new);
+        }
+        if view.ec2_names {
+            let named = associated.and_then(|(best, private, ttl)| {
+                let name = index.public_name(&best)?;
+                let one = One {
+                    address: answered(view, private.into(), (*ip).into()),
+                    ttl,
+                    serial: unix(best.entry.since),
+                    basis: basis(index, &best),
+                };
+                let is_ours = suffixes(name.octets()).any(|suffix| zones.contains(suffix));
+                (!is_ours).then_some((name, best.source, one))
+            });
+            for other in index.public_names(*ip) {
+                if named.as_ref().is_none_or(|(name, ..)| *name != other) {
+                    home.names.remove(other.octets());
+                }
+            }
+            if let Some((name, source, one)) = named {
+                let known = home.names.get(name.octets());
+                if known.is_none_or(|table| !one.is(table)) {
+                    let source = input.inventory.sources.get(source);
+                    let table = one.table(&name, source.map_or("", |s| s.name.as_str()), id);
+                    home.names.insert(name, Arc::new(table));
+                }
+            }
+        }
+    }
+    home
+}
+
+impl Home {
+    /// What forwarded answers say in place of an Elastic IP.
+    fn rewrite(&mut self, ip: Ipv4Addr, new: Option<(Ipv4Addr, u32)>) {
+        if self.rewrites.get(&ip).copied() == new {
+            return;
+        }
+        let rewrites = Arc::make_mut(&mut self.rewrites);
+        match new {
+            Some(new) => drop(rewrites.insert(ip, new)),
+            None => drop(rewrites.remove(&ip)),
+        }
     }
 }
 
@@ -184,10 +204,11 @@ impl One {
             negative: Negative::new(name, &soa),
             negative_soa: soa,
             apex: Arc::new(apex),
-            nodes: Arc::default(),
-            resolved: Arc::default(),
+            nodes: NameMap::default(),
+            resolved: NameMap::default(),
             beside: Arc::default(),
             digest: 0,
+            own_soa: false,
         }
     }
 }

@@ -4,20 +4,25 @@
 //! table of records out of that, [`serial`] decides whether its serial moves;
 //! [`ec2`] adds the public EC2 names.
 //! What did not change is shared with the previous snapshot: an unchanged zone
-//! is the same `Arc`, a moved address costs the names bound to it.
+//! is the same `Arc`, a moved address costs the names bound to it (`touched`
+//! says which those are). That is for speed alone: with or without a previous
+//! snapshot the answers, digests and serials are the same.
 
 pub mod ec2;
 pub mod resolve;
 pub mod serial;
+#[cfg(test)]
+mod tests;
+mod touched;
 mod zone;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::config::{Config, Source, SourceKind};
+use crate::config::{Config, Source, SourceKind, ViewId, Zone};
 use crate::inventory::{Health, Inventory, SourceInventory};
-use crate::name::NameMap;
+use crate::name_map::NameMap;
 use crate::snapshot::{Freshness, Identity, Remark, Selector, Snapshot, SourceStatus, ViewTable};
 use crate::source::clock::elapsed;
 
@@ -25,6 +30,7 @@ use crate::state;
 
 pub use resolve::{Data, Index, Resolved};
 pub use serial::Serials;
+use touched::Touched;
 
 /// EDE 3, stale answer (RFC 8914 section 4.4).
 pub const EDE_STALE: u16 = 3;
@@ -43,7 +49,7 @@ pub struct Input<'a> {
     /// What the sources say.
     pub inventory: &'a Inventory,
     /// Our own addresses: those of `ns1.<origin>` where a zone names no
-    /// nameservers.
+    /// nameservers. The same for as long as the epoch is.
     pub addresses: &'a [IpAddr],
     /// The time: for serials and for ages in texts.
     pub now: SystemTime,
@@ -53,45 +59,40 @@ pub struct Input<'a> {
 /// date; `previous` lends what did not change.
 pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snapshot>) -> Snapshot {
     let config = input.config;
-    let index = Index::new(input);
-    let mut selector = Selector::default();
-    for (id, view) in config.server.views.iter().enumerate() {
-        selector.insert(&view.clients, &view.listen, id);
-    }
-    selector.trust(&config.server.listen.trust_ecs_from);
+    let related = previous.filter(|previous| is_of(previous, input));
+    let touched = related.and_then(|p| Touched::between(&p.inventory, input.inventory));
+    let index = Index::of(input, touched.as_ref());
     let mut views: Vec<ViewTable> = config
         .server
         .views
         .iter()
         .map(|view| ViewTable {
             name: view.name.as_str().into(),
-            zones: NameMap::default(),
+            zones: NameMap::with_capacity(config.zones.len()),
             forward: view.forward,
-            ec2_names: Arc::default(),
+            ec2_names: NameMap::default(),
             rewrites: Arc::default(),
         })
         .collect();
     for zone in &config.zones {
-        let before = |view: usize| {
-            let table = previous?.views.get(view)?.zones.get(&zone.origin)?;
-            Arc::ptr_eq(&table.zone, zone).then_some(table)
-        };
-        for (view, table) in zone::tables(input, zone, &index, &before, serials) {
-            views[view].zones.insert(zone.origin.clone(), table);
+        let before = |view: ViewId| related?.views.get(view)?.zones.get(zone.origin.octets());
+        for part in zone::parts(input, zone, &index, touched.as_ref(), &before, serials) {
+            for view in part.views {
+                views[view].zones.insert(zone.origin.clone(), Arc::clone(&part.table));
+            }
         }
     }
-    // Views keep their numbers within an epoch only.
-    let same_views = previous.filter(|previous| previous.epoch == input.epoch);
     for (id, table) in views.iter_mut().enumerate() {
-        let before = same_views.and_then(|previous| previous.views.get(id));
-        let home = ec2::home(input, id, &index, &table.zones, before);
+        let before = related.and_then(|previous| previous.views.get(id));
+        let home = ec2::home(input, id, &index, touched.as_ref(), &table.zones, before);
         (table.ec2_names, table.rewrites) = (home.names, home.rewrites);
     }
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
         epoch: input.epoch,
-        selector,
+        selector: related.map_or_else(|| selector(config).into(), |p| Arc::clone(&p.selector)),
         views,
+        inventory: input.inventory.clone(),
         sources: input
             .inventory
             .sources
@@ -110,6 +111,26 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
         },
         forwarder: None,
     }
+}
+
+/// Was the snapshot made from this very configuration, every zone of it?
+fn is_of(snapshot: &Snapshot, input: &Input<'_>) -> bool {
+    let has = |zone: &Arc<Zone>, view: ViewId| {
+        let table = snapshot.views.get(view).and_then(|view| view.zones.get(zone.origin.octets()));
+        table.is_some_and(|table| Arc::ptr_eq(&table.zone, zone))
+    };
+    snapshot.epoch == input.epoch
+        && snapshot.views.len() == input.config.server.views.len()
+        && input.config.zones.iter().all(|zone| zone.views.iter().all(|view| has(zone, *view)))
+}
+
+fn selector(config: &Config) -> Selector {
+    let mut selector = Selector::default();
+    for (id, view) in config.server.views.iter().enumerate() {
+        selector.insert(&view.clients, &view.listen, id);
+    }
+    selector.trust(&config.server.listen.trust_ecs_from);
+    selector
 }
 
 /// What answers resting on this source have to say about its age.

@@ -1,8 +1,11 @@
 //! What a bound name stands for in a view, given what the sources say.
 
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use super::touched::Touched;
 use super::{EDE_NOT_READY, EDE_STALE, Input, short_time};
 use crate::config::{Binding, Mode, SourceId, Target, View};
 use crate::ec2_name;
@@ -49,35 +52,24 @@ pub struct Sighting<'a> {
 pub struct Index<'a> {
     sources: &'a [SourceInventory],
     now: std::time::SystemTime,
+    /// Only what is touched is asked for.
+    only: Option<&'a Touched<'a>>,
     /// Of each source: what follows `ec2-a-b-c-d.`.
     suffixes: Vec<Option<Key>>,
-    by_ip: Vec<(Ipv4Addr, Sighting<'a>)>,
-    by_allocation: Vec<(&'a str, Sighting<'a>)>,
-    by_tag: Vec<(&'a str, &'a str, Sighting<'a>)>,
+    /// Sorted when first asked.
+    by_allocation: OnceCell<Vec<(&'a str, Sighting<'a>)>>,
+    by_tag: OnceCell<Vec<(&'a str, &'a str, Sighting<'a>)>>,
 }
 
 impl<'a> Index<'a> {
-    /// Sorts the inventory of `input` for look-ups.
+    /// Of all of the inventory.
     pub fn new(input: &Input<'a>) -> Self {
+        Self::of(input, None)
+    }
+
+    /// For targets that `only` touches; none: for all.
+    pub(super) fn of(input: &Input<'a>, only: Option<&'a Touched<'a>>) -> Self {
         let sources = &input.inventory.sources[..];
-        let mut by_ip = Vec::new();
-        let mut by_allocation = Vec::new();
-        let mut by_tag = Vec::new();
-        for (source, inventory) in sources.iter().enumerate() {
-            for (ip, entry) in inventory.entries.iter().flat_map(|e| e.iter()) {
-                let sighting = Sighting { source, entry };
-                by_ip.push((*ip, sighting));
-                if let Some(id) = &entry.address.allocation_id {
-                    by_allocation.push((id.as_str(), sighting));
-                }
-                for (key, value) in &entry.address.tags {
-                    by_tag.push((key.as_str(), value.as_str(), sighting));
-                }
-            }
-        }
-        by_ip.sort_by_key(|(ip, s)| (*ip, s.source));
-        by_allocation.sort_by_key(|(id, s)| (*id, s.source));
-        by_tag.sort_by_key(|(k, v, s)| (*k, *v, s.entry.address.public_ip, s.source));
         let suffixes = sources
             .iter()
             .enumerate()
@@ -90,7 +82,41 @@ impl<'a> Index<'a> {
                 })
             })
             .collect();
-        Self { sources, now: input.now, suffixes, by_ip, by_allocation, by_tag }
+        let (by_allocation, by_tag) = (OnceCell::new(), OnceCell::new());
+        Self { sources, now: input.now, only, suffixes, by_allocation, by_tag }
+    }
+
+    /// Everything that every source has.
+    fn everything(&self) -> impl Iterator<Item = Sighting<'a>> + use<'a> {
+        self.sources.iter().enumerate().flat_map(|(source, inventory)| {
+            let entries = inventory.entries.iter().flat_map(|entries| entries.values());
+            entries.map(move |entry| Sighting { source, entry })
+        })
+    }
+
+    fn by_allocation(&self) -> &[(&'a str, Sighting<'a>)] {
+        self.by_allocation.get_or_init(|| {
+            let pair = |s: Sighting<'a>| Some((s.entry.address.allocation_id.as_deref()?, s));
+            let is_wanted = |id| self.only.is_none_or(|only| only.has_allocation(id));
+            let mut all: Vec<_> =
+                self.everything().filter_map(pair).filter(|(id, _)| is_wanted(id)).collect();
+            all.sort_by_key(|(id, s)| (*id, s.source));
+            all
+        })
+    }
+
+    fn by_tag(&self) -> &[(&'a str, &'a str, Sighting<'a>)] {
+        self.by_tag.get_or_init(|| {
+            let is_wanted = |k, v| self.only.is_none_or(|only| only.has_tag(k, v));
+            let mut all = Vec::new();
+            for sighting in self.everything() {
+                let tags = sighting.entry.address.tags.iter().map(|(k, v)| (&**k, &**v));
+                let wanted = tags.filter(|(k, v)| is_wanted(k, v));
+                all.extend(wanted.map(|(k, v)| (k, v, sighting)));
+            }
+            all.sort_by_key(|(k, v, s)| (*k, *v, s.entry.address.public_ip, s.source));
+            all
+        })
     }
 
     /// Every sighting of what `target` names, in sources the binding allows.
@@ -98,14 +124,20 @@ impl<'a> Index<'a> {
     pub fn sightings(&self, target: &Target, only: Option<SourceId>) -> Vec<Sighting<'a>> {
         let mut found: Vec<Sighting<'a>> = match target {
             Target::Fixed(_) => Vec::new(),
-            Target::ElasticIp(ip) => run(&self.by_ip, |(i, _)| i.cmp(ip)).map(|e| e.1).collect(),
+            Target::ElasticIp(ip) => {
+                let sources = self.sources.iter().enumerate();
+                let of = |(source, inventory): (SourceId, &'a SourceInventory)| {
+                    Some(Sighting { source, entry: inventory.entries.as_ref()?.get(ip)? })
+                };
+                sources.filter_map(of).collect()
+            }
             Target::Allocation(id) => {
-                run(&self.by_allocation, |(i, _)| (*i).cmp(id)).map(|e| e.1).collect()
+                run(self.by_allocation(), |(i, _)| (*i).cmp(id)).map(|e| e.1).collect()
             }
             Target::Tags(tags) => {
                 let mut wanted = tags.iter();
                 let Some((key, value)) = wanted.next() else { return Vec::new() };
-                let first = run(&self.by_tag, |(k, v, _)| (*k, *v).cmp(&(key, value)));
+                let first = run(self.by_tag(), |(k, v, _)| (*k, *v).cmp(&(key, value)));
                 let rest = |s: &Sighting<'_>| {
                     wanted.clone().all(|(k, v)| s.entry.address.tags.get(k) == Some(v))
                 };
@@ -146,12 +178,19 @@ impl<'a> Index<'a> {
         best
     }
 
-    /// The best sighting of every Elastic IP, in order of address.
-    pub fn each(&self) -> impl Iterator<Item = Sighting<'a>> {
-        self.by_ip.chunk_by(|(a, _), (b, _)| a == b).filter_map(|all| {
-            let all = all.iter().map(|(_, sighting)| *sighting);
-            all.reduce(|best, other| if self.better(other, best) { other } else { best })
-        })
+    /// The best sighting of an Elastic IP.
+    pub fn best_of(&self, ip: Ipv4Addr) -> Option<Sighting<'a>> {
+        self.best(&Target::ElasticIp(ip), None).pop()
+    }
+
+    /// Every Elastic IP of every source.
+    pub fn elastic_ips(&self) -> BTreeSet<Ipv4Addr> {
+        self.everything().map(|sighting| sighting.entry.address.public_ip).collect()
+    }
+
+    /// The public names that an Elastic IP would have in any of the sources.
+    pub fn public_names(&self, ip: Ipv4Addr) -> impl Iterator<Item = Key> {
+        self.suffixes.iter().flatten().filter_map(move |suffix| ec2_name::ec2_name(ip, suffix))
     }
 
     /// The public EC2 name of a sighting; none while its region is unknown.

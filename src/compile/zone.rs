@@ -8,10 +8,12 @@ use hickory_proto::rr::rdata::{CNAME, NS, SOA, TXT};
 use hickory_proto::rr::{RData, Record, RecordType};
 
 use super::serial::{self, Serial, Serials};
+use super::touched::Touched;
 use super::{Data, Index, Input, Resolved};
 use crate::answer::tail;
 use crate::config::{Binding, ViewId, Zone};
-use crate::name::{Key, NameMap};
+use crate::name::Key;
+use crate::name_map::NameMap;
 use crate::records::MasterFile;
 use crate::snapshot::{Node, NodeKind, RrSet, ZoneTable};
 
@@ -26,88 +28,169 @@ const SOA_EXPIRE: i32 = 1_209_600;
 /// Records by name.
 type Records = HashMap<Key, Vec<RrSet>>;
 
-/// A zone in one view before its serial is known.
-#[derive(Clone)]
+/// A zone as some of its views see it.
+pub struct Part {
+    /// The views.
+    pub views: Vec<ViewId>,
+    /// What they see.
+    pub table: Arc<ZoneTable>,
+}
+
+/// What the zone's bindings stand for in some of its views.
+struct Seen<'p> {
+    first: ViewId,
+    /// All of them, the first included.
+    views: Vec<ViewId>,
+    /// What the views saw in the previous snapshot.
+    before: Option<&'p Arc<ZoneTable>>,
+    /// Each binding, by its number in the zone, that stands for something else
+    /// than it did `before`.
+    news: Vec<(usize, Arc<Resolved>)>,
+}
+
+/// A part before its serial is known.
+enum Content<'p> {
+    Same(&'p Arc<ZoneTable>),
+    New(Box<Draft>),
+}
+
+/// A table to be.
 struct Draft {
-    resolved: Arc<[Resolved]>,
+    resolved: NameMap<Arc<Resolved>>,
     /// Records of bound names that come from elsewhere.
     beside: Arc<Records>,
-    nodes: Arc<NameMap<Arc<Node>>>,
+    nodes: NameMap<Arc<Node>>,
     digest: u128,
     /// The origin's records, less the SOA.
     apex: Node,
     /// TTL and data of the SOA; the serial is that of the zone's file.
     soa: (u32, SOA),
     /// Is the SOA from the zone's file?
-    given: bool,
+    own_soa: bool,
 }
 
-/// The zone's table for each of its views. `before` gives the table that the
-/// previous snapshot made from the same configuration.
-pub fn tables<'p>(
+/// The zone's tables. `before` gives, for each of the zone's views or for
+/// none, the table that the previous snapshot made from the same
+/// configuration; `touched` says which bindings may stand for something else
+/// since then, none: all.
+pub fn parts<'p>(
     input: &Input<'_>,
     zone: &Arc<Zone>,
     index: &Index<'_>,
+    touched: Option<&Touched<'_>>,
     before: &dyn Fn(ViewId) -> Option<&'p Arc<ZoneTable>>,
     serials: &mut Serials,
-) -> Vec<(ViewId, Arc<ZoneTable>)> {
-    let mut drafts: Vec<(ViewId, Draft)> = Vec::with_capacity(zone.views.len());
-    for &view in &zone.views {
-        let Some(config) = input.config.server.views.get(view) else { continue };
-        let resolved: Arc<[Resolved]> = zone
-            .names
-            .iter()
-            .map(|b| index.resolve(b, config, b.modes.get(view).copied().flatten()))
-            .collect();
-        // Views that see the same share one table.
-        let same_file = |other: ViewId| match (file(zone, view), file(zone, other)) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            (a, b) => a.is_none() && b.is_none(),
-        };
-        let twin = drafts.iter().find(|(v, d)| d.resolved == resolved && same_file(*v));
-        let draft = match (twin, before(view)) {
-            (Some((_, twin)), _) => twin.clone(),
-            (None, Some(old)) => changed(zone, view, old, resolved),
-            (None, None) => whole(input, zone, view, resolved),
-        };
-        drafts.push((view, draft));
-    }
+) -> Vec<Part> {
+    let parts: Vec<(Vec<ViewId>, Content<'p>)> = seen(input, zone, index, touched, before)
+        .into_iter()
+        .map(|seen| {
+            let content = match seen.before {
+                Some(old) if seen.news.is_empty() => Content::Same(old),
+                Some(old) => Content::New(changed(zone, old, &seen.news).into()),
+                None => Content::New(whole(input, zone, seen.first, &seen.news).into()),
+            };
+            (seen.views, content)
+        })
+        .collect();
     let names = &input.config.server.views;
-    let digest = serial::zone_digest(
-        drafts.iter().map(|(v, d)| (names[*v].name.as_str(), d.digest.wrapping_add(d.apex.digest))),
-    );
+    let digests = parts.iter().flat_map(|(views, content)| {
+        views.iter().map(|view| (names[*view].name.as_str(), content.digest()))
+    });
+    let digest = serial::zone_digest(digests);
     // A zone without bindings has the serial its file gives it.
-    let given = drafts.iter().find(|(_, d)| d.given).map(|(_, d)| d.soa.1.serial);
-    let serial = match given {
+    let own = parts.iter().find_map(|(_, content)| content.own_serial());
+    let serial = match own {
         Some(serial) if zone.names.is_empty() => {
             serials.set(&zone.origin, Serial { serial, digest });
             serial
         }
         _ => serials.advance(&zone.origin, digest, input.now),
     };
-    let mut tables: Vec<(ViewId, Arc<ZoneTable>)> = Vec::with_capacity(drafts.len());
-    for (view, draft) in drafts {
-        let twin = tables.iter().find(|(_, t)| Arc::ptr_eq(&t.nodes, &draft.nodes));
-        let same = before(view)
-            .filter(|old| old.serial == serial && old.resolved == draft.resolved)
-            .or_else(|| twin.map(|(_, t)| t).filter(|t| t.resolved == draft.resolved));
-        let table = match same {
-            Some(table) => table.clone(),
-            None => Arc::new(finish(zone, draft, serial)),
-        };
-        tables.push((view, table));
-    }
-    tables
+    let table = |content| match content {
+        Content::Same(old) if old.serial == serial => Arc::clone(old),
+        Content::Same(old) => Arc::new(finish(zone, draft_of(zone, old), serial)),
+        Content::New(draft) => Arc::new(finish(zone, *draft, serial)),
+    };
+    parts.into_iter().map(|(views, content)| Part { views, table: table(content) }).collect()
 }
 
-/// Builds every node.
-fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, resolved: Arc<[Resolved]>) -> Draft {
+impl Content<'_> {
+    /// Of all that is seen, the SOA's serial apart.
+    fn digest(&self) -> u128 {
+        match self {
+            Content::Same(table) => table.digest.wrapping_add(table.apex.digest),
+            Content::New(draft) => draft.digest.wrapping_add(draft.apex.digest),
+        }
+    }
+
+    /// The serial that the zone's file gives; of a zone without bindings.
+    fn own_serial(&self) -> Option<u32> {
+        match self {
+            Content::Same(table) => table.own_soa.then_some(table.serial),
+            Content::New(draft) => draft.own_soa.then_some(draft.soa.1.serial),
+        }
+    }
+}
+
+/// Resolves the bindings. Views that see the same come together, and share
+/// one table.
+fn seen<'p>(
+    input: &Input<'_>,
+    zone: &Zone,
+    index: &Index<'_>,
+    touched: Option<&Touched<'_>>,
+    before: &dyn Fn(ViewId) -> Option<&'p Arc<ZoneTable>>,
+) -> Vec<Seen<'p>> {
+    let is_touched = |binding: &Binding| touched.is_none_or(|t| t.touches(&binding.target));
+    let bindings: Vec<(usize, &Binding)> =
+        zone.names.iter().enumerate().filter(|(_, binding)| is_touched(binding)).collect();
+    let mut all: Vec<Seen<'p>> = Vec::with_capacity(zone.views.len());
+    for &view in &zone.views {
+        let Some(config) = input.config.server.views.get(view) else { continue };
+        let before = before(view);
+        let news: Vec<(usize, Arc<Resolved>)> = bindings
+            .iter()
+            .filter_map(|(number, binding)| {
+                let mode = binding.modes.get(view).copied().flatten();
+                let is = index.resolve(binding, config, mode);
+                let was = before.and_then(|old| old.resolved.get(binding.name.octets()));
+                let same = was.is_some_and(|was| **was == is);
+                (!same).then(|| (*number, Arc::new(is)))
+            })
+            .collect();
+        let twin = all.iter_mut().find(|other| {
+            let alike = match (before, other.before) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (None, None) => same_file(zone, view, other.first),
+                _ => false,
+            };
+            alike && other.news == news
+        });
+        match twin {
+            Some(twin) => twin.views.push(view),
+            None => all.push(Seen { first: view, views: vec![view], before, news }),
+        }
+    }
+    all
+}
+
+fn same_file(zone: &Zone, a: ViewId, b: ViewId) -> bool {
+    match (file(zone, a), file(zone, b)) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
+/// Builds every node. `bound` is what all bindings stand for.
+fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Resolved>)]) -> Draft {
     let mut records = standing(input, zone, view);
-    let mut nodes: NameMap<Arc<Node>> =
-        NameMap::with_capacity_and_hasher(zone.names.len() + 8, Default::default());
+    let mut nodes: NameMap<Arc<Node>> = NameMap::with_capacity(bound.len() + records.len());
+    let mut all: NameMap<Arc<Resolved>> = NameMap::with_capacity(bound.len());
     let mut beside = Records::new();
     let mut apex = None;
-    for (binding, resolved) in zone.names.iter().zip(resolved.iter()) {
+    for (number, resolved) in bound {
+        let Some(binding) = zone.names.get(*number) else { continue };
+        all.insert(binding.name.clone(), Arc::clone(resolved));
         let others = records.remove(&binding.name).unwrap_or_default();
         if resolved.data == Data::Absent && others.is_empty() {
             continue;
@@ -133,7 +216,7 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, resolved: Arc<[Resolved]>
     for key in nodes.keys().cloned().collect::<Vec<_>>() {
         let above = std::iter::successors(key.parent(), Key::parent);
         for name in above.take_while(|name| *name != zone.origin) {
-            if nodes.contains_key(&name) {
+            if nodes.get(name.octets()).is_some() {
                 break;
             }
             nodes.insert(name.clone(), Arc::new(node(zone, &name, &[], None)));
@@ -141,41 +224,51 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, resolved: Arc<[Resolved]>
     }
     let digest = nodes.values().fold(0u128, |sum, n| sum.wrapping_add(n.digest));
     let apex = apex.unwrap_or_else(|| node(zone, &zone.origin, &[], None));
-    let (soa, given) = soa(zone, view);
+    let (soa, own_soa) = soa(zone, view);
     let digest = digest.wrapping_add(serial::soa_digest(&zone.origin, soa.0, &soa.1));
-    Draft { resolved, beside: Arc::new(beside), nodes: Arc::new(nodes), digest, apex, soa, given }
+    Draft { resolved: all, beside: Arc::new(beside), nodes, digest, apex, soa, own_soa }
 }
 
-/// Builds the nodes of the bindings that resolve to something else than in
+/// Builds the nodes of the bindings that stand for something else than in
 /// `old`. Which names exist depends on the configuration alone, so no name
 /// comes or goes.
-fn changed(zone: &Zone, view: ViewId, old: &ZoneTable, resolved: Arc<[Resolved]>) -> Draft {
-    let (soa, given) = soa(zone, view);
-    let mut draft = Draft {
-        resolved,
-        beside: old.beside.clone(),
-        nodes: old.nodes.clone(),
-        digest: old.digest,
-        apex: without_soa(&old.apex),
-        soa,
-        given,
-    };
-    let resolved = draft.resolved.clone();
-    for ((binding, new), old) in zone.names.iter().zip(resolved.iter()).zip(old.resolved.iter()) {
-        if new == old {
-            continue;
-        }
-        let others = draft.beside.get(&binding.name).map_or(&[][..], Vec::as_slice);
-        let made = node(zone, &binding.name, others, Some((binding, new)));
+fn changed(zone: &Zone, old: &ZoneTable, news: &[(usize, Arc<Resolved>)]) -> Draft {
+    let mut draft = draft_of(zone, old);
+    for (number, resolved) in news {
+        let Some(binding) = zone.names.get(*number) else { continue };
+        draft.resolved.insert(binding.name.clone(), Arc::clone(resolved));
+        let others = old.beside.get(&binding.name).map_or(&[][..], Vec::as_slice);
+        let made = node(zone, &binding.name, others, Some((binding, resolved)));
         if binding.name == zone.origin {
             draft.apex = made;
             continue;
         }
         draft.digest = draft.digest.wrapping_add(made.digest);
-        let replaced = Arc::make_mut(&mut draft.nodes).insert(binding.name.clone(), Arc::new(made));
+        let replaced = draft.nodes.insert(binding.name.clone(), Arc::new(made));
         draft.digest = draft.digest.wrapping_sub(replaced.map_or(0, |n| n.digest));
     }
     draft
+}
+
+/// A table as it was before its SOA had a serial.
+fn draft_of(zone: &Zone, table: &ZoneTable) -> Draft {
+    let (soa, others): (Vec<&RrSet>, Vec<&RrSet>) =
+        table.apex.rrsets.iter().partition(|set| set.rtype == RecordType::SOA);
+    let record = soa.first().and_then(|set| set.records.first());
+    let soa = match record.map(|record| (record.ttl, &record.data)) {
+        Some((ttl, RData::SOA(soa))) => (ttl, soa.clone()),
+        _ => (zone.ttl, own_soa(zone)),
+    };
+    let apex = Node { rrsets: others.into_iter().cloned().collect(), ..(*table.apex).clone() };
+    Draft {
+        resolved: table.resolved.clone(),
+        beside: Arc::clone(&table.beside),
+        nodes: table.nodes.clone(),
+        digest: table.digest,
+        apex,
+        soa,
+        own_soa: table.own_soa,
+    }
 }
 
 /// Puts the SOA with its serial in place.
@@ -200,15 +293,10 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
         resolved: draft.resolved,
         beside: draft.beside,
         digest: draft.digest,
+        own_soa: draft.own_soa,
     };
     tail::prebuild(&mut table);
     table
-}
-
-/// The apex as it is before its SOA has a serial.
-fn without_soa(apex: &Node) -> Node {
-    let rrsets = apex.rrsets.iter().filter(|s| s.rtype != RecordType::SOA).cloned().collect();
-    Node { key: apex.key.clone(), rrsets, basis: apex.basis.clone(), ..*apex }
 }
 
 /// The SOA of a zone whose file has none.

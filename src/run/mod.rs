@@ -42,6 +42,10 @@ pub use addresses::{host_resolvers, own_addresses, resolver};
 /// How long clients get to take their answers when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How soon snapshots that somebody still read are looked at again: answers
+/// take microseconds, whole transfers seconds.
+const FREE_AGAIN: Duration = Duration::from_secs(1);
+
 /// Deliveries on their way to the writer. Each source has one at a time.
 const MAX_DELIVERIES: usize = 64;
 
@@ -223,6 +227,7 @@ impl App {
     async fn serve(&mut self) -> Result<(), RunError> {
         loop {
             let due = self.due();
+            let free_again = (self.writer.free_retired() > 0).then(|| Instant::now() + FREE_AGAIN);
             tokio::select! {
                 Some(delivery) = self.deliveries.recv() => {
                     if let Some(id) = self.sources.index(delivery.source) {
@@ -255,6 +260,7 @@ impl App {
                     self.tell();
                 }
                 () = sleep_until(due) => self.take_due(),
+                () = sleep_until(free_again) => {}
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
             }

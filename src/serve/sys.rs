@@ -289,10 +289,9 @@ impl Batch {
 /// datagram lives.
 unsafe fn datagram<'a>(slot: *mut Slot, header: &mut mmsghdr) -> Option<Datagram<'a>> {
     let length = (header.msg_len as usize).min(MAX_REQUEST);
-    let control = match header.msg_hdr.msg_control.is_null() {
-        true => 0,
-        false => (header.msg_hdr.msg_controllen as usize).min(CONTROL),
-    };
+    // Another type with other C libraries.
+    let filled: usize = header.msg_hdr.msg_controllen as _;
+    let control = if header.msg_hdr.msg_control.is_null() { 0 } else { filled.min(CONTROL) };
     // SAFETY: by contract the slot is valid, its first `length` octets are
     // those of the datagram and the first `control` those of its control
     // messages. The address is a plain value.

@@ -110,17 +110,19 @@ pub fn accept(
     now: SystemTime,
     policy: &Policy<'_>,
 ) -> (Accepted, Losses) {
-    let answer: BTreeMap<Ipv4Addr, &Address> = answer.iter().map(|a| (a.public_ip, a)).collect();
-    if is_unchanged(previous, &answer) {
+    let news = News::of(previous, answer);
+    if news.is_none() && previous.superseded.is_empty() && previous.released.is_empty() {
         return (previous.clone(), Losses::default());
     }
     let mut superseded = previous.superseded.clone();
     superseded.values_mut().for_each(|ids| ids.retain(|_, at| is_within(REMEMBERED, *at, now)));
     let mut stale = BTreeSet::new();
-    let mut entries = Entries::new();
-    for (ip, said) in &answer {
+    let mut entries = Entries::clone(&previous.entries);
+    for (ip, said) in &news.said {
         let entry = match previous.entries.get(ip) {
-            None => Entry { address: (*said).clone(), standing: Standing::Live, since: now },
+            None => {
+                Entry { address: Address::clone(said).into(), standing: Standing::Live, since: now }
+            }
             Some(before) => match take(before, said, now, superseded.entry(*ip).or_default()) {
                 Some(entry) => entry,
                 None => {
@@ -131,7 +133,7 @@ pub fn accept(
         };
         entries.insert(*ip, entry);
     }
-    for (ip, before) in previous.entries.iter().filter(|(ip, _)| !answer.contains_key(ip)) {
+    for (ip, before) in &news.unsaid {
         entries.insert(*ip, missing(before, now));
     }
     superseded.retain(|_, ids| !ids.is_empty());
@@ -151,7 +153,11 @@ pub fn accept_file(previous: &Accepted, answer: &[Address], now: SystemTime) -> 
     let entry = |said: &Address| {
         let before = previous.entries.get(&said.public_ip);
         let since = before.filter(|b| is_same(&b.address, said)).map_or(now, |b| b.since);
-        Entry { address: said.clone(), standing: Standing::Live, since }
+        let address = match before {
+            Some(before) if *before.address == *said => Arc::clone(&before.address),
+            _ => Arc::new(said.clone()),
+        };
+        Entry { address, standing: Standing::Live, since }
     };
     let entries: Entries = answer.iter().map(|said| (said.public_ip, entry(said))).collect();
     let entries =
@@ -159,16 +165,45 @@ pub fn accept_file(previous: &Accepted, answer: &[Address], now: SystemTime) -> 
     Accepted { entries, ..Accepted::default() }
 }
 
-/// The everyday poll: nothing kept, nothing new.
-fn is_unchanged(previous: &Accepted, answer: &BTreeMap<Ipv4Addr, &Address>) -> bool {
-    previous.superseded.is_empty()
-        && previous.released.is_empty()
-        && previous.entries.len() == answer.len()
-        && previous
-            .entries
-            .values()
-            .zip(answer.values())
-            .all(|(entry, said)| entry.is_live() && entry.address == **said)
+/// How an answer differs from what is accepted.
+struct News<'a> {
+    /// What is new, or said otherwise than it is answered.
+    said: BTreeMap<Ipv4Addr, &'a Address>,
+    /// What is answered and not said.
+    unsaid: Vec<(Ipv4Addr, &'a Entry)>,
+}
+
+impl<'a> News<'a> {
+    /// Reads the answer in its own order, which is mostly that of the answer
+    /// before and of its texts in memory: of thousands of addresses nearly
+    /// all are as they were, and to find that out is the price of a poll.
+    fn of(previous: &'a Accepted, answer: &'a [Address]) -> Self {
+        let mut said = BTreeMap::new();
+        let mut all = Vec::with_capacity(answer.len());
+        for address in answer {
+            let ip = address.public_ip;
+            all.push(ip);
+            let is_news = previous
+                .entries
+                .get(&ip)
+                .is_none_or(|before| !before.is_live() || *before.address != *address);
+            // Of an address that stands twice, the last counts.
+            if is_news {
+                said.insert(ip, address);
+            } else {
+                said.remove(&ip);
+            }
+        }
+        all.sort_unstable();
+        let is_unsaid = |ip: &Ipv4Addr| all.binary_search(ip).is_err();
+        let before = previous.entries.iter().map(|(ip, entry)| (*ip, entry));
+        Self { said, unsaid: before.filter(|(ip, _)| is_unsaid(ip)).collect() }
+    }
+
+    /// The everyday poll.
+    fn is_none(&self) -> bool {
+        self.said.is_empty() && self.unsaid.is_empty()
+    }
 }
 
 /// An address that was there before and is in the answer; none when the
@@ -179,14 +214,19 @@ fn take(
     now: SystemTime,
     superseded: &mut BTreeMap<String, SystemTime>,
 ) -> Option<Entry> {
-    let live = |since| Some(Entry { address: said.clone(), standing: Standing::Live, since });
+    let live =
+        |since| Some(Entry { address: said.clone().into(), standing: Standing::Live, since });
     if said.associated().is_none() && before.address.associated().is_some() {
         let since = match before.standing {
             Standing::Unassociated { since } => since.min(now),
             Standing::Live | Standing::Missing { .. } => now,
         };
+        let address = keep_association(&before.address, said);
         return Some(Entry {
-            address: keep_association(&before.address, said),
+            address: match &before.address {
+                same if **same == address => Arc::clone(same),
+                _ => address.into(),
+            },
             standing: Standing::Unassociated { since },
             since: before.since,
         });
@@ -335,7 +375,7 @@ impl Accepted {
             let entries = Arc::make_mut(&mut self.entries);
             let Some(entry) = entries.remove(&ip) else { continue };
             if let Standing::Unassociated { .. } = entry.standing {
-                let address = without_association(&entry.address);
+                let address = without_association(&entry.address).into();
                 entries.insert(ip, Entry { address, standing: Standing::Live, since: now });
             }
             if mass && (policy.bound)(&entry.address).is_some() {
@@ -454,7 +494,7 @@ mod tests {
         source.says(39, &[loose.clone(), held_by(2, 1)]);
         assert_eq!(source.private(1), Some(1));
         source.says(40, &[loose.clone(), held_by(2, 1)]);
-        assert_eq!(source.entry(1).unwrap().address, loose);
+        assert_eq!(*source.entry(1).unwrap().address, loose);
         assert_eq!(source.losses, Losses::default());
         source.says(41, &[held_by(1, 2), held_by(2, 1)]);
         assert_eq!(source.private(1), Some(2));
@@ -468,7 +508,7 @@ mod tests {
         source.says(12, &[held_by(1, 1)]);
         assert_eq!(
             source.entry(1),
-            Some(&Entry { address: held_by(1, 1), standing: Standing::Live, since: at(0) })
+            Some(&Entry { address: held_by(1, 1).into(), standing: Standing::Live, since: at(0) })
         );
         source.says(20, &[address(ip(1))]);
         source.says(49, &[address(ip(1))]);
@@ -690,7 +730,7 @@ mod tests {
         let mut tagged = held_by(1, 2);
         tagged.tags.insert("Role".into(), "db".into());
         let moved = accept_file(&moved, &[tagged.clone()], at(20));
-        let entry = Entry { address: tagged, standing: Standing::Live, since: at(10) };
+        let entry = Entry { address: tagged.into(), standing: Standing::Live, since: at(10) };
         assert_eq!(moved.entries.get(&ip(1)), Some(&entry));
     }
 
@@ -890,7 +930,7 @@ mod tests {
                             if !stale || !before.entries.contains_key(&ip(n)) {
                                 // Gains and moves pass at once.
                                 let entry = source.entry(n).unwrap();
-                                prop_assert_eq!((&entry.address, entry.is_live()), (a, true));
+                                prop_assert_eq!((&*entry.address, entry.is_live()), (a, true));
                                 *lost = None;
                             } else {
                                 prop_assert_eq!(source.entry(n), before.entries.get(&ip(n)));

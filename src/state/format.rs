@@ -240,7 +240,7 @@ impl From<&Entry> for EntryFile {
             Standing::Unassociated { since } => Some(Kept::UnassociatedSince(Time(since))),
             Standing::Missing { since } => Some(Kept::MissingSince(Time(since))),
         };
-        EntryFile { address: entry.address.clone(), since: entry.since, kept }
+        EntryFile { address: Address::clone(&entry.address), since: entry.since, kept }
     }
 }
 
@@ -251,7 +251,7 @@ impl From<EntryFile> for Entry {
             Some(Kept::UnassociatedSince(Time(since))) => Standing::Unassociated { since },
             Some(Kept::MissingSince(Time(since))) => Standing::Missing { since },
         };
-        Entry { address: file.address, standing, since: file.since }
+        Entry { address: file.address.into(), standing, since: file.since }
     }
 }
 
@@ -307,7 +307,7 @@ pub(super) mod tests {
         let entries = (addresses(), proptest::collection::vec((standings(), times()), 8));
         let entries = entries.prop_map(|(all, rest)| {
             let entry = |(address, (standing, since)): (Address, _)| {
-                (address.public_ip, Entry { address, standing, since })
+                (address.public_ip, Entry { address: address.into(), standing, since })
             };
             all.into_iter().zip(rest).map(entry).collect::<Entries>()
         });
@@ -348,11 +348,11 @@ pub(super) mod tests {
         let spare = address(Ipv4Addr::new(75, 101, 137, 244));
         let entries = [
             Entry {
-                address: held,
+                address: held.into(),
                 standing: Standing::Unassociated { since: written },
                 since: written - Duration::from_secs(3600),
             },
-            Entry { address: spare, standing: Standing::Live, since: written },
+            Entry { address: spare.into(), standing: Standing::Live, since: written },
         ];
         let source = SourceState {
             of: [("type".to_owned(), "ec2".to_owned())].into(),

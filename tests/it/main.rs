@@ -20,4 +20,5 @@ mod forward;
 mod harness;
 mod peers;
 mod readme;
+mod resolving;
 mod rooms;

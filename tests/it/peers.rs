@@ -22,14 +22,19 @@ pub(crate) fn need(tool: &str) -> Option<PathBuf> {
     let given = variable.and_then(env::var_os).map(PathBuf::from);
     let found = find(tool, given, &env::var_os("PATH").unwrap_or_default());
     if found.is_none() {
-        let what = format!("peer `{tool}` is not installed; `./tests/run --install` installs it");
-        assert!(!required(env::var_os), "{what}");
-        // Not `eprintln!`: the harness swallows that when a test passes.
-        let thread = std::thread::current();
-        let test = thread.name().unwrap_or("a test");
-        writeln!(std::io::stderr(), "SKIPPED {test}: {what}").expect("stderr can be written");
+        missing(&format!("peer `{tool}` is not installed; `./tests/run --install` installs it"));
     }
     found
+}
+
+/// Says that something a test needs is not here; fails where nothing may be
+/// missing.
+pub(crate) fn missing(what: &str) {
+    assert!(!required(env::var_os), "{what}");
+    // Not `eprintln!`: the harness swallows that when a test passes.
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    writeln!(std::io::stderr(), "SKIPPED {test}: {what}").expect("stderr can be written");
 }
 
 /// A path that was given must be right; otherwise PATH and the sbin directories.

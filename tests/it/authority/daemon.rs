@@ -14,17 +14,17 @@ use crate::harness::PATIENCE;
 use crate::peers;
 
 /// A running server of somebody else's.
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     /// Where it answers.
-    pub at: SocketAddr,
+    pub(crate) at: SocketAddr,
     /// Its configuration and files.
     _dir: TempDir,
 }
 
 impl Daemon {
     /// Starts `command` and waits until a line of its output holds `ready`.
-    pub(super) fn start(mut command: Command, at: SocketAddr, dir: TempDir, ready: &str) -> Self {
+    pub(crate) fn start(mut command: Command, at: SocketAddr, dir: TempDir, ready: &str) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (lines, told) = mpsc::channel();
@@ -63,7 +63,7 @@ impl Drop for Daemon {
 }
 
 /// A port of `127.0.0.1` that is free for both transports.
-pub(super) fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     (0..100)
         .find_map(|_| {
             let udp = UdpSocket::bind("127.0.0.1:0").ok()?;
@@ -74,7 +74,7 @@ pub(super) fn free_port() -> SocketAddr {
 }
 
 /// Zones: origin and master file.
-pub(super) type Zones<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Zones<'a> = &'a [(&'a str, &'a str)];
 
 fn write_zones(dir: &Path, zones: Zones<'_>) {
     for (origin, text) in zones {
@@ -83,12 +83,12 @@ fn write_zones(dir: &Path, zones: Zones<'_>) {
 }
 
 /// NSD, of `zones`; none when it is not installed.
-pub(super) fn nsd(zones: Zones<'_>) -> Option<Daemon> {
+pub(crate) fn nsd(zones: Zones<'_>) -> Option<Daemon> {
     nsd_at(free_port(), zones)
 }
 
 /// The same at an address that was chosen.
-pub(super) fn nsd_at(at: SocketAddr, zones: Zones<'_>) -> Option<Daemon> {
+pub(crate) fn nsd_at(at: SocketAddr, zones: Zones<'_>) -> Option<Daemon> {
     let program = peers::need("nsd")?;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().display();
@@ -112,7 +112,7 @@ pub(super) fn nsd_at(at: SocketAddr, zones: Zones<'_>) -> Option<Daemon> {
 }
 
 /// Knot.
-pub(super) fn knot(zones: Zones<'_>) -> Option<Daemon> {
+pub(crate) fn knot(zones: Zones<'_>) -> Option<Daemon> {
     let program = peers::need("knotd")?;
     let (dir, at) = (tempfile::tempdir().unwrap(), free_port());
     let path = dir.path().display();
@@ -136,7 +136,7 @@ pub(super) fn knot(zones: Zones<'_>) -> Option<Daemon> {
 }
 
 /// BIND with zones of its own.
-pub(super) fn bind(zones: Zones<'_>) -> Option<Daemon> {
+pub(crate) fn bind(zones: Zones<'_>) -> Option<Daemon> {
     let mut more = String::new();
     for (origin, _) in zones {
         let checks = "check-names ignore; check-mx ignore; check-mx-cname ignore; \
@@ -148,22 +148,78 @@ pub(super) fn bind(zones: Zones<'_>) -> Option<Daemon> {
 }
 
 /// BIND with these options and statements.
-pub(super) fn bind_with(zones: Zones<'_>, options: &str, statements: &str) -> Option<Daemon> {
+pub(crate) fn bind_with(zones: Zones<'_>, options: &str, statements: &str) -> Option<Daemon> {
+    let options = format!("dnssec-validation no; {options}");
+    bind_by(|program| Command::new(program), free_port(), zones, &options, statements)
+}
+
+/// The same, started by `run` at an address that was chosen.
+pub(crate) fn bind_by(
+    run: impl FnOnce(&Path) -> Command,
+    at: SocketAddr,
+    zones: Zones<'_>,
+    options: &str,
+    statements: &str,
+) -> Option<Daemon> {
     let program = peers::need("named")?;
-    let (dir, at) = (tempfile::tempdir().unwrap(), free_port());
+    let dir = tempfile::tempdir().unwrap();
     let path = dir.path().display();
     write_zones(dir.path(), zones);
     let text = format!(
         "options {{ directory \"{path}\"; pid-file \"{path}/pid\"; \
          session-keyfile \"{path}/key\"; listen-on port {} {{ {}; }}; listen-on-v6 {{ none; }}; \
-         dnssec-validation no; empty-zones-enable no; notify no; {options} }};\n\
+         empty-zones-enable no; notify no; {options} }};\n\
          controls {{ }};\n{statements}",
         at.port(),
         at.ip()
     );
     let config = dir.path().join("named.conf");
     fs::write(&config, text).unwrap();
-    let mut command = Command::new(program);
+    let mut command = run(&program);
     command.args(["-g", "-n", "1", "-c"]).arg(config);
     Some(Daemon::start(command, at, dir, "all zones loaded"))
+}
+
+/// unbound with more configuration, which may add to its `server:`.
+pub(crate) fn unbound(more: &str) -> Option<Daemon> {
+    unbound_by(|program| Command::new(program), free_port(), more)
+}
+
+/// The same, started by `run` at an address that was chosen.
+pub(crate) fn unbound_by(
+    run: impl FnOnce(&Path) -> Command,
+    at: SocketAddr,
+    more: &str,
+) -> Option<Daemon> {
+    let program = peers::need("unbound")?;
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "server:\n directory: \"{0}\"\n pidfile: \"{0}/pid\"\n chroot: \"\"\n username: \"\"\n \
+         interface: {1}@{2}\n do-daemonize: no\n use-syslog: no\n num-threads: 1\n \
+         do-ip6: no\n do-not-query-localhost: no\n local-zone: \"test.\" nodefault\n\
+         remote-control:\n control-enable: no\n{more}",
+        dir.path().display(),
+        at.ip(),
+        at.port()
+    );
+    let config = dir.path().join("unbound.conf");
+    fs::write(&config, text).unwrap();
+    let mut command = run(&program);
+    command.arg("-d").arg("-c").arg(config);
+    Some(Daemon::start(command, at, dir, "start of service"))
+}
+
+/// dnsmasq with more arguments.
+pub(crate) fn dnsmasq(more: &[String]) -> Option<Daemon> {
+    let program = peers::need("dnsmasq")?;
+    let (dir, at) = (tempfile::tempdir().unwrap(), free_port());
+    let mut command = Command::new(program);
+    command
+        .args(["-k", "-C", "/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"])
+        .args(["--log-facility=-", "--user="])
+        .arg(format!("--listen-address={}", at.ip()))
+        .arg(format!("--port={}", at.port()))
+        .arg(format!("--pid-file={}", dir.path().join("pid").display()))
+        .args(more);
+    Some(Daemon::start(command, at, dir, "started"))
 }

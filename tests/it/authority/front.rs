@@ -3,16 +3,13 @@
 //! The zone's TTL is 0, so that what is seen after a move is what was asked
 //! after it.
 
-use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 
 use super::daemon::{self, Daemon};
 use crate::harness::{Dir, Server, query, udp};
-use crate::peers;
 
 const ORIGIN: &str = "eip.example.test";
 const ELASTIC: &str = "75.101.137.243";
@@ -85,50 +82,21 @@ fn bind_asks_as_of_a_static_stub() {
     follows("BIND, static-stub", &front, &dir, &mut server);
 }
 
-fn unbound(statement: &str) -> Option<Daemon> {
-    let program = peers::need("unbound")?;
-    let (dir, at) = (tempfile::tempdir().unwrap(), daemon::free_port());
-    let text = format!(
-        "server:\n directory: \"{0}\"\n pidfile: \"{0}/pid\"\n chroot: \"\"\n username: \"\"\n \
-         interface: {1}@{2}\n do-daemonize: no\n use-syslog: no\n num-threads: 1\n \
-         do-ip6: no\n do-not-query-localhost: no\n module-config: \"iterator\"\n \
-         local-zone: \"test.\" nodefault\nremote-control:\n control-enable: no\n{statement}",
-        dir.path().display(),
-        at.ip(),
-        at.port()
-    );
-    let config = dir.path().join("unbound.conf");
-    fs::write(&config, text).unwrap();
-    let mut command = Command::new(program);
-    command.arg("-d").arg("-c").arg(config);
-    Some(Daemon::start(command, at, dir, "start of service"))
-}
-
 #[test]
 fn unbound_stubs_and_forwards() {
     let (dir, mut server) = server("127.0.0.1:0");
     let at = format!("{}@{}", server.dns.ip(), server.dns.port());
     for (kind, key) in [("stub-zone", "stub-addr"), ("forward-zone", "forward-addr")] {
         let statement = format!("{kind}:\n name: \"{ORIGIN}\"\n {key}: {at}\n");
-        let Some(front) = unbound(&statement) else { return };
+        let Some(front) = daemon::unbound(&statement) else { return };
         follows(&format!("unbound, {kind}"), &front, &dir, &mut server);
     }
 }
 
 #[test]
 fn dnsmasq_forwards() {
-    let Some(program) = peers::need("dnsmasq") else { return };
     let (dir, mut server) = server("127.0.0.1:0");
-    let at = daemon::free_port();
-    let room = tempfile::tempdir().unwrap();
-    let mut command = Command::new(program);
-    command
-        .args(["-k", "-C", "/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"])
-        .args(["--log-facility=-", "--user="])
-        .arg(format!("--listen-address={}", at.ip()))
-        .arg(format!("--port={}", at.port()))
-        .arg(format!("--server=/{ORIGIN}/{}#{}", server.dns.ip(), server.dns.port()))
-        .arg(format!("--pid-file={}", room.path().join("pid").display()));
-    let front = Daemon::start(command, at, room, "started");
+    let to = format!("--server=/{ORIGIN}/{}#{}", server.dns.ip(), server.dns.port());
+    let Some(front) = daemon::dnsmasq(&[to]) else { return };
     follows("dnsmasq", &front, &dir, &mut server);
 }

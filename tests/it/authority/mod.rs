@@ -2,7 +2,7 @@
 //! answers too.
 
 mod agree;
-mod daemon;
+pub(crate) mod daemon;
 mod dice;
 mod front;
 mod load;

@@ -176,6 +176,18 @@ impl Draft {
         }
     }
 
+    /// More than fits into 512 octets, or into 1,232.
+    fn many_addresses(&mut self, dice: &mut Dice, owner: &str) {
+        let count = 30 + 50 * dice.below(2);
+        let is_v6 = dice.one_in(3);
+        for n in 1..=count {
+            match is_v6 {
+                true => self.add(dice, owner, "AAAA", format!("fd00::8:{n:x}")),
+                false => self.add(dice, owner, "A", format!("10.8.0.{n}")),
+            }
+        }
+    }
+
     fn address6(&mut self, dice: &mut Dice, owner: &str) {
         let data = format!("fd00::{:x}", 1 + dice.below(999));
         self.add(dice, owner, "AAAA", data);
@@ -191,6 +203,9 @@ impl Draft {
                     let ns = format!("ns.{cut}");
                     self.add(dice, &cut, "NS", ns.clone());
                     self.addresses(dice, &ns);
+                    if dice.one_in(4) {
+                        self.many_addresses(dice, &ns);
+                    }
                 }
                 2 => {
                     self.add(dice, &cut, "NS", cut.clone());

@@ -1,6 +1,6 @@
 //! What a cached forwarded answer costs: request read, looked up, composed.
 //!
-//! `cargo run --release --no-default-features --example forward_hit`
+//! `cargo bench --no-default-features --bench forward_hit`
 //!
 //! Prints nanoseconds of CPU per answer (the threads' own time, so that other
 //! work on the machine counts little), for few and many names, one thread and

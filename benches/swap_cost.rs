@@ -1,0 +1,202 @@
+//! What a move costs, from a source's delivery to the swap, and what the
+//! tables that make it cheap cost readers.
+//!
+//! `cargo bench --no-default-features --bench swap_cost`
+//!
+//! The machine should be quiet; if it is not, `chrt -f 1` before the program
+//! keeps others off its core. Nothing is asserted: it is for comparing before
+//! and after a change.
+
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on should stop")]
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use eipdns::board::History;
+use eipdns::config::{self, Config, Guard, Overrides};
+use eipdns::inventory::{Address, Health};
+use eipdns::name::Key;
+use eipdns::snapshot::Node;
+use eipdns::source::accept::{Accepted, Policy, accept};
+use eipdns::source::clock::Clock;
+use eipdns::source::{Delivery, Waiters};
+use eipdns::state::State;
+use eipdns::writer::Writer;
+
+const MOVES: usize = 50;
+const LOOK_UPS: usize = 5_000_000;
+
+const SERVER: &str = r#"
+[listen]
+dns = ["127.0.0.1:0"]
+[[source]]
+name = "measured"
+type = "file"
+path = "none.json"
+region = "us-east-1"
+[[view]]
+name = "vpc"
+clients = ["10.0.0.0/8"]
+answer = "private"
+[[view]]
+name = "inside"
+clients = ["172.16.0.0/12"]
+answer = "cname"
+[[view]]
+name = "outside"
+clients = ["0.0.0.0/0"]
+answer = "public"
+"#;
+
+fn main() {
+    let fixed = |n: u32| format!("{{ address = \"{}\" }}", private_ip(n));
+    let by_ip = |n: u32| format!("\"{}\"", elastic_ip(n));
+    let by_allocation = |n: u32| format!("\"{}\"", allocation(n));
+    println!(
+        "{:36}{:>10}{:>10}{:>10}{:>10}{:>10}",
+        "three views", "build ms", "move ms", "most", "free ms", "accept ms"
+    );
+    measure("10000 bound by Elastic IP", 10_000, &by_ip);
+    measure("10000 bound by allocation", 10_000, &by_allocation);
+    measure("100000 bound, 10000 addresses", 100_000, &|n| by_ip(n % 10_000));
+    measure("1 bound, 100000 fixed", 100_001, &|n| if n == 0 { by_ip(n) } else { fixed(n) });
+}
+
+fn measure(title: &str, names: u32, target: &dyn Fn(u32) -> String) {
+    let entries: String = (0..names).map(|n| format!("h{n} = {}\n", target(n))).collect();
+    let config = Arc::new(load(&format!("[names]\n{entries}")));
+    let mut answer: Vec<Address> = (0..10_000).map(|at| address(order(at), 0)).collect();
+
+    let history = Arc::<History>::default();
+    let own = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
+    let mut writer = Writer::new(config, State::default(), own, None, history, Clock::start());
+    let begun = Instant::now();
+    writer.take(0, &delivery(&answer));
+    let build = begun.elapsed();
+    writer.free_retired();
+
+    let mut moves = Vec::new();
+    let mut freed = Duration::ZERO;
+    for nth in 0..MOVES as u32 {
+        // Two hosts take over each other's addresses.
+        for (at, number) in [(0, 0), (nth * 99 + 1, order(nth * 99 + 1))] {
+            answer[at as usize] = address(number, nth + 1);
+        }
+        let delivery = delivery(&answer);
+        let begun = Instant::now();
+        writer.take(0, &delivery);
+        moves.push(begun.elapsed());
+        let begun = Instant::now();
+        writer.free_retired();
+        freed += begun.elapsed();
+    }
+    let polled = accept_cost(&answer);
+    assert!(writer.moves() > MOVES as u64, "what should move did not");
+    moves.sort_unstable();
+    let (usual, most) = (moves[MOVES / 2], moves[MOVES - 1]);
+    let [build, usual, most, free, polled] =
+        [build, usual, most, freed / MOVES as u32, polled].map(|took| took.as_secs_f64() * 1e3);
+    println!("{title:36}{build:10.1}{usual:10.2}{most:10.2}{free:10.3}{polled:10.2}");
+    look_ups(&writer);
+}
+
+/// Time for a polled answer with two moves, in a minute with others:
+/// part of a move, and other code than for files.
+fn accept_cost(answer: &[Address]) -> Duration {
+    let guard = Guard::default();
+    let policy = Policy { guard, bound: &|_| Some(guard.hold), accept_losses: false };
+    let now = SystemTime::now();
+    let (first, _) = accept(&Accepted::default(), answer, now, &policy);
+    let moved = |which: [u32; 2]| {
+        let mut answer = answer.to_vec();
+        which.iter().for_each(|n| answer[*n as usize] = address(order(*n), 99 + n));
+        answer
+    };
+    let (second, _) = accept(&first, &moved([5, 50]), now, &policy);
+    let answer = moved([500, 5_000]);
+    let begun = Instant::now();
+    let (third, _) = accept(&second, &answer, now, &policy);
+    let took = begun.elapsed();
+    assert_ne!(third.entries, second.entries);
+    took
+}
+
+/// Nanoseconds of a look-up, and of one in a plain map of the same contents.
+fn look_ups(writer: &Writer) {
+    let snapshot = writer.store().full();
+    let table = snapshot.views[0].zones.values().next().unwrap();
+    let mut names: Vec<Key> = table.nodes.keys().cloned().collect();
+    names.sort();
+    // As questions come: not the very octets of the table.
+    let asked: Vec<Vec<u8>> = names.iter().map(|name| name.octets().to_vec()).collect();
+    let plain: HashMap<Key, Arc<Node>> =
+        table.nodes.iter().map(|(key, node)| (key.clone(), Arc::clone(node))).collect();
+    let ours = timed(&asked, |name| table.nodes.get(name));
+    let std = timed(&asked, |name| plain.get(name));
+    println!("    a look-up: {ours} ns; in a std HashMap: {std} ns");
+}
+
+fn timed<'n>(asked: &[Vec<u8>], get: impl Fn(&[u8]) -> Option<&'n Arc<Node>>) -> u64 {
+    let begun = Instant::now();
+    for nth in 0..LOOK_UPS {
+        let name = &asked[nth.wrapping_mul(7_919) % asked.len()];
+        black_box(get(black_box(name)).unwrap().kind);
+    }
+    (begun.elapsed().as_nanos() / LOOK_UPS as u128) as u64
+}
+
+/// An account's addresses come in no order.
+fn order(at: u32) -> u32 {
+    at.wrapping_mul(7_919) % 10_000
+}
+
+fn load(zone: &str) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("server.toml"), SERVER).unwrap();
+    std::fs::write(directory.path().join("bench.test.toml"), zone).unwrap();
+    config::load(directory.path(), &Overrides::default()).unwrap().config
+}
+
+fn delivery(answer: &[Address]) -> Delivery {
+    Delivery {
+        source: 0,
+        at: SystemTime::now(),
+        took: Default::default(),
+        region: None,
+        // Strings of its own: a delivery shares nothing with the one before.
+        answer: Ok(answer.into()),
+        health: Health::Healthy,
+        accept_losses: false,
+        waiters: Waiters::default(),
+    }
+}
+
+/// Number `n`, in its `k`-th association.
+fn address(n: u32, k: u32) -> Address {
+    Address {
+        public_ip: elastic_ip(n),
+        allocation_id: Some(allocation(n)),
+        association_id: Some(format!("eipassoc-{:017x}", u64::from(k) << 32 | u64::from(n))),
+        instance_id: None,
+        network_interface_id: Some(format!("eni-{n:017x}")),
+        network_interface_owner_id: Some("123456789012".into()),
+        private_ip: Some(private_ip(n + k * 10_000)),
+        service_managed: None,
+        tags: [("Name".to_string(), format!("host {n}"))].into(),
+    }
+}
+
+fn allocation(n: u32) -> String {
+    format!("eipalloc-{:017x}", u64::from(n.wrapping_mul(0x9e37_79b9)))
+}
+
+fn elastic_ip(n: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x3400_0000 + n)
+}
+
+fn private_ip(n: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x0a00_0000 + n)
+}

@@ -1,0 +1,513 @@
+//! With or without a previous snapshot, the same inputs give the same answers.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name, RecordType};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::answer::answer_in_view;
+use crate::changes::changes;
+use crate::inventory::{Address, Entries, Entry, Standing};
+use crate::snapshot::{Node, ZoneTable};
+use crate::testing::{self, noon};
+
+const SERVER: &str = r#"
+[listen]
+dns = ["127.0.0.1:0"]
+[serve]
+max_stale = "1h"
+
+[[source]]
+name = "s0"
+type = "file"
+path = "s0.json"
+region = "us-east-1"
+[[source]]
+name = "s1"
+type = "file"
+path = "s1.json"
+region = "eu-west-1"
+[[source]]
+name = "s2"
+type = "file"
+path = "s2.json"
+region = "us-east-1"
+
+[[view]]
+name = "vpc"
+clients = ["10.0.0.0/8"]
+answer = "private"
+[[view]]
+name = "peered"
+clients = ["10.9.0.0/16"]
+answer = "private"
+reaches = ["10.0.0.0/31"]
+ec2_names = true
+rewrite = true
+[[view]]
+name = "outside"
+clients = ["192.0.2.0/24"]
+answer = "cname"
+forward = true
+[[view]]
+name = "other"
+clients = ["198.18.0.0/15"]
+answer = "private"
+"#;
+
+const VIEWS: [&str; 4] = ["vpc", "peered", "outside", "other"];
+const SOURCES: usize = 3;
+/// Elastic IPs that sources may have.
+const ADDRESSES: u8 = 5;
+/// Names that may be bound.
+const NAMES: [&str; 8] = ["@", "*", "a", "b", "ns1", "*.w", "x.y.z", "y.z"];
+/// More names, to be asked for.
+const ASKED: [&str; 5] = ["q", "q.w", "z", "q.y.z", "still"];
+
+fn ip(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 100, n)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    ElasticIp,
+    Allocation,
+    Role,
+    RoleAndSite,
+    Fixed,
+}
+
+#[derive(Debug, Clone)]
+struct Bound {
+    kind: Kind,
+    /// Which address, allocation or role.
+    what: u8,
+    modes: [&'static str; 4],
+    ttl: Option<u32>,
+    source: Option<usize>,
+    pin: Option<u8>,
+    /// Has it records of other types beside its own?
+    beside: bool,
+}
+
+fn bound() -> impl Strategy<Value = Bound> {
+    let kind = prop_oneof![
+        Just(Kind::ElasticIp),
+        Just(Kind::Allocation),
+        Just(Kind::Role),
+        Just(Kind::RoleAndSite),
+        Just(Kind::Fixed),
+    ];
+    let mode = || prop_oneof![Just("private"), Just("cname"), Just("public"), Just("none")];
+    let modes = [mode(), mode(), mode(), mode()];
+    let rest =
+        (option::of(1u32..9), option::weighted(0.3, 0..SOURCES), option::weighted(0.1, 0..4u8));
+    (kind, 0..ADDRESSES, modes, rest, any::<bool>()).prop_map(
+        |(kind, what, modes, (ttl, source, pin), beside)| Bound {
+            kind,
+            what,
+            modes,
+            ttl,
+            source,
+            pin,
+            beside,
+        },
+    )
+}
+
+/// One entry of `[names]`. A CNAME stands alone, has one target, and is not
+/// at the apex.
+fn entry_text(name: &str, bound: &Bound) -> String {
+    let mut text = format!("{name:?} = {{ ");
+    let what = bound.what;
+    let alone = !bound.beside && name != "@";
+    let mut ec2 = true;
+    let one = match bound.kind {
+        Kind::ElasticIp => {
+            write!(text, "elastic_ip = \"{}\"", ip(what)).unwrap();
+            true
+        }
+        Kind::Allocation => {
+            write!(text, "allocation_id = \"eipalloc-{what:08x}\"").unwrap();
+            true
+        }
+        Kind::Role => {
+            write!(text, "tag = {{ Role = \"r{}\" }}", what % 2).unwrap();
+            false
+        }
+        Kind::RoleAndSite => {
+            write!(text, "tag = {{ Role = \"r{}\", Site = \"x\" }}", what % 2).unwrap();
+            false
+        }
+        Kind::Fixed => {
+            write!(text, "address = [\"10.7.7.{what}\", \"fd00::{what}\"]").unwrap();
+            ec2 = false;
+            false
+        }
+    };
+    let modes = VIEWS.iter().zip(bound.modes).map(|(view, mode)| match mode {
+        "cname" if !(one && alone) => format!("{view} = \"public\""),
+        mode => format!("{view} = \"{mode}\""),
+    });
+    write!(text, ", answer = {{ {} }}", modes.collect::<Vec<_>>().join(", ")).unwrap();
+    if let Some(ttl) = bound.ttl {
+        write!(text, ", ttl = {ttl}").unwrap();
+    }
+    if let Some(source) = bound.source.filter(|_| ec2) {
+        write!(text, ", source = \"s{source}\"").unwrap();
+    }
+    if let Some(pin) = bound.pin.filter(|_| ec2) {
+        write!(text, ", pin = \"10.0.0.{pin}\"").unwrap();
+    }
+    text + " }\n"
+}
+
+/// What `records` of the zone is, if anything.
+#[derive(Debug, Clone, Copy)]
+enum Files {
+    None,
+    /// One for all views.
+    One,
+    /// Two views have files of their own, the others none.
+    Two,
+}
+
+fn config_of(names: &[Option<Bound>], files: Files, with_soa: bool) -> Config {
+    let bound: Vec<_> =
+        NAMES.iter().zip(names).filter_map(|(name, b)| Some((name, b.as_ref()?))).collect();
+    let entries: String = bound.iter().map(|(name, b)| entry_text(name, b)).collect();
+    let mut file = String::from("still A 10.8.8.8\nstill TXT \"still\"\n");
+    for (name, _) in bound.iter().filter(|(_, b)| b.beside) {
+        writeln!(file, "{name} MX 10 mail.example.org.\n{name} TXT \"beside\"").unwrap();
+    }
+    if with_soa {
+        file = format!("@ 77 SOA ns1 hostmaster 7 60 50 40 30\n{file}");
+    }
+    let second = format!("{file}still TXT \"of another file\"\n");
+    let records = match files {
+        Files::None => "",
+        Files::One => "records = \"one.zone\"\n",
+        Files::Two => "records = { vpc = \"one.zone\", other = \"two.zone\" }\n",
+    };
+    testing::config(&[
+        ("server.toml", SERVER),
+        ("example.com.toml", &format!("{records}[names]\n{entries}")),
+        ("one.zone", &file),
+        ("two.zone", &second),
+        ("sub.example.com.toml", "views = [\"vpc\"]\n[names]\ndb = \"198.51.100.1\"\n"),
+        ("still.test.toml", "records = \"one.zone\"\n"),
+    ])
+}
+
+/// What happens between one compilation and the next.
+#[derive(Debug, Clone)]
+enum Step {
+    /// One address of a source: gone, or as given.
+    Address(usize, u8, Option<Entry>),
+    /// All addresses of a source at once; none: it never delivered.
+    Source(usize, Option<Vec<Option<Entry>>>),
+    Health(usize, Health),
+    Region(usize, Option<String>),
+    Time(u64),
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let since = || (0u64..100).prop_map(|hours| noon() - Duration::from_secs(hours * 3600));
+    let standing = prop_oneof![
+        4 => Just(Standing::Live),
+        1 => since().prop_map(|since| Standing::Unassociated { since }),
+        1 => since().prop_map(|since| Standing::Missing { since }),
+    ];
+    let tags = (option::of(0..2u8), any::<bool>());
+    // Most are reached from "peered", so that it often sees what others see.
+    let private = prop_oneof![4 => 0..2u8, 1 => 2..4u8];
+    let ids = (option::weighted(0.8, 0..ADDRESSES), option::weighted(0.8, private));
+    (ids, tags, standing, since()).prop_map(
+        |((allocation, private), (role, site), standing, since)| {
+            let role = role.map(|r| ("Role".to_string(), format!("r{r}")));
+            let site = site.then(|| ("Site".to_string(), "x".to_string()));
+            let address = Address {
+                allocation_id: allocation.map(|n| format!("eipalloc-{n:08x}")),
+                private_ip: private.map(|n| Ipv4Addr::new(10, 0, 0, n)),
+                tags: role.into_iter().chain(site).collect(),
+                ..crate::source::testing::address(ip(0))
+            };
+            Entry { address: address.into(), standing, since }
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let health = prop_oneof![
+        Just(Health::Starting),
+        Just(Health::Healthy),
+        Just(Health::Stalled { since: noon(), why: "a reason".into() }),
+    ];
+    let region = option::of(prop_oneof![Just("us-east-1"), Just("eu-west-1")]);
+    prop_oneof![
+        8 => (0..SOURCES, 0..ADDRESSES, option::weighted(0.8, entry()))
+            .prop_map(|(source, n, entry)| Step::Address(source, n, entry)),
+        2 => (0..SOURCES, option::weighted(0.8, addresses()))
+            .prop_map(|(source, all)| Step::Source(source, all)),
+        2 => (0..SOURCES, health).prop_map(|(source, health)| Step::Health(source, health)),
+        1 => (0..SOURCES, region)
+            .prop_map(|(source, region)| Step::Region(source, region.map(Into::into))),
+        2 => (1u64..100_000).prop_map(Step::Time),
+    ]
+}
+
+fn at(n: u8, mut entry: Entry) -> (Ipv4Addr, Entry) {
+    Arc::make_mut(&mut entry.address).public_ip = ip(n);
+    (ip(n), entry)
+}
+
+fn take(step: &Step, inventory: &mut Inventory, now: &mut SystemTime) {
+    match step.clone() {
+        Step::Address(source, n, entry) => {
+            // A source that never delivered has no single address either.
+            let Some(entries) = &mut inventory.sources[source].entries else { return };
+            let entries = Arc::make_mut(entries);
+            match entry {
+                Some(entry) => entries.extend([at(n, entry)]),
+                None => drop(entries.remove(&ip(n))),
+            }
+        }
+        Step::Source(source, all) => {
+            inventory.sources[source].entries = all.map(entries_of);
+            inventory.sources[source].delivered_at = Some(*now);
+        }
+        Step::Health(source, health) => inventory.sources[source].health = health,
+        Step::Region(source, region) => inventory.sources[source].region = region,
+        Step::Time(seconds) => *now += Duration::from_secs(seconds),
+    }
+}
+
+/// What all sources say at first.
+fn first_words() -> impl Strategy<Value = Inventory> {
+    let source = (option::weighted(0.8, addresses()), any::<bool>());
+    vec(source, SOURCES).prop_map(|all| {
+        let source = |(id, (all, healthy)): (usize, (Option<_>, bool))| SourceInventory {
+            name: format!("s{id}"),
+            region: Some("us-east-1".into()),
+            delivered_at: all.is_some().then(noon),
+            entries: all.map(entries_of),
+            health: if healthy { Health::Healthy } else { Health::Starting },
+        };
+        Inventory { sources: all.into_iter().enumerate().map(source).collect() }
+    })
+}
+
+/// Perhaps all addresses of a source, by number.
+fn addresses() -> impl Strategy<Value = Vec<Option<Entry>>> {
+    vec(option::of(entry()), usize::from(ADDRESSES))
+}
+
+fn entries_of(all: Vec<Option<Entry>>) -> Arc<Entries> {
+    Arc::new((0u8..).zip(all).filter_map(|(n, entry)| Some(at(n, entry?))).collect())
+}
+
+/// All that a node holds, in words.
+fn words(node: &Node) -> String {
+    let mut words = format!("{} {:?} {:?} {:x}", node.key, node.kind, node.basis, node.digest);
+    for record in node.rrsets.iter().flat_map(|set| set.records.iter()) {
+        write!(words, "\n  {record}").unwrap();
+    }
+    words
+}
+
+fn table_words(zone: &ZoneTable) -> BTreeSet<String> {
+    let resolved = zone.resolved.iter().map(|(name, is)| format!("{name} is {is:?}"));
+    let nodes = zone.nodes.values().chain([&zone.apex]).map(|node| words(node));
+    let rest = format!("{} {:x} {} {}", zone.serial, zone.digest, zone.negative_soa, zone.own_soa);
+    resolved.chain(nodes).chain([rest]).collect()
+}
+
+/// Every zone of every view.
+fn all_words(snapshot: &Snapshot) -> Vec<(String, BTreeSet<String>)> {
+    let mut all = Vec::new();
+    for view in &snapshot.views {
+        for (origin, zone) in view.zones.iter() {
+            all.push((format!("{origin} in {}", view.name), table_words(zone)));
+        }
+        for (name, zone) in view.ec2_names.iter() {
+            all.push((format!("{name} in {}", view.name), table_words(zone)));
+        }
+        let rewrites = view.rewrites.iter().map(|(old, new)| format!("{old} to {new:?}"));
+        all.push((format!("rewrites in {}", view.name), rewrites.collect()));
+    }
+    all.sort();
+    all
+}
+
+/// Every question of interest.
+fn questions() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let below = |name: &&str| match *name {
+        "@" => "example.com.".to_string(),
+        name => format!("{name}.example.com."),
+    };
+    let names = NAMES.iter().chain(&ASKED).map(below);
+    let others = ["db.sub.example.com.", "sub.example.com.", "still.test.", "still.still.test."];
+    for name in names.chain(others.map(String::from)) {
+        for rtype in [RecordType::A, RecordType::TXT] {
+            let mut message = Message::new(9, MessageType::Query, OpCode::Query);
+            message.queries.push(Query::query(name.parse::<Name>().unwrap(), rtype));
+            message.edns = Some(hickory_proto::op::Edns::new());
+            all.push(message.to_vec().unwrap());
+        }
+    }
+    all
+}
+
+fn answers(snapshot: &Snapshot, questions: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let asked = (0..VIEWS.len()).flat_map(|view| questions.iter().map(move |q| (view, q)));
+    let ask = |(view, question): (usize, &Vec<u8>)| {
+        let mut reply = Vec::new();
+        answer_in_view(snapshot, view, question, &mut (), &mut reply);
+        reply
+    };
+    asked.map(ask).collect()
+}
+
+/// What [`changes`] should say, found by looking at everything.
+fn all_changes(old: &Snapshot, new: &Snapshot) -> BTreeSet<[String; 4]> {
+    let mut all = BTreeSet::new();
+    for (was, is) in old.views.iter().zip(&new.views) {
+        for (origin, table) in is.zones.iter() {
+            for (name, now) in table.resolved.iter() {
+                let then =
+                    was.zones.get(origin.octets()).unwrap().resolved.get(name.octets()).unwrap();
+                if then.data != now.data {
+                    let (old, new) = (then.data.to_string(), now.data.to_string());
+                    all.insert([is.name.to_string(), name.to_string(), old, new]);
+                }
+            }
+        }
+    }
+    all
+}
+
+fn files() -> impl Strategy<Value = Files> {
+    prop_oneof![Just(Files::None), Just(Files::One), Just(Files::Two)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever happens, in whatever order: what is made from the snapshot
+    /// before is what would be made from nothing.
+    #[test]
+    fn step_by_step_is_as_from_nothing(
+        mut names in vec(option::weighted(0.7, bound()), NAMES.len()),
+        alike in any::<bool>(),
+        files in files(),
+        with_soa in any::<bool>(),
+        mut inventory in first_words(),
+        steps in vec(step(), 1..12),
+    ) {
+        if alike {
+            // Views that see the same, for as long as all can be reached.
+            for bound in names.iter_mut().flatten() {
+                bound.modes = [bound.modes[0], bound.modes[0], bound.modes[2], bound.modes[0]];
+            }
+        }
+        let config = config_of(&names, files, with_soa);
+        let addresses = [IpAddr::from([127, 0, 0, 1])];
+        let questions = questions();
+        let mut now = noon();
+        let mut serials = Serials::default();
+        let mut previous: Option<Snapshot> = None;
+        for step in [None].into_iter().chain(steps.iter().map(Some)) {
+            if let Some(step) = step {
+                take(step, &mut inventory, &mut now);
+            }
+            let input =
+                Input { config: &config, epoch: 1, inventory: &inventory, addresses: &addresses, now };
+            let mut fresh_serials = serials.clone();
+            let fresh = compile(&input, &mut fresh_serials, None);
+            let next = compile(&input, &mut serials, previous.as_ref());
+            prop_assert_eq!(&serials, &fresh_serials);
+            prop_assert_eq!(all_words(&next), all_words(&fresh));
+            prop_assert_eq!(&next.sources, &fresh.sources);
+            prop_assert!(answers(&next, &questions) == answers(&fresh, &questions), "octets differ");
+            if let Some(previous) = &previous {
+                let said: BTreeSet<_> = changes(previous, &next)
+                    .into_iter()
+                    .flat_map(|c| c.views.into_iter().map(move |v| [v, c.name.clone(), c.old.clone(), c.new.clone()]))
+                    .collect();
+                prop_assert_eq!(said, all_changes(previous, &next));
+            }
+            previous = Some(next);
+        }
+    }
+}
+
+/// A configuration with many names, and the inventory it starts with.
+fn many(count: u16) -> (Config, Inventory) {
+    let name = |n: u16| format!("h{n} = \"52.0.{}.{}\"\n", n >> 8, n & 255);
+    let names: String = (0..count).map(name).collect();
+    let config = testing::config(&[
+        ("server.toml", testing::SERVER),
+        ("example.com.toml", &format!("[names]\n{names}")),
+        ("still.test.toml", "[names]\na = { address = \"10.0.0.1\" }\n"),
+    ]);
+    let all: Vec<_> = (0..count)
+        .map(|n| (Ipv4Addr::new(52, 0, (n >> 8) as u8, n as u8), Some(Ipv4Addr::new(10, 9, 0, 1))))
+        .collect();
+    (config, testing::inventory(&all))
+}
+
+#[test]
+fn a_move_shares_all_that_it_does_not_touch() {
+    let (config, mut inventory) = many(2_000);
+    let mut serials = Serials::default();
+    let before = testing::after(&config, &inventory, &mut serials, None);
+    let entries = Arc::make_mut(inventory.sources[0].entries.as_mut().unwrap());
+    let moved = &mut entries.get_mut(&Ipv4Addr::new(52, 0, 1, 0)).unwrap().address;
+    Arc::make_mut(moved).private_ip = Some(Ipv4Addr::new(10, 9, 0, 2));
+    let after = testing::after(&config, &inventory, &mut serials, Some(&before));
+    assert!(Arc::ptr_eq(&before.selector, &after.selector));
+    let zone = |snapshot: &Snapshot, view: usize, origin: &str| {
+        Arc::clone(
+            snapshot.views[view]
+                .zones
+                .get(crate::name::Key::parse(origin, None).unwrap().octets())
+                .unwrap(),
+        )
+    };
+    for view in 0..3 {
+        let still = [&before, &after].map(|s| zone(s, view, "still.test"));
+        assert!(Arc::ptr_eq(&still[0], &still[1]), "a zone without moves");
+        let [was, is] = [&before, &after].map(|s| zone(s, view, "example.com"));
+        let others = |name: &crate::name::Key| {
+            Arc::ptr_eq(was.nodes.get(name.octets()).unwrap(), is.nodes.get(name.octets()).unwrap())
+        };
+        let new: Vec<_> =
+            is.nodes.keys().filter(|name| !others(name)).map(ToString::to_string).collect();
+        // Outside, a CNAME stands for the address whoever holds it; and 10.9
+        // is not reached from "peered".
+        let expected: &[&str] = if view == 0 { &["h256.example.com."] } else { &[] };
+        assert_eq!(new, expected, "view {view}");
+        assert!(is.nodes.unshared(&was.nodes).count() < 500, "most of the map is shared");
+    }
+}
+
+#[test]
+fn another_configuration_is_compiled_as_a_whole() {
+    let (first, inventory) = many(3);
+    let (second, _) = many(4);
+    let mut serials = Serials::default();
+    let before = testing::after(&first, &inventory, &mut serials, None);
+    // The fourth name's address is in no source: found out only if looked for.
+    let after = testing::after(&second, &inventory, &mut serials.clone(), Some(&before));
+    let fresh = testing::after(&second, &inventory, &mut serials, None);
+    assert_eq!(all_words(&after), all_words(&fresh));
+}

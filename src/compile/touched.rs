@@ -1,0 +1,190 @@
+//! Which bindings the difference between two inventories can touch.
+//!
+//! Resolving a binding reads the addresses that its target names, and of the
+//! sources their order, names, regions and whether they have delivered. So a
+//! move concerns the few bindings that name the moved address, by whatever
+//! key; all others stand for what they stood for.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use crate::config::Target;
+use crate::inventory::{Entries, Entry, Health, Inventory, SourceInventory};
+
+/// The keys of all addresses that are not as they were.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Touched<'a> {
+    ips: BTreeSet<Ipv4Addr>,
+    allocations: BTreeSet<&'a str>,
+    tags: BTreeSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Touched<'a> {
+    /// What lies between two inventories; none when that may be everything.
+    pub fn between(before: &'a Inventory, now: &'a Inventory) -> Option<Self> {
+        let mut touched = Self::default();
+        if before.sources.len() != now.sources.len() {
+            return None;
+        }
+        for (id, (was, is)) in before.sources.iter().zip(&now.sources).enumerate() {
+            if (&was.name, &was.region) != (&is.name, &is.region) {
+                return None;
+            }
+            match (&was.entries, &is.entries) {
+                (Some(was), Some(is)) => touched.difference(was, is),
+                (None, None) => {}
+                // Names that were not ready, or are not any longer.
+                _ => return None,
+            }
+            if is_healthy(was) != is_healthy(is) {
+                touched.rivals(id, &now.sources);
+            }
+        }
+        Some(touched)
+    }
+
+    /// Both are sorted by address, so one walk finds what differs.
+    fn difference(&mut self, was: &'a Entries, is: &'a Entries) {
+        let (mut was, mut is) = (was.iter().peekable(), is.iter().peekable());
+        loop {
+            let order = match (was.peek(), is.peek()) {
+                (None, None) => return,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((a, _)), Some((b, _))) => a.cmp(b),
+            };
+            let old = if order.is_le() { was.next() } else { None };
+            let new = if order.is_ge() { is.next() } else { None };
+            // How the age of what is kept is told changes by itself.
+            let kept = new.is_some_and(|(_, entry)| !entry.is_live());
+            if kept || old != new {
+                for (_, entry) in old.into_iter().chain(new) {
+                    self.touch(entry);
+                }
+            }
+        }
+    }
+
+    /// Which of several sources is believed about an address depends on their
+    /// health.
+    fn rivals(&mut self, id: usize, sources: &'a [SourceInventory]) {
+        let others = || {
+            let others = sources.iter().enumerate().filter(|(other, _)| *other != id);
+            others.filter_map(|(_, source)| source.entries.as_ref())
+        };
+        let own = sources.get(id).and_then(|source| source.entries.as_ref());
+        for (ip, entry) in own.into_iter().flat_map(|own| own.iter()) {
+            if others().any(|other| other.contains_key(ip)) {
+                self.touch(entry);
+            }
+        }
+    }
+
+    fn touch(&mut self, entry: &'a Entry) {
+        self.ips.insert(entry.address.public_ip);
+        self.allocations.extend(entry.address.allocation_id.as_deref());
+        self.tags.extend(entry.address.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    }
+
+    /// Can a name bound to `target` stand for something else than before?
+    pub fn touches(&self, target: &Target) -> bool {
+        match target {
+            Target::Fixed(_) => false,
+            Target::ElasticIp(ip) => self.ips.contains(ip),
+            Target::Allocation(id) => self.has_allocation(id),
+            Target::Tags(tags) => tags.iter().all(|(key, value)| self.has_tag(key, value)),
+        }
+    }
+
+    /// Elastic IPs that are not as they were.
+    pub fn elastic_ips(&self) -> &BTreeSet<Ipv4Addr> {
+        &self.ips
+    }
+
+    /// Has an address that is not as it was this allocation?
+    pub fn has_allocation(&self, id: &str) -> bool {
+        self.allocations.contains(id)
+    }
+
+    /// Has one this tag?
+    pub fn has_tag(&self, key: &str, value: &str) -> bool {
+        self.tags.contains(&(key, value))
+    }
+}
+
+fn is_healthy(source: &SourceInventory) -> bool {
+    source.health == Health::Healthy
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::testing;
+
+    const A: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+    const B: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+
+    fn two() -> Inventory {
+        let here = Some(Ipv4Addr::new(10, 0, 0, 1));
+        let mut inventory = testing::inventory(&[(A, here), (B, here)]);
+        let mut second = testing::inventory(&[(A, None)]).sources;
+        second[0].name = "second".into();
+        inventory.sources.append(&mut second);
+        inventory
+    }
+
+    fn tags(all: &[(&str, &str)]) -> Target {
+        Target::Tags(all.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+    }
+
+    #[test]
+    fn a_change_touches_by_the_keys_of_before_and_after() {
+        let before = two();
+        assert_eq!(Touched::between(&before, &before), Some(Touched::default()));
+        let mut after = two();
+        let entries = Arc::make_mut(after.sources[0].entries.as_mut().unwrap());
+        let address = Arc::make_mut(&mut entries.get_mut(&B).unwrap().address);
+        let old = address.allocation_id.replace("eipalloc-new".into()).unwrap();
+        address.tags.insert("Site".into(), "x".into());
+        let touched = Touched::between(&before, &after).unwrap();
+        let other = before.sources[1].entries.as_ref().unwrap()[&A].address.clone();
+        for (target, expected) in [
+            (Target::ElasticIp(B), true),
+            (Target::ElasticIp(A), false),
+            (Target::Allocation(old), true),
+            (Target::Allocation("eipalloc-new".into()), true),
+            (Target::Allocation(other.allocation_id.clone().unwrap()), false),
+            (tags(&[("Role", "db")]), true),
+            (tags(&[("Role", "db"), ("Site", "x")]), true),
+            (tags(&[("Role", "db"), ("Site", "y")]), false),
+            (Target::Fixed(vec![]), false),
+        ] {
+            assert_eq!(touched.touches(&target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn health_touches_what_several_sources_have() {
+        let (before, mut after) = (two(), two());
+        after.sources[1].health = Health::Starting;
+        let touched = Touched::between(&before, &after).unwrap();
+        assert_eq!(touched.ips, [A].into());
+    }
+
+    #[test]
+    fn a_first_word_or_another_region_touches_everything() {
+        let before = two();
+        let mut after = two();
+        after.sources[1].entries = None;
+        assert_eq!(Touched::between(&before, &after), None);
+        assert_eq!(Touched::between(&after, &before), None);
+        let mut after = two();
+        after.sources[0].region = Some("eu-west-1".into());
+        assert_eq!(Touched::between(&before, &after), None);
+        after.sources.pop();
+        assert_eq!(Touched::between(&before, &after), None);
+    }
+}
