@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use eipdns::answer::{Asker, Outcome, Transport, answer, ordinary};
@@ -23,7 +24,7 @@ const SERVER: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\n\
 
 type Answer = fn(&Snapshot, &Asker, &[u8], &mut Vec<u8>) -> Outcome;
 
-fn main() {
+fn main() -> ExitCode {
     let directory = std::env::temp_dir().join(format!("eipdns-bench-{}", std::process::id()));
     let written = write(&directory);
     let loaded = written
@@ -35,7 +36,7 @@ fn main() {
         Ok(loaded) => loaded.config,
         Err(error) => {
             eprintln!("{error}");
-            std::process::exit(1);
+            return ExitCode::FAILURE;
         }
     };
     let snapshot = Offline::new(&config, offline::inventory(&config)).snapshot;
@@ -61,6 +62,7 @@ fn main() {
         let each = started.elapsed().as_nanos() / count as u128;
         println!("{name}: {each} ns an answer, {count} answers");
     }
+    ExitCode::SUCCESS
 }
 
 fn run(snapshot: &Snapshot, requests: &[Vec<u8>], path: Answer, count: usize) {
