@@ -114,6 +114,7 @@ impl Reading {
             ("sent", udp.sent),
             ("silent", udp.silent),
             ("dropped", udp.dropped),
+            ("no_room", udp.no_room),
             ("send_error", udp.send_errors),
             ("receive_error", udp.receive_errors),
         ] {

@@ -74,3 +74,32 @@ impl Waiting {
         counter.add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::sys::Datagram;
+
+    #[test]
+    fn a_full_desk_turns_away_and_what_it_took_is_finished() {
+        let (desk, clerk) = desk();
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let counters = Arc::<UdpCounters>::default();
+        let waiting = |answer: Option<&'static [u8]>| Waiting {
+            answer: Box::pin(async move { answer.map(<[u8]>::to_vec) }),
+            socket: Arc::clone(&socket),
+            back: Datagram::of(client.local_addr().unwrap(), false).way_back(),
+            counters: Arc::clone(&counters),
+        };
+        assert!(desk.leave(waiting(Some(b"answer"))));
+        assert!((1..QUEUE).all(|_| desk.leave(waiting(None))));
+        assert!(!desk.leave(waiting(None)));
+        drop(desk);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(clerk.run());
+        let mut reply = [0; 64];
+        assert_eq!(client.recv_from(&mut reply).unwrap(), (6, socket.local_addr().unwrap()));
+        assert_eq!((counters.sent.get(), counters.silent.get()), (1, QUEUE as u64 - 1));
+    }
+}

@@ -27,6 +27,7 @@ pub(super) struct UdpCounters {
     pub(super) sent: Counter,
     pub(super) silent: Counter,
     pub(super) dropped: Counter,
+    pub(super) no_room: Counter,
     pub(super) send_errors: Counter,
     pub(super) receive_errors: Counter,
 }
@@ -49,7 +50,7 @@ pub(super) struct TcpCounters {
 }
 
 /// UDP since the start, all workers together. Once the workers are at rest,
-/// `received` is `sent` + `silent` + `dropped` + `send_errors`.
+/// `received` is `sent` + `silent` + `dropped` + `no_room` + `send_errors`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct UdpTotals {
     /// Datagrams that came in.
@@ -61,6 +62,9 @@ pub struct UdpTotals {
     /// Datagrams never shown to the responder: from source port 0, or too
     /// long.
     pub dropped: u64,
+    /// Requests whose answer would have to be waited for, when too many were
+    /// on their way to that already.
+    pub no_room: u64,
     /// Answers the kernel would not send.
     pub send_errors: u64,
     /// Errors while receiving; no datagram is lost by them.
@@ -125,6 +129,7 @@ impl Stats {
             sum.sent += worker.sent.get();
             sum.silent += worker.silent.get();
             sum.dropped += worker.dropped.get();
+            sum.no_room += worker.no_room.get();
             sum.send_errors += worker.send_errors.get();
             sum.receive_errors += worker.receive_errors.get();
         }

@@ -83,7 +83,7 @@ impl<R: Respond> Worker<'_, R> {
 
     /// Answers one batch.
     fn exchange(&mut self, batch: &mut Batch) {
-        let (mut received, mut dropped, mut silent) = (0, 0, 0);
+        let (mut received, mut dropped, mut no_room, mut silent) = (0, 0, 0, 0);
         batch.answer(|datagram, reply| {
             received += 1;
             let Some(asker) = asker(datagram, self.address) else {
@@ -104,7 +104,7 @@ impl<R: Respond> Worker<'_, R> {
                         counters: Arc::clone(self.counters),
                     };
                     if !self.desk.leave(waiting) {
-                        dropped += 1;
+                        no_room += 1;
                     }
                     false
                 }
@@ -112,6 +112,7 @@ impl<R: Respond> Worker<'_, R> {
         });
         self.counters.received.add(received);
         self.counters.dropped.add(dropped);
+        self.counters.no_room.add(no_room);
         self.counters.silent.add(silent);
         self.send(batch);
     }
