@@ -32,7 +32,7 @@ const MAX_TAIL: usize = MAX_UDP;
 const TO_QUESTION: [u8; 2] = [0xc0, HEADER as u8];
 /// Labels, without the root, of the longest question a moved tail is for: the
 /// encoder remembers 64 names to point to, and what two names of
-/// [`MAX_MOVED_LABELS`] take of them must be left. IPv6 addresses have 34.
+/// `MAX_MOVED_LABELS` take of them must be left. IPv6 addresses have 34.
 pub const MAX_LABELS: usize = 40;
 /// Labels, without the root, of the longest name in a tail that is moved.
 const MAX_MOVED_LABELS: usize = 12;
