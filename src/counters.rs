@@ -36,10 +36,16 @@ pub const NO_VIEW: &str = "";
 struct Counts([[[AtomicU64; RCODES.len() + 1]; Path::ALL.len()]; 2]);
 
 impl Counts {
-    fn count(&self, transport: Transport, path: Path, rcode: ResponseCode) {
+    fn count(&self, transport: Transport, path: Path, rcode: ResponseCode, shared: bool) {
         let rcode = RCODES.iter().position(|(r, _)| *r == rcode).unwrap_or(OTHER);
-        // Relaxed: a count orders nothing.
-        self.0[transport as usize][path as usize][rcode].fetch_add(1, Ordering::Relaxed);
+        let count = &self.0[transport as usize][path as usize][rcode];
+        // Relaxed: a count orders nothing. Where nobody else writes, there is no
+        // need to lock a cache line for it.
+        if shared {
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
     }
 }
 
@@ -165,7 +171,7 @@ impl Tally {
     ) {
         self.turn_to(snapshot);
         let counts = view.and_then(|v| self.views.get(v)).unwrap_or(&self.nobody);
-        counts.count(transport, path, rcode);
+        counts.count(transport, path, rcode, self.shared);
     }
 
     /// Gets the numbers for the views of `snapshot`, unless it has them.

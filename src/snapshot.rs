@@ -77,6 +77,8 @@ pub struct ViewTable {
     pub name: Arc<str>,
     /// Zones by origin.
     pub zones: NameMap<Arc<ZoneTable>>,
+    /// Which lengths their origins have.
+    pub lengths: Lengths,
     /// Do its clients get answers from elsewhere?
     pub forward: bool,
     /// Public EC2 names answered from memory.
@@ -92,13 +94,40 @@ pub type Ec2Names = NameMap<Arc<ZoneTable>>;
 /// seconds at most.
 pub type Rewrites = HashMap<Ipv4Addr, (Ipv4Addr, u32)>;
 
+/// A set of lengths of names, in octets. To know that no zone has an origin as
+/// long as a suffix saves looking for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lengths([u64; 4]);
+
+impl Lengths {
+    /// Adds the length of a wire name, 255 at most.
+    pub fn insert(&mut self, length: usize) {
+        if let Some(word) = self.0.get_mut(length / 64) {
+            *word |= 1 << (length % 64);
+        }
+    }
+
+    /// Is it one of them?
+    pub fn contains(&self, length: usize) -> bool {
+        self.0.get(length / 64).is_some_and(|word| word >> (length % 64) & 1 == 1)
+    }
+}
+
 impl ViewTable {
+    /// Adds a zone.
+    pub fn insert(&mut self, table: Arc<ZoneTable>) {
+        let origin = table.zone.origin.clone();
+        self.lengths.insert(origin.octets().len());
+        self.zones.insert(origin, table);
+    }
+
     /// The zone that `name` (folded wire octets) lies in: the longest origin.
     pub fn zone_of(&self, name: &[u8]) -> Option<&Arc<ZoneTable>> {
         name::suffixes(name).find_map(|suffix| {
             let is_ec2 = ec2_name::is_like_one(suffix) && !self.ec2_names.is_empty();
             let ec2 = is_ec2.then(|| self.ec2_names.get(suffix)).flatten();
-            ec2.or_else(|| self.zones.get(suffix))
+            let may_be = self.lengths.contains(suffix.len());
+            ec2.or_else(|| if may_be { self.zones.get(suffix) } else { None })
         })
     }
 }

@@ -23,7 +23,9 @@ use std::time::SystemTime;
 use crate::config::{Config, Source, SourceKind, ViewId, Zone};
 use crate::inventory::{Health, Inventory, SourceInventory};
 use crate::name_map::NameMap;
-use crate::snapshot::{Freshness, Identity, Remark, Selector, Snapshot, SourceStatus, ViewTable};
+use crate::snapshot::{
+    Freshness, Identity, Lengths, Remark, Selector, Snapshot, SourceStatus, ViewTable,
+};
 use crate::source::clock::elapsed;
 
 use crate::state;
@@ -69,6 +71,7 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
         .map(|view| ViewTable {
             name: view.name.as_str().into(),
             zones: NameMap::with_capacity(config.zones.len()),
+            lengths: Lengths::default(),
             forward: view.forward,
             ec2_names: NameMap::default(),
             rewrites: Arc::default(),
@@ -78,7 +81,7 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
         let before = |view: ViewId| related?.views.get(view)?.zones.get(zone.origin.octets());
         for part in zone::parts(input, zone, &index, touched.as_ref(), &before, serials) {
             for view in part.views {
-                views[view].zones.insert(zone.origin.clone(), Arc::clone(&part.table));
+                views[view].insert(Arc::clone(&part.table));
             }
         }
     }
