@@ -124,11 +124,16 @@ impl ViewTable {
     /// The zone that `name` (folded wire octets) lies in: the longest origin.
     pub fn zone_of(&self, name: &[u8]) -> Option<&Arc<ZoneTable>> {
         name::suffixes(name).find_map(|suffix| {
-            let is_ec2 = ec2_name::is_like_one(suffix) && !self.ec2_names.is_empty();
-            let ec2 = is_ec2.then(|| self.ec2_names.get(suffix)).flatten();
             let may_be = self.lengths.contains(suffix.len());
-            ec2.or_else(|| if may_be { self.zones.get(suffix) } else { None })
+            let zone = || if may_be { self.zones.get(suffix) } else { None };
+            self.ec2_name(suffix).or_else(zone)
         })
+    }
+
+    /// The zone of a public EC2 name that is answered from memory. Costs other
+    /// names nothing.
+    pub fn ec2_name(&self, name: &[u8]) -> Option<&Arc<ZoneTable>> {
+        if ec2_name::is_like_one(name) { self.ec2_names.get(name) } else { None }
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn answer(
         return None;
     }
     query.write(tail, rcode, table.forward, reply);
-    let path = match table.ec2_names.get(query.name) {
+    let path = match table.ec2_name(query.name) {
         Some(_) => Path::Ec2,
         None => Path::Zone,
     };

@@ -304,9 +304,9 @@ fn compose<'s>(
     }
     if is_ours {
         let found = lookup::find(table, name, rtype);
-        let path = match table.ec2_names.contains(name) {
-            true => Path::Ec2,
-            false => Path::Zone,
+        let path = match table.ec2_name(name) {
+            Some(_) => Path::Ec2,
+            None => Path::Zone,
         };
         out.take(found);
         return chase(snapshot, table, request, elsewhere, out).map(|()| Said::Here(path));

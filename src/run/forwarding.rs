@@ -5,7 +5,7 @@ use tracing::{error, info};
 
 use super::{RunError, host_resolvers};
 use crate::config::Config;
-use crate::forward::{ConfigError, ForwardConfig, Forwarder, Looped, Rule};
+use crate::forward::{ConfigError, Driver, ForwardConfig, Forwarder, Looped, Rule};
 use crate::name::Key;
 
 /// Forwarding as it is configured.
@@ -24,6 +24,16 @@ struct Current {
     forwarder: Forwarder,
 }
 
+/// Forwarding as it is to be.
+pub(super) enum Prepared {
+    /// No view forwards.
+    Nothing,
+    /// As it is.
+    Same,
+    /// Another one.
+    New(ForwardConfig, Forwarder, Driver),
+}
+
 /// What a task of which forwarder came to its end.
 enum Ended {
     Driver(usize),
@@ -31,33 +41,45 @@ enum Ended {
 }
 
 impl Forwarding {
-    /// The forwarder for a configuration; none when no view forwards. While
-    /// `[[forward]]` stays as it is so does the forwarder, with its cache.
+    /// What a configuration asks for. Nothing changes yet.
     ///
     /// # Errors
-    /// It cannot be carried out; then nothing has changed.
-    pub(super) fn apply(&mut self, config: &Config) -> Result<Option<Forwarder>, ConfigError> {
+    /// It cannot be carried out.
+    pub(super) fn prepare(&self, config: &Config) -> Result<Prepared, ConfigError> {
         if !config.server.views.iter().any(|view| view.forward) {
-            self.current = None;
-            self.loops.clear();
-            return Ok(None);
+            return Ok(Prepared::Nothing);
         }
         let rules = wanted(config);
-        if let Some(current) = self.current.as_ref().filter(|current| current.config == rules) {
-            return Ok(Some(current.forwarder.clone()));
+        if self.current.as_ref().is_some_and(|current| current.config == rules) {
+            return Ok(Prepared::Same);
         }
         let (forwarder, driver) = Forwarder::new(&rules)?;
-        self.next += 1;
-        let token = self.next;
-        self.tasks.spawn(async move {
-            driver.run().await;
-            Ended::Driver(token)
-        });
-        let probing = forwarder.clone();
-        self.tasks.spawn(async move { Ended::Probe(token, probing.probe_loops().await) });
-        self.current = Some(Current { token, config: rules, forwarder: forwarder.clone() });
-        self.loops.clear();
-        Ok(Some(forwarder))
+        Ok(Prepared::New(rules, forwarder, driver))
+    }
+
+    /// Turns to what was prepared; the forwarder, when any view forwards. While
+    /// `[[forward]]` stays as it is so does the forwarder, with its cache.
+    pub(super) fn apply(&mut self, prepared: Prepared) -> Option<Forwarder> {
+        match prepared {
+            Prepared::Same => {}
+            Prepared::Nothing => {
+                self.current = None;
+                self.loops.clear();
+            }
+            Prepared::New(config, forwarder, driver) => {
+                self.next += 1;
+                let token = self.next;
+                self.tasks.spawn(async move {
+                    driver.run().await;
+                    Ended::Driver(token)
+                });
+                let probing = forwarder.clone();
+                self.tasks.spawn(async move { Ended::Probe(token, probing.probe_loops().await) });
+                self.current = Some(Current { token, config, forwarder });
+                self.loops.clear();
+            }
+        }
+        self.current.as_ref().map(|current| current.forwarder.clone())
     }
 
     /// Upstreams through which our own questions come back.

@@ -170,7 +170,8 @@ impl App {
         let (state, keeper, keeping) = opened_state.keep(clock);
         let keeping = tokio::spawn(keeping);
         let mut forwarding = Forwarding::default();
-        let forwarder = forwarding.apply(&config)?;
+        let prepared = forwarding.prepare(&config)?;
+        let forwarder = forwarding.apply(prepared);
         let shared = Arc::clone(&config);
         let writer = Writer::new(shared, state, addresses, forwarder, Arc::clone(&history), clock);
         sources.apply(&config);
@@ -317,8 +318,8 @@ impl App {
         for problem in &loaded.warnings {
             warn!("{problem}");
         }
-        let forwarder = match self.forwarding.apply(&loaded.config) {
-            Ok(forwarder) => forwarder,
+        let forwarding = match self.forwarding.prepare(&loaded.config) {
+            Ok(prepared) => prepared,
             Err(problem) => {
                 error!("{problem}");
                 self.reloads_refused += 1;
@@ -345,6 +346,7 @@ impl App {
         let config = Arc::new(loaded.config);
         let same = self.sources.apply(&config);
         let addresses = own_addresses(&config.server.listen);
+        let forwarder = self.forwarding.apply(forwarding);
         self.writer.reload(config, &same, addresses, forwarder);
         self.tell_serving("configuration reloaded");
     }
