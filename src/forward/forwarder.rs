@@ -205,12 +205,8 @@ impl Forwarder {
         }
     }
 
-    /// Is there a `[[forward]]` for this name, wire octets in lower case?
-    pub fn covers(&self, name: &[u8]) -> bool {
-        self.shared.route(name).is_some()
-    }
-
-    /// Who would be asked for this name.
+    /// Who would be asked for this name (wire octets in lower case); nobody
+    /// without a `[[forward]]` for it.
     pub fn upstreams_for(&self, name: &[u8]) -> Vec<SocketAddr> {
         let route = self.shared.route(name).unwrap_or_default();
         self.shared.on_route(route).map(|upstream| upstream.address).collect()

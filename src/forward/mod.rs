@@ -1,9 +1,9 @@
 //! Forwarding: what is not ours, from upstream resolvers, through a cache.
 //!
 //! ```text
-//! request -> Query::read -> Forwarder::cached ----------------------> compose -> reply
-//!                              \ nothing known -> ask -> Ticket ..... /
-//!                                                  \ Driver: fetch -> Upstream -> Network
+//! Question -> Forwarder::cached ----------------------> compose -> reply
+//!                 \ nothing known -> ask -> Ticket ..... /
+//!                                     \ Driver: fetch -> Upstream -> Network
 //! ```
 //!
 //! The left-hand side is synchronous, allocates nothing and takes the clock as
