@@ -3,45 +3,69 @@
 //! Its entries are spread by hash over small tables, each behind an `Arc` of
 //! its own. A copy shares all of them; an insertion copies the one it lands
 //! in. So a snapshot in which one name differs from the last costs
-//! microseconds, with ten names or with a million, and a look-up is one hash
-//! and one probe.
+//! microseconds, with ten names or with a million.
+//!
+//! What a look-up costs is waiting for memory that was last read thousands of
+//! queries ago. Here that is two places: the slot in its table, which tells
+//! nearly all other names apart by 32 bits of their hash, and the key.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use foldhash::fast::RandomState;
 
 use crate::name::Key;
 
 /// How many names a small table is meant to hold: few, because a change copies
-/// them all; many, because a change copies the list of tables, too. And so
-/// many that a table of 128 places, 112 of them usable, rarely overflows.
+/// them all; many, because a change copies the list of tables, too.
 const MEAN: usize = 80;
+
+/// What names are kept as: folded wire octets, with whatever belongs to them.
+pub trait Named {
+    /// The folded wire name.
+    fn name(&self) -> &[u8];
+}
+
+impl Named for Key {
+    fn name(&self) -> &[u8] {
+        self.octets()
+    }
+}
 
 /// A map by folded wire name.
 ///
 /// The hash is keyed, but not against people who choose the names that are
 /// *in* the map: those are an operator's.
-pub struct NameMap<V> {
-    hasher: DefaultHashBuilder,
+pub struct NameMap<V, K = Key> {
+    hasher: RandomState,
     /// At least one.
-    tables: Arc<[Table<V>]>,
+    tables: Arc<[Table<V, K>]>,
     len: usize,
 }
 
-type Table<V> = Arc<HashTable<(Key, V)>>;
+/// Open addressing; the number of slots is a power of two.
+type Table<V, K> = Arc<[Option<Entry<V, K>>]>;
 
-impl<V> NameMap<V> {
+#[derive(Clone)]
+struct Entry<V, K> {
+    /// The lower half of the hash, which says where to look first. The other
+    /// half says in which table.
+    tag: u32,
+    key: K,
+    value: V,
+}
+
+impl<V, K: Named> NameMap<V, K> {
     /// An empty map, laid out for about `names` names. More slow down only
     /// insertions into copies.
     pub fn with_capacity(names: usize) -> Self {
         let tables = names.div_ceil(MEAN).max(1);
-        // Chance puts more into some than into others.
-        let each = names.div_ceil(tables) * 5 / 4;
+        // Room enough to find a free slot soon.
+        let slots = (names.div_ceil(tables) * 3 / 2).next_power_of_two();
         Self {
-            hasher: DefaultHashBuilder::default(),
-            tables: (0..tables).map(|_| Arc::new(HashTable::with_capacity(each))).collect(),
+            hasher: RandomState::default(),
+            tables: (0..tables).map(|_| empty(slots)).collect(),
             len: 0,
         }
     }
@@ -58,9 +82,15 @@ impl<V> NameMap<V> {
 
     /// The value of a folded wire name.
     pub fn get(&self, name: &[u8]) -> Option<&V> {
-        let hash = self.hash(name);
-        let table = self.tables.get(self.place(hash))?;
-        table.find(hash, |(key, _)| key.octets() == name).map(|(_, value)| value)
+        self.entry(name).map(|(_, value)| value)
+    }
+
+    /// A folded wire name as it is kept, and its value.
+    pub fn entry(&self, name: &[u8]) -> Option<(&K, &V)> {
+        let (place, tag) = self.place(name);
+        let table = self.tables.get(place)?;
+        let at = find(table, tag, name).ok()?;
+        table.get(at)?.as_ref().map(|entry| (&entry.key, &entry.value))
     }
 
     /// Is a folded wire name in it?
@@ -69,12 +99,12 @@ impl<V> NameMap<V> {
     }
 
     /// Every name and its value, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Key, &V)> {
-        self.tables.iter().flat_map(|table| table.iter()).map(|(key, value)| (key, value))
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.tables.iter().flat_map(|table| pairs(table))
     }
 
     /// Every name, in no order.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.iter().map(|(key, _)| key)
     }
 
@@ -85,85 +115,139 @@ impl<V> NameMap<V> {
 
     /// The names that may have another value than in `before`, or none there:
     /// those in tables that the two do not share.
-    pub fn unshared<'m>(&'m self, before: &'m Self) -> impl Iterator<Item = (&'m Key, &'m V)> {
-        let shared = |(at, table): &(usize, &Table<V>)| {
+    pub fn unshared<'m>(&'m self, before: &'m Self) -> impl Iterator<Item = (&'m K, &'m V)> {
+        let shared = |(at, table): &(usize, &Table<V, K>)| {
             before.tables.get(*at).is_some_and(|old| Arc::ptr_eq(old, table))
         };
         let tables = self.tables.iter().enumerate().filter(move |at| !shared(at));
-        tables.flat_map(|(_, table)| table.iter()).map(|(key, value)| (key, value))
+        tables.flat_map(|(_, table)| pairs(table))
     }
 
-    fn hash(&self, name: &[u8]) -> u64 {
+    /// The number of the table for a name, and its tag.
+    fn place(&self, name: &[u8]) -> (usize, u32) {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(name);
-        hasher.finish()
-    }
-
-    /// The number of the table for a hash. Inside a table the lowest bits of
-    /// the hash and the seven highest count: here it is those between.
-    fn place(&self, hash: u64) -> usize {
-        let middle = u64::from((hash >> 24) as u32);
-        ((middle * self.tables.len() as u64) >> 32) as usize
+        let hash = hasher.finish();
+        let place = ((hash >> 32) * self.tables.len() as u64) >> 32;
+        (place as usize, hash as u32)
     }
 }
 
-impl<V: Clone> NameMap<V> {
-    /// Gives a name its value; returns the one it had.
-    pub fn insert(&mut self, key: Key, value: V) -> Option<V> {
-        let hash = self.hash(key.octets());
-        let at = self.place(hash);
-        let hasher = &self.hasher;
-        let rehash = |(key, _): &(Key, V)| {
-            let mut hasher = hasher.build_hasher();
-            hasher.write(key.octets());
-            hasher.finish()
-        };
-        let table = Arc::make_mut(Arc::make_mut(&mut self.tables).get_mut(at)?);
-        match table.find_mut(hash, |(known, _)| *known == key) {
-            Some((_, known)) => Some(std::mem::replace(known, value)),
-            None => {
-                table.insert_unique(hash, (key, value), rehash);
+impl<V: Clone, K: Named + Clone> NameMap<V, K> {
+    /// Gives a name its value, in place of the one it had, which is returned.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let (place, tag) = self.place(key.name());
+        let table = Arc::make_mut(&mut self.tables).get_mut(place)?;
+        let entry = Entry { tag, key, value };
+        let at = match find(table, tag, entry.key.name()) {
+            Ok(at) => at,
+            Err(free) => {
                 self.len += 1;
-                None
+                match free.filter(|at| !is_far(*at, tag, table.len())) {
+                    Some(at) => at,
+                    None => {
+                        grow(table);
+                        // However far: no table is full that was grown.
+                        find(table, tag, entry.key.name()).unwrap_or_else(Option::unwrap_or_default)
+                    }
+                }
             }
-        }
+        };
+        Arc::make_mut(table).get_mut(at)?.replace(entry).map(|old| old.value)
     }
-}
 
-impl<V: Clone> NameMap<V> {
     /// Takes a name out; returns its value.
     pub fn remove(&mut self, name: &[u8]) -> Option<V> {
+        let (place, tag) = self.place(name);
         // What is not there must not cost a copy.
-        self.get(name)?;
-        let hash = self.hash(name);
-        let at = self.place(hash);
-        let table = Arc::make_mut(Arc::make_mut(&mut self.tables).get_mut(at)?);
-        let entry = table.find_entry(hash, |(key, _)| key.octets() == name).ok()?;
+        let at = find(self.tables.get(place)?, tag, name).ok()?;
+        let table = Arc::make_mut(&mut self.tables).get_mut(place)?;
+        let removed = Arc::make_mut(table).get_mut(at)?.take()?;
         self.len -= 1;
-        Some(entry.remove().0.1)
+        // Others may have been put behind it.
+        *table = laid_out(table, table.len());
+        Some(removed.value)
     }
 }
 
-impl<V> Clone for NameMap<V> {
+fn empty<V, K>(slots: usize) -> Table<V, K> {
+    (0..slots).map(|_| None).collect()
+}
+
+fn pairs<V, K>(table: &Table<V, K>) -> impl Iterator<Item = (&K, &V)> {
+    table.iter().flatten().map(|entry| (&entry.key, &entry.value))
+}
+
+/// The slot of a name, or the free one where it would be looked for last;
+/// neither where the table is full.
+fn find<V, K: Named>(
+    table: &[Option<Entry<V, K>>],
+    tag: u32,
+    name: &[u8],
+) -> Result<usize, Option<usize>> {
+    let mask = table.len() - 1;
+    for step in 0..table.len() {
+        let at = (tag as usize + step) & mask;
+        match table.get(at) {
+            Some(Some(entry)) if entry.tag == tag && entry.key.name() == name => return Ok(at),
+            Some(Some(_)) => {}
+            Some(None) | None => return Err(Some(at)),
+        }
+    }
+    Err(None)
+}
+
+/// Is a slot so far from where the tag is looked for first that the table
+/// should be larger?
+fn is_far(at: usize, tag: u32, slots: usize) -> bool {
+    at.wrapping_sub(tag as usize) & (slots - 1) > slots / 4
+}
+
+fn grow<V: Clone, K: Named + Clone>(table: &mut Table<V, K>) {
+    let used = table.iter().flatten().count();
+    // Equal tags would be far apart in any table.
+    if used * 4 > table.len() {
+        *table = laid_out(table, table.len() * 2);
+    }
+}
+
+/// The entries of a table in one of `slots` slots, of which there must be
+/// enough.
+fn laid_out<V: Clone, K: Named + Clone>(
+    table: &[Option<Entry<V, K>>],
+    slots: usize,
+) -> Table<V, K> {
+    let mut new = vec![None; slots];
+    for entry in table.iter().flatten() {
+        if let Err(Some(at)) = find(&new, entry.tag, entry.key.name())
+            && let Some(slot) = new.get_mut(at)
+        {
+            *slot = Some(entry.clone());
+        }
+    }
+    new.into()
+}
+
+impl<V, K> Clone for NameMap<V, K> {
     fn clone(&self) -> Self {
         Self { hasher: self.hasher.clone(), tables: Arc::clone(&self.tables), len: self.len }
     }
 }
 
-impl<V> Default for NameMap<V> {
+impl<V, K: Named> Default for NameMap<V, K> {
     fn default() -> Self {
         Self::with_capacity(0)
     }
 }
 
-impl<V: fmt::Debug> fmt::Debug for NameMap<V> {
+impl<V: fmt::Debug, K: Named + fmt::Debug> fmt::Debug for NameMap<V, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl<V: Clone> FromIterator<(Key, V)> for NameMap<V> {
-    fn from_iter<I: IntoIterator<Item = (Key, V)>>(all: I) -> Self {
+impl<V: Clone, K: Named + Clone> FromIterator<(K, V)> for NameMap<V, K> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(all: I) -> Self {
         let all = all.into_iter();
         let mut map = Self::with_capacity(all.size_hint().0);
         all.for_each(|(key, value)| drop(map.insert(key, value)));
@@ -227,7 +311,7 @@ mod tests {
     #[test]
     fn names_are_spread_evenly() {
         let map: NameMap<()> = (0..100_000).map(|n| (key(n), ())).collect();
-        let sizes = map.tables.iter().map(|table| table.len());
+        let sizes = map.tables.iter().map(|table| pairs(table).count());
         let (least, most) = (sizes.clone().min().unwrap(), sizes.max().unwrap());
         // Six standard deviations are 54 names.
         assert!(least > MEAN / 8 && most < 2 * MEAN, "from {least} to {most} in a table");

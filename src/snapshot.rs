@@ -13,7 +13,8 @@ use std::time::SystemTime;
 use hickory_proto::rr::{Record, RecordType};
 use ipnet::IpNet;
 
-use crate::answer::tail::{Negative, Tail};
+use crate::answer::ready::Ready;
+use crate::answer::tail::Negative;
 use crate::compile::Resolved;
 use crate::config::{SourceId, ViewId, Zone};
 use crate::ec2_name;
@@ -137,6 +138,9 @@ impl ViewTable {
     }
 }
 
+/// Names with their answers and their records.
+pub type Nodes = NameMap<Arc<Node>, Ready>;
+
 /// One zone as one view sees it.
 #[derive(Debug)]
 pub struct ZoneTable {
@@ -153,8 +157,10 @@ pub struct ZoneTable {
     pub negative: Option<Negative>,
     /// The origin's own records.
     pub apex: Arc<Node>,
+    /// The origin's answers.
+    pub ready: Ready,
     /// Every other name, empty non-terminals included.
-    pub nodes: NameMap<Arc<Node>>,
+    pub nodes: Nodes,
     /// What each binding of the zone resolved to.
     pub resolved: NameMap<Arc<Resolved>>,
     /// Records from files at names that are bound as well, by name.
@@ -168,7 +174,15 @@ pub struct ZoneTable {
 impl ZoneTable {
     /// The node of a folded wire name in this zone.
     pub fn node(&self, name: &[u8]) -> Option<&Arc<Node>> {
-        if name == self.zone.origin.octets() { Some(&self.apex) } else { self.nodes.get(name) }
+        self.entry(name).map(|(_, node)| node)
+    }
+
+    /// The answers and the node of a folded wire name in this zone.
+    pub fn entry(&self, name: &[u8]) -> Option<(&Ready, &Arc<Node>)> {
+        match name == self.zone.origin.octets() {
+            true => Some((&self.ready, &self.apex)),
+            false => self.nodes.entry(name),
+        }
     }
 }
 
@@ -212,17 +226,6 @@ pub struct RrSet {
     pub rtype: RecordType,
     /// At least one, all with the same TTL (RFC 2181 section 5.2).
     pub records: Arc<[Record]>,
-    /// The whole answer to a question for them; none where other records
-    /// belong to it, or it is too long.
-    pub tail: Option<Tail>,
-}
-
-impl RrSet {
-    /// A set ready to be answered with.
-    pub fn new(rtype: RecordType, records: Arc<[Record]>) -> Self {
-        let tail = Tail::of_set(&records);
-        Self { rtype, records, tail }
-    }
 }
 
 /// On what a bound name's records rest.

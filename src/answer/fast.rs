@@ -11,13 +11,14 @@ use hickory_proto::rr::{Name, RData, RecordType};
 
 use super::lookup::{Place, comes_back, walk};
 use super::message::{HEADER, NSID, limit};
+use super::ready::Known;
 use super::subnet::ECS;
 use super::tail::{MAX_LABELS, Tail};
 use super::{Asker, Elsewhere, MAX_UDP, Outcome, Path, Transport, at_hand, path_of};
 use crate::config::ViewId;
 use crate::forward;
 use crate::name::MAX_NAME;
-use crate::snapshot::{Basis, Freshness, RrSet, Snapshot, ViewTable, ZoneTable};
+use crate::snapshot::{Node, Snapshot, ViewTable, ZoneTable};
 
 /// QR and OPCODE in the third octet of the header: a query has neither.
 const NOT_A_QUERY: u8 = 0xf8;
@@ -105,46 +106,41 @@ fn find<'s>(
     view: &ViewTable,
     zone: &'s ZoneTable,
     query: &Query<'_>,
-) -> Option<(&'s Tail, ResponseCode)> {
+) -> Option<(Tail<&'s [u8]>, ResponseCode)> {
     let name = query.name;
     let negative = || zone.negative.as_ref()?.for_name(name, &zone.zone.origin);
-    let (node, synthesised) = match walk(zone, name, query.rtype) {
-        Place::Exact(node) => (node, false),
-        Place::Wildcard(node) => (node, true),
-        Place::Nowhere => return Some((negative()?, ResponseCode::NXDomain)),
-        Place::Cut(_) | Place::Dname(_) => return None,
+    let known = zone.entry(name).filter(|(ready, _)| ready.is_reached());
+    let synthesised = known.is_none();
+    let (ready, node) = match known {
+        Some(known) => known,
+        None => match walk(zone, name, query.rtype) {
+            Place::Wildcard(node) => zone.entry(node.key.octets())?,
+            Place::Nowhere => return Some((negative()?, ResponseCode::NXDomain)),
+            Place::Exact(_) | Place::Cut(_) | Place::Dname(_) => return None,
+        },
     };
-    if node.basis.as_deref().is_some_and(|basis| !is_plain(snapshot, basis, query)) {
+    // Remarks stand in the OPT: without one there is no place for them.
+    if !ready.is_plain(snapshot, query.opt.is_none()) {
         return None;
     }
-    let positive = |set: &'s RrSet| {
-        let tail = set.tail.as_ref()?;
-        (!synthesised || tail.is_for_synthesis()).then_some(tail)
+    let found = match ready.get(query.rtype) {
+        Known::Parts if ready.is_alias() && is_all_we_know(view, node, query) => {
+            ready.get(RecordType::CNAME)
+        }
+        found => found,
     };
-    let tail = match (node.rrset(query.rtype), node.rrset(RecordType::CNAME)) {
-        (Some(set), _) => positive(set)?,
-        (None, Some(alias)) if is_all_we_know(view, alias, query) => positive(alias)?,
-        (None, Some(_)) => return None,
-        (None, None) => negative()?,
+    let tail = match found {
+        Known::Tail(tail) if !synthesised || tail.is_for_synthesis() => tail,
+        Known::Tail(_) | Known::Parts => return None,
+        Known::Nothing => negative()?,
     };
     Some((tail, ResponseCode::NoError))
 }
 
-/// Is nothing to be said about the sources a name's records rest on?
-fn is_plain(snapshot: &Snapshot, basis: &Basis, query: &Query<'_>) -> bool {
-    // Remarks stand in the OPT: without one there is no place for them.
-    let silent = query.opt.is_none();
-    let fresh = |source: &usize| match snapshot.sources.get(*source).map(|s| &s.freshness) {
-        Some(Freshness::Fresh) | None => true,
-        Some(Freshness::Stale(_)) => silent,
-        Some(Freshness::TooOld(_)) => false,
-    };
-    !basis.not_ready && (silent || basis.remark.is_none()) && basis.sources.iter().all(fresh)
-}
-
 /// Does an alias lead out of our zones, and stays there?
-fn is_all_we_know(view: &ViewTable, alias: &RrSet, query: &Query<'_>) -> bool {
-    let Some(RData::CNAME(target)) = alias.records.first().map(|record| &record.data) else {
+fn is_all_we_know(view: &ViewTable, node: &Node, query: &Query<'_>) -> bool {
+    let alias = node.rrset(RecordType::CNAME).and_then(|set| set.records.first());
+    let Some(RData::CNAME(target)) = alias.map(|record| &record.data) else {
         return false;
     };
     let mut octets = [0; MAX_NAME];
@@ -236,7 +232,7 @@ impl<'r> Query<'r> {
     /// Writes the answer.
     fn write(
         &self,
-        tail: &Tail,
+        tail: Tail<&[u8]>,
         rcode: ResponseCode,
         recursion_available: bool,
         reply: &mut Vec<u8>,

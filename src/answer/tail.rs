@@ -17,8 +17,9 @@ use hickory_proto::serialize::binary::BinEncoder;
 use super::MAX_UDP;
 use super::lookup::{self, Found};
 use super::message::HEADER;
+use super::ready::Ready;
 use crate::name::Key;
-use crate::snapshot::ZoneTable;
+use crate::snapshot::{RrSet, ZoneTable};
 
 /// Octets of ANCOUNT, NSCOUNT and ARCOUNT.
 const COUNTS: usize = 6;
@@ -38,10 +39,10 @@ pub const MAX_LABELS: usize = 40;
 const MAX_MOVED_LABELS: usize = 12;
 
 /// The octets behind a question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tail {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tail<O = Box<[u8]>> {
     /// ANCOUNT, NSCOUNT, ARCOUNT as in the header, then the records.
-    octets: Box<[u8]>,
+    octets: O,
     /// Length of the question's name this was made for.
     made_for: u8,
     /// Where in `octets` pointers stand that move with the question's length;
@@ -119,6 +120,30 @@ impl Tail {
         }
     }
 
+    /// Appends it to what is [`Ready`](super::ready::Ready): its length,
+    /// what else has to be known of it, its octets.
+    pub fn keep(&self, place: &mut Vec<u8>) {
+        place.extend_from_slice(&(self.octets.len() as u16).to_be_bytes());
+        place.push(self.synthesis.into());
+        // Of the tails of names only those of aliases move, and in one place.
+        let [moving, ..] = self.moving;
+        place.extend_from_slice(&moving.to_be_bytes());
+        place.extend_from_slice(&self.octets);
+    }
+
+    fn borrow(&self) -> Tail<&[u8]> {
+        let Self { octets, made_for, moving, synthesis } = self;
+        Tail { octets, made_for: *made_for, moving: *moving, synthesis: *synthesis }
+    }
+}
+
+impl<'r> Tail<&'r [u8]> {
+    /// What [`keep`](Tail::keep) kept.
+    pub fn kept(octets: &'r [u8], made_for: u8, synthesis: u8, moving: [u8; 2]) -> Self {
+        let moving = [u16::from_be_bytes(moving), 0, 0];
+        Self { octets, made_for, moving, synthesis: synthesis != 0 }
+    }
+
     /// Does it answer for a name that a wildcard stands in for?
     pub fn is_for_synthesis(&self) -> bool {
         self.synthesis
@@ -131,7 +156,7 @@ impl Tail {
 
     /// Octets of the records.
     pub fn size(&self) -> usize {
-        self.octets.len() - COUNTS
+        self.octets.len().saturating_sub(COUNTS)
     }
 
     /// Appends the records to `reply`, which ends with a question whose name
@@ -184,24 +209,20 @@ impl Negative {
 
     /// The tail for `name` (folded wire octets) of the zone of `origin`; none
     /// when the name shares more with the SOA than the origin.
-    pub fn for_name(&self, name: &[u8], origin: &Key) -> Option<&Tail> {
+    pub fn for_name(&self, name: &[u8], origin: &Key) -> Option<Tail<&[u8]>> {
         let below = name.get(..name.len().checked_sub(origin.octets().len())?)?;
         let shares = self.near.iter().any(|label| below.ends_with(label));
-        (!shares).then_some(&self.tail)
+        (!shares).then(|| self.tail.borrow())
     }
 }
 
 /// Makes what depends on a whole zone: the tails of its apex, whose records
 /// may bring addresses of other names along, and the negative one.
 pub fn prebuild(table: &mut ZoneTable) {
-    let mut apex = (*table.apex).clone();
-    let name = apex.key.to_name();
-    for set in &mut apex.rrsets {
-        let found = lookup::at_apex(table, set.rtype);
-        set.tail = Tail::of_found(&name, set.rtype, &found);
-    }
+    let name = table.apex.key.to_name();
+    let tail = |set: &RrSet| Tail::of_found(&name, set.rtype, &lookup::at_apex(table, set.rtype));
+    table.ready = Ready::new(&table.apex, true, tail);
     table.negative = Negative::new(&table.zone.origin, &table.negative_soa);
-    table.apex = apex.into();
 }
 
 /// Addresses, which are most of what there is, without the encoder's detours.

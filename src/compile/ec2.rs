@@ -17,7 +17,8 @@ use hickory_proto::rr::{Name, RData, Record};
 use super::resolve::Sighting;
 use super::touched::Touched;
 use super::{Index, Input};
-use crate::answer::tail::Negative;
+use crate::answer::ready::Ready;
+use crate::answer::tail::{Negative, Tail};
 use crate::config::{Mode, View, ViewId, Zone};
 use crate::name::{Key, suffixes};
 use crate::name_map::NameMap;
@@ -174,7 +175,7 @@ impl One {
         );
         let record = |data| Record::from_rdata(owner.clone(), self.ttl, data);
         let soa = record(RData::SOA(soa));
-        let set = |record: Record| RrSet::new(record.record_type(), [record].into());
+        let set = |record: Record| RrSet { rtype: record.record_type(), records: [record].into() };
         let apex = Node {
             key: name.clone(),
             rrsets: [
@@ -203,6 +204,7 @@ impl One {
             serial: self.serial,
             negative: Negative::new(name, &soa),
             negative_soa: soa,
+            ready: Ready::new(&apex, true, |set| Tail::of_set(&set.records)),
             apex: Arc::new(apex),
             nodes: NameMap::default(),
             resolved: NameMap::default(),

@@ -325,7 +325,8 @@ fn words(node: &Node) -> String {
 
 fn table_words(zone: &ZoneTable) -> BTreeSet<String> {
     let resolved = zone.resolved.iter().map(|(name, is)| format!("{name} is {is:?}"));
-    let nodes = zone.nodes.values().chain([&zone.apex]).map(|node| words(node));
+    let nodes = zone.nodes.iter().chain([(&zone.ready, &zone.apex)]);
+    let nodes = nodes.map(|(ready, node)| format!("{} {ready:?}", words(node)));
     let rest = format!("{} {:x} {} {}", zone.serial, zone.digest, zone.negative_soa, zone.own_soa);
     resolved.chain(nodes).chain([rest]).collect()
 }
@@ -487,11 +488,10 @@ fn a_move_shares_all_that_it_does_not_touch() {
         let still = [&before, &after].map(|s| zone(s, view, "still.test"));
         assert!(Arc::ptr_eq(&still[0], &still[1]), "a zone without moves");
         let [was, is] = [&before, &after].map(|s| zone(s, view, "example.com"));
-        let others = |name: &crate::name::Key| {
-            Arc::ptr_eq(was.nodes.get(name.octets()).unwrap(), is.nodes.get(name.octets()).unwrap())
-        };
+        let is_new =
+            |node: &&Arc<Node>| !Arc::ptr_eq(was.nodes.get(node.key.octets()).unwrap(), node);
         let new: Vec<_> =
-            is.nodes.keys().filter(|name| !others(name)).map(ToString::to_string).collect();
+            is.nodes.values().filter(is_new).map(|node| node.key.to_string()).collect();
         // Outside, a CNAME stands for the address whoever holds it; and 10.9
         // is not reached from "peered".
         let expected: &[&str] = if view == 0 { &["h256.example.com."] } else { &[] };

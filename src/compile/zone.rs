@@ -1,6 +1,6 @@
 //! One zone's tables of records, one per view it exists in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,12 +10,13 @@ use hickory_proto::rr::{RData, Record, RecordType};
 use super::serial::{self, Serial, Serials};
 use super::touched::Touched;
 use super::{Data, Index, Input, Resolved};
-use crate::answer::tail;
+use crate::answer::ready::Ready;
+use crate::answer::tail::{self, Tail};
 use crate::config::{Binding, ViewId, Zone};
-use crate::name::Key;
+use crate::name::{self, Key};
 use crate::name_map::NameMap;
 use crate::records::MasterFile;
-use crate::snapshot::{Node, NodeKind, RrSet, ZoneTable};
+use crate::snapshot::{Node, NodeKind, Nodes, RrSet, ZoneTable};
 
 /// SOA refresh of zones that have none of their own, in seconds: secondaries
 /// look this often.
@@ -59,7 +60,7 @@ struct Draft {
     resolved: NameMap<Arc<Resolved>>,
     /// Records of bound names that come from elsewhere.
     beside: Arc<Records>,
-    nodes: NameMap<Arc<Node>>,
+    nodes: Nodes,
     digest: u128,
     /// The origin's records, less the SOA.
     apex: Node,
@@ -184,7 +185,10 @@ fn same_file(zone: &Zone, a: ViewId, b: ViewId) -> bool {
 /// Builds every node. `bound` is what all bindings stand for.
 fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Resolved>)]) -> Draft {
     let mut records = standing(input, zone, view);
-    let mut nodes: NameMap<Arc<Node>> = NameMap::with_capacity(bound.len() + records.len());
+    let veils = Veils::of(&records, &zone.origin);
+    let ready =
+        |node: &Node| Ready::new(node, veils.reached(node), |set| Tail::of_set(&set.records));
+    let mut nodes = Nodes::with_capacity(bound.len() + records.len());
     let mut all: NameMap<Arc<Resolved>> = NameMap::with_capacity(bound.len());
     let mut beside = Records::new();
     let mut apex = None;
@@ -199,7 +203,7 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
         if binding.name == zone.origin {
             apex = Some(made);
         } else {
-            nodes.insert(binding.name.clone(), Arc::new(made));
+            nodes.insert(ready(&made), Arc::new(made));
         }
         if !others.is_empty() {
             beside.insert(binding.name.clone(), others);
@@ -210,16 +214,17 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
         if key == zone.origin {
             apex = Some(made);
         } else {
-            nodes.insert(key, Arc::new(made));
+            nodes.insert(ready(&made), Arc::new(made));
         }
     }
-    for key in nodes.keys().cloned().collect::<Vec<_>>() {
-        let above = std::iter::successors(key.parent(), Key::parent);
+    for known in nodes.values().cloned().collect::<Vec<_>>() {
+        let above = std::iter::successors(known.key.parent(), Key::parent);
         for name in above.take_while(|name| *name != zone.origin) {
-            if nodes.get(name.octets()).is_some() {
+            if nodes.contains(name.octets()) {
                 break;
             }
-            nodes.insert(name.clone(), Arc::new(node(zone, &name, &[], None)));
+            let made = node(zone, &name, &[], None);
+            nodes.insert(ready(&made), Arc::new(made));
         }
     }
     let digest = nodes.values().fold(0u128, |sum, n| sum.wrapping_add(n.digest));
@@ -227,6 +232,26 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
     let (soa, own_soa) = soa(zone, view);
     let digest = digest.wrapping_add(serial::soa_digest(&zone.origin, soa.0, &soa.1));
     Draft { resolved: all, beside: Arc::new(beside), nodes, digest, apex, soa, own_soa }
+}
+
+/// Names below which other names are not to be seen: delegations and DNAMEs.
+struct Veils(HashSet<Key>);
+
+impl Veils {
+    fn of(records: &Records, origin: &Key) -> Self {
+        let is_veil = |(key, sets): &(&Key, &Vec<RrSet>)| {
+            let has = |rtype| sets.iter().any(|set| set.rtype == rtype);
+            has(RecordType::DNAME) || (has(RecordType::NS) && *key != origin)
+        };
+        Self(records.iter().filter(is_veil).map(|(key, _)| key.clone()).collect())
+    }
+
+    /// Is a question for the node's name for no other?
+    fn reached(&self, node: &Node) -> bool {
+        let above = || name::suffixes(node.key.octets()).skip(1);
+        node.kind != NodeKind::Cut
+            && (self.0.is_empty() || !above().any(|suffix| self.0.contains(suffix)))
+    }
 }
 
 /// Builds the nodes of the bindings that stand for something else than in
@@ -244,7 +269,9 @@ fn changed(zone: &Zone, old: &ZoneTable, news: &[(usize, Arc<Resolved>)]) -> Dra
             continue;
         }
         draft.digest = draft.digest.wrapping_add(made.digest);
-        let replaced = draft.nodes.insert(binding.name.clone(), Arc::new(made));
+        // No delegation and no DNAME is above a binding.
+        let ready = Ready::new(&made, true, |set| Tail::of_set(&set.records));
+        let replaced = draft.nodes.insert(ready, Arc::new(made));
         draft.digest = draft.digest.wrapping_sub(replaced.map_or(0, |n| n.digest));
     }
     draft
@@ -281,13 +308,14 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
     let mut negative_soa = soa.clone();
     negative_soa.ttl = negative_ttl;
     let mut apex = draft.apex;
-    let set = RrSet { rtype: RecordType::SOA, records: [soa].into(), tail: None };
+    let set = RrSet { rtype: RecordType::SOA, records: [soa].into() };
     apex.rrsets = std::iter::once(set).chain(apex.rrsets).collect();
     let mut table = ZoneTable {
         zone: zone.clone(),
         serial,
         negative_soa,
         negative: None,
+        ready: Ready::new(&apex, true, |_| None),
         apex: Arc::new(apex),
         nodes: draft.nodes,
         resolved: draft.resolved,
@@ -374,7 +402,8 @@ fn grouped(all: Vec<(Key, u32, RData)>) -> Records {
             None => of_name.push((rtype, vec![record])),
         }
     }
-    let set = |(rtype, records): (RecordType, Vec<Record>)| RrSet::new(rtype, records.into());
+    let set =
+        |(rtype, records): (RecordType, Vec<Record>)| RrSet { rtype, records: records.into() };
     sets.into_iter().map(|(key, all)| (key, all.into_iter().map(set).collect())).collect()
 }
 
@@ -403,7 +432,7 @@ fn bound_records(key: &Key, ttl: u32, resolved: &Resolved, alone: bool) -> Vec<R
     let owner = key.to_name();
     let set = |rtype, all: Vec<RData>| {
         let records = all.into_iter().map(|d| Record::from_rdata(owner.clone(), ttl, d)).collect();
-        RrSet::new(rtype, records)
+        RrSet { rtype, records }
     };
     match &resolved.data {
         Data::Absent | Data::NotReady => Vec::new(),

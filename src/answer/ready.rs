@@ -1,0 +1,157 @@
+//! A name and its prebuilt answers in one run of octets.
+//!
+//! An answer is short; what takes time is to reach what it is made from, if
+//! that lies in many places of which none was read lately. Here is all that
+//! most questions for a name need: the name, whether anything is to be said
+//! about it, and for each type the octets behind the question.
+
+use std::sync::Arc;
+
+use hickory_proto::rr::RecordType;
+
+use super::tail::Tail;
+use crate::name_map::Named;
+use crate::snapshot::{Freshness, Node, RrSet, Snapshot};
+
+/// Where the name begins: behind its length, the marks and the sources.
+const NAME: usize = 6;
+/// Octets before a tail: its type, its length, and two about how it moves.
+const BEFORE: usize = 7;
+
+/// A question for this name is for no other: no delegation and no DNAME is
+/// above it, and it is no delegation itself.
+const REACHED: u8 = 1;
+/// Nothing can be said of it yet, or what to say does not fit in here.
+const UNSURE: u8 = 2;
+/// There is a remark on it.
+const REMARK: u8 = 4;
+/// It is an alias.
+const ALIAS: u8 = 8;
+
+/// What is known of a name: made with the snapshot, for the fast path.
+///
+/// In octets: length of the name, marks, sources (a bit each), the name; then
+/// for each type it has records of: the type, the length of the tail (0: to be
+/// put together), whether the tail is for synthesis, where a pointer in it
+/// moves, and the tail.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ready(Arc<[u8]>);
+
+/// What a name has for a type.
+#[derive(Debug, Clone, Copy)]
+pub enum Known<'r> {
+    /// This answer.
+    Tail(Tail<&'r [u8]>),
+    /// Records, or an alias, that an answer has to be put together from.
+    Parts,
+    /// Nothing.
+    Nothing,
+}
+
+impl Ready {
+    /// Of a node that is `reached` by questions for its name; `tail` makes the
+    /// answers.
+    pub fn new(node: &Node, reached: bool, tail: impl Fn(&RrSet) -> Option<Tail>) -> Self {
+        let name = node.key.octets();
+        let mut marks = if reached { REACHED } else { 0 };
+        let mut sources = 0u32;
+        if let Some(basis) = &node.basis {
+            let bits = basis.sources.iter().map(|id| 1u32.checked_shl(*id as u32));
+            match bits.collect::<Option<Vec<u32>>>() {
+                Some(bits) => sources = bits.iter().fold(0, |all, bit| all | bit),
+                None => marks |= UNSURE,
+            }
+            if basis.not_ready {
+                marks |= UNSURE;
+            }
+            if basis.remark.is_some() {
+                marks |= REMARK;
+            }
+        }
+        if node.rrset(RecordType::CNAME).is_some() {
+            marks |= ALIAS;
+        }
+        let mut octets = vec![name.len() as u8, marks];
+        octets.extend_from_slice(&sources.to_be_bytes());
+        octets.extend_from_slice(name);
+        for set in &node.rrsets {
+            octets.extend_from_slice(&u16::from(set.rtype).to_be_bytes());
+            match tail(set) {
+                Some(tail) => tail.keep(&mut octets),
+                None => octets.extend_from_slice(&[0; BEFORE - 2]),
+            }
+        }
+        Self(octets.into())
+    }
+
+    /// Is a question for this name for no other?
+    pub fn is_reached(&self) -> bool {
+        self.marks() & REACHED != 0
+    }
+
+    /// Is it an alias?
+    pub fn is_alias(&self) -> bool {
+        self.marks() & ALIAS != 0
+    }
+
+    /// Is nothing to be said about the sources its records rest on? `silent`:
+    /// there is no place to say it.
+    pub fn is_plain(&self, snapshot: &Snapshot, silent: bool) -> bool {
+        let marks = self.marks();
+        if marks & UNSURE != 0 || (marks & REMARK != 0 && !silent) {
+            return false;
+        }
+        let mut sources = self
+            .0
+            .get(2..NAME)
+            .and_then(<[u8]>::first_chunk)
+            .map_or(0, |all| u32::from_be_bytes(*all));
+        while sources != 0 {
+            match snapshot.sources.get(sources.trailing_zeros() as usize).map(|s| &s.freshness) {
+                Some(Freshness::Fresh) | None => {}
+                Some(Freshness::Stale(_)) if silent => {}
+                Some(_) => return false,
+            }
+            sources &= sources - 1;
+        }
+        true
+    }
+
+    /// What it has for a type.
+    pub fn get(&self, rtype: RecordType) -> Known<'_> {
+        let wanted = u16::from(rtype).to_be_bytes();
+        let len = self.0.first().copied().unwrap_or_default();
+        let mut rest = self.0.get(NAME + usize::from(len)..).unwrap_or_default();
+        while let Some(([t0, t1, size0, size1, synthesis, at0, at1], behind)) =
+            rest.split_first_chunk::<BEFORE>()
+        {
+            let size = usize::from(u16::from_be_bytes([*size0, *size1]));
+            let Some((tail, behind)) = behind.split_at_checked(size) else { break };
+            if [*t0, *t1] == wanted {
+                return match size {
+                    0 => Known::Parts,
+                    _ => Known::Tail(Tail::kept(tail, len, *synthesis, [*at0, *at1])),
+                };
+            }
+            rest = behind;
+        }
+        if self.is_alias() { Known::Parts } else { Known::Nothing }
+    }
+
+    fn marks(&self) -> u8 {
+        self.0.get(1).copied().unwrap_or(UNSURE)
+    }
+}
+
+impl Named for Ready {
+    fn name(&self) -> &[u8] {
+        let len = self.0.first().copied().unwrap_or_default();
+        self.0.get(NAME..NAME + usize::from(len)).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02x?}", self.0)
+    }
+}
