@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::hint::black_box;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -21,10 +22,18 @@ use crate::name::Key;
 /// them all; many, because a change copies the list of tables, too.
 const MEAN: usize = 80;
 
+/// For so many names at once can be read ahead what their look-ups need.
+pub const TOGETHER: usize = 64;
+
 /// What names are kept as: folded wire octets, with whatever belongs to them.
 pub trait Named {
     /// The folded wire name.
     fn name(&self) -> &[u8];
+
+    /// The run of octets that the name is in.
+    fn run(&self) -> &[u8] {
+        self.name()
+    }
 }
 
 impl Named for Key {
@@ -44,13 +53,21 @@ pub struct NameMap<V, K = Key> {
     len: usize,
 }
 
+/// Where to look for a name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place {
+    /// The number of its table, by the upper half of its hash.
+    table: usize,
+    /// The lower half, which says where in it to look first.
+    tag: u32,
+}
+
 /// Open addressing; the number of slots is a power of two.
 type Table<V, K> = Arc<[Option<Entry<V, K>>]>;
 
 #[derive(Clone)]
 struct Entry<V, K> {
-    /// The lower half of the hash, which says where to look first. The other
-    /// half says in which table.
+    /// As in its [`Place`].
     tag: u32,
     key: K,
     value: V,
@@ -87,10 +104,41 @@ impl<V, K: Named> NameMap<V, K> {
 
     /// A folded wire name as it is kept, and its value.
     pub fn entry(&self, name: &[u8]) -> Option<(&K, &V)> {
-        let (place, tag) = self.place(name);
-        let table = self.tables.get(place)?;
-        let at = find(table, tag, name).ok()?;
+        let place = self.place(name);
+        let table = self.tables.get(place.table)?;
+        let at = find(table, place.tag, |key| key.name() == name).ok()?;
         table.get(at)?.as_ref().map(|entry| (&entry.key, &entry.value))
+    }
+
+    /// Where a folded wire name would be found.
+    pub fn place(&self, name: &[u8]) -> Place {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(name);
+        let hash = hasher.finish();
+        let table = ((hash >> 32) * self.tables.len() as u64) >> 32;
+        Place { table: table as usize, tag: hash as u32 }
+    }
+
+    /// Reads what looking up the names at these places will read, so that it is
+    /// at hand by then. Each step waits for memory, but for all of them at
+    /// once: none needs what another one brings.
+    pub fn fetch(&self, places: &[Place]) {
+        let first = |place: &Place| {
+            let table = self.tables.get(place.table)?;
+            table.get(place.tag as usize & (table.len() - 1))?.as_ref()
+        };
+        black_box(places.iter().filter_map(first).fold(0, |all, entry| all ^ entry.tag));
+        let mut runs = [&[][..]; TOGETHER];
+        for (place, run) in places.iter().zip(&mut runs) {
+            if let Some(table) = self.tables.get(place.table)
+                && let Ok(at) = find(table, place.tag, |_| true)
+                && let Some(Some(entry)) = table.get(at)
+            {
+                *run = entry.key.run();
+            }
+        }
+        let ends = |run: &&[u8]| Some(run.first()? ^ run.last()?);
+        black_box(runs.iter().filter_map(ends).fold(0, |all, end| all ^ end));
     }
 
     /// Is a folded wire name in it?
@@ -122,24 +170,15 @@ impl<V, K: Named> NameMap<V, K> {
         let tables = self.tables.iter().enumerate().filter(move |at| !shared(at));
         tables.flat_map(|(_, table)| pairs(table))
     }
-
-    /// The number of the table for a name, and its tag.
-    fn place(&self, name: &[u8]) -> (usize, u32) {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(name);
-        let hash = hasher.finish();
-        let place = ((hash >> 32) * self.tables.len() as u64) >> 32;
-        (place as usize, hash as u32)
-    }
 }
 
 impl<V: Clone, K: Named + Clone> NameMap<V, K> {
     /// Gives a name its value, in place of the one it had, which is returned.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let (place, tag) = self.place(key.name());
-        let table = Arc::make_mut(&mut self.tables).get_mut(place)?;
-        let entry = Entry { tag, key, value };
-        let at = match find(table, tag, entry.key.name()) {
+        let Place { table, tag } = self.place(key.name());
+        let table = Arc::make_mut(&mut self.tables).get_mut(table)?;
+        let is_it = |known: &K| known.name() == key.name();
+        let at = match find(table, tag, is_it) {
             Ok(at) => at,
             Err(free) => {
                 self.len += 1;
@@ -148,20 +187,21 @@ impl<V: Clone, K: Named + Clone> NameMap<V, K> {
                     None => {
                         grow(table);
                         // However far: no table is full that was grown.
-                        find(table, tag, entry.key.name()).unwrap_or_else(Option::unwrap_or_default)
+                        find(table, tag, is_it).unwrap_or_else(Option::unwrap_or_default)
                     }
                 }
             }
         };
+        let entry = Entry { tag, key, value };
         Arc::make_mut(table).get_mut(at)?.replace(entry).map(|old| old.value)
     }
 
     /// Takes a name out; returns its value.
     pub fn remove(&mut self, name: &[u8]) -> Option<V> {
-        let (place, tag) = self.place(name);
+        let Place { table, tag } = self.place(name);
         // What is not there must not cost a copy.
-        let at = find(self.tables.get(place)?, tag, name).ok()?;
-        let table = Arc::make_mut(&mut self.tables).get_mut(place)?;
+        let at = find(self.tables.get(table)?, tag, |key| key.name() == name).ok()?;
+        let table = Arc::make_mut(&mut self.tables).get_mut(table)?;
         let removed = Arc::make_mut(table).get_mut(at)?.take()?;
         self.len -= 1;
         // Others may have been put behind it.
@@ -178,18 +218,18 @@ fn pairs<V, K>(table: &Table<V, K>) -> impl Iterator<Item = (&K, &V)> {
     table.iter().flatten().map(|entry| (&entry.key, &entry.value))
 }
 
-/// The slot of a name, or the free one where it would be looked for last;
-/// neither where the table is full.
-fn find<V, K: Named>(
+/// The slot of the key with a tag that is the one looked for, or the free slot
+/// where it would be looked for last; neither where the table is full.
+fn find<V, K>(
     table: &[Option<Entry<V, K>>],
     tag: u32,
-    name: &[u8],
+    is_it: impl Fn(&K) -> bool,
 ) -> Result<usize, Option<usize>> {
     let mask = table.len() - 1;
     for step in 0..table.len() {
         let at = (tag as usize + step) & mask;
         match table.get(at) {
-            Some(Some(entry)) if entry.tag == tag && entry.key.name() == name => return Ok(at),
+            Some(Some(entry)) if entry.tag == tag && is_it(&entry.key) => return Ok(at),
             Some(Some(_)) => {}
             Some(None) | None => return Err(Some(at)),
         }
@@ -203,7 +243,7 @@ fn is_far(at: usize, tag: u32, slots: usize) -> bool {
     at.wrapping_sub(tag as usize) & (slots - 1) > slots / 4
 }
 
-fn grow<V: Clone, K: Named + Clone>(table: &mut Table<V, K>) {
+fn grow<V: Clone, K: Clone>(table: &mut Table<V, K>) {
     let used = table.iter().flatten().count();
     // Equal tags would be far apart in any table.
     if used * 4 > table.len() {
@@ -213,13 +253,11 @@ fn grow<V: Clone, K: Named + Clone>(table: &mut Table<V, K>) {
 
 /// The entries of a table in one of `slots` slots, of which there must be
 /// enough.
-fn laid_out<V: Clone, K: Named + Clone>(
-    table: &[Option<Entry<V, K>>],
-    slots: usize,
-) -> Table<V, K> {
+fn laid_out<V: Clone, K: Clone>(table: &[Option<Entry<V, K>>], slots: usize) -> Table<V, K> {
     let mut new = vec![None; slots];
     for entry in table.iter().flatten() {
-        if let Err(Some(at)) = find(&new, entry.tag, entry.key.name())
+        // All are different.
+        if let Err(Some(at)) = find(&new, entry.tag, |_| false)
             && let Some(slot) = new.get_mut(at)
         {
             *slot = Some(entry.clone());
@@ -259,6 +297,9 @@ impl<V: Clone, K: Named + Clone> FromIterator<(K, V)> for NameMap<V, K> {
 mod tests {
     use std::collections::{HashMap, HashSet};
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn key(n: usize) -> Key {
@@ -288,6 +329,70 @@ mod tests {
             assert_eq!(all, expected);
             assert_eq!(map.len(), expected.len());
             assert_eq!(map.keys().count(), map.values().count());
+        }
+    }
+
+    #[test]
+    fn tables_grow_when_they_are_full_and_take_equal_tags() {
+        let entry = |tag: u32| Entry { tag, key: key(tag as usize), value: tag };
+        let mut table: Table<u32, Key> = empty(1);
+        for tag in 0..50 {
+            // As an insertion, but all at the same place.
+            let at = match find(&table, 7, |known| *known == key(tag as usize)) {
+                Err(Some(at)) if !is_far(at, 7, table.len()) => at,
+                Err(_) => {
+                    grow(&mut table);
+                    find(&table, 7, |_| false).unwrap_err().unwrap()
+                }
+                Ok(_) => panic!("{tag} is not there yet"),
+            };
+            let Entry { key, value, .. } = entry(tag);
+            Arc::make_mut(&mut table)[at] = Some(Entry { tag: 7, key, value });
+        }
+        for n in 0..50 {
+            let at = find(&table, 7, |known| *known == key(n as usize)).unwrap();
+            assert_eq!(table[at].as_ref().unwrap().value, n);
+        }
+        assert!(table.len() <= 256, "{} slots for 50 names", table.len());
+    }
+
+    #[test]
+    fn reading_ahead_takes_any_names() {
+        let map: NameMap<usize> = (0..1_000).map(|n| (key(n), n)).collect();
+        let none: NameMap<usize> = NameMap::default();
+        let places = |map: &NameMap<usize>, names: std::ops::Range<usize>| -> Vec<Place> {
+            names.map(|n| map.place(key(n).octets())).collect()
+        };
+        map.fetch(&places(&map, 0..TOGETHER));
+        map.fetch(&places(&map, 990..1_100));
+        none.fetch(&places(&none, 0..10));
+        // Places are those of one map; with another's it finds other entries.
+        none.fetch(&places(&map, 0..10));
+        map.fetch(&[]);
+    }
+
+    proptest! {
+        /// As a plain map, whatever is put in and taken out, and as are its
+        /// copies.
+        #[test]
+        fn any_changes(names in 0usize..200, steps in vec((0usize..300, any::<bool>()), 0..400)) {
+            let mut map: NameMap<usize> = (0..names).map(|n| (key(n), n)).collect();
+            let mut plain: HashMap<Key, usize> = (0..names).map(|n| (key(n), n)).collect();
+            let (copy, plain_copy) = (map.clone(), plain.clone());
+            for (at, (n, put)) in steps.into_iter().enumerate() {
+                match put {
+                    true => prop_assert_eq!(map.insert(key(n), at), plain.insert(key(n), at)),
+                    false => prop_assert_eq!(map.remove(key(n).octets()), plain.remove(&key(n))),
+                }
+            }
+            for (map, plain) in [(map, plain), (copy, plain_copy)] {
+                prop_assert_eq!(map.len(), plain.len());
+                for n in 0..300 {
+                    prop_assert_eq!(map.get(key(n).octets()), plain.get(&key(n)));
+                }
+                let all: HashMap<Key, usize> = map.iter().map(|(k, v)| (k.clone(), *v)).collect();
+                prop_assert_eq!(all, plain);
+            }
         }
     }
 

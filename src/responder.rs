@@ -1,6 +1,7 @@
 //! What stands behind every socket: one load of the snapshot, one answer, one
-//! count, and a net for panics. What somebody else has to be asked for is
-//! answered anew, from a fresh load, once that is known.
+//! count, and a net for panics. Requests that came together share the load.
+//! What somebody else has to be asked for is answered anew, from a fresh load,
+//! once that is known.
 
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,10 +13,10 @@ use tokio::time::timeout_at;
 use tracing::error;
 
 use crate::answer::message::Head;
-use crate::answer::{Asker, Elsewhere, Outcome, Transport, answer, ordinary};
+use crate::answer::{Asker, Elsewhere, Outcome, Transport, answer, expect, ordinary};
 use crate::counters::{Counters, Tally};
 use crate::forward::{self, Asked, DEADLINE, Forwarder, Hit, OwnedQuestion, Ticket};
-use crate::serve::{Action, Respond};
+use crate::serve::{Action, Respond, Together};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
@@ -69,22 +70,22 @@ impl Responder {
     /// goes: the first question that is neither is on its way then.
     fn step(
         &mut self,
+        snapshot: &Snapshot,
         asker: &Asker,
         transport: Transport,
         request: &[u8],
         fetched: &mut Vec<(OwnedQuestion, Hit)>,
         reply: &mut Vec<u8>,
     ) -> Step {
-        let snapshot = self.store.load();
         loop {
             let mut outside = Outside { forwarder: snapshot.forwarder.as_ref(), fetched };
             let answered = || match self.ordinary {
-                false => answer(&snapshot, asker, transport, request, &mut outside, reply),
-                true => ordinary(&snapshot, asker, transport, request, &mut outside, reply),
+                false => answer(snapshot, asker, transport, request, &mut outside, reply),
+                true => ordinary(snapshot, asker, transport, request, &mut outside, reply),
             };
             let question = match catch_unwind(AssertUnwindSafe(answered)) {
                 Ok(Outcome::Reply { rcode, view, path }) => {
-                    self.tally.count(&snapshot, view, transport, path, rcode);
+                    self.tally.count(snapshot, view, transport, path, rcode);
                     return Step::Send;
                 }
                 Ok(Outcome::Drop) => return Step::Drop,
@@ -92,7 +93,7 @@ impl Responder {
                 Err(_) => return self.panicked(request, reply),
             };
             let asked = match fetched.len() < MAX_ASKED {
-                true => ask(&snapshot, &question, asker.client.ip()),
+                true => ask(snapshot, &question, asker.client.ip()),
                 false => Asked::Now(forward::failure(
                     &question.borrow(),
                     "too many aliases between our names and others",
@@ -101,6 +102,29 @@ impl Responder {
             match asked {
                 Asked::Now(hit) => fetched.push((question, hit)),
                 Asked::Later(ticket) => return Step::Wait(question, ticket),
+            }
+        }
+    }
+
+    /// Answers one request.
+    fn respond_from(
+        &mut self,
+        snapshot: &Snapshot,
+        asker: &Asker,
+        transport: Transport,
+        request: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Action {
+        let mut fetched = Vec::new();
+        match self.step(snapshot, asker, transport, request, &mut fetched, reply) {
+            Step::Send => Action::Send,
+            Step::Drop => Action::Drop,
+            Step::Wait(question, ticket) => {
+                self.together.turn_to(snapshot);
+                let later = Self { tally: self.together.clone(), ..self.clone() };
+                let request = request.to_vec();
+                let wait = later.wait(*asker, transport, request, fetched, (question, ticket));
+                Action::Later(Box::pin(wait))
             }
         }
     }
@@ -123,7 +147,11 @@ impl Responder {
                 forward::failure(&question.borrow(), "aliases lead on, but time is up")
             });
             fetched.push((question, hit));
-            match self.step(&asker, transport, &request, &mut fetched, &mut reply) {
+            let step = {
+                let snapshot = self.store.load();
+                self.step(&snapshot, &asker, transport, &request, &mut fetched, &mut reply)
+            };
+            match step {
                 Step::Send => return Some(reply),
                 Step::Drop => return None,
                 Step::Wait(next, its_ticket) => (question, ticket) = (next, its_ticket),
@@ -181,18 +209,20 @@ impl Respond for Responder {
         request: &[u8],
         reply: &mut Vec<u8>,
     ) -> Action {
-        let mut fetched = Vec::new();
-        match self.step(asker, transport, request, &mut fetched, reply) {
-            Step::Send => Action::Send,
-            Step::Drop => Action::Drop,
-            Step::Wait(question, ticket) => {
-                self.together.turn_to(&self.store.load());
-                let later = Self { tally: self.together.clone(), ..self.clone() };
-                let request = request.to_vec();
-                let wait = later.wait(*asker, transport, request, fetched, (question, ticket));
-                Action::Later(Box::pin(wait))
-            }
+        let snapshot = self.store.load();
+        self.respond_from(&snapshot, asker, transport, request, reply)
+    }
+
+    fn respond_together(&mut self, requests: &mut impl Together) {
+        let snapshot = self.store.load();
+        if !self.ordinary
+            && let Some((first, all)) = requests.ahead()
+        {
+            expect(&snapshot, &first, all);
         }
+        requests.each(|asker, request, reply| {
+            self.respond_from(&snapshot, asker, Transport::Udp, request, reply)
+        });
     }
 }
 

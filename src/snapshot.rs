@@ -124,17 +124,25 @@ impl ViewTable {
 
     /// The zone that `name` (folded wire octets) lies in: the longest origin.
     pub fn zone_of(&self, name: &[u8]) -> Option<&Arc<ZoneTable>> {
-        name::suffixes(name).find_map(|suffix| {
-            let may_be = self.lengths.contains(suffix.len());
-            let zone = || if may_be { self.zones.get(suffix) } else { None };
-            self.ec2_name(suffix).or_else(zone)
-        })
+        let mut suffix = name;
+        loop {
+            if let Some(zone) = self.ec2_name(suffix) {
+                return Some(zone);
+            }
+            if self.lengths.contains(suffix.len())
+                && let Some(zone) = self.zones.get(suffix)
+            {
+                return Some(zone);
+            }
+            suffix = name::parent(suffix)?;
+        }
     }
 
     /// The zone of a public EC2 name that is answered from memory. Costs other
     /// names nothing.
     pub fn ec2_name(&self, name: &[u8]) -> Option<&Arc<ZoneTable>> {
-        if ec2_name::is_like_one(name) { self.ec2_names.get(name) } else { None }
+        let may_be = !self.ec2_names.is_empty() && ec2_name::is_like_one(name);
+        if may_be { self.ec2_names.get(name) } else { None }
     }
 }
 

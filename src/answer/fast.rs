@@ -9,7 +9,7 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
 
-use super::lookup::{Place, comes_back, walk};
+use super::lookup::{self, comes_back, walk};
 use super::message::{HEADER, NSID, limit};
 use super::ready::Known;
 use super::subnet::ECS;
@@ -18,6 +18,7 @@ use super::{Asker, Elsewhere, MAX_UDP, Outcome, Path, Transport, at_hand, path_o
 use crate::config::ViewId;
 use crate::forward;
 use crate::name::MAX_NAME;
+use crate::name_map::{Place, TOGETHER};
 use crate::snapshot::{Node, Snapshot, ViewTable, ZoneTable};
 
 /// QR and OPCODE in the third octet of the header: a query has neither.
@@ -30,11 +31,19 @@ const RA: u8 = 0x80;
 const CD: u8 = 0x10;
 /// QCLASS and CLASS IN.
 const IN: u16 = 1;
+/// CNAME.
+const CNAME: u16 = 5;
 /// TYPE of OPT, and its octets without options (RFC 6891 section 6.1.2).
 const OPT: u16 = 41;
 const OPT_LEN: usize = 11;
 /// DO, in the first octet of an OPT's flags.
 const DO: u8 = 0x80;
+
+/// Is it a type that more than records of that type answer, or nothing does:
+/// none, DS, OPT, TSIG, IXFR, AXFR, ANY?
+const fn is_special(rtype: u16) -> bool {
+    matches!(rtype, 0 | 43 | OPT | 250 | 251 | 252 | 255)
+}
 
 /// Answers a request that has a prebuilt answer, or one that came from
 /// elsewhere before; none leaves it, and `reply`, to the ordinary path.
@@ -56,7 +65,7 @@ pub(super) fn answer(
     };
     let (tail, rcode) = find(snapshot, table, zone, &query)?;
     let opt_len = query.opt.map_or(0, |_| OPT_LEN);
-    if HEADER + query.question.len() + tail.size() + opt_len > limit {
+    if query.asked.len() + tail.size() + opt_len > limit {
         return None;
     }
     query.write(tail, rcode, table.forward, reply);
@@ -65,6 +74,33 @@ pub(super) fn answer(
         None => Path::Zone,
     };
     Some(Outcome::Reply { rcode, view: Some(view), path })
+}
+
+/// Reads what the requests of one batch will need, as if all of them were like
+/// the first: from the same view, for names of the same zone. Where they are
+/// not, they are answered all the same, and wait for memory one by one.
+pub(super) fn expect<'r>(
+    snapshot: &Snapshot,
+    asker: &Asker,
+    requests: impl Iterator<Item = &'r [u8]>,
+) -> Option<()> {
+    let mut requests = requests.peekable();
+    let mut octets = [0; MAX_NAME];
+    let first = Query::read(requests.peek()?, &mut octets)?;
+    let view = snapshot.selector.select(asker.client.ip(), asker.local)?;
+    let zone = snapshot.views.get(view)?.zone_of(first.name)?;
+    let mut places = [Place::default(); TOGETHER];
+    let mut count = 0;
+    for request in requests {
+        let body = request.get(HEADER..).unwrap_or_default();
+        let name = name_len(body).and_then(|len| fold(body.get(..len)?, &mut octets));
+        if let (Some(name), Some(place)) = (name, places.get_mut(count)) {
+            *place = zone.nodes.place(name);
+            count += 1;
+        }
+    }
+    zone.nodes.fetch(places.get(..count)?);
+    Some(())
 }
 
 /// Answers a question for a name that is not ours with what is known of it.
@@ -86,13 +122,13 @@ fn pass_on(
             return Some(Outcome::Ask(question));
         }
     };
-    if comes_back(table, &hit, query.rtype) {
+    if comes_back(table, &hit, query.rtype.into()) {
         return None;
     }
     let [id0, id1, flags0, flags1, ..] = *query.header;
     let passed_on = forward::Query {
         head: [id0, id1, flags0, flags1],
-        question: query.question,
+        question: query.asked.get(HEADER..)?,
         limit,
         edns: query.opt.map(|opt| forward::Edns { dnssec_ok: opt.dnssec_ok, options: &[] }),
     };
@@ -113,10 +149,12 @@ fn find<'s>(
     let synthesised = known.is_none();
     let (ready, node) = match known {
         Some(known) => known,
-        None => match walk(zone, name, query.rtype) {
-            Place::Wildcard(node) => zone.entry(node.key.octets())?,
-            Place::Nowhere => return Some((negative()?, ResponseCode::NXDomain)),
-            Place::Exact(_) | Place::Cut(_) | Place::Dname(_) => return None,
+        None => match walk(zone, name, query.rtype.into()) {
+            lookup::Place::Wildcard(node) => zone.entry(node.key.octets())?,
+            lookup::Place::Nowhere => return Some((negative()?, ResponseCode::NXDomain)),
+            lookup::Place::Exact(_) | lookup::Place::Cut(_) | lookup::Place::Dname(_) => {
+                return None;
+            }
         },
     };
     // Remarks stand in the OPT: without one there is no place for them.
@@ -124,9 +162,7 @@ fn find<'s>(
         return None;
     }
     let found = match ready.get(query.rtype) {
-        Known::Parts if ready.is_alias() && is_all_we_know(view, node, query) => {
-            ready.get(RecordType::CNAME)
-        }
+        Known::Parts if ready.is_alias() && is_all_we_know(view, node, query) => ready.get(CNAME),
         found => found,
     };
     let tail = match found {
@@ -166,9 +202,9 @@ fn folded<'o>(name: &Name, octets: &'o mut [u8; MAX_NAME]) -> Option<&'o [u8]> {
 /// A plain query, read in place.
 struct Query<'r> {
     header: &'r [u8; HEADER],
-    /// The question as asked: name, type and class.
-    question: &'r [u8],
-    rtype: RecordType,
+    /// The header and the question as asked: name, type and class.
+    asked: &'r [u8],
+    rtype: u16,
     opt: Option<Opt>,
     /// The name, folded wire octets.
     name: &'r [u8],
@@ -191,26 +227,19 @@ impl<'r> Query<'r> {
         if flags & NOT_A_QUERY != 0 {
             return None;
         }
-        let name_len = name_len(body)?;
-        let (question, behind) = body.split_at_checked(name_len + 4)?;
-        let (name, [t0, t1, c0, c1]) = question.split_last_chunk()?;
-        if u16::from_be_bytes([*c0, *c1]) != IN {
+        let (name, behind) = body.split_at_checked(name_len(body)?)?;
+        let ([t0, t1, c0, c1], behind) = behind.split_first_chunk()?;
+        let rtype = u16::from_be_bytes([*t0, *t1]);
+        if u16::from_be_bytes([*c0, *c1]) != IN || is_special(rtype) {
             return None;
         }
-        let rtype = RecordType::from(u16::from_be_bytes([*t0, *t1]));
-        use RecordType::{ANY, AXFR, DS, IXFR, OPT, TSIG, ZERO};
-        if matches!(rtype, ANY | AXFR | DS | IXFR | OPT | TSIG | ZERO) {
-            return None;
-        }
+        let asked = request.get(..HEADER + name.len() + 4)?;
         let opt = match (additional, behind) {
             (0, []) => None,
             (1, opt) => Some(Opt::read(opt)?),
             _ => return None,
         };
-        let place = folded.get_mut(..name_len)?;
-        place.copy_from_slice(name);
-        place.make_ascii_lowercase();
-        Some(Self { header, question, rtype, opt, name: place })
+        Some(Self { header, asked, rtype, opt, name: fold(name, folded)? })
     }
 
     /// Is what we do not know to be asked elsewhere?
@@ -222,7 +251,7 @@ impl<'r> Query<'r> {
     fn elsewhere(&self) -> forward::Question<'_> {
         forward::Question {
             name: self.name,
-            rtype: self.rtype.into(),
+            rtype: self.rtype,
             class: IN,
             dnssec_ok: self.opt.is_some_and(|opt| opt.dnssec_ok),
             checking_disabled: self.header[3] & CD != 0,
@@ -242,22 +271,12 @@ impl<'r> Query<'r> {
         let additional = u16::from_be_bytes([ar0, ar1]) + u16::from(self.opt.is_some());
         let [ar0, ar1] = additional.to_be_bytes();
         let ra = if recursion_available { RA } else { 0 };
+        let (flags, more) = (RESPONSE_AA | (flags & RD), ra | (more & CD) | rcode.low());
         reply.clear();
-        reply.extend_from_slice(&[
-            id0,
-            id1,
-            RESPONSE_AA | (flags & RD),
-            ra | (more & CD) | rcode.low(),
-            0,
-            1,
-            an0,
-            an1,
-            ns0,
-            ns1,
-            ar0,
-            ar1,
-        ]);
-        reply.extend_from_slice(self.question);
+        reply.extend_from_slice(self.asked);
+        if let Some(header) = reply.first_chunk_mut() {
+            *header = [id0, id1, flags, more, 0, 1, an0, an1, ns0, ns1, ar0, ar1];
+        }
         tail.append(self.name.len(), reply);
         if let Some(opt) = self.opt {
             // Version 0, no option (RFC 6891 section 6).
@@ -292,6 +311,14 @@ impl Opt {
         let payload = u16::from_be_bytes([payload0, payload1]);
         options.is_empty().then_some(Self { payload, dnssec_ok: flags & DO != 0 })
     }
+}
+
+/// The wire octets of a name, folded into `room`.
+fn fold<'o>(name: &[u8], room: &'o mut [u8; MAX_NAME]) -> Option<&'o [u8]> {
+    let place = room.get_mut(..name.len())?;
+    place.copy_from_slice(name);
+    place.make_ascii_lowercase();
+    Some(place)
 }
 
 /// The length of the uncompressed name that `octets` begin with; none when it

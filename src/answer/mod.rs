@@ -162,6 +162,14 @@ pub fn answer(
         .unwrap_or_else(|| ordinary(snapshot, asker, transport, request, elsewhere, reply))
 }
 
+/// Makes ready for requests that have come together, the first of them from
+/// `asker`. Changes no answer: memory they are answered from is read ahead, for
+/// all of them at once, where each alone would wait for it.
+pub fn expect<'r>(snapshot: &Snapshot, asker: &Asker, requests: impl Iterator<Item = &'r [u8]>) {
+    // None where there is nothing to be read ahead.
+    let _ = fast::expect(snapshot, asker, requests);
+}
+
 /// As [`answer`], octet for octet, without anything prebuilt: to compare.
 pub fn ordinary(
     snapshot: &Snapshot,

@@ -118,8 +118,7 @@ impl Ready {
     }
 
     /// What it has for a type.
-    pub fn get(&self, rtype: RecordType) -> Known<'_> {
-        let wanted = u16::from(rtype).to_be_bytes();
+    pub fn get(&self, rtype: u16) -> Known<'_> {
         let len = self.0.first().copied().unwrap_or_default();
         let mut rest = self.0.get(NAME + usize::from(len)..).unwrap_or_default();
         while let Some(([t0, t1, size0, size1, synthesis, at0, at1], behind)) =
@@ -127,7 +126,7 @@ impl Ready {
         {
             let size = usize::from(u16::from_be_bytes([*size0, *size1]));
             let Some((tail, behind)) = behind.split_at_checked(size) else { break };
-            if [*t0, *t1] == wanted {
+            if u16::from_be_bytes([*t0, *t1]) == rtype {
                 return match size {
                     0 => Known::Parts,
                     _ => Known::Tail(Tail::kept(tail, len, *synthesis, [*at0, *at1])),
@@ -147,6 +146,10 @@ impl Named for Ready {
     fn name(&self) -> &[u8] {
         let len = self.0.first().copied().unwrap_or_default();
         self.0.get(NAME..NAME + usize::from(len)).unwrap_or_default()
+    }
+
+    fn run(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -72,12 +72,32 @@ pub trait Respond: Clone + Send + 'static {
         request: &[u8],
         reply: &mut Vec<u8>,
     ) -> Action;
+
+    /// Answers requests that have come over UDP together, each as [`respond`]
+    /// does: what is the same for all of them need be done only once.
+    ///
+    /// [`respond`]: Self::respond
+    fn respond_together(&mut self, requests: &mut impl Together) {
+        requests.each(|asker, request, reply| self.respond(asker, Transport::Udp, request, reply));
+    }
+}
+
+/// Requests that have come together.
+pub trait Together {
+    /// Who sent the first, and all of them: to look ahead.
+    fn ahead(&mut self) -> Option<(Asker, impl Iterator<Item = &[u8]>)>;
+
+    /// Has each answered.
+    fn each(&mut self, answer: impl FnMut(&Asker, &[u8], &mut Vec<u8>) -> Action);
 }
 
 /// `address`, with an IPv4-mapped IPv6 address turned into IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),
-        _ => address,
+    match address {
+        SocketAddr::V6(mapped) => match mapped.ip().to_ipv4_mapped() {
+            Some(ip) => SocketAddr::new(ip.into(), mapped.port()),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
     }
 }

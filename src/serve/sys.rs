@@ -21,9 +21,10 @@ use crate::answer::MAX_UDP;
 /// cost of each; more only wears out the cache.
 pub const BATCH: usize = 64;
 
-/// Octets of the longest request taken. Queries stay far below; the kernel
-/// cuts what is longer and says so.
-pub const MAX_REQUEST: usize = 4096;
+/// Octets of the longest request taken: what our OPT says we take (RFC 6891
+/// section 6.2.3). Queries stay far below; the kernel cuts what is longer and
+/// says so. Little room keeps a batch in few pages.
+pub const MAX_REQUEST: usize = MAX_UDP;
 
 /// Octets for control messages: one PKTINFO of either family (40) fits.
 const CONTROL: usize = 64;
@@ -213,6 +214,33 @@ impl Batch {
         };
         self.received = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         Ok(self.received)
+    }
+
+    /// How many datagrams were received last.
+    pub fn received(&self) -> usize {
+        self.received
+    }
+
+    /// The first datagram received last; none if it isn't from an IP address.
+    pub fn first(&mut self) -> Option<Datagram<'_>> {
+        let header = self.inbound.get_mut(..self.received)?.first_mut()?;
+        // SAFETY: the kernel has filled the first slot as its header says, and
+        // nobody writes to it while `self` is borrowed.
+        unsafe { datagram(self.first, header) }
+    }
+
+    /// The octets of each datagram received last.
+    pub fn requests(&self) -> impl Iterator<Item = &[u8]> {
+        self.inbound.iter().take(self.received).enumerate().map(|(index, header)| {
+            let length = (header.msg_len as usize).min(MAX_REQUEST);
+            // SAFETY: `index` < BATCH, the number of slots; the kernel has
+            // written `length` octets to this one, and nobody writes to it
+            // while `self` is borrowed.
+            unsafe {
+                let slot = self.first.add(index);
+                slice::from_raw_parts((&raw const (*slot).octets).cast(), length)
+            }
+        })
     }
 
     /// Shows each datagram received last to `answer`, with an empty reply. If

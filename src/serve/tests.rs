@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use super::*;
+use crate::answer::MAX_UDP;
 use crate::config::Listen;
 
 /// Only ever reached if something is broken.
@@ -286,8 +287,8 @@ async fn ipv6_and_its_wildcard() {
 async fn requests_too_long_are_dropped_and_counted() {
     let (listeners, address, stats) = start(&listen(&["127.0.0.1:0"]), Who);
     let socket = udp(address);
-    socket.send(&[0; 4097]).unwrap();
-    assert!(!ask_udp(&socket, &[0; 4096]).is_empty());
+    socket.send(&[0; MAX_UDP + 1]).unwrap();
+    assert!(!ask_udp(&socket, &[0; MAX_UDP]).is_empty());
     listeners.drain(TOO_LONG).await;
     let expected = stats::UdpTotals { received: 2, sent: 1, dropped: 1, ..Default::default() };
     assert_eq!(stats.udp(), expected);

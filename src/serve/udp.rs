@@ -11,8 +11,8 @@ use super::episode::Episode;
 use super::later::{Desk, Waiting};
 use super::stats::UdpCounters;
 use super::sys::{Batch, Datagram, Wait};
-use super::{Action, Respond, canonical};
-use crate::answer::{Asker, Transport};
+use super::{Action, Respond, Together, canonical};
+use crate::answer::Asker;
 
 /// The wait after a second receive error in a row: a socket that keeps failing
 /// must not cost a processor.
@@ -21,6 +21,9 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// The least kernel memory one queued datagram takes, in octets: with the
 /// buffer's size it bounds how many can be waiting.
 const LEAST_DATAGRAM: usize = 512;
+
+/// Fewer requests at once are not worth looking ahead.
+const SEVERAL: usize = 4;
 
 /// A socket and what answers on it.
 pub(super) struct Worker<'a, R> {
@@ -83,37 +86,10 @@ impl<R: Respond> Worker<'_, R> {
 
     /// Answers one batch.
     fn exchange(&mut self, batch: &mut Batch) {
-        let (mut received, mut dropped, mut no_room, mut silent) = (0, 0, 0, 0);
-        batch.answer(|datagram, reply| {
-            received += 1;
-            let Some(asker) = asker(datagram, self.address) else {
-                dropped += 1;
-                return false;
-            };
-            match self.responder.respond(&asker, Transport::Udp, datagram.octets, reply) {
-                Action::Send => true,
-                Action::Drop => {
-                    silent += 1;
-                    false
-                }
-                Action::Later(answer) => {
-                    let waiting = Waiting {
-                        answer,
-                        socket: Arc::clone(&self.socket),
-                        back: datagram.way_back(),
-                        counters: Arc::clone(self.counters),
-                    };
-                    if !self.desk.leave(waiting) {
-                        no_room += 1;
-                    }
-                    false
-                }
-            }
-        });
-        self.counters.received.add(received);
-        self.counters.dropped.add(dropped);
-        self.counters.no_room.add(no_room);
-        self.counters.silent.add(silent);
+        let (address, socket, counters) = (canonical(self.address), &self.socket, self.counters);
+        let desk = &mut self.desk;
+        let mut requests = Received { batch, address, socket, counters, desk };
+        self.responder.respond_together(&mut requests);
         self.send(batch);
     }
 
@@ -141,15 +117,69 @@ impl<R: Respond> Worker<'_, R> {
     }
 }
 
-/// Who asks where; none if the datagram deserves no answer.
+/// One batch, for the responder.
+struct Received<'w> {
+    batch: &'w mut Batch,
+    address: SocketAddr,
+    socket: &'w Arc<UdpSocket>,
+    counters: &'w Arc<UdpCounters>,
+    desk: &'w mut Desk,
+}
+
+impl Together for Received<'_> {
+    fn ahead(&mut self) -> Option<(Asker, impl Iterator<Item = &[u8]>)> {
+        if self.batch.received() < SEVERAL {
+            return None;
+        }
+        let first = asker(&self.batch.first()?, self.address)?;
+        Some((first, self.batch.requests()))
+    }
+
+    fn each(&mut self, mut answer: impl FnMut(&Asker, &[u8], &mut Vec<u8>) -> Action) {
+        let (mut received, mut dropped, mut no_room, mut silent) = (0, 0, 0, 0);
+        self.batch.answer(|datagram, reply| {
+            received += 1;
+            let Some(asker) = asker(datagram, self.address) else {
+                dropped += 1;
+                return false;
+            };
+            match answer(&asker, datagram.octets, reply) {
+                Action::Send => true,
+                Action::Drop => {
+                    silent += 1;
+                    false
+                }
+                Action::Later(answer) => {
+                    let waiting = Waiting {
+                        answer,
+                        socket: Arc::clone(self.socket),
+                        back: datagram.way_back(),
+                        counters: Arc::clone(self.counters),
+                    };
+                    if !self.desk.leave(waiting) {
+                        no_room += 1;
+                    }
+                    false
+                }
+            }
+        });
+        self.counters.received.add(received);
+        self.counters.dropped.add(dropped);
+        self.counters.no_room.add(no_room);
+        self.counters.silent.add(silent);
+    }
+}
+
+/// Who asks where; none if the datagram deserves no answer. `address` is the
+/// socket's, canonical.
 fn asker(datagram: &Datagram<'_>, address: SocketAddr) -> Option<Asker> {
     // Nobody can be answered at port 0 (RFC 768 makes it "none"), and a
     // request that does not fit the buffer is no query.
     if datagram.client.port() == 0 || datagram.cut {
         return None;
     }
-    let local = datagram.local.map_or(address, |ip| SocketAddr::new(ip, address.port()));
-    Some(Asker { client: canonical(datagram.client), local: canonical(local) })
+    let local = datagram.local.map(|ip| canonical(SocketAddr::new(ip, address.port())));
+    Some(Asker { client: canonical(datagram.client), local: local.unwrap_or(address) })
 }
 
 /// No datagram came, and nothing is wrong.
@@ -166,6 +196,7 @@ fn is_full(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Transport;
 
     fn datagram(client: &str, cut: bool) -> Datagram<'static> {
         Datagram::of(client.parse().unwrap(), cut)
