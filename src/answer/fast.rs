@@ -1,7 +1,7 @@
 //! The short way to most answers: the question is read where it stands, and
 //! what follows it in the reply was made with the snapshot.
 //!
-//! Nothing is decided here that [`lookup`](super::lookup) and
+//! Nothing is decided here that [`lookup`] and
 //! [`message`](super::message) decide otherwise: whatever is not plainly a
 //! question with one definite, prebuilt answer is left to them. A property
 //! test holds the two equal, octet for octet.

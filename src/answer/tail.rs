@@ -120,7 +120,7 @@ impl Tail {
         }
     }
 
-    /// Appends it to what is [`Ready`](super::ready::Ready): its length,
+    /// Appends it to what is [`Ready`]: its length,
     /// what else has to be known of it, its octets.
     pub fn keep(&self, place: &mut Vec<u8>) {
         place.extend_from_slice(&(self.octets.len() as u16).to_be_bytes());
