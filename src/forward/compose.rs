@@ -1,15 +1,11 @@
 //! A reply out of an answer in hand: a copy, patched. Pure.
 
 use super::hit::Hit;
-use super::question::{Question, opt};
-use super::wire::{MAX_MESSAGE, OPT, WireName, overlay, u16_at, u32_at};
+use super::question::opt;
+use super::wire::{overlay, u16_at, u32_at};
 use crate::answer::message::HEADER;
-use crate::answer::{MAX_UDP, Transport};
-use crate::name;
 use crate::snapshot::Remark;
 
-/// The largest answer over UDP to a request without EDNS (RFC 1035 section 4.2.1).
-const PLAIN_UDP: usize = 512;
 /// Option code of Extended DNS Errors (RFC 8914).
 const EDE: u16 = 15;
 /// The longest text in an Extended DNS Error: more is of no use in a terminal.
@@ -40,66 +36,6 @@ pub struct Edns<'r> {
     pub dnssec_ok: bool,
     /// Options, as they came: whoever acts on any looks here.
     pub options: &'r [u8],
-}
-
-impl<'r> Query<'r> {
-    /// Reads a request as nearly all are: a standard query, one question, its
-    /// name uncompressed, and nothing else but an OPT of version 0. None for
-    /// everything else, which is for [`answer`](crate::answer) to judge.
-    pub fn read(request: &'r [u8], transport: Transport) -> Option<Self> {
-        let head = *request.first_chunk::<4>()?;
-        // QR, opcode, TC; then the counts of all but additional records.
-        if head[2] & 0xfa != 0 || request.get(4..10)? != [0, 1, 0, 0, 0, 0] {
-            return None;
-        }
-        let len = name::wire_len(request.get(HEADER..)?)?;
-        let question = request.get(HEADER..HEADER + len + 4)?;
-        let rest = request.get(HEADER + len + 4..)?;
-        let (payload, edns) = match (u16_at(request, 10)?, rest) {
-            (0, []) => (PLAIN_UDP, None),
-            (1, [0, ..]) if u16_at(rest, 1)? == OPT => {
-                let [_extended, version, flags, _] = u32_at(rest, 5)?.to_be_bytes();
-                let options = rest.get(11..)?;
-                if version != 0 || options.len() != usize::from(u16_at(rest, 9)?) {
-                    return None;
-                }
-                let edns = Edns { dnssec_ok: flags & 0x80 != 0, options };
-                (usize::from(u16_at(rest, 3)?).clamp(PLAIN_UDP, MAX_UDP), Some(edns))
-            }
-            _ => return None,
-        };
-        let limit = match transport {
-            Transport::Udp => payload,
-            Transport::Tcp => MAX_MESSAGE,
-        };
-        Some(Self { head, question, limit, edns })
-    }
-
-    /// The name in lower case; none when there is no name.
-    pub fn name(&self) -> Option<WireName> {
-        let end = self.question.len().checked_sub(4)?;
-        Some(WireName::from_wire(self.question.get(..end)?)?.folded())
-    }
-
-    /// What is asked, `name` being [`name`](Self::name).
-    pub fn question<'n>(&self, name: &'n WireName) -> Question<'n> {
-        let number = |from_end| {
-            let at = self.question.len().checked_sub(from_end);
-            at.and_then(|at| u16_at(self.question, at)).unwrap_or_default()
-        };
-        Question {
-            name: name.octets(),
-            rtype: number(4),
-            class: number(2),
-            dnssec_ok: self.edns.is_some_and(|edns| edns.dnssec_ok),
-            checking_disabled: self.head[3] & CD != 0,
-        }
-    }
-
-    /// RD: recursion is desired. Without it nothing may be forwarded.
-    pub fn recursion_desired(&self) -> bool {
-        self.head[2] & RD != 0
-    }
 }
 
 /// How much of a reply is sent, from all to the least. Additional records may

@@ -94,14 +94,6 @@ pub struct WireName {
 }
 
 impl WireName {
-    /// Copies an uncompressed wire name; none when `octets` is not one.
-    pub fn from_wire(octets: &[u8]) -> Option<Self> {
-        let len = name::wire_len(octets).filter(|len| *len == octets.len())?;
-        let mut name = Self { octets: [0; MAX_NAME], len: u8::try_from(len).ok()? };
-        overlay(&mut name.octets, 0, octets);
-        Some(name)
-    }
-
     /// Reads the name at `at`, following pointers, and says where it ends.
     ///
     /// A pointer must lead to before the piece of name it ends (RFC 1035

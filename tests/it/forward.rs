@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use eipdns::answer::Transport;
-use eipdns::forward::{Age, ForwardConfig, Forwarder, Hit, Query, Rule, compose};
+use eipdns::forward::{self, Age, ForwardConfig, Forwarder, Hit, Query, Question, Rule, compose};
 use eipdns::name::Key;
 use hickory_proto::op::{self, Edns, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{Name, Record, RecordType};
@@ -164,11 +164,22 @@ fn request(name: &str, rtype: RecordType, dnssec_ok: bool) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
-/// The answer, and the reply as a client on this transport gets it.
+/// The answer to a [`request`], and the reply as a client on this transport
+/// gets it.
 async fn ask(forwarder: &Forwarder, request: &[u8], transport: Transport) -> (Hit, op::Message) {
-    let query = Query::read(request, transport).unwrap();
-    let name = query.name().unwrap();
-    let hit = forwarder.answer(&query.question(&name), CLIENT).await;
+    let (head, rest) = request.split_at(12);
+    let (asked, opt) = rest.split_at(rest.len() - 11);
+    let (name, [t0, t1, ..]) = asked.split_last_chunk::<4>().unwrap();
+    let (name, dnssec_ok) = (name.to_ascii_lowercase(), opt[7] & 0x80 != 0);
+    let rtype = u16::from_be_bytes([*t0, *t1]);
+    let question = Question { name: &name, rtype, class: 1, dnssec_ok, checking_disabled: false };
+    let query = Query {
+        head: *head.first_chunk().unwrap(),
+        question: asked,
+        limit: if transport == Transport::Udp { 1232 } else { 65_535 },
+        edns: Some(forward::Edns { dnssec_ok, options: &[] }),
+    };
+    let hit = forwarder.answer(&question, CLIENT).await;
     let mut reply = Vec::new();
     compose(&hit, &query, &[], &mut reply);
     (hit, op::Message::from_vec(&reply).unwrap())

@@ -8,7 +8,6 @@ use hickory_proto::rr::{Name, RData, Record};
 use proptest::prelude::*;
 
 use super::{Draft, asks_a, name};
-use crate::answer::Transport;
 use crate::forward::hit::Hit;
 use crate::forward::message::Reply;
 use crate::forward::{Edns, Query, compose};
@@ -109,7 +108,6 @@ proptest! {
     #[test]
     fn octets_never_panic(octets in prop::collection::vec(any::<u8>(), 0..600)) {
         use_up(&octets, &name("db.example."));
-        let _ = Query::read(&octets, Transport::Udp);
     }
 
     #[test]
@@ -144,23 +142,6 @@ proptest! {
             octets.truncate(end.index(octets.len()));
         }
         use_up(&octets, &name("db.example."));
-    }
-
-    #[test]
-    fn requests_never_panic(
-        breaks in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
-    ) {
-        let qname = name("db.example.");
-        let mut octets = Draft::to(&asks_a(&qname)).opt(&[]).0;
-        octets[2..4].copy_from_slice(&[1, 0]);
-        for (at, to) in breaks {
-            let at = at.index(octets.len());
-            octets[at] = to;
-        }
-        if let Some(query) = Query::read(&octets, Transport::Udp) {
-            let name = query.name().unwrap();
-            let _ = query.question(&name).forwardable();
-        }
     }
 
     /// What hickory writes comes out of us as hickory reads it: in its place,
