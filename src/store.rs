@@ -25,7 +25,8 @@ impl Store {
         Self(Arc::new(Inner { current: ArcSwap::from_pointee(first), retired: Mutex::default() }))
     }
 
-    /// The current snapshot, for one answer. Load once, pass the reference on.
+    /// The current snapshot, for one answer, or for those to requests that came
+    /// together. Load once, pass the reference on.
     pub fn load(&self) -> Guard<Arc<Snapshot>> {
         self.0.current.load()
     }

@@ -1,7 +1,7 @@
 //! The short way to most answers: the question is read where it stands, and
 //! what follows it in the reply was made with the snapshot.
 //!
-//! Nothing is decided here that [`lookup`] and
+//! Nothing is decided here that [`lookup`](super::lookup) and
 //! [`message`](super::message) decide otherwise: whatever is not plainly a
 //! question with one definite, prebuilt answer is left to them. A property
 //! test holds the two equal, octet for octet.
@@ -9,7 +9,7 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
 
-use super::lookup::{self, comes_back, walk};
+use super::lookup::{Place, comes_back, walk};
 use super::message::{HEADER, NSID, limit};
 use super::ready::Known;
 use super::subnet::ECS;
@@ -18,7 +18,7 @@ use super::{Asker, Elsewhere, MAX_UDP, Outcome, Path, Transport, at_hand, path_o
 use crate::config::ViewId;
 use crate::forward;
 use crate::name::MAX_NAME;
-use crate::name_map::{Place, TOGETHER};
+use crate::name_map::{Spot, TOGETHER};
 use crate::snapshot::{Node, Snapshot, ViewTable, ZoneTable};
 
 /// QR and OPCODE in the third octet of the header: a query has neither.
@@ -39,8 +39,8 @@ const OPT_LEN: usize = 11;
 /// DO, in the first octet of an OPT's flags.
 const DO: u8 = 0x80;
 
-/// Is it a type that more than records of that type answer, or nothing does:
-/// none, DS, OPT, TSIG, IXFR, AXFR, ANY?
+/// Is it a type that the ordinary path treats in a way of its own: none, DS,
+/// OPT, TSIG, IXFR, AXFR, ANY?
 const fn is_special(rtype: u16) -> bool {
     matches!(rtype, 0 | 43 | OPT | 250 | 251 | 252 | 255)
 }
@@ -89,17 +89,17 @@ pub(super) fn expect<'r>(
     let first = Query::read(requests.peek()?, &mut octets)?;
     let view = snapshot.selector.select(asker.client.ip(), asker.local)?;
     let zone = snapshot.views.get(view)?.zone_of(first.name)?;
-    let mut places = [Place::default(); TOGETHER];
+    let mut spots = [Spot::default(); TOGETHER];
     let mut count = 0;
     for request in requests {
         let body = request.get(HEADER..).unwrap_or_default();
         let name = name_len(body).and_then(|len| fold(body.get(..len)?, &mut octets));
-        if let (Some(name), Some(place)) = (name, places.get_mut(count)) {
-            *place = zone.nodes.place(name);
+        if let (Some(name), Some(spot)) = (name, spots.get_mut(count)) {
+            *spot = zone.nodes.spot(name);
             count += 1;
         }
     }
-    zone.nodes.fetch(places.get(..count)?);
+    zone.nodes.fetch(spots.get(..count)?);
     Some(())
 }
 
@@ -150,11 +150,9 @@ fn find<'s>(
     let (ready, node) = match known {
         Some(known) => known,
         None => match walk(zone, name, query.rtype.into()) {
-            lookup::Place::Wildcard(node) => zone.entry(node.key.octets())?,
-            lookup::Place::Nowhere => return Some((negative()?, ResponseCode::NXDomain)),
-            lookup::Place::Exact(_) | lookup::Place::Cut(_) | lookup::Place::Dname(_) => {
-                return None;
-            }
+            Place::Wildcard(node) => zone.entry(node.key.octets())?,
+            Place::Nowhere => return Some((negative()?, ResponseCode::NXDomain)),
+            Place::Exact(_) | Place::Cut(_) | Place::Dname(_) => return None,
         },
     };
     // Remarks stand in the OPT: without one there is no place for them.

@@ -158,3 +158,55 @@ impl std::fmt::Debug for Ready {
         write!(f, "{:02x?}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::inventory::Health;
+    use crate::name::Key;
+    use crate::snapshot::{Basis, NodeKind, Remark, SourceStatus};
+
+    fn of(basis: Option<Basis>) -> Ready {
+        let key = Key::parse("db.example.com", None).unwrap();
+        let (kind, basis) = (NodeKind::Plain, basis.map(Box::new));
+        Ready::new(&Node { key, rrsets: [].into(), kind, basis, digest: 0 }, true, |_| None)
+    }
+
+    fn on(sources: &[usize]) -> Ready {
+        of(Some(Basis { sources: sources.to_vec(), not_ready: false, remark: None }))
+    }
+
+    #[test]
+    fn what_is_to_be_said_is_left_to_others() {
+        let remark = || Remark { code: 3, text: "old".into() };
+        let fresh = [
+            Freshness::Fresh,
+            Freshness::Stale(remark()),
+            Freshness::TooOld(remark()),
+            Freshness::Fresh,
+        ];
+        let mut snapshot = Snapshot::empty();
+        let ages = fresh.iter().cycle().take(40);
+        snapshot.sources = ages
+            .map(|freshness| SourceStatus {
+                name: "one".into(),
+                health: Health::Healthy,
+                delivered_at: Some(SystemTime::UNIX_EPOCH),
+                freshness: freshness.clone(),
+            })
+            .collect();
+        // With room for a remark, and without.
+        let plain = |ready: Ready| [false, true].map(|silent| ready.is_plain(&snapshot, silent));
+        assert_eq!(plain(of(None)), [true, true], "no source");
+        assert_eq!(plain(on(&[0, 3, 28, 31])), [true, true], "fresh ones");
+        assert_eq!(plain(on(&[0, 1])), [false, true], "a stale one");
+        assert_eq!(plain(on(&[29])), [false, true], "a stale one");
+        assert_eq!(plain(on(&[1, 2])), [false, false], "one too old");
+        assert_eq!(plain(on(&[0, 32])), [false, false], "more than it counts");
+        let with = |not_ready, remark| of(Some(Basis { sources: vec![0], not_ready, remark }));
+        assert_eq!(plain(with(true, None)), [false, false], "nothing known yet");
+        assert_eq!(plain(with(false, Some(remark()))), [false, true], "held");
+    }
+}

@@ -120,8 +120,8 @@ impl Tail {
         }
     }
 
-    /// Appends it to what is [`Ready`]: its length,
-    /// what else has to be known of it, its octets.
+    /// Appends it to what is [`Ready`]: its length, what else has to be known of
+    /// it, its octets.
     pub fn keep(&self, place: &mut Vec<u8>) {
         place.extend_from_slice(&(self.octets.len() as u16).to_be_bytes());
         place.push(self.synthesis.into());

@@ -185,9 +185,9 @@ fn same_file(zone: &Zone, a: ViewId, b: ViewId) -> bool {
 /// Builds every node. `bound` is what all bindings stand for.
 fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Resolved>)]) -> Draft {
     let mut records = standing(input, zone, view);
-    let veils = Veils::of(&records, &zone.origin);
+    let occluders = Occluders::of(&records, &zone.origin);
     let ready =
-        |node: &Node| Ready::new(node, veils.reached(node), |set| Tail::of_set(&set.records));
+        |node: &Node| Ready::new(node, occluders.reach(node), |set| Tail::of_set(&set.records));
     let mut nodes = Nodes::with_capacity(bound.len() + records.len());
     let mut all: NameMap<Arc<Resolved>> = NameMap::with_capacity(bound.len());
     let mut beside = Records::new();
@@ -234,20 +234,21 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
     Draft { resolved: all, beside: Arc::new(beside), nodes, digest, apex, soa, own_soa }
 }
 
-/// Names below which other names are not to be seen: delegations and DNAMEs.
-struct Veils(HashSet<Key>);
+/// Names that occlude those below them (RFC 5936 section 3.5): delegations and
+/// DNAMEs.
+struct Occluders(HashSet<Key>);
 
-impl Veils {
+impl Occluders {
     fn of(records: &Records, origin: &Key) -> Self {
-        let is_veil = |(key, sets): &(&Key, &Vec<RrSet>)| {
+        let occludes = |(key, sets): &(&Key, &Vec<RrSet>)| {
             let has = |rtype| sets.iter().any(|set| set.rtype == rtype);
             has(RecordType::DNAME) || (has(RecordType::NS) && *key != origin)
         };
-        Self(records.iter().filter(is_veil).map(|(key, _)| key.clone()).collect())
+        Self(records.iter().filter(occludes).map(|(key, _)| key.clone()).collect())
     }
 
-    /// Is a question for the node's name for no other?
-    fn reached(&self, node: &Node) -> bool {
+    /// Does a question for the node's name reach it?
+    fn reach(&self, node: &Node) -> bool {
         let above = || name::suffixes(node.key.octets()).skip(1);
         node.kind != NodeKind::Cut
             && (self.0.is_empty() || !above().any(|suffix| self.0.contains(suffix)))
@@ -314,6 +315,7 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
         zone: zone.clone(),
         serial,
         negative_soa,
+        // The next two are made from all of it.
         negative: None,
         ready: Ready::new(&apex, true, |_| None),
         apex: Arc::new(apex),

@@ -84,10 +84,11 @@ pub trait Respond: Clone + Send + 'static {
 
 /// Requests that have come together.
 pub trait Together {
-    /// Who sent the first, and all of them: to look ahead.
+    /// Who sent the first, and all of them: to look ahead. None if there are
+    /// too few for that to be worth it, or the first deserves no answer.
     fn ahead(&mut self) -> Option<(Asker, impl Iterator<Item = &[u8]>)>;
 
-    /// Has each answered.
+    /// Has each answered. To be called once.
     fn each(&mut self, answer: impl FnMut(&Asker, &[u8], &mut Vec<u8>) -> Action);
 }
 

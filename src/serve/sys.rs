@@ -22,7 +22,7 @@ use crate::answer::MAX_UDP;
 pub const BATCH: usize = 64;
 
 /// Octets of the longest request taken: what our OPT says we take (RFC 6891
-/// section 6.2.3). Queries stay far below; the kernel cuts what is longer and
+/// section 6.2.4). Queries stay far below; the kernel cuts what is longer and
 /// says so. Little room keeps a batch in few pages.
 pub const MAX_REQUEST: usize = MAX_UDP;
 
@@ -368,7 +368,8 @@ unsafe fn address(name: *const libc::sockaddr_storage, length: socklen_t) -> Opt
 /// address means nothing without its interface.
 ///
 /// # Safety
-/// `header` must be as the kernel left it, its control room still valid.
+/// `header` must be as the kernel, or this function before, left it, its control
+/// room still valid.
 unsafe fn local(header: &mut msghdr) -> Option<IpAddr> {
     // SAFETY: CMSG_FIRSTHDR gives null or a header that is whole. The room is
     // larger than one PKTINFO of either family, so its data are inside. They
