@@ -15,6 +15,7 @@ from servers import BenchError, Kind, Site
 
 HERE = Path(__file__).resolve().parent
 LOAD_SECONDS = 120
+PARTS = 10  # of the questions: each server's turns in a round
 OUTSTANDING = 100  # as WINDOW in load.c
 
 
@@ -30,7 +31,7 @@ class Bench:
         chosen = cores[1 : 1 + workers] if len(cores) > workers else cores[-workers:]
         self.server_cores: set[int] = options.server_cores or set(chosen)
         self.load_core = str(cores[0])
-        self.questions = directory / "questions"
+        self.questions = [directory / f"questions{part}" for part in range(PARTS)]
         self.sites = 0
         for tool in ("echo", "load"):
             source, made = str(HERE / f"{tool}.c"), str(directory / tool)
@@ -40,7 +41,9 @@ class Bench:
         self.floor = Kind(str(directory / "echo"), servers.echo(extra), None, answers=False)
 
     def write_questions(self, names: list[str], nx_percent: int) -> None:
-        self.questions.write_text(material.questions(names, self.options.queries, nx_percent))
+        all = material.questions(names, self.options.queries, nx_percent).splitlines(keepends=True)
+        for part, path in enumerate(self.questions):
+            path.write_text("".join(all[len(all) * part // PARTS : len(all) * (part + 1) // PARTS]))
 
     def site(self, **differs: Any) -> Site:
         """A new directory and port, and what the options say to serve."""
@@ -49,19 +52,19 @@ class Bench:
         site = Site(self.directory / f"site{self.sites}", servers.free_port(), o.workers, o.names)
         return replace(site, **{"bound": o.bound, "records": o.records, **differs})
 
-    def load(self, port: int, count: int, rate: int) -> dict[str, float]:
+    def load(self, port: int, count: int, rate: int, part: int = 0) -> dict[str, float]:
         """load.c: counts and latencies; `rate` 0 is full load."""
-        command = [self.directory / "load", servers.ADDRESS, port, self.questions, count, rate]
+        command = [self.directory / "load", servers.ADDRESS, port, self.questions[part], count, rate]
         said = self._pinned(*command, int(self.options.edns))
         result: dict[str, float] = json.loads(said)
         if result["answered"] == 0 or result["other"] > 0:
             raise BenchError(f"the server answers with errors or not at all: {said}")
         return result
 
-    def dnsperf(self, port: int) -> dict[str, float]:
-        """All questions once at full load: completed, lost, nxdomain, qps."""
+    def dnsperf(self, port: int, part: int) -> dict[str, float]:
+        """A part of the questions once at full load: completed, lost, nxdomain, qps."""
         sockets = 4 * self.options.workers  # the kernel shares them out by hash
-        command = ["dnsperf", "-s", servers.ADDRESS, "-p", port, "-d", self.questions, "-n", 1]
+        command = ["dnsperf", "-s", servers.ADDRESS, "-p", port, "-d", self.questions[part], "-n", 1]
         command += ["-l", LOAD_SECONDS, "-t", 2, "-c", sockets, "-q", OUTSTANDING]
         said = self._pinned(*command, *["-e"] * self.options.edns)
         patterns = {
