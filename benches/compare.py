@@ -22,7 +22,7 @@ class Sample:
     qps: float
     p50_us: float
     p99_us: float
-    p99_short_us: float
+    p99_quiet_us: float
     p999_us: float
     paced_qps: float
     lost: float
@@ -60,7 +60,7 @@ class Turns:
             qps=median(f["qps"] for f in self.full),
             p50_us=typical("p50_us"),
             p99_us=typical("p99_us"),
-            p99_short_us=typical("p99_short_us"),
+            p99_quiet_us=typical("p99_quiet_us"),
             p999_us=typical("p999_us"),
             paced_qps=typical("qps"),
             lost=sum(f["lost"] for f in self.full + self.paced),
@@ -136,7 +136,7 @@ def summarise(name: str, rounds: list[dict[str, Sample]]) -> Row:
         "cpu_us_max": max(s.cpu_us for s in mine),
         "lost": sum(s.lost for s in mine),
         "cpu_to_floor": with_other("floor", lambda s, floor: s.cpu_us / floor.cpu_us),
-        "p99_over_floor_us": with_other("floor", lambda s, f: s.p99_short_us - f.p99_short_us),
+        "p99_over_floor_us": with_other("floor", lambda s, f: s.p99_quiet_us - f.p99_quiet_us),
         "eipdns_cpu_to_it": with_other("eipdns", lambda s, eipdns: eipdns.cpu_us / s.cpu_us),
     }
 
@@ -150,7 +150,7 @@ COLUMNS = {
     "eipdns_cpu_to_it": ("eipdns / it", 2),
     "qps": ("q/s", 0),
     "p50_us": ("p50 us", 1),
-    "p99_short_us": ("p99 25ms", 1),
+    "p99_quiet_us": ("p99 quiet", 1),
     "p99_over_floor_us": ("- floor", 1),
     "p99_us": ("p99 us", 1),
     "p999_us": ("p99.9 us", 1),
