@@ -10,7 +10,7 @@ from bench import PARTS, Bench
 from material import host
 from servers import UPSTREAM, BenchError, Kind, Server, find, started
 
-WARM_UP = 20_000  # queries before each measurement: caches, page faults, branch predictors
+WARM_UP = 20_000  # queries to each server before a round's turns: caches, page faults, branch predictors
 HELD = 0.95  # of the rate, or the latencies say nothing
 
 

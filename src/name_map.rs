@@ -6,7 +6,7 @@
 //! microseconds, with ten names or with a million.
 //!
 //! What a look-up costs is waiting for memory that was last read thousands of
-//! queries ago. Here that is two spots: the slot in its table, which tells
+//! queries ago. Here that is two places: the slot in its table, which tells
 //! nearly all other names apart by 32 bits of their hash, and the key.
 
 use std::fmt;
