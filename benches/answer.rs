@@ -1,7 +1,8 @@
-//! What an answer costs without the sockets: nanoseconds, both paths.
+//! What an answer costs without the sockets: nanoseconds, on each path. What
+//! comes together is read ahead, as a UDP worker does.
 //!
-//! `cargo bench --bench answer [-- fast|ordinary COUNT]`; with a path and a
-//! count it answers just that, for callgrind to count instructions.
+//! `cargo bench --bench answer [-- together|fast|ordinary COUNT]`; with a path
+//! and a count it answers just that, for callgrind to count instructions.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use eipdns::answer::{Asker, Outcome, Transport, answer, ordinary};
+use eipdns::answer::{Ahead, Asker, Room, Transport, answer, ordinary};
 use eipdns::config::{self, Overrides};
 use eipdns::offline::{self, Offline};
 use eipdns::snapshot::Snapshot;
@@ -22,7 +23,32 @@ const COUNT: usize = 2_000_000;
 const SERVER: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\n\
     [[view]]\nname = \"all\"\nclients = [\"127.0.0.0/8\"]\nanswer = \"private\"\n";
 
-type Answer = fn(&Snapshot, &Asker, &[u8], &mut Vec<u8>) -> Outcome;
+/// Requests that come together.
+const BATCH: usize = 32;
+
+type Answer = fn(&Snapshot, &Asker, &[&[u8]], &mut Room, &mut Vec<u8>);
+
+/// The ways to an answer, by name.
+const PATHS: [(&str, Answer); 3] = [
+    ("together", |snapshot, asker, requests, room, reply| {
+        let Some(ahead) = Ahead::read(snapshot, asker, requests.iter().copied(), room) else {
+            return;
+        };
+        for (nth, request) in requests.iter().enumerate() {
+            black_box(ahead.answer(nth, asker, request, &mut (), reply));
+        }
+    }),
+    ("fast", |snapshot, asker, requests, _, reply| {
+        for request in requests {
+            black_box(answer(snapshot, asker, Transport::Udp, request, &mut (), reply));
+        }
+    }),
+    ("ordinary", |snapshot, asker, requests, _, reply| {
+        for request in requests {
+            black_box(ordinary(snapshot, asker, Transport::Udp, request, &mut (), reply));
+        }
+    }),
+];
 
 fn main() -> ExitCode {
     let directory = std::env::temp_dir().join(format!("eipdns-bench-{}", std::process::id()));
@@ -43,17 +69,9 @@ fn main() -> ExitCode {
     let requests: Vec<Vec<u8>> = (0..NAMES).map(request).collect();
     let arguments: Vec<String> = std::env::args().collect();
     let count = arguments.iter().find_map(|text| text.parse().ok()).unwrap_or(COUNT);
-    let paths: [(&str, Answer); 2] = [
-        ("fast", |s, asker, request, reply| {
-            answer(s, asker, Transport::Udp, request, &mut (), reply)
-        }),
-        ("ordinary", |s, asker, request, reply| {
-            ordinary(s, asker, Transport::Udp, request, &mut (), reply)
-        }),
-    ];
     let named = |name: &str| arguments.iter().any(|argument| argument == name);
-    let one = paths.iter().any(|(name, _)| named(name));
-    for (name, path) in paths {
+    let one = PATHS.iter().any(|(name, _)| named(name));
+    for (name, path) in PATHS {
         if one && !named(name) {
             continue;
         }
@@ -70,11 +88,12 @@ fn run(snapshot: &Snapshot, requests: &[Vec<u8>], path: Answer, count: usize) {
         client: SocketAddr::from(([127, 0, 0, 1], 4711)),
         local: SocketAddr::from(([127, 0, 0, 1], 53)),
     };
-    let mut reply = Vec::with_capacity(2048);
-    // Not in order, as in life: a stride that shares no factor with the count.
-    for nth in 0..count {
-        let request = &requests[nth * 997 % requests.len()];
-        black_box(path(snapshot, &asker, black_box(request), &mut reply));
+    let (mut room, mut reply) = (Room::default(), Vec::with_capacity(2048));
+    for first in (0..count).step_by(BATCH) {
+        // Not in order, as in life: a stride that shares no factor with the count.
+        let some: [&[u8]; BATCH] =
+            std::array::from_fn(|nth| &requests[(first + nth) * 997 % requests.len()][..]);
+        path(snapshot, &asker, black_box(&some), &mut room, &mut reply);
     }
 }
 

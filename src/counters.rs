@@ -36,6 +36,7 @@ pub const NO_VIEW: &str = "";
 struct Counts([[[AtomicU64; RCODES.len() + 1]; Path::ALL.len()]; 2]);
 
 impl Counts {
+    #[inline]
     fn count(&self, transport: Transport, path: Path, rcode: ResponseCode, shared: bool) {
         let rcode = RCODES.iter().position(|(r, _)| *r == rcode).unwrap_or(OTHER);
         let count = &self.0[transport as usize][path as usize][rcode];
@@ -161,6 +162,7 @@ impl Tally {
     }
 
     /// Counts one answer made from `snapshot`.
+    #[inline]
     pub fn count(
         &mut self,
         snapshot: &Snapshot,

@@ -11,7 +11,6 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-use std::hint::black_box;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -25,18 +24,10 @@ const MEAN: usize = 80;
 /// So many slots behind the first one to look in are too many.
 const FAR: usize = 32;
 
-/// For so many names at once can be read ahead what their look-ups need.
-pub const TOGETHER: usize = 64;
-
 /// What names are kept as: folded wire octets, with whatever belongs to them.
 pub trait Named {
     /// The folded wire name.
     fn name(&self) -> &[u8];
-
-    /// The run of octets that the name is in.
-    fn run(&self) -> &[u8] {
-        self.name()
-    }
 }
 
 impl Named for Key {
@@ -115,26 +106,22 @@ impl<V, K: Named> NameMap<V, K> {
         Spot { table: table as usize, tag: hash as u32 }
     }
 
-    /// Reads what looking up the names at these spots will read, so that it is
-    /// at hand by then. Each step waits for memory, but for all of them at
-    /// once: none needs what another one brings.
-    pub fn fetch(&self, spots: &[Spot]) {
-        let first = |spot: &Spot| {
-            let table = self.tables.get(spot.table)?;
-            table.get(spot.tag as usize & (table.len() - 1))?.as_ref()
-        };
-        black_box(spots.iter().filter_map(first).fold(0, |all, entry| all ^ entry.tag));
-        let mut runs = [&[][..]; TOGETHER];
-        for (spot, run) in spots.iter().zip(&mut runs) {
-            if let Some(table) = self.tables.get(spot.table)
-                && let Ok(at) = find(table, spot.tag, |_| true)
-                && let Some(Some(entry)) = table.get(at)
-            {
-                *run = entry.key.run();
-            }
-        }
-        let ends = |run: &&[u8]| Some(run.first()? ^ run.last()?);
-        black_box(runs.iter().filter_map(ends).fold(0, |all, end| all ^ end));
+    /// Reads the first slot that a look-up at this spot reads, so that it is at
+    /// hand by then. What it returns means nothing.
+    pub fn touch(&self, spot: Spot) -> u32 {
+        let slot = self
+            .tables
+            .get(spot.table)
+            .and_then(|table| table.get(spot.tag as usize & (table.len() - 1))?.as_ref());
+        slot.map_or(0, |entry| entry.tag)
+    }
+
+    /// What is at this spot, by the hash alone: the name that was looked for,
+    /// or, once in billions of names, another one. With none it is not there.
+    pub fn likely(&self, spot: Spot) -> Option<(&K, &V)> {
+        let table = self.tables.get(spot.table)?;
+        let at = find(table, spot.tag, |_| true).ok()?;
+        table.get(at)?.as_ref().map(|entry| (&entry.key, &entry.value))
     }
 
     /// Is a folded wire name in it?
@@ -222,8 +209,9 @@ impl<V: Clone, K: Named + Clone> NameMap<V, K> {
 
 fn tables_for<V, K>(names: usize) -> Arc<[Table<V, K>]> {
     let tables = names.div_ceil(MEAN).max(1);
-    // Room enough to find a free slot soon.
-    let slots = (names.div_ceil(tables) * 3 / 2).next_power_of_two();
+    // Room enough that most names are in the first slot looked in, which is as
+    // much as a processor guesses.
+    let slots = (names.div_ceil(tables) * 3).next_power_of_two();
     (0..tables).map(|_| empty(slots)).collect()
 }
 
@@ -374,18 +362,22 @@ mod tests {
     }
 
     #[test]
-    fn reading_ahead_takes_any_names() {
+    fn the_hash_alone_tells_most() {
         let map: NameMap<usize> = (0..1_000).map(|n| (key(n), n)).collect();
         let none: NameMap<usize> = NameMap::default();
-        let spots = |map: &NameMap<usize>, names: std::ops::Range<usize>| -> Vec<Spot> {
-            names.map(|n| map.spot(key(n).octets())).collect()
+        let likely = |n: usize| {
+            let spot = map.spot(key(n).octets());
+            map.touch(spot);
+            map.likely(spot).map(|(_, value)| *value)
         };
-        map.fetch(&spots(&map, 0..TOGETHER));
-        map.fetch(&spots(&map, 990..1_100));
-        none.fetch(&spots(&none, 0..10));
-        // Places are those of one map; with another's it finds other entries.
-        none.fetch(&spots(&map, 0..10));
-        map.fetch(&[]);
+        assert!((0..1_000).all(|n| likely(n) == Some(n)));
+        // One in four million of those has the tag of another.
+        assert!((1_000..2_000).filter(|n| likely(*n).is_some()).count() < 3);
+        // Spots are those of one map; another finds others there, or none.
+        for n in 0..100 {
+            let spot = map.spot(key(n).octets());
+            assert_eq!((none.touch(spot), none.likely(spot)), (0, None));
+        }
     }
 
     proptest! {

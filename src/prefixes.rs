@@ -43,6 +43,7 @@ impl<T: Copy> Prefixes<T> {
     }
 
     /// The value of the longest prefix that `ip` is in.
+    #[inline]
     pub fn find(&self, ip: IpAddr) -> Option<T> {
         search(self.of(ip), bits(ip)).map(|(_, value)| value)
     }

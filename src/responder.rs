@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use tracing::error;
 
 use crate::answer::message::Head;
-use crate::answer::{Asker, Elsewhere, Outcome, Transport, answer, expect, ordinary};
+use crate::answer::{Ahead, Asker, Elsewhere, Outcome, Room, Transport, answer, ordinary};
 use crate::counters::{Counters, Tally};
 use crate::forward::{self, Asked, DEADLINE, Forwarder, Hit, OwnedQuestion, Ticket};
 use crate::serve::{Action, Respond, Together};
@@ -35,6 +35,7 @@ pub struct Responder {
     tally: Tally,
     /// For answers that come later, wherever their request was taken.
     together: Tally,
+    room: Room,
     /// Use nothing prebuilt: to compare.
     ordinary: bool,
 }
@@ -44,7 +45,7 @@ impl Responder {
     /// anything prebuilt.
     pub fn new(store: Store, counters: Arc<Counters>, ordinary: bool) -> Self {
         let tally = Tally::shared(counters);
-        Self { store, together: tally.clone(), tally, ordinary }
+        Self { store, together: tally.clone(), tally, room: Room::default(), ordinary }
     }
 
     /// SERVFAIL for the one packet; said once, counted each time.
@@ -72,25 +73,41 @@ impl Responder {
         &mut self,
         snapshot: &Snapshot,
         asker: &Asker,
-        transport: Transport,
+        how: &How<'_, '_>,
         request: &[u8],
         fetched: &mut Vec<(OwnedQuestion, Hit)>,
         reply: &mut Vec<u8>,
     ) -> Step {
+        let transport = how.transport();
         loop {
             let mut outside = Outside { forwarder: snapshot.forwarder.as_ref(), fetched };
-            let answered = || match self.ordinary {
-                false => answer(snapshot, asker, transport, request, &mut outside, reply),
-                true => ordinary(snapshot, asker, transport, request, &mut outside, reply),
-            };
-            let question = match catch_unwind(AssertUnwindSafe(answered)) {
-                Ok(Outcome::Reply { rcode, view, path }) => {
-                    self.tally.count(snapshot, view, transport, path, rcode);
-                    return Step::Send;
+            let mut open = None;
+            // Counted in there, because all that comes out of it is copied.
+            let answered = catch_unwind(AssertUnwindSafe(|| {
+                let outcome = match how {
+                    How::Ahead(ahead, nth) => {
+                        ahead.answer(*nth, asker, request, &mut outside, reply)
+                    }
+                    How::By(_) if self.ordinary => {
+                        ordinary(snapshot, asker, transport, request, &mut outside, reply)
+                    }
+                    How::By(_) => answer(snapshot, asker, transport, request, &mut outside, reply),
+                };
+                match outcome {
+                    Outcome::Reply { rcode, view, path } => {
+                        self.tally.count(snapshot, view, transport, path, rcode);
+                        return true;
+                    }
+                    Outcome::Ask(question) => open = Some(question),
+                    Outcome::Drop => {}
                 }
-                Ok(Outcome::Drop) => return Step::Drop,
-                Ok(Outcome::Ask(question)) => question,
-                Err(_) => return self.panicked(request, reply),
+                false
+            }));
+            let question = match (answered, open) {
+                (Ok(true), _) => return Step::Send,
+                (Ok(false), None) => return Step::Drop,
+                (Ok(false), Some(question)) => question,
+                (Err(_), _) => return self.panicked(request, reply),
             };
             let asked = match fetched.len() < MAX_ASKED {
                 true => ask(snapshot, &question, asker.client.ip()),
@@ -111,19 +128,20 @@ impl Responder {
         &mut self,
         snapshot: &Snapshot,
         asker: &Asker,
-        transport: Transport,
+        how: &How<'_, '_>,
         request: &[u8],
         reply: &mut Vec<u8>,
     ) -> Action {
         let mut fetched = Vec::new();
-        match self.step(snapshot, asker, transport, request, &mut fetched, reply) {
+        match self.step(snapshot, asker, how, request, &mut fetched, reply) {
             Step::Send => Action::Send,
             Step::Drop => Action::Drop,
             Step::Wait(question, ticket) => {
                 self.together.turn_to(snapshot);
                 let later = Self { tally: self.together.clone(), ..self.clone() };
                 let request = request.to_vec();
-                let wait = later.wait(*asker, transport, request, fetched, (question, ticket));
+                let (asker, transport) = (*asker, how.transport());
+                let wait = later.wait(asker, transport, request, fetched, (question, ticket));
                 Action::Later(Box::pin(wait))
             }
         }
@@ -149,13 +167,31 @@ impl Responder {
             fetched.push((question, hit));
             let step = {
                 let snapshot = self.store.load();
-                self.step(&snapshot, &asker, transport, &request, &mut fetched, &mut reply)
+                let how = How::By(transport);
+                self.step(&snapshot, &asker, &how, &request, &mut fetched, &mut reply)
             };
             match step {
                 Step::Send => return Some(reply),
                 Step::Drop => return None,
                 Step::Wait(next, its_ticket) => (question, ticket) = (next, its_ticket),
             }
+        }
+    }
+}
+
+/// How a request is to be answered.
+enum How<'s, 'r> {
+    /// By itself; it came over this.
+    By(Transport),
+    /// As the one with this number of those that were read ahead.
+    Ahead(&'r Ahead<'s, 'r>, usize),
+}
+
+impl How<'_, '_> {
+    fn transport(&self) -> Transport {
+        match self {
+            How::By(transport) => *transport,
+            How::Ahead(..) => Transport::Udp,
         }
     }
 }
@@ -210,20 +246,29 @@ impl Respond for Responder {
         reply: &mut Vec<u8>,
     ) -> Action {
         let snapshot = self.store.load();
-        self.respond_from(&snapshot, asker, transport, request, reply)
+        self.respond_from(&snapshot, asker, &How::By(transport), request, reply)
     }
 
     fn respond_together(&mut self, requests: &mut impl Together) {
         let snapshot = self.store.load();
-        if !self.ordinary
-            && let Some((first, all)) = requests.ahead()
-        {
+        let mut room = std::mem::take(&mut self.room);
+        let ahead = match self.ordinary {
+            true => None,
             // A panic here is none of an answer's: each of those has its own net.
-            let _ = catch_unwind(AssertUnwindSafe(|| expect(&snapshot, &first, all)));
-        }
-        requests.each(|asker, request, reply| {
-            self.respond_from(&snapshot, asker, Transport::Udp, request, reply)
+            false => requests.ahead().and_then(|(first, all)| {
+                let read = || Ahead::read(&snapshot, &first, all, &mut room);
+                catch_unwind(AssertUnwindSafe(read)).ok()?
+            }),
+        };
+        requests.each(|nth, asker, request, reply| {
+            let how = match &ahead {
+                Some(ahead) => How::Ahead(ahead, nth),
+                None => How::By(Transport::Udp),
+            };
+            self.respond_from(&snapshot, asker, &how, request, reply)
         });
+        drop(ahead);
+        self.room = room;
     }
 }
 

@@ -21,7 +21,7 @@ use crate::ec2_name;
 use crate::forward::Forwarder;
 use crate::inventory::{Health, Inventory};
 use crate::name::{self, Key};
-use crate::name_map::NameMap;
+use crate::name_map::{NameMap, Spot};
 use crate::prefixes::Prefixes;
 
 /// The state of the world that answers are made from.
@@ -124,15 +124,25 @@ impl ViewTable {
 
     /// The zone that `name` (folded wire octets) lies in: the longest origin.
     pub fn zone_of(&self, name: &[u8]) -> Option<&Arc<ZoneTable>> {
+        self.zone_near(name, None)
+    }
+
+    /// Likewise; soonest if it is `guess`, a zone of this view.
+    pub fn zone_near<'s>(
+        &'s self,
+        name: &[u8],
+        guess: Option<&'s Arc<ZoneTable>>,
+    ) -> Option<&'s Arc<ZoneTable>> {
         let mut suffix = name;
         loop {
             if let Some(zone) = self.ec2_name(suffix) {
                 return Some(zone);
             }
-            if self.lengths.contains(suffix.len())
-                && let Some(zone) = self.zones.get(suffix)
-            {
-                return Some(zone);
+            if self.lengths.contains(suffix.len()) {
+                let guessed = guess.filter(|zone| zone.zone.origin.octets() == suffix);
+                if let Some(zone) = guessed.or_else(|| self.zones.get(suffix)) {
+                    return Some(zone);
+                }
             }
             suffix = name::parent(suffix)?;
         }
@@ -169,6 +179,8 @@ pub struct ZoneTable {
     pub ready: Ready,
     /// Every other name, empty non-terminals included.
     pub nodes: Nodes,
+    /// Is there a wildcard among them?
+    pub wildcards: bool,
     /// What each binding of the zone resolved to.
     pub resolved: NameMap<Arc<Resolved>>,
     /// Records from files at names that are bound as well, by name.
@@ -190,6 +202,15 @@ impl ZoneTable {
         match name == self.zone.origin.octets() {
             true => Some((&self.ready, &self.apex)),
             false => self.nodes.entry(name),
+        }
+    }
+
+    /// Likewise, for a name that lies in this zone and whose spot among `nodes`
+    /// is known, by its hash alone; see [`NameMap::likely`].
+    pub fn likely(&self, name: &[u8], spot: Spot) -> Option<(&Ready, &Arc<Node>)> {
+        match name.len() == self.zone.origin.octets().len() {
+            true => Some((&self.ready, &self.apex)),
+            false => self.nodes.likely(spot),
         }
     }
 }
@@ -345,6 +366,7 @@ impl Selector {
 
     /// The view of `client` asking at `local`: views for that address first,
     /// then the others; in each the longest matching prefix wins.
+    #[inline]
     pub fn select(&self, client: IpAddr, local: SocketAddr) -> Option<ViewId> {
         let client = client.to_canonical();
         if !self.local.is_empty() {

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
 
-use eipdns::answer::{Asker, MAX_UDP, Outcome, Transport, answer, expect, ordinary};
+use eipdns::answer::{Ahead, Asker, MAX_UDP, Outcome, Room, Transport, answer, ordinary};
 use eipdns::config::{self, Overrides};
 use eipdns::offline::{self, Offline};
 use eipdns::snapshot::Snapshot;
@@ -43,13 +43,25 @@ fuzz_target!(|data: &[u8]| {
     };
     let transport = if choice & 4 == 0 { Transport::Udp } else { Transport::Tcp };
 
-    // As a UDP worker does with what comes together.
-    expect(&SNAPSHOT, &asker, [request, request].into_iter());
     let mut reply = b"left over".to_vec();
     let outcome = answer(&SNAPSHOT, &asker, transport, request, &mut (), &mut reply);
     let mut compared = Vec::new();
     assert_eq!(ordinary(&SNAPSHOT, &asker, transport, request, &mut (), &mut compared), outcome);
     assert_eq!(compared, reply, "the prebuilt answer is another");
+    if transport == Transport::Udp {
+        // As a worker does with what comes together, from this view and another.
+        let other = Asker { client: SocketAddr::new(IpAddr::V4(CLIENTS[0]), 4711), ..asker };
+        for first in [asker, other] {
+            let mut room = Room::default();
+            let requests = [request, request].into_iter();
+            let Some(ahead) = Ahead::read(&SNAPSHOT, &first, requests, &mut room) else { continue };
+            // The third was not read ahead.
+            for nth in 0..3 {
+                assert_eq!(ahead.answer(nth, &asker, request, &mut (), &mut compared), outcome);
+                assert_eq!(compared, reply, "the answer read ahead is another");
+            }
+        }
+    }
     let Outcome::Reply { rcode, .. } = outcome else {
         assert!(reply.is_empty(), "dropped, yet there is a reply");
         return;

@@ -6,19 +6,22 @@
 //! question with one definite, prebuilt answer is left to them. A property
 //! test holds the two equal, octet for octet.
 
+use std::hint::black_box;
+use std::sync::Arc;
+
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
 
-use super::lookup::{Place, comes_back, walk};
+use super::lookup::{Place, comes_back, walk_to};
 use super::message::{HEADER, NSID, limit};
-use super::ready::Known;
+use super::ready::{Known, Ready};
 use super::subnet::ECS;
 use super::tail::{MAX_LABELS, Tail};
 use super::{Asker, Elsewhere, MAX_UDP, Outcome, Path, Transport, at_hand, path_of};
 use crate::config::ViewId;
 use crate::forward;
 use crate::name::MAX_NAME;
-use crate::name_map::{Spot, TOGETHER};
+use crate::name_map::{Named, Spot};
 use crate::snapshot::{Node, Snapshot, ViewTable, ZoneTable};
 
 /// QR and OPCODE in the third octet of the header: a query has neither.
@@ -29,6 +32,12 @@ const RD: u8 = 0x01;
 /// RA and CD in the fourth octet.
 const RA: u8 = 0x80;
 const CD: u8 = 0x10;
+/// Octets of QTYPE and QCLASS.
+const TYPE_AND_CLASS: usize = 4;
+/// Room for a name, in whole chunks.
+const NAME: usize = MAX_NAME.next_multiple_of(16);
+/// So many requests are read ahead at most.
+pub const TOGETHER: usize = 64;
 /// QCLASS and CLASS IN.
 const IN: u16 = 1;
 /// CNAME.
@@ -55,64 +64,179 @@ pub(super) fn answer(
     elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Option<Outcome> {
-    let mut folded = [0; MAX_NAME];
-    let query = Query::read(request, &mut folded)?;
-    let view = snapshot.selector.select(asker.client.ip(), asker.local)?;
-    let table = snapshot.views.get(view)?;
+    let mut query = Query::default();
+    query.read(request)?;
+    let (view, table) = view_of(snapshot, asker)?;
     let limit = limit(transport, query.opt.map(|opt| opt.payload));
-    let Some(zone) = table.zone_of(query.name) else {
-        return pass_on(table, view, &query, limit, elsewhere, reply);
+    let Some(sight) = Sight::of(table, &query) else {
+        return pass_on((view, table), &query, request, limit, elsewhere, reply);
     };
-    let (tail, rcode) = find(snapshot, table, zone, &query)?;
-    let opt_len = query.opt.map_or(0, |_| OPT_LEN);
-    if query.asked.len() + tail.size() + opt_len > limit {
-        return None;
-    }
-    query.write(tail, rcode, table.forward, reply);
-    let path = match table.ec2_name(query.name) {
-        Some(_) => Path::Ec2,
-        None => Path::Zone,
-    };
+    let (rcode, path) = reply_from(snapshot, table, sight, &query, request, limit, reply)?;
     Some(Outcome::Reply { rcode, view: Some(view), path })
 }
 
-/// Reads what the requests of one batch will need, as if all of them were like
-/// the first: from the same view, for names of the same zone. Where they are
-/// not, they are answered all the same, and wait for memory one by one.
-pub(super) fn expect<'r>(
-    snapshot: &Snapshot,
-    asker: &Asker,
-    requests: impl Iterator<Item = &'r [u8]>,
-) -> Option<()> {
-    let mut requests = requests.peekable();
-    let mut octets = [0; MAX_NAME];
-    let first = Query::read(requests.peek()?, &mut octets)?;
-    let view = snapshot.selector.select(asker.client.ip(), asker.local)?;
-    let zone = snapshot.views.get(view)?.zone_of(first.name)?;
-    let mut spots = [Spot::default(); TOGETHER];
-    let mut count = 0;
-    for request in requests {
-        let body = request.get(HEADER..).unwrap_or_default();
-        let name = name_len(body).and_then(|len| fold(body.get(..len)?, &mut octets));
-        if let (Some(name), Some(spot)) = (name, spots.get_mut(count)) {
-            *spot = zone.nodes.spot(name);
+/// A worker's room to read requests into.
+#[derive(Debug, Clone, Default)]
+pub struct Room(Vec<Query>);
+
+/// Requests that have come over UDP together, read, and where in memory their
+/// answers are: got there for all of them at once, where each alone would wait
+/// for it.
+pub struct Ahead<'s, 'r> {
+    snapshot: &'s Snapshot,
+    /// What all are taken to be in: the first one's.
+    view: ViewId,
+    queries: &'r [Query],
+    sights: [Option<Sight<'s>>; TOGETHER],
+}
+
+impl<'s, 'r> Ahead<'s, 'r> {
+    /// Reads ahead what the requests will need if all are from the view of the
+    /// first one's `asker`. Those that are not are answered all the same.
+    pub fn read<'a>(
+        snapshot: &'s Snapshot,
+        asker: &Asker,
+        requests: impl Iterator<Item = &'a [u8]>,
+        room: &'r mut Room,
+    ) -> Option<Self> {
+        let (view, table) = view_of(snapshot, asker)?;
+        room.0.resize_with(TOGETHER, Query::default);
+        let mut count = 0;
+        for (request, query) in requests.zip(&mut room.0) {
+            // One that is not plain remains unread.
+            let _ = query.read(request);
             count += 1;
         }
+        let queries = room.0.get(..count)?;
+        let mut sights = [None; TOGETHER];
+        let mut spots = [Spot::default(); TOGETHER];
+        let mut guess = None;
+        for ((query, sight), spot) in queries.iter().zip(&mut sights).zip(&mut spots) {
+            let zone = query.is_read().then(|| table.zone_near(query.name(), guess)).flatten();
+            if let Some(zone) = zone {
+                *spot = zone.nodes.spot(query.name());
+                *sight = Some(Sight { zone, likely: None });
+                guess = Some(zone);
+            }
+        }
+        // What waits for memory is done by itself, in few instructions: so the
+        // processor has many of it under way at a time.
+        let mut touched = 0;
+        for (sight, spot) in sights.iter().zip(&spots).take(count) {
+            touched ^= sight.map_or(0, |sight| sight.zone.nodes.touch(*spot));
+        }
+        for ((query, sight), spot) in queries.iter().zip(&mut sights).zip(&spots) {
+            if let Some(sight) = sight {
+                sight.likely = sight.zone.likely(query.name(), *spot);
+            }
+        }
+        for sight in sights.iter().take(count) {
+            touched ^= sight.and_then(|sight| sight.likely).map_or(0, |(ready, _)| ready.touch());
+        }
+        black_box(touched);
+        Some(Self { snapshot, view, queries, sights })
     }
-    zone.nodes.fetch(spots.get(..count)?);
-    Some(())
+
+    /// As [`answer`](super::answer) does, the `nth` request read.
+    pub fn answer(
+        &self,
+        nth: usize,
+        asker: &Asker,
+        request: &[u8],
+        elsewhere: &mut impl Elsewhere,
+        reply: &mut Vec<u8>,
+    ) -> Outcome {
+        match self.known(nth, asker, request, elsewhere, reply) {
+            Some(outcome) => outcome,
+            None => super::answer(self.snapshot, asker, Transport::Udp, request, elsewhere, reply),
+        }
+    }
+
+    /// Likewise, if it is plain and from that view.
+    #[inline]
+    fn known(
+        &self,
+        nth: usize,
+        asker: &Asker,
+        request: &[u8],
+        elsewhere: &mut impl Elsewhere,
+        reply: &mut Vec<u8>,
+    ) -> Option<Outcome> {
+        let query = self.queries.get(nth).filter(|query| query.is_read())?;
+        let (view, table) = view_of(self.snapshot, asker).filter(|(view, _)| *view == self.view)?;
+        let limit = limit(Transport::Udp, query.opt.map(|opt| opt.payload));
+        let Some(sight) = *self.sights.get(nth)? else {
+            return pass_on((view, table), query, request, limit, elsewhere, reply);
+        };
+        let (rcode, path) = reply_from(self.snapshot, table, sight, query, request, limit, reply)?;
+        Some(Outcome::Reply { rcode, view: Some(view), path })
+    }
+}
+
+fn view_of<'s>(snapshot: &'s Snapshot, asker: &Asker) -> Option<(ViewId, &'s ViewTable)> {
+    let view = snapshot.selector.select(asker.client.ip(), asker.local)?;
+    Some((view, snapshot.views.get(view)?))
+}
+
+/// Where the answer to a question for one of our names is.
+#[derive(Debug, Clone, Copy)]
+struct Sight<'s> {
+    zone: &'s ZoneTable,
+    /// What is at the name, as far as its hash tells; with none the name is not
+    /// there.
+    likely: Option<(&'s Ready, &'s Arc<Node>)>,
+}
+
+impl<'s> Sight<'s> {
+    /// None if the name is in none of the view's zones.
+    fn of(table: &'s ViewTable, query: &Query) -> Option<Self> {
+        let zone = table.zone_of(query.name())?;
+        let likely = zone.likely(query.name(), zone.nodes.spot(query.name()));
+        Some(Self { zone, likely })
+    }
+
+    /// What is at the name.
+    fn entry(&self, name: &[u8]) -> Option<(&'s Ready, &'s Arc<Node>)> {
+        match self.likely {
+            Some((ready, _)) if ready.name() != name => self.zone.entry(name),
+            known => known,
+        }
+    }
+}
+
+/// Answers from a zone of ours.
+fn reply_from(
+    snapshot: &Snapshot,
+    table: &ViewTable,
+    sight: Sight<'_>,
+    query: &Query,
+    request: &[u8],
+    limit: usize,
+    reply: &mut Vec<u8>,
+) -> Option<(ResponseCode, Path)> {
+    let (tail, rcode) = find(snapshot, table, sight, query)?;
+    let opt_len = query.opt.map_or(0, |_| OPT_LEN);
+    if query.asked_len() + tail.size() + opt_len > limit {
+        return None;
+    }
+    query.write(request, tail, rcode, table.forward, reply)?;
+    let path = match table.ec2_name(query.name()) {
+        Some(_) => Path::Ec2,
+        None => Path::Zone,
+    };
+    Some((rcode, path))
 }
 
 /// Answers a question for a name that is not ours with what is known of it.
 fn pass_on(
-    table: &ViewTable,
-    view: ViewId,
-    query: &Query<'_>,
+    (view, table): (ViewId, &ViewTable),
+    query: &Query,
+    request: &[u8],
     limit: usize,
     elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Option<Outcome> {
-    if !query.may_ask(table) || elsewhere.is_probe(query.name) {
+    if !query.may_ask(table) || elsewhere.is_probe(query.name()) {
         return None;
     }
     let hit = match at_hand(table, elsewhere, &query.elsewhere()) {
@@ -125,10 +249,9 @@ fn pass_on(
     if comes_back(table, &hit, query.rtype.into()) {
         return None;
     }
-    let [id0, id1, flags0, flags1, ..] = *query.header;
     let passed_on = forward::Query {
-        head: [id0, id1, flags0, flags1],
-        question: query.asked.get(HEADER..)?,
+        head: *request.first_chunk()?,
+        question: request.get(HEADER..query.asked_len())?,
         limit,
         edns: query.opt.map(|opt| forward::Edns { dnssec_ok: opt.dnssec_ok, options: &[] }),
     };
@@ -136,20 +259,21 @@ fn pass_on(
     Some(Outcome::Reply { rcode: hit.rcode(), view: Some(view), path: path_of(&hit) })
 }
 
-/// What answers a query for a name of `zone`, and with which response code.
+/// What answers a query for a name of ours, and with which response code.
 fn find<'s>(
     snapshot: &Snapshot,
     view: &ViewTable,
-    zone: &'s ZoneTable,
-    query: &Query<'_>,
+    sight: Sight<'s>,
+    query: &Query,
 ) -> Option<(Tail<&'s [u8]>, ResponseCode)> {
-    let name = query.name;
+    let (zone, name) = (sight.zone, query.name());
     let negative = || zone.negative.as_ref()?.for_name(name, &zone.zone.origin);
-    let known = zone.entry(name).filter(|(ready, _)| ready.is_reached());
+    let entry = sight.entry(name);
+    let known = entry.filter(|(ready, _)| ready.is_reached());
     let synthesised = known.is_none();
     let (ready, node) = match known {
         Some(known) => known,
-        None => match walk(zone, name, query.rtype.into()) {
+        None => match walk_to(zone, name, entry.map(|(_, node)| &**node), query.rtype.into()) {
             Place::Wildcard(node) => zone.entry(node.key.octets())?,
             Place::Nowhere => return Some((negative()?, ResponseCode::NXDomain)),
             Place::Exact(_) | Place::Cut(_) | Place::Dname(_) => return None,
@@ -172,7 +296,7 @@ fn find<'s>(
 }
 
 /// Does an alias lead out of our zones, and stays there?
-fn is_all_we_know(view: &ViewTable, node: &Node, query: &Query<'_>) -> bool {
+fn is_all_we_know(view: &ViewTable, node: &Node, query: &Query) -> bool {
     let alias = node.rrset(RecordType::CNAME).and_then(|set| set.records.first());
     let Some(RData::CNAME(target)) = alias.map(|record| &record.data) else {
         return false;
@@ -197,85 +321,117 @@ fn folded<'o>(name: &Name, octets: &'o mut [u8; MAX_NAME]) -> Option<&'o [u8]> {
     Some(octets)
 }
 
-/// A plain query, read in place.
-struct Query<'r> {
-    header: &'r [u8; HEADER],
-    /// The header and the question as asked: name, type and class.
-    asked: &'r [u8],
+/// A plain query. Room for one is used again for the next. Laid out so that
+/// most of them take one line of a processor's cache.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+struct Query {
+    /// Length of the name; 0 as long as nothing is read.
+    len: u8,
+    /// The third and fourth octet of the header.
+    flags: [u8; 2],
     rtype: u16,
     opt: Option<Opt>,
-    /// The name, folded wire octets.
-    name: &'r [u8],
+    /// The name, folded wire octets, and what was there before.
+    name: [u8; NAME],
 }
 
 /// What an OPT asks for.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Opt {
     payload: u16,
     dnssec_ok: bool,
 }
 
-impl<'r> Query<'r> {
-    /// Reads a request; none when it is anything but a plain query. `folded` is
-    /// room for its name.
-    fn read(request: &'r [u8], folded: &'r mut [u8; MAX_NAME]) -> Option<Self> {
+impl Default for Query {
+    fn default() -> Self {
+        Self { len: 0, flags: [0; 2], rtype: 0, opt: None, name: [0; NAME] }
+    }
+}
+
+impl Query {
+    /// Reads a request; none when it is anything but a plain query.
+    fn read(&mut self, request: &[u8]) -> Option<()> {
+        self.len = 0;
         let (header, body) = request.split_first_chunk::<HEADER>()?;
-        let [_, _, flags, _, counts @ ..] = header;
+        let [_, _, flags, more, counts @ ..] = *header;
         let [0, 1, 0, 0, 0, 0, 0, additional @ (0 | 1)] = counts else { return None };
         if flags & NOT_A_QUERY != 0 {
             return None;
         }
         let (name, behind) = body.split_at_checked(name_len(body)?)?;
         let ([t0, t1, c0, c1], behind) = behind.split_first_chunk()?;
-        let rtype = u16::from_be_bytes([*t0, *t1]);
-        if u16::from_be_bytes([*c0, *c1]) != IN || is_special(rtype) {
+        self.rtype = u16::from_be_bytes([*t0, *t1]);
+        if u16::from_be_bytes([*c0, *c1]) != IN || is_special(self.rtype) {
             return None;
         }
-        let asked = request.get(..HEADER + name.len() + 4)?;
-        let opt = match (additional, behind) {
+        self.opt = match (additional, behind) {
             (0, []) => None,
             (1, opt) => Some(Opt::read(opt)?),
             _ => return None,
         };
-        Some(Self { header, asked, rtype, opt, name: fold(name, folded)? })
+        self.flags = [flags, more];
+        self.name.get_mut(..name.len())?.copy_from_slice(name);
+        // By whole chunks, which is one instruction's work each.
+        for chunk in self.name.as_chunks_mut::<16>().0.iter_mut().take(name.len().div_ceil(16)) {
+            chunk.make_ascii_lowercase();
+        }
+        self.len = u8::try_from(name.len()).ok()?;
+        Some(())
+    }
+
+    fn is_read(&self) -> bool {
+        self.len > 0
+    }
+
+    /// The name, folded wire octets.
+    fn name(&self) -> &[u8] {
+        self.name.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// Octets of the header and the question.
+    fn asked_len(&self) -> usize {
+        HEADER + usize::from(self.len) + TYPE_AND_CLASS
     }
 
     /// Is what we do not know to be asked elsewhere?
     fn may_ask(&self, view: &ViewTable) -> bool {
-        view.forward && self.header[2] & RD != 0
+        view.forward && self.flags[0] & RD != 0
     }
 
     /// What it asks, as it would be asked elsewhere.
     fn elsewhere(&self) -> forward::Question<'_> {
         forward::Question {
-            name: self.name,
+            name: self.name(),
             rtype: self.rtype,
             class: IN,
             dnssec_ok: self.opt.is_some_and(|opt| opt.dnssec_ok),
-            checking_disabled: self.header[3] & CD != 0,
+            checking_disabled: self.flags[1] & CD != 0,
         }
     }
 
-    /// Writes the answer.
+    /// Writes the answer to the request that was read.
     fn write(
         &self,
+        request: &[u8],
         tail: Tail<&[u8]>,
         rcode: ResponseCode,
         recursion_available: bool,
         reply: &mut Vec<u8>,
-    ) {
-        let [id0, id1, flags, more, ..] = *self.header;
+    ) -> Option<()> {
+        let asked = request.get(..self.asked_len())?;
+        let [id0, id1, flags, more] = *asked.first_chunk()?;
         let [an0, an1, ns0, ns1, ar0, ar1] = tail.counts();
         let additional = u16::from_be_bytes([ar0, ar1]) + u16::from(self.opt.is_some());
         let [ar0, ar1] = additional.to_be_bytes();
         let ra = if recursion_available { RA } else { 0 };
         let (flags, more) = (RESPONSE_AA | (flags & RD), ra | (more & CD) | rcode.low());
         reply.clear();
-        reply.extend_from_slice(self.asked);
+        reply.extend_from_slice(asked);
         if let Some(header) = reply.first_chunk_mut() {
             *header = [id0, id1, flags, more, 0, 1, an0, an1, ns0, ns1, ar0, ar1];
         }
-        tail.append(self.name.len(), reply);
+        tail.append(usize::from(self.len), reply);
         if let Some(opt) = self.opt {
             // Version 0, no option (RFC 6891 section 6).
             let [payload0, payload1] = (MAX_UDP as u16).to_be_bytes();
@@ -283,6 +439,7 @@ impl<'r> Query<'r> {
             let octets: [u8; OPT_LEN] = [0, 0, OPT as u8, payload0, payload1, 0, 0, flags, 0, 0, 0];
             reply.extend_from_slice(&octets);
         }
+        Some(())
     }
 }
 
@@ -309,14 +466,6 @@ impl Opt {
         let payload = u16::from_be_bytes([payload0, payload1]);
         options.is_empty().then_some(Self { payload, dnssec_ok: flags & DO != 0 })
     }
-}
-
-/// The wire octets of a name, folded into `room`.
-fn fold<'o>(name: &[u8], room: &'o mut [u8; MAX_NAME]) -> Option<&'o [u8]> {
-    let place = room.get_mut(..name.len())?;
-    place.copy_from_slice(name);
-    place.make_ascii_lowercase();
-    Some(place)
 }
 
 /// The length of the uncompressed name that `octets` begin with; none when it

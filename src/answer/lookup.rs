@@ -127,7 +127,17 @@ pub(super) fn at_apex(zone: &ZoneTable, rtype: RecordType) -> Found<'_> {
 }
 
 /// Where `name` (folded wire octets, at or below the origin) leads.
-pub(super) fn walk<'s>(zone: &'s ZoneTable, name: &[u8], rtype: RecordType) -> Place<'s> {
+fn walk<'s>(zone: &'s ZoneTable, name: &[u8], rtype: RecordType) -> Place<'s> {
+    walk_to(zone, name, zone.node(name).map(|node| &**node), rtype)
+}
+
+/// Likewise; `own` is what is at the name itself.
+pub(super) fn walk_to<'s>(
+    zone: &'s ZoneTable,
+    name: &[u8],
+    own: Option<&'s Node>,
+    rtype: RecordType,
+) -> Place<'s> {
     let origin = zone.zone.origin.octets();
     if name == origin {
         return Place::Exact(&zone.apex);
@@ -146,13 +156,17 @@ pub(super) fn walk<'s>(zone: &'s ZoneTable, name: &[u8], rtype: RecordType) -> P
         return Place::Dname(closest);
     }
     for (depth, start) in starts[..count].iter().enumerate().rev() {
-        let Some(node) = zone.nodes.get(&name[usize::from(*start)..]) else {
+        let whole = depth == 0;
+        let node = match whole {
+            true => own,
+            false => zone.nodes.get(&name[usize::from(*start)..]).map(|node| &**node),
+        };
+        let Some(node) = node else {
             return match wildcard(zone, closest) {
                 Some(node) => Place::Wildcard(node),
                 None => Place::Nowhere,
             };
         };
-        let whole = depth == 0;
         match node.kind {
             NodeKind::Cut if !(whole && rtype == RecordType::DS) => return Place::Cut(node),
             NodeKind::Dname if !whole => return Place::Dname(node),
@@ -164,6 +178,9 @@ pub(super) fn walk<'s>(zone: &'s ZoneTable, name: &[u8], rtype: RecordType) -> P
 
 /// The source of synthesis below a closest encloser (RFC 4592 section 3.3.1).
 fn wildcard<'s>(zone: &'s ZoneTable, encloser: &Node) -> Option<&'s Node> {
+    if !zone.wildcards {
+        return None;
+    }
     let above = encloser.key.octets();
     let mut octets = [0u8; MAX_NAME];
     let whole = octets.get_mut(..above.len() + 2)?;

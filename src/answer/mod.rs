@@ -31,6 +31,7 @@ use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 use crate::config::ViewId;
 use crate::forward::{self, Age, Hit, OwnedQuestion};
 use crate::snapshot::{Freshness, Snapshot, ViewTable};
+pub use fast::{Ahead, Room, TOGETHER};
 use lookup::MAX_CHAIN;
 use message::{Head, Question, Reply, Request};
 use subnet::Chosen;
@@ -160,14 +161,6 @@ pub fn answer(
 ) -> Outcome {
     fast::answer(snapshot, asker, transport, request, elsewhere, reply)
         .unwrap_or_else(|| ordinary(snapshot, asker, transport, request, elsewhere, reply))
-}
-
-/// Makes ready for requests that have come together, the first of them from
-/// `asker`. Changes no answer: memory they are answered from is read ahead, for
-/// all of them at once, where each alone would wait for it.
-pub fn expect<'r>(snapshot: &Snapshot, asker: &Asker, requests: impl Iterator<Item = &'r [u8]>) {
-    // None where there is nothing to be read ahead.
-    let _ = fast::expect(snapshot, asker, requests);
 }
 
 /// As [`answer`], octet for octet, without anything prebuilt: to compare.

@@ -137,6 +137,13 @@ impl Ready {
         if self.is_alias() { Known::Parts } else { Known::Nothing }
     }
 
+    /// Reads where it begins and ends, so that it is at hand for what reads all
+    /// of it. What it returns means nothing.
+    pub fn touch(&self) -> u32 {
+        let ends = self.0.first().zip(self.0.last());
+        ends.map_or(0, |(first, last)| u32::from(first ^ last))
+    }
+
     fn marks(&self) -> u8 {
         self.0.get(1).copied().unwrap_or(UNSURE)
     }
@@ -146,10 +153,6 @@ impl Named for Ready {
     fn name(&self) -> &[u8] {
         let len = self.0.first().copied().unwrap_or_default();
         self.0.get(NAME..NAME + usize::from(len)).unwrap_or_default()
-    }
-
-    fn run(&self) -> &[u8] {
-        &self.0
     }
 }
 

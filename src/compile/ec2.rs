@@ -207,6 +207,7 @@ impl One {
             ready: Ready::new(&apex, true, |set| Tail::of_set(&set.records)),
             apex: Arc::new(apex),
             nodes: NameMap::default(),
+            wildcards: false,
             resolved: NameMap::default(),
             beside: Arc::default(),
             digest: 0,

@@ -61,6 +61,8 @@ struct Draft {
     /// Records of bound names that come from elsewhere.
     beside: Arc<Records>,
     nodes: Nodes,
+    /// Is there a wildcard among them?
+    wildcards: bool,
     digest: u128,
     /// The origin's records, less the SOA.
     apex: Node,
@@ -186,9 +188,7 @@ fn same_file(zone: &Zone, a: ViewId, b: ViewId) -> bool {
 fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Resolved>)]) -> Draft {
     let mut records = standing(input, zone, view);
     let occluders = Occluders::of(&records, &zone.origin);
-    let ready =
-        |node: &Node| Ready::new(node, occluders.reach(node), |set| Tail::of_set(&set.records));
-    let mut nodes = Nodes::with_capacity(bound.len() + records.len());
+    let mut nodes: Vec<Arc<Node>> = Vec::with_capacity(bound.len() + records.len());
     let mut all: NameMap<Arc<Resolved>> = NameMap::with_capacity(bound.len());
     let mut beside = Records::new();
     let mut apex = None;
@@ -203,7 +203,7 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
         if binding.name == zone.origin {
             apex = Some(made);
         } else {
-            nodes.insert(ready(&made), Arc::new(made));
+            nodes.push(Arc::new(made));
         }
         if !others.is_empty() {
             beside.insert(binding.name.clone(), others);
@@ -214,24 +214,32 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
         if key == zone.origin {
             apex = Some(made);
         } else {
-            nodes.insert(ready(&made), Arc::new(made));
+            nodes.push(Arc::new(made));
         }
     }
-    for known in nodes.values().cloned().collect::<Vec<_>>() {
+    let mut names: HashSet<Key> = nodes.iter().map(|node| node.key.clone()).collect();
+    for known in nodes.clone() {
         let above = std::iter::successors(known.key.parent(), Key::parent);
         for name in above.take_while(|name| *name != zone.origin) {
-            if nodes.contains(name.octets()) {
+            if !names.insert(name.clone()) {
                 break;
             }
-            let made = node(zone, &name, &[], None);
-            nodes.insert(ready(&made), Arc::new(made));
+            nodes.push(Arc::new(node(zone, &name, &[], None)));
         }
     }
+    // One after the other, so that they lie close to each other: what answers
+    // are made from is then in few pages of memory.
+    let tail = |set: &RrSet| Tail::of_set(&set.records);
+    let ready: Vec<Ready> =
+        nodes.iter().map(|node| Ready::new(node, occluders.reach(node), tail)).collect();
+    let nodes: Nodes = ready.into_iter().zip(nodes).collect();
+    let wildcards = nodes.values().any(|node| node.key.is_wildcard());
     let digest = nodes.values().fold(0u128, |sum, n| sum.wrapping_add(n.digest));
     let apex = apex.unwrap_or_else(|| node(zone, &zone.origin, &[], None));
     let (soa, own_soa) = soa(zone, view);
     let digest = digest.wrapping_add(serial::soa_digest(&zone.origin, soa.0, &soa.1));
-    Draft { resolved: all, beside: Arc::new(beside), nodes, digest, apex, soa, own_soa }
+    let beside = Arc::new(beside);
+    Draft { resolved: all, beside, nodes, wildcards, digest, apex, soa, own_soa }
 }
 
 /// Names that occlude those below them (RFC 5936 section 3.5): delegations and
@@ -292,6 +300,7 @@ fn draft_of(zone: &Zone, table: &ZoneTable) -> Draft {
         resolved: table.resolved.clone(),
         beside: Arc::clone(&table.beside),
         nodes: table.nodes.clone(),
+        wildcards: table.wildcards,
         digest: table.digest,
         apex,
         soa,
@@ -320,6 +329,7 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
         ready: Ready::new(&apex, true, |_| None),
         apex: Arc::new(apex),
         nodes: draft.nodes,
+        wildcards: draft.wildcards,
         resolved: draft.resolved,
         beside: draft.beside,
         digest: draft.digest,

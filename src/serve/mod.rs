@@ -78,7 +78,8 @@ pub trait Respond: Clone + Send + 'static {
     ///
     /// [`respond`]: Self::respond
     fn respond_together(&mut self, requests: &mut impl Together) {
-        requests.each(|asker, request, reply| self.respond(asker, Transport::Udp, request, reply));
+        requests
+            .each(|_, asker, request, reply| self.respond(asker, Transport::Udp, request, reply));
     }
 }
 
@@ -88,11 +89,13 @@ pub trait Together {
     /// too few for that to be worth it, or the first deserves no answer.
     fn ahead(&mut self) -> Option<(Asker, impl Iterator<Item = &[u8]>)>;
 
-    /// Has each answered. To be called once.
-    fn each(&mut self, answer: impl FnMut(&Asker, &[u8], &mut Vec<u8>) -> Action);
+    /// Has each answered; with it comes the number it has, from 0, among those
+    /// seen ahead. To be called once.
+    fn each(&mut self, answer: impl FnMut(usize, &Asker, &[u8], &mut Vec<u8>) -> Action);
 }
 
 /// `address`, with an IPv4-mapped IPv6 address turned into IPv4.
+#[inline]
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V6(mapped) => match mapped.ip().to_ipv4_mapped() {

@@ -15,11 +15,11 @@ use std::slice;
 
 use libc::{c_int, c_void, mmsghdr, msghdr, socklen_t};
 
-use crate::answer::MAX_UDP;
+use crate::answer::{MAX_UDP, TOGETHER};
 
-/// Datagrams per system call. At 64 the call itself is a small part of the
-/// cost of each; more only wears out the cache.
-pub const BATCH: usize = 64;
+/// Datagrams per system call: 64. The call itself is then a small part of the
+/// cost of each; more only wear out the cache.
+pub const BATCH: usize = TOGETHER;
 
 /// Octets of the longest request taken: what our OPT says we take (RFC 6891
 /// section 6.2.4). Queries stay far below; the kernel cuts what is longer and
@@ -243,9 +243,10 @@ impl Batch {
         })
     }
 
-    /// Shows each datagram received last to `answer`, with an empty reply. If
-    /// it says `true`, the reply is queued. Forgets what was queued before.
-    pub fn answer(&mut self, mut answer: impl FnMut(&Datagram<'_>, &mut Vec<u8>) -> bool) {
+    /// Shows each datagram received last to `answer`, with its number among the
+    /// [`requests`](Self::requests) and an empty reply. If it says `true`, the
+    /// reply is queued. Forgets what was queued before.
+    pub fn answer(&mut self, mut answer: impl FnMut(usize, &Datagram<'_>, &mut Vec<u8>) -> bool) {
         self.queued = 0;
         self.done = 0;
         let received = self.inbound.iter_mut().take(self.received);
@@ -256,7 +257,7 @@ impl Batch {
             // datagram borrows it only until the next lines are done.
             let Some(datagram) = (unsafe { datagram(slot, inbound) }) else { continue };
             reply.clear();
-            if !answer(&datagram, reply) {
+            if !answer(index, &datagram, reply) {
                 continue;
             }
             let Some(outbound) = self.outbound.get_mut(self.queued) else { break };
@@ -315,6 +316,7 @@ impl Batch {
 /// # Safety
 /// `slot` must be filled as `header` says, and not be written to while the
 /// datagram lives.
+#[inline]
 unsafe fn datagram<'a>(slot: *mut Slot, header: &mut mmsghdr) -> Option<Datagram<'a>> {
     let length = (header.msg_len as usize).min(MAX_REQUEST);
     // Another type with other C libraries.
@@ -338,6 +340,7 @@ unsafe fn datagram<'a>(slot: *mut Slot, header: &mut mmsghdr) -> Option<Datagram
 ///
 /// # Safety
 /// `name` must be valid, and its first `length` octets written by the kernel.
+#[inline]
 unsafe fn address(name: *const libc::sockaddr_storage, length: socklen_t) -> Option<SocketAddr> {
     let length = length as usize;
     // SAFETY: `name` is valid and large enough for each kind; which one it is

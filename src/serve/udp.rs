@@ -135,15 +135,15 @@ impl Together for Received<'_> {
         Some((first, self.batch.requests()))
     }
 
-    fn each(&mut self, mut answer: impl FnMut(&Asker, &[u8], &mut Vec<u8>) -> Action) {
+    fn each(&mut self, mut answer: impl FnMut(usize, &Asker, &[u8], &mut Vec<u8>) -> Action) {
         let (mut received, mut dropped, mut no_room, mut silent) = (0, 0, 0, 0);
-        self.batch.answer(|datagram, reply| {
+        self.batch.answer(|nth, datagram, reply| {
             received += 1;
             let Some(asker) = asker(datagram, self.address) else {
                 dropped += 1;
                 return false;
             };
-            match answer(&asker, datagram.octets, reply) {
+            match answer(nth, &asker, datagram.octets, reply) {
                 Action::Send => true,
                 Action::Drop => {
                     silent += 1;
@@ -172,6 +172,7 @@ impl Together for Received<'_> {
 
 /// Who asks where; none if the datagram deserves no answer. `address` is the
 /// socket's, canonical.
+#[inline(always)]
 fn asker(datagram: &Datagram<'_>, address: SocketAddr) -> Option<Asker> {
     // Nobody can be answered at port 0 (RFC 768 makes it "none"), and a
     // request that does not fit the buffer is no query.

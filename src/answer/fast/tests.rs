@@ -400,59 +400,86 @@ fn is_definite(ask: &Ask, outcome: &Outcome, reply: &[u8]) -> bool {
 
 #[test]
 fn fast_and_ordinary_answers_are_the_same_octets() {
-    let (asked, definite, fast) = (Cell::new(0u32), Cell::new(0u32), Cell::new(0u32));
+    let [asked, definite, fast, known, ahead] = [(); 5].map(|()| Cell::new(0u32));
     let seen = RefCell::new(BTreeMap::<String, u32>::new());
     let add = |count: &Cell<u32>| count.set(count.get() + 1);
     let mut runner = TestRunner::new(Cases { failure_persistence: None, ..Cases::with_cases(128) });
     let outcome = runner.run(&(world(), vec(ask(), 1..200)), |(world, asks)| {
         let snapshot = world.snapshot();
-        // What comes together is made ready for; whatever it is.
-        let local = ([127, 0, 0, 1], 53).into();
+        let asker_of = |ask: &Ask| Asker {
+            client: SocketAddr::from((ask.client, 5353)),
+            local: ([127, 0, 0, 1], 53).into(),
+        };
+        let mut room = Room::default();
+        // What comes together is read ahead; one more than there is room for.
         for some in asks.chunks(TOGETHER + 1) {
-            let first = Asker { client: SocketAddr::from((some[0].client, 5353)), local };
-            crate::answer::expect(&snapshot, &first, some.iter().map(|ask| &ask.octets[..]));
-        }
-        for ask in asks {
-            let asker = Asker {
-                client: SocketAddr::from((ask.client, 5353)),
-                local: ([127, 0, 0, 1], 53).into(),
-            };
-            let (mut quick, mut slow) = (b"left over".to_vec(), Vec::new());
-            let (request, transport) = (&ask.octets[..], ask.transport);
-            let expected = ordinary(&snapshot, &asker, transport, request, &mut Others, &mut slow);
-            add(&asked);
-            let counts = ask.sound && is_definite(&ask, &expected, &slow);
-            if counts {
-                add(&definite);
-            }
-            let outcome = answer(&snapshot, &asker, transport, request, &mut Others, &mut quick);
-            let Some(outcome) = outcome else {
-                prop_assert_eq!(&quick, b"left over", "touched, yet not answered");
-                continue;
-            };
-            if counts {
-                add(&fast);
-            }
-            prop_assert_eq!(&outcome, &expected);
-            prop_assert_eq!(&quick, &slow, "{:02x?}\n{:02x?}\n{:02x?}", request, &quick, &slow);
-            let what = match outcome {
-                Outcome::Reply { rcode, path, .. } => {
-                    format!("{} {rcode:?} {}", path.as_str(), quick[7].min(1))
+            let first = asker_of(&some[0]);
+            let requests = some.iter().map(|ask| &ask.octets[..]);
+            let together = Ahead::read(&snapshot, &first, requests, &mut room);
+            for (nth, ask) in some.iter().enumerate() {
+                let asker = asker_of(ask);
+                let (mut quick, mut slow) = (b"left over".to_vec(), Vec::new());
+                let (request, transport) = (&ask.octets[..], ask.transport);
+                let expected =
+                    ordinary(&snapshot, &asker, transport, request, &mut Others, &mut slow);
+                add(&asked);
+                let counts = ask.sound && is_definite(ask, &expected, &slow);
+                if counts {
+                    add(&definite);
                 }
-                Outcome::Ask(_) => "ask".into(),
-                Outcome::Drop => "drop".into(),
-            };
-            *seen.borrow_mut().entry(what).or_default() += 1;
+                let outcome =
+                    answer(&snapshot, &asker, transport, request, &mut Others, &mut quick);
+                if let (Some(together), Transport::Udp) = (&together, transport) {
+                    let mut seen = b"left over".to_vec();
+                    let found = together.known(nth, &asker, request, &mut Others, &mut seen);
+                    let same_view = view_of(&snapshot, &asker).map(|(view, _)| view)
+                        == view_of(&snapshot, &first).map(|(view, _)| view);
+                    if same_view && nth < TOGETHER {
+                        prop_assert_eq!(&found, &outcome, "{:02x?}", request);
+                        prop_assert_eq!(&seen, &quick);
+                        add(&known);
+                    } else {
+                        prop_assert_eq!((found, &seen[..]), (None, &b"left over"[..]));
+                    }
+                    let whole = together.answer(nth, &asker, request, &mut Others, &mut seen);
+                    if outcome.is_some() {
+                        prop_assert_eq!((whole, &seen), (expected.clone(), &slow));
+                        add(&ahead);
+                    }
+                }
+                let Some(outcome) = outcome else {
+                    prop_assert_eq!(&quick, b"left over", "touched, yet not answered");
+                    continue;
+                };
+                if counts {
+                    add(&fast);
+                }
+                prop_assert_eq!(&outcome, &expected);
+                prop_assert_eq!(&quick, &slow, "{:02x?}\n{:02x?}\n{:02x?}", request, &quick, &slow);
+                let what = match outcome {
+                    Outcome::Reply { rcode, path, .. } => {
+                        format!("{} {rcode:?} {}", path.as_str(), quick[7].min(1))
+                    }
+                    Outcome::Ask(_) => "ask".into(),
+                    Outcome::Drop => "drop".into(),
+                };
+                *seen.borrow_mut().entry(what).or_default() += 1;
+            }
         }
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
-    let (asked, definite, fast, seen) =
-        (asked.get(), definite.get(), fast.get(), seen.into_inner());
+    let [asked, definite, fast, known, ahead] =
+        [asked, definite, fast, known, ahead].map(|count| count.get());
+    let seen = seen.into_inner();
     println!("{asked} asked, {definite} of them definite, {fast} of those fast; fast: {seen:#?}");
+    println!(
+        "over UDP {known} read ahead in their view; {ahead} fast answers with that or without"
+    );
     // The rest has remarks, brings other records along, or asks next to a name
     // that the SOA holds.
     assert!(fast * 4 > definite * 3, "{fast} fast answers to {definite} definite questions");
+    assert!(known * 8 > asked && ahead * 16 > asked, "{known} and {ahead} of {asked}");
     for what in ["zone NoError 1", "zone NoError 0", "zone NXDomain 0", "ec2 NoError 1", "ask"] {
         assert!(seen.contains_key(what), "{what} never came: {seen:?}");
     }
