@@ -23,7 +23,8 @@
 //! * [`serve`]: UDP and TCP around `answer`.
 //! * [`run`]: starts all of the above, reloads, drains.
 //! * [`name`]: names as folded wire octets, the key of every table;
-//!   [`name_map`]: such a table, cheap to copy.
+//!   [`name_map`]: such a table, cheap to copy; [`nodes`]: a zone's, with its
+//!   prebuilt answers.
 //! * [`prefixes`]: client prefixes to views.
 
 #![deny(unsafe_code)]
@@ -46,6 +47,7 @@ pub mod keeper;
 pub mod metrics;
 pub mod name;
 pub mod name_map;
+pub mod nodes;
 pub mod offline;
 pub mod prefixes;
 pub mod records;

@@ -24,32 +24,19 @@ const MEAN: usize = 80;
 /// So many slots behind the first one to look in are too many.
 const FAR: usize = 32;
 
-/// What names are kept as: folded wire octets, with whatever belongs to them.
-pub trait Named {
-    /// The folded wire name.
-    fn name(&self) -> &[u8];
-}
-
-impl Named for Key {
-    fn name(&self) -> &[u8] {
-        self.octets()
-    }
-}
-
 /// A map by folded wire name.
 ///
 /// The hash is keyed, but not against people who choose the names that are
 /// *in* the map: those are an operator's.
-pub struct NameMap<V, K = Key> {
+pub struct NameMap<V> {
     hasher: RandomState,
     /// At least one.
-    tables: Arc<[Table<V, K>]>,
+    tables: Arc<[Table<V>]>,
     len: usize,
 }
 
 /// Where to look for a name.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Spot {
+struct Spot {
     /// The number of its table, by the upper half of its hash.
     table: usize,
     /// The lower half, which says where in it to look first.
@@ -57,17 +44,17 @@ pub struct Spot {
 }
 
 /// Open addressing; the number of slots is a power of two.
-type Table<V, K> = Arc<[Option<Entry<V, K>>]>;
+type Table<V> = Arc<[Option<Entry<V>>]>;
 
 #[derive(Clone)]
-struct Entry<V, K> {
+struct Entry<V> {
     /// As in its [`Spot`].
     tag: u32,
-    key: K,
+    key: Key,
     value: V,
 }
 
-impl<V, K: Named> NameMap<V, K> {
+impl<V> NameMap<V> {
     /// An empty map, laid out for about `names` names. With more than twice as
     /// many it is laid out anew.
     pub fn with_capacity(names: usize) -> Self {
@@ -86,42 +73,19 @@ impl<V, K: Named> NameMap<V, K> {
 
     /// The value of a folded wire name.
     pub fn get(&self, name: &[u8]) -> Option<&V> {
-        self.entry(name).map(|(_, value)| value)
-    }
-
-    /// A folded wire name as it is kept, and its value.
-    pub fn entry(&self, name: &[u8]) -> Option<(&K, &V)> {
         let spot = self.spot(name);
         let table = self.tables.get(spot.table)?;
-        let at = find(table, spot.tag, |key| key.name() == name).ok()?;
-        table.get(at)?.as_ref().map(|entry| (&entry.key, &entry.value))
+        let at = find(table, spot.tag, |key| key.octets() == name).ok()?;
+        table.get(at)?.as_ref().map(|entry| &entry.value)
     }
 
     /// Where a folded wire name would be found.
-    pub fn spot(&self, name: &[u8]) -> Spot {
+    fn spot(&self, name: &[u8]) -> Spot {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(name);
         let hash = hasher.finish();
         let table = ((hash >> 32) * self.tables.len() as u64) >> 32;
         Spot { table: table as usize, tag: hash as u32 }
-    }
-
-    /// Reads the first slot that a look-up at this spot reads, so that it is at
-    /// hand by then. What it returns means nothing.
-    pub fn touch(&self, spot: Spot) -> u32 {
-        let slot = self
-            .tables
-            .get(spot.table)
-            .and_then(|table| table.get(spot.tag as usize & (table.len() - 1))?.as_ref());
-        slot.map_or(0, |entry| entry.tag)
-    }
-
-    /// What is at this spot, by the hash alone: the name that was looked for,
-    /// or, once in billions of names, another one. With none it is not there.
-    pub fn likely(&self, spot: Spot) -> Option<(&K, &V)> {
-        let table = self.tables.get(spot.table)?;
-        let at = find(table, spot.tag, |_| true).ok()?;
-        table.get(at)?.as_ref().map(|entry| (&entry.key, &entry.value))
     }
 
     /// Is a folded wire name in it?
@@ -130,12 +94,12 @@ impl<V, K: Named> NameMap<V, K> {
     }
 
     /// Every name and its value, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &V)> {
         self.tables.iter().flat_map(|table| pairs(table))
     }
 
     /// Every name, in no order.
-    pub fn keys(&self) -> impl Iterator<Item = &K> {
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.iter().map(|(key, _)| key)
     }
 
@@ -146,8 +110,8 @@ impl<V, K: Named> NameMap<V, K> {
 
     /// The names that may have another value than in `before`, or none there:
     /// those in tables that the two do not share.
-    pub fn unshared<'m>(&'m self, before: &'m Self) -> impl Iterator<Item = (&'m K, &'m V)> {
-        let shared = |(at, table): &(usize, &Table<V, K>)| {
+    pub fn unshared<'m>(&'m self, before: &'m Self) -> impl Iterator<Item = (&'m Key, &'m V)> {
+        let shared = |(at, table): &(usize, &Table<V>)| {
             before.tables.get(*at).is_some_and(|old| Arc::ptr_eq(old, table))
         };
         let tables = self.tables.iter().enumerate().filter(move |at| !shared(at));
@@ -155,12 +119,12 @@ impl<V, K: Named> NameMap<V, K> {
     }
 }
 
-impl<V: Clone, K: Named + Clone> NameMap<V, K> {
+impl<V: Clone> NameMap<V> {
     /// Gives a name its value, in place of the one it had, which is returned.
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let Spot { table, tag } = self.spot(key.name());
+    pub fn insert(&mut self, key: Key, value: V) -> Option<V> {
+        let Spot { table, tag } = self.spot(key.octets());
         let table = Arc::make_mut(&mut self.tables).get_mut(table)?;
-        let is_it = |known: &K| known.name() == key.name();
+        let is_it = |known: &Key| known.octets() == key.octets();
         let at = match find(table, tag, is_it) {
             Ok(at) => at,
             Err(free) => {
@@ -197,7 +161,7 @@ impl<V: Clone, K: Named + Clone> NameMap<V, K> {
     pub fn remove(&mut self, name: &[u8]) -> Option<V> {
         let Spot { table, tag } = self.spot(name);
         // What is not there must not cost a copy.
-        let at = find(self.tables.get(table)?, tag, |key| key.name() == name).ok()?;
+        let at = find(self.tables.get(table)?, tag, |key| key.octets() == name).ok()?;
         let table = Arc::make_mut(&mut self.tables).get_mut(table)?;
         let removed = Arc::make_mut(table).get_mut(at)?.take()?;
         self.len -= 1;
@@ -207,28 +171,27 @@ impl<V: Clone, K: Named + Clone> NameMap<V, K> {
     }
 }
 
-fn tables_for<V, K>(names: usize) -> Arc<[Table<V, K>]> {
+fn tables_for<V>(names: usize) -> Arc<[Table<V>]> {
     let tables = names.div_ceil(MEAN).max(1);
-    // Room enough that most names are in the first slot looked in, which is as
-    // much as a processor guesses.
-    let slots = (names.div_ceil(tables) * 3).next_power_of_two();
+    // Room enough to find a free slot soon.
+    let slots = (names.div_ceil(tables) * 3 / 2).next_power_of_two();
     (0..tables).map(|_| empty(slots)).collect()
 }
 
-fn empty<V, K>(slots: usize) -> Table<V, K> {
+fn empty<V>(slots: usize) -> Table<V> {
     (0..slots).map(|_| None).collect()
 }
 
-fn pairs<V, K>(table: &Table<V, K>) -> impl Iterator<Item = (&K, &V)> {
+fn pairs<V>(table: &Table<V>) -> impl Iterator<Item = (&Key, &V)> {
     table.iter().flatten().map(|entry| (&entry.key, &entry.value))
 }
 
 /// The slot of the key with a tag that is the one looked for, or the free slot
 /// where it would be looked for last; neither where the table is full.
-fn find<V, K>(
-    table: &[Option<Entry<V, K>>],
+fn find<V>(
+    table: &[Option<Entry<V>>],
     tag: u32,
-    is_it: impl Fn(&K) -> bool,
+    is_it: impl Fn(&Key) -> bool,
 ) -> Result<usize, Option<usize>> {
     let mask = table.len() - 1;
     for step in 0..table.len() {
@@ -248,7 +211,7 @@ fn is_far(at: usize, tag: u32, slots: usize) -> bool {
     at.wrapping_sub(tag as usize) & (slots - 1) > (slots / 4).min(FAR)
 }
 
-fn grow<V: Clone, K: Clone>(table: &mut Table<V, K>) {
+fn grow<V: Clone>(table: &mut Table<V>) {
     let used = table.iter().flatten().count();
     // Equal tags would be far apart in any table.
     if used * 4 > table.len() {
@@ -258,7 +221,7 @@ fn grow<V: Clone, K: Clone>(table: &mut Table<V, K>) {
 
 /// The entries of a table in one of `slots` slots, of which there must be
 /// enough.
-fn laid_out<V: Clone, K: Clone>(table: &[Option<Entry<V, K>>], slots: usize) -> Table<V, K> {
+fn laid_out<V: Clone>(table: &[Option<Entry<V>>], slots: usize) -> Table<V> {
     let mut new = vec![None; slots];
     for entry in table.iter().flatten() {
         // All are different.
@@ -271,26 +234,26 @@ fn laid_out<V: Clone, K: Clone>(table: &[Option<Entry<V, K>>], slots: usize) -> 
     new.into()
 }
 
-impl<V, K> Clone for NameMap<V, K> {
+impl<V> Clone for NameMap<V> {
     fn clone(&self) -> Self {
         Self { hasher: self.hasher.clone(), tables: Arc::clone(&self.tables), len: self.len }
     }
 }
 
-impl<V, K: Named> Default for NameMap<V, K> {
+impl<V> Default for NameMap<V> {
     fn default() -> Self {
         Self::with_capacity(0)
     }
 }
 
-impl<V: fmt::Debug, K: Named + fmt::Debug> fmt::Debug for NameMap<V, K> {
+impl<V: fmt::Debug> fmt::Debug for NameMap<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl<V: Clone, K: Named + Clone> FromIterator<(K, V)> for NameMap<V, K> {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(all: I) -> Self {
+impl<V: Clone> FromIterator<(Key, V)> for NameMap<V> {
+    fn from_iter<I: IntoIterator<Item = (Key, V)>>(all: I) -> Self {
         let all = all.into_iter();
         let mut map = Self::with_capacity(all.size_hint().0);
         all.for_each(|(key, value)| drop(map.insert(key, value)));
@@ -340,7 +303,7 @@ mod tests {
     #[test]
     fn tables_grow_when_they_are_full_and_take_equal_tags() {
         let entry = |tag: u32| Entry { tag, key: key(tag as usize), value: tag };
-        let mut table: Table<u32, Key> = empty(1);
+        let mut table: Table<u32> = empty(1);
         for tag in 0..50 {
             // As an insertion, but all at the same place.
             let at = match find(&table, 7, |known| *known == key(tag as usize)) {
@@ -359,25 +322,6 @@ mod tests {
             assert_eq!(table[at].as_ref().unwrap().value, n);
         }
         assert!(table.len() <= 256, "{} slots for 50 names", table.len());
-    }
-
-    #[test]
-    fn the_hash_alone_tells_most() {
-        let map: NameMap<usize> = (0..1_000).map(|n| (key(n), n)).collect();
-        let none: NameMap<usize> = NameMap::default();
-        let likely = |n: usize| {
-            let spot = map.spot(key(n).octets());
-            map.touch(spot);
-            map.likely(spot).map(|(_, value)| *value)
-        };
-        assert!((0..1_000).all(|n| likely(n) == Some(n)));
-        // One in four million of those has the tag of another.
-        assert!((1_000..2_000).filter(|n| likely(*n).is_some()).count() < 3);
-        // Spots are those of one map; another finds others there, or none.
-        for n in 0..100 {
-            let spot = map.spot(key(n).octets());
-            assert_eq!((none.touch(spot), none.likely(spot)), (0, None));
-        }
     }
 
     proptest! {

@@ -124,6 +124,7 @@ impl Responder {
     }
 
     /// Answers one request.
+    #[inline]
     fn respond_from(
         &mut self,
         snapshot: &Snapshot,
@@ -267,7 +268,6 @@ impl Respond for Responder {
             };
             self.respond_from(&snapshot, asker, &how, request, reply)
         });
-        drop(ahead);
         self.room = room;
     }
 }

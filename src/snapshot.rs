@@ -13,7 +13,6 @@ use std::time::SystemTime;
 use hickory_proto::rr::{Record, RecordType};
 use ipnet::IpNet;
 
-use crate::answer::ready::Ready;
 use crate::answer::tail::Negative;
 use crate::compile::Resolved;
 use crate::config::{SourceId, ViewId, Zone};
@@ -21,7 +20,8 @@ use crate::ec2_name;
 use crate::forward::Forwarder;
 use crate::inventory::{Health, Inventory};
 use crate::name::{self, Key};
-use crate::name_map::{NameMap, Spot};
+use crate::name_map::NameMap;
+use crate::nodes::{Entry, Nodes, Sheet, Spot};
 use crate::prefixes::Prefixes;
 
 /// The state of the world that answers are made from.
@@ -156,9 +156,6 @@ impl ViewTable {
     }
 }
 
-/// Names with their answers and their records.
-pub type Nodes = NameMap<Arc<Node>, Ready>;
-
 /// One zone as one view sees it.
 #[derive(Debug)]
 pub struct ZoneTable {
@@ -175,8 +172,8 @@ pub struct ZoneTable {
     pub negative: Option<Negative>,
     /// The origin's own records.
     pub apex: Arc<Node>,
-    /// The origin's answers.
-    pub ready: Ready,
+    /// The origin's answers, and its node once more.
+    pub top: Sheet,
     /// Every other name, empty non-terminals included.
     pub nodes: Nodes,
     /// Is there a wildcard among them?
@@ -194,22 +191,22 @@ pub struct ZoneTable {
 impl ZoneTable {
     /// The node of a folded wire name in this zone.
     pub fn node(&self, name: &[u8]) -> Option<&Arc<Node>> {
-        self.entry(name).map(|(_, node)| node)
+        self.entry(name)?.node()
     }
 
     /// The answers and the node of a folded wire name in this zone.
-    pub fn entry(&self, name: &[u8]) -> Option<(&Ready, &Arc<Node>)> {
+    pub fn entry(&self, name: &[u8]) -> Option<Entry<'_>> {
         match name == self.zone.origin.octets() {
-            true => Some((&self.ready, &self.apex)),
+            true => self.top.one(),
             false => self.nodes.entry(name),
         }
     }
 
     /// Likewise, for a name that lies in this zone and whose spot among `nodes`
-    /// is known, by its hash alone; see [`NameMap::likely`].
-    pub fn likely(&self, name: &[u8], spot: Spot) -> Option<(&Ready, &Arc<Node>)> {
+    /// is known, by its hash alone; see [`Nodes::likely`].
+    pub fn likely(&self, name: &[u8], spot: Spot) -> Option<Entry<'_>> {
         match name.len() == self.zone.origin.octets().len() {
-            true => Some((&self.ready, &self.apex)),
+            true => self.top.one(),
             false => self.nodes.likely(spot),
         }
     }

@@ -5,12 +5,9 @@
 //! most questions for a name need: the name, whether anything is to be said
 //! about it, and for each type the octets behind the question.
 
-use std::sync::Arc;
-
 use hickory_proto::rr::RecordType;
 
 use super::tail::Tail;
-use crate::name_map::Named;
 use crate::snapshot::{Freshness, Node, RrSet, Snapshot};
 
 /// Where the name begins: behind its length, the marks and the sources.
@@ -34,8 +31,8 @@ const ALIAS: u8 = 8;
 /// for each type it has records of: the type, the length of the tail (0: to be
 /// put together), whether the tail is for synthesis, where a pointer in it
 /// moves, and the tail.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Ready(Arc<[u8]>);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Ready<O = Box<[u8]>>(O);
 
 /// What a name has for a type.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +81,29 @@ impl Ready {
         Self(octets.into())
     }
 
+    /// The same, borrowed.
+    pub fn borrow(&self) -> Ready<&[u8]> {
+        Ready(&self.0)
+    }
+}
+
+impl<'r> Ready<&'r [u8]> {
+    /// What has these octets.
+    pub fn of(octets: &'r [u8]) -> Self {
+        Self(octets)
+    }
+
+    /// Its octets.
+    pub fn octets(&self) -> &'r [u8] {
+        self.0
+    }
+
+    /// The folded wire name.
+    pub fn name(&self) -> &'r [u8] {
+        let len = self.0.first().copied().unwrap_or_default();
+        self.0.get(NAME..NAME + usize::from(len)).unwrap_or_default()
+    }
+
     /// Is a question for this name for no other?
     pub fn is_reached(&self) -> bool {
         self.marks() & REACHED != 0
@@ -118,7 +138,7 @@ impl Ready {
     }
 
     /// What it has for a type.
-    pub fn get(&self, rtype: u16) -> Known<'_> {
+    pub fn get(&self, rtype: u16) -> Known<'r> {
         let len = self.0.first().copied().unwrap_or_default();
         let mut rest = self.0.get(NAME + usize::from(len)..).unwrap_or_default();
         while let Some(([t0, t1, size0, size1, synthesis, at0, at1], behind)) =
@@ -137,26 +157,12 @@ impl Ready {
         if self.is_alias() { Known::Parts } else { Known::Nothing }
     }
 
-    /// Reads where it begins and ends, so that it is at hand for what reads all
-    /// of it. What it returns means nothing.
-    pub fn touch(&self) -> u32 {
-        let ends = self.0.first().zip(self.0.last());
-        ends.map_or(0, |(first, last)| u32::from(first ^ last))
-    }
-
     fn marks(&self) -> u8 {
         self.0.get(1).copied().unwrap_or(UNSURE)
     }
 }
 
-impl Named for Ready {
-    fn name(&self) -> &[u8] {
-        let len = self.0.first().copied().unwrap_or_default();
-        self.0.get(NAME..NAME + usize::from(len)).unwrap_or_default()
-    }
-}
-
-impl std::fmt::Debug for Ready {
+impl std::fmt::Debug for Ready<&[u8]> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:02x?}", self.0)
     }
@@ -201,7 +207,8 @@ mod tests {
             })
             .collect();
         // With room for a remark, and without.
-        let plain = |ready: Ready| [false, true].map(|silent| ready.is_plain(&snapshot, silent));
+        let plain =
+            |ready: Ready| [false, true].map(|silent| ready.borrow().is_plain(&snapshot, silent));
         assert_eq!(plain(of(None)), [true, true], "no source");
         assert_eq!(plain(on(&[0, 3, 28, 31])), [true, true], "fresh ones");
         assert_eq!(plain(on(&[0, 1])), [false, true], "a stale one");

@@ -19,6 +19,7 @@ use super::lookup::{self, Found};
 use super::message::HEADER;
 use super::ready::Ready;
 use crate::name::Key;
+use crate::nodes::Sheet;
 use crate::snapshot::{RrSet, ZoneTable};
 
 /// Octets of ANCOUNT, NSCOUNT and ARCOUNT.
@@ -221,7 +222,8 @@ impl Negative {
 pub fn prebuild(table: &mut ZoneTable) {
     let name = table.apex.key.to_name();
     let tail = |set: &RrSet| Tail::of_found(&name, set.rtype, &lookup::at_apex(table, set.rtype));
-    table.ready = Ready::new(&table.apex, true, tail);
+    let ready = Ready::new(&table.apex, true, tail);
+    table.top = Sheet::of_one(ready.borrow(), &table.apex);
     table.negative = Negative::new(&table.zone.origin, &table.negative_soa);
 }
 

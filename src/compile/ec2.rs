@@ -22,6 +22,7 @@ use crate::answer::tail::{Negative, Tail};
 use crate::config::{Mode, View, ViewId, Zone};
 use crate::name::{Key, suffixes};
 use crate::name_map::NameMap;
+use crate::nodes::{Nodes, Sheet};
 use crate::snapshot::{Basis, Ec2Names, Node, NodeKind, Rewrites, RrSet, ViewTable, ZoneTable};
 
 /// SOA refresh, retry and expire, in seconds: nobody can transfer such a zone.
@@ -199,14 +200,16 @@ impl One {
             records: Vec::new(),
             names: Vec::new(),
         };
+        let ready = Ready::new(&apex, true, |set| Tail::of_set(&set.records));
+        let apex = Arc::new(apex);
         ZoneTable {
             zone: Arc::new(zone),
             serial: self.serial,
             negative: Negative::new(name, &soa),
             negative_soa: soa,
-            ready: Ready::new(&apex, true, |set| Tail::of_set(&set.records)),
-            apex: Arc::new(apex),
-            nodes: NameMap::default(),
+            top: Sheet::of_one(ready.borrow(), &apex),
+            apex,
+            nodes: Nodes::default(),
             wildcards: false,
             resolved: NameMap::default(),
             beside: Arc::default(),

@@ -325,8 +325,9 @@ fn words(node: &Node) -> String {
 
 fn table_words(zone: &ZoneTable) -> BTreeSet<String> {
     let resolved = zone.resolved.iter().map(|(name, is)| format!("{name} is {is:?}"));
-    let nodes = zone.nodes.iter().chain([(&zone.ready, &zone.apex)]);
-    let nodes = nodes.map(|(ready, node)| format!("{} {ready:?}", words(node)));
+    assert!(Arc::ptr_eq(zone.top.one().unwrap().node().unwrap(), &zone.apex));
+    let nodes = zone.nodes.entries().chain(zone.top.one());
+    let nodes = nodes.map(|entry| format!("{} {entry:?}", words(entry.node().unwrap())));
     let rest = format!("{} {:x} {} {}", zone.serial, zone.digest, zone.negative_soa, zone.own_soa);
     resolved.chain(nodes).chain([rest]).collect()
 }
@@ -496,7 +497,8 @@ fn a_move_shares_all_that_it_does_not_touch() {
         // is not reached from "peered".
         let expected: &[&str] = if view == 0 { &["h256.example.com."] } else { &[] };
         assert_eq!(new, expected, "view {view}");
-        assert!(is.nodes.unshared(&was.nodes).count() < 500, "most of the map is shared");
+        let (shared, all) = is.nodes.shared(&was.nodes);
+        assert!(shared + 1 >= all && all > 2, "{shared} of {all} sheets are shared");
     }
 }
 

@@ -15,8 +15,9 @@ use crate::answer::tail::{self, Tail};
 use crate::config::{Binding, ViewId, Zone};
 use crate::name::{self, Key};
 use crate::name_map::NameMap;
+use crate::nodes::{Nodes, Sheet};
 use crate::records::MasterFile;
-use crate::snapshot::{Node, NodeKind, Nodes, RrSet, ZoneTable};
+use crate::snapshot::{Node, NodeKind, RrSet, ZoneTable};
 
 /// SOA refresh of zones that have none of their own, in seconds: secondaries
 /// look this often.
@@ -227,12 +228,9 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
             nodes.push(Arc::new(node(zone, &name, &[], None)));
         }
     }
-    // One after the other, so that they lie close to each other: what answers
-    // are made from is then in few pages of memory.
-    let tail = |set: &RrSet| Tail::of_set(&set.records);
-    let ready: Vec<Ready> =
-        nodes.iter().map(|node| Ready::new(node, occluders.reach(node), tail)).collect();
-    let nodes: Nodes = ready.into_iter().zip(nodes).collect();
+    let ready =
+        |node: &Node| Ready::new(node, occluders.reach(node), |set| Tail::of_set(&set.records));
+    let nodes: Nodes = nodes.into_iter().map(|node| (ready(&node), node)).collect();
     let wildcards = nodes.values().any(|node| node.key.is_wildcard());
     let digest = nodes.values().fold(0u128, |sum, n| sum.wrapping_add(n.digest));
     let apex = apex.unwrap_or_else(|| node(zone, &zone.origin, &[], None));
@@ -280,7 +278,7 @@ fn changed(zone: &Zone, old: &ZoneTable, news: &[(usize, Arc<Resolved>)]) -> Dra
         draft.digest = draft.digest.wrapping_add(made.digest);
         // No delegation and no DNAME is above a binding.
         let ready = Ready::new(&made, true, |set| Tail::of_set(&set.records));
-        let replaced = draft.nodes.insert(ready, Arc::new(made));
+        let replaced = draft.nodes.replace(ready.borrow(), Arc::new(made));
         draft.digest = draft.digest.wrapping_sub(replaced.map_or(0, |n| n.digest));
     }
     draft
@@ -326,7 +324,7 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
         negative_soa,
         // The next two are made from all of it.
         negative: None,
-        ready: Ready::new(&apex, true, |_| None),
+        top: Sheet::default(),
         apex: Arc::new(apex),
         nodes: draft.nodes,
         wildcards: draft.wildcards,

@@ -1,0 +1,433 @@
+//! The names of a zone and their prebuilt answers, packed.
+//!
+//! What an answer costs is waiting for memory that was last read thousands of
+//! answers ago. Here that is two places. The first is a slot in an index, which
+//! tells nearly all names apart by 32 bits of their hash. The second is where
+//! the [`Ready`] of the name begins; those of many names stand one after the
+//! other, so that all of them are in few pages of memory.
+//!
+//! Names are spread by hash over small sheets, each behind an `Arc` of its own.
+//! A copy shares all of them; a change copies the one it lands in. So a
+//! snapshot in which one name differs from the last costs microseconds, with
+//! ten names or with a million.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::answer::ready::Ready;
+use crate::snapshot::Node;
+
+/// How many names are on a sheet in the mean: few, because a change copies them
+/// all; many, because a change copies the list of sheets, too.
+const MEAN: usize = 80;
+
+/// Octets that a processor reads at once.
+const LINE: usize = 64;
+
+/// Octets before what is ready: its length, and the number of the node.
+const BEFORE: usize = 8;
+
+/// The names of a zone. Which there are is settled when it is made.
+///
+/// The hash is keyed, but not against people who choose the names that are
+/// *in* it: those are an operator's.
+#[derive(Clone)]
+pub struct Nodes {
+    hasher: RandomState,
+    /// At least one.
+    sheets: Arc<[Arc<Sheet>]>,
+    len: usize,
+}
+
+/// Where to look for a name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spot {
+    /// The number of its sheet, by the upper half of its hash.
+    sheet: usize,
+    /// The lower half, which says where in the index to look first.
+    tag: u32,
+}
+
+/// Some names.
+#[derive(Default)]
+pub struct Sheet {
+    /// The index: open addressing; the number of slots is a power of two.
+    slots: Box<[Slot]>,
+    /// For each name the length of what is ready, the number of its node, and
+    /// what is ready.
+    octets: Box<[u8]>,
+    nodes: Box<[Arc<Node>]>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// As in a name's [`Spot`].
+    tag: u32,
+    /// Where it begins among the octets, and 1; 0: the slot is free.
+    begins: u32,
+}
+
+/// A name of a zone, found.
+#[derive(Clone, Copy)]
+pub struct Entry<'s> {
+    sheet: &'s Sheet,
+    /// Where it begins among the sheet's octets.
+    begins: usize,
+}
+
+impl Nodes {
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The node of a folded wire name.
+    pub fn get(&self, name: &[u8]) -> Option<&Arc<Node>> {
+        self.entry(name)?.node()
+    }
+
+    /// All that is known of a folded wire name.
+    pub fn entry(&self, name: &[u8]) -> Option<Entry<'_>> {
+        let spot = self.spot(name);
+        self.sheets.get(spot.sheet)?.find(spot.tag, |entry| entry.ready().name() == name)
+    }
+
+    /// Where a folded wire name would be found.
+    pub fn spot(&self, name: &[u8]) -> Spot {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(name);
+        let hash = hasher.finish();
+        let sheet = ((hash >> 32) * self.sheets.len() as u64) >> 32;
+        Spot { sheet: sheet as usize, tag: hash as u32 }
+    }
+
+    /// Reads the first slot that a look-up at this spot reads, so that it is at
+    /// hand by then. What it returns means nothing.
+    pub fn touch(&self, spot: Spot) -> u32 {
+        let sheet = self.sheets.get(spot.sheet);
+        sheet.and_then(|sheet| sheet.slot(spot.tag, 0)).map_or(0, |slot| slot.tag)
+    }
+
+    /// What is at this spot, by the hash alone: the name that was looked for,
+    /// or, once in billions of names, another one. With none it is not there.
+    pub fn likely(&self, spot: Spot) -> Option<Entry<'_>> {
+        self.sheets.get(spot.sheet)?.find(spot.tag, |_| true)
+    }
+
+    /// Every node, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.sheets.iter().flat_map(|sheet| &sheet.nodes)
+    }
+
+    /// Every name, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.sheets.iter().flat_map(|sheet| sheet.entries())
+    }
+
+    /// Puts another node in place of the one of the same name, which is
+    /// returned. A name that is not there stays away.
+    pub fn replace(&mut self, ready: Ready<&[u8]>, node: Arc<Node>) -> Option<Arc<Node>> {
+        let spot = self.spot(ready.name());
+        let sheet = self.sheets.get(spot.sheet)?;
+        let entry = sheet.find(spot.tag, |entry| entry.ready().name() == ready.name())?;
+        let old = Arc::clone(entry.node()?);
+        let begins = entry.begins;
+        let new = sheet.entries().filter_map(|entry| match entry.begins == begins {
+            true => Some((ready, &node)),
+            false => Some((entry.ready(), entry.node()?)),
+        });
+        let new = Arc::new(Sheet::new(new, |name| self.spot(name).tag));
+        *Arc::make_mut(&mut self.sheets).get_mut(spot.sheet)? = new;
+        Some(old)
+    }
+
+    /// How many sheets it shares with `other`, and how many it has.
+    #[cfg(test)]
+    pub fn shared(&self, other: &Self) -> (usize, usize) {
+        let pairs = self.sheets.iter().zip(other.sheets.iter());
+        (pairs.filter(|(one, other)| Arc::ptr_eq(one, other)).count(), self.sheets.len())
+    }
+}
+
+impl FromIterator<(Ready, Arc<Node>)> for Nodes {
+    /// Of different names.
+    fn from_iter<I: IntoIterator<Item = (Ready, Arc<Node>)>>(all: I) -> Self {
+        let all: Vec<(Ready, Arc<Node>)> = all.into_iter().collect();
+        let count = all.len().div_ceil(MEAN).max(1);
+        let hasher = RandomState::default();
+        let empty = Arc::new(Sheet::new(std::iter::empty(), |_| 0));
+        let mut nodes = Self { hasher, sheets: vec![empty; count].into(), len: all.len() };
+        let mut by_sheet = vec![Vec::new(); count];
+        for (ready, node) in &all {
+            let ready = ready.borrow();
+            if let Some(some) = by_sheet.get_mut(nodes.spot(ready.name()).sheet) {
+                some.push((ready, node));
+            }
+        }
+        let sheets = by_sheet.into_iter();
+        let sheets = sheets.map(|some| Sheet::new(some.into_iter(), |name| nodes.spot(name).tag));
+        nodes.sheets = sheets.map(Arc::new).collect();
+        nodes
+    }
+}
+
+impl Default for Nodes {
+    fn default() -> Self {
+        std::iter::empty().collect()
+    }
+}
+
+impl fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.values()).finish()
+    }
+}
+
+impl Sheet {
+    /// A sheet of one name.
+    pub fn of_one(ready: Ready<&[u8]>, node: &Arc<Node>) -> Self {
+        Self::new(std::iter::once((ready, node)), |_| 0)
+    }
+
+    /// Its only name, if it has one.
+    pub fn one(&self) -> Option<Entry<'_>> {
+        self.entries().next()
+    }
+
+    /// `tag` says how a name is found.
+    fn new<'a>(
+        names: impl Iterator<Item = (Ready<&'a [u8]>, &'a Arc<Node>)>,
+        tag: impl Fn(&[u8]) -> u32,
+    ) -> Self {
+        let (mut octets, mut nodes, mut found) = (Vec::new(), Vec::new(), Vec::new());
+        for (ready, node) in names {
+            // A sheet is some kilobytes long.
+            found.push(Slot { tag: tag(ready.name()), begins: octets.len() as u32 + 1 });
+            octets.extend_from_slice(&(ready.octets().len() as u32).to_ne_bytes());
+            octets.extend_from_slice(&(nodes.len() as u32).to_ne_bytes());
+            octets.extend_from_slice(ready.octets());
+            nodes.push(Arc::clone(node));
+        }
+        // Room enough that most names are in the first slot looked in, which is
+        // as much as a processor guesses; and at least one is free.
+        let slots = vec![Slot::default(); (found.len() * 3).next_power_of_two()];
+        let mut sheet = Self { slots: slots.into(), octets: octets.into(), nodes: nodes.into() };
+        for slot in found {
+            let mask = sheet.slots.len() - 1;
+            let mut places = (0..=mask).map(|step| (slot.tag as usize + step) & mask);
+            let free = places.find(|at| sheet.slots.get(*at).is_some_and(|slot| slot.begins == 0));
+            if let Some(place) = free.and_then(|at| sheet.slots.get_mut(at)) {
+                *place = slot;
+            }
+        }
+        sheet
+    }
+
+    /// The slot that is looked in after so many others.
+    fn slot(&self, tag: u32, step: usize) -> Option<&Slot> {
+        self.slots.get((tag as usize + step) & self.slots.len().wrapping_sub(1))
+    }
+
+    /// The name with a tag that is the one looked for.
+    fn find<'s>(&'s self, tag: u32, is_it: impl Fn(&Entry<'s>) -> bool) -> Option<Entry<'s>> {
+        for step in 0..self.slots.len() {
+            let slot = self.slot(tag, step)?;
+            let begins = (slot.begins as usize).checked_sub(1)?;
+            let entry = Entry { sheet: self, begins };
+            if slot.tag == tag && is_it(&entry) {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let entry = Entry { sheet: self, begins: at };
+            let (length, _) = entry.before()?;
+            at += BEFORE + length;
+            Some(entry)
+        })
+    }
+}
+
+impl fmt::Debug for Sheet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.nodes).finish()
+    }
+}
+
+impl<'s> Entry<'s> {
+    /// The name and its answers.
+    pub fn ready(&self) -> Ready<&'s [u8]> {
+        let length = self.before().map_or(0, |(length, _)| length);
+        let begins = self.begins + BEFORE;
+        Ready::of(self.sheet.octets.get(begins..begins + length).unwrap_or_default())
+    }
+
+    /// The node of the name.
+    pub fn node(&self) -> Option<&'s Arc<Node>> {
+        let (_, number) = self.before()?;
+        self.sheet.nodes.get(number)
+    }
+
+    /// Reads where it begins, and a cache line further, so that it is at hand
+    /// when it is wanted. What it returns means nothing.
+    pub fn touch(&self) -> u32 {
+        let at = |at: usize| self.sheet.octets.get(at).copied().unwrap_or_default();
+        (at(self.begins) ^ at(self.begins + LINE - 1)).into()
+    }
+
+    /// The length of what is ready, and the number of the node.
+    fn before(&self) -> Option<(usize, usize)> {
+        let octets = self.sheet.octets.get(self.begins..)?;
+        let (length, octets) = octets.split_first_chunk()?;
+        let number = octets.first_chunk()?;
+        Some((u32::from_ne_bytes(*length) as usize, u32::from_ne_bytes(*number) as usize))
+    }
+}
+
+impl fmt::Debug for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ready().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashSet};
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::name::Key;
+    use crate::snapshot::NodeKind;
+
+    fn key(n: usize) -> Key {
+        Key::parse(&format!("h{n}.example.com"), None).unwrap()
+    }
+
+    /// A node that is told from others by its digest.
+    fn node(n: usize, digest: usize) -> (Ready, Arc<Node>) {
+        let digest = digest as u128;
+        let node =
+            Node { key: key(n), rrsets: [].into(), kind: NodeKind::Plain, basis: None, digest };
+        (Ready::new(&node, true, |_| None), Arc::new(node))
+    }
+
+    fn nodes(count: usize) -> Nodes {
+        (0..count).map(|n| node(n, n)).collect()
+    }
+
+    fn digest(nodes: &Nodes, n: usize) -> Option<u128> {
+        let entry = nodes.entry(key(n).octets())?;
+        let node = entry.node().unwrap();
+        assert_eq!(entry.ready().name(), node.key.octets(), "answers of another name");
+        assert!(Arc::ptr_eq(node, nodes.get(key(n).octets()).unwrap()));
+        Some(node.digest)
+    }
+
+    #[test]
+    fn every_name_is_found_and_no_other() {
+        for count in [0, 1, 2, 79, 81, 5_000] {
+            let nodes = nodes(count);
+            assert_eq!((nodes.len(), nodes.is_empty()), (count, count == 0));
+            for n in 0..count + 100 {
+                assert_eq!(digest(&nodes, n), (n < count).then_some(n as u128));
+            }
+            let mut all: Vec<u128> = nodes.values().map(|node| node.digest).collect();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..count as u128));
+            assert_eq!(nodes.entries().count(), count);
+        }
+    }
+
+    #[test]
+    fn the_hash_alone_tells_most() {
+        let (some, none) = (nodes(1_000), Nodes::default());
+        let likely = |n: usize| {
+            let spot = some.spot(key(n).octets());
+            some.touch(spot);
+            some.likely(spot).map(|entry| {
+                entry.touch();
+                entry.node().unwrap().digest
+            })
+        };
+        assert!((0..1_000).all(|n| likely(n) == Some(n as u128)));
+        // One in millions of those has the tag of another on its sheet.
+        assert!((1_000..2_000).filter(|n| likely(*n).is_some()).count() < 3);
+        // Spots are those of one map; another finds others there, or none.
+        for n in 0..100 {
+            let spot = some.spot(key(n).octets());
+            assert_eq!(none.touch(spot), 0);
+            assert!(none.likely(spot).is_none());
+        }
+    }
+
+    #[test]
+    fn equal_tags_are_told_apart_by_name() {
+        let all: Vec<_> = (0..50).map(|n| node(n, n)).collect();
+        let sheet = Sheet::new(all.iter().map(|(ready, node)| (ready.borrow(), node)), |_| 7);
+        let at = |n: usize| sheet.find(7, |entry| entry.ready().name() == key(n).octets());
+        for n in 0..50 {
+            assert_eq!(at(n).unwrap().node().unwrap().digest, n as u128);
+        }
+        assert!(at(50).is_none() && sheet.find(8, |_| true).is_none());
+    }
+
+    #[test]
+    fn a_change_copies_one_sheet() {
+        let before = nodes(10_000);
+        let mut after = before.clone();
+        let (ready, new) = node(17, 1);
+        assert_eq!(after.replace(ready.borrow(), new).unwrap().digest, 17);
+        assert_eq!((digest(&before, 17), digest(&after, 17)), (Some(17), Some(1)));
+        let (shared, all) = after.shared(&before);
+        assert_eq!((shared + 1, all), (all, 125));
+        let (ready, stranger) = node(10_000, 0);
+        assert!(after.replace(ready.borrow(), stranger).is_none());
+        assert_eq!((after.shared(&before).0, after.len()), (shared, 10_000));
+    }
+
+    #[test]
+    fn names_are_spread_evenly() {
+        let nodes = nodes(50_000);
+        let sizes: Vec<usize> = nodes.sheets.iter().map(|sheet| sheet.nodes.len()).collect();
+        // Six standard deviations are 54 names.
+        let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+        assert!(*least > MEAN / 8 && *most < 2 * MEAN, "from {least} to {most} on a sheet");
+    }
+
+    proptest! {
+        /// As a plain map, whatever is replaced, and as are its copies.
+        #[test]
+        fn any_changes(count in 0usize..300, steps in vec(0usize..320, 0..60)) {
+            let mut plain: BTreeMap<usize, u128> = (0..count).map(|n| (n, n as u128)).collect();
+            let mut some = nodes(count);
+            let (copy, plain_copy) = (some.clone(), plain.clone());
+            for (at, n) in steps.into_iter().enumerate() {
+                let (ready, new) = node(n, 1_000 + at);
+                let old = some.replace(ready.borrow(), new).map(|node| node.digest);
+                let known = plain.get_mut(&n);
+                prop_assert_eq!(old, known.map(|was| std::mem::replace(was, 1_000 + at as u128)));
+            }
+            for (some, plain) in [(some, plain), (copy, plain_copy)] {
+                for n in 0..320 {
+                    prop_assert_eq!(digest(&some, n), plain.get(&n).copied());
+                }
+                let all: HashSet<u128> = some.values().map(|node| node.digest).collect();
+                prop_assert_eq!(all, plain.into_values().collect::<HashSet<u128>>());
+            }
+        }
+    }
+}
