@@ -1,6 +1,7 @@
 """eipdns alone: what moves cost the queries under way, and how long large configurations take."""
 
 import json
+import os
 import random
 import threading
 import time
@@ -40,11 +41,12 @@ class Mover:
         self.moves += 1
 
     @contextmanager
-    def moving(self) -> Iterator[None]:
-        """Moves every INTERVAL while the block runs."""
+    def moving(self, core: int) -> Iterator[None]:
+        """Moves every INTERVAL while the block runs, from a core that the server does not use."""
         done = threading.Event()
 
         def loop() -> None:
+            os.sched_setaffinity(0, {core})  # of this thread alone
             due = time.monotonic()
             while not done.wait(max(0.0, due - time.monotonic())):
                 self.move()
@@ -101,7 +103,7 @@ def swaps(bench: Bench, kind: Kind) -> dict[str, object]:
             still, moving = [], []
             for _ in range(o.rounds):
                 still.append(bench.load(site.port, count, rate))
-                with mover.moving():
+                with mover.moving(int(bench.load_core)):
                     moving.append(bench.load(site.port, count, rate))
             made, published = mover.moves - made, swaps_logged(server) - published
             if published == 0:
