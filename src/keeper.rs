@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::background;
 use crate::config::Source;
 use crate::source::clock::Clock;
 use crate::state::{OpenError, Saved, State, Store};
@@ -104,7 +105,7 @@ async fn write(
             () = tokio::time::sleep(AGAIN), if again => true,
         };
         let state = states.borrow_and_update().clone();
-        let writing = tokio::task::spawn_blocking(move || {
+        let writing = background::run(move || {
             let saved = store.save(&state, clock.now());
             (store, saved)
         });

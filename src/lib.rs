@@ -26,10 +26,12 @@
 //!   [`name_map`]: such a table, cheap to copy; [`nodes`]: a zone's, with its
 //!   prebuilt answers.
 //! * [`prefixes`]: client prefixes to views.
+//! * [`background`]: work that answers come before.
 
 #![deny(unsafe_code)]
 
 pub mod answer;
+pub mod background;
 pub mod board;
 pub mod changes;
 pub mod cli;

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use tracing::error;
 
 use super::Options;
+use crate::background;
 use crate::config::{self, Invalid, Loaded};
 use crate::source::watch::{Watch, fingerprint};
 
@@ -31,8 +32,7 @@ impl Reload {
             return;
         }
         let Options { directory, overrides, .. } = options.clone();
-        self.reading =
-            Some(tokio::task::spawn_blocking(move || config::load(&directory, &overrides)));
+        self.reading = Some(background::run(move || config::load(&directory, &overrides)));
     }
 
     /// Starts reading if a file's contents are not as they were.

@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::json::{self, ParseError};
 use super::watch::Watch;
 use super::{Answer, Delivery, Ended, Handle, Pending, Post};
+use crate::background;
 use crate::config::SourceId;
 use crate::inventory::Address;
 
@@ -111,7 +112,7 @@ impl FileSource {
     /// nobody takes them or nobody can ask any longer.
     pub async fn run(mut self) -> Ended {
         let mut watch = Watch::new(vec![self.path.clone()]);
-        let mut judge = Judge::new(self.path.clone());
+        let mut judge = Judge::default();
         let mut pending = Pending::default();
         let mut again: Option<Instant> = None;
         loop {
@@ -125,7 +126,7 @@ impl FileSource {
             }
             self.post.take_asks(&mut pending);
             let began = Instant::now();
-            let seen = look(self.path.clone()).await;
+            let seen = look(self.path.clone(), judge.known()).await;
             let took = began.elapsed();
             again = None;
             let (answer, tell) = match judge.judge(seen, Instant::now()) {
@@ -156,10 +157,24 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// The contents, read where waiting for a disk holds nobody up.
-async fn look(path: PathBuf) -> Result<Vec<u8>, FileError> {
+/// What is seen in the file.
+enum Seen {
+    /// What is known already.
+    Known,
+    /// These contents, and the addresses in them.
+    Other(Vec<u8>, Vec<Address>),
+}
+
+/// Reads the file where neither waiting for a disk nor the time it takes to
+/// read megabytes holds up an answer. `known` are contents that need not be
+/// read once more.
+async fn look(path: PathBuf, known: Option<Arc<[u8]>>) -> Result<Seen, FileError> {
     let reading = path.clone();
-    match tokio::task::spawn_blocking(move || contents(&reading)).await {
+    let seen = move || match contents(&reading)? {
+        seen if known.is_some_and(|known| *known == *seen) => Ok(Seen::Known),
+        seen => parse(&reading, &seen).map(|addresses| Seen::Other(seen, addresses)),
+    };
+    match background::run(seen).await {
         Ok(seen) => seen,
         Err(e) => Err(FileError::Read { path, cause: io::Error::other(e) }),
     }
@@ -176,45 +191,44 @@ enum Verdict {
 }
 
 /// Compares what is seen with what was told.
+#[derive(Default)]
 struct Judge {
-    path: PathBuf,
-    /// The contents of the last good look.
-    good: Option<Vec<u8>>,
-    told: Option<Answer>,
+    /// What was told, and the contents it was in if they were good.
+    told: Option<(Answer, Option<Arc<[u8]>>)>,
     bad_since: Option<Instant>,
 }
 
 impl Judge {
-    fn new(path: PathBuf) -> Self {
-        Self { path, good: None, told: None, bad_since: None }
+    /// The contents that were told last, if they were good.
+    fn known(&self) -> Option<Arc<[u8]>> {
+        self.told.as_ref()?.1.clone()
     }
 
-    fn judge(&mut self, seen: Result<Vec<u8>, FileError>, now: Instant) -> Verdict {
-        if let (Ok(seen), Some(good), Some(told @ Ok(_))) = (&seen, &self.good, &self.told)
-            && seen == good
-        {
-            self.bad_since = None;
-            return Verdict::Same(told.clone());
-        }
-        let read = seen.and_then(|seen| parse(&self.path, &seen).map(|all| (seen, all)));
-        match read {
-            Ok((seen, addresses)) => {
+    fn judge(&mut self, seen: Result<Seen, FileError>, now: Instant) -> Verdict {
+        match seen {
+            Ok(seen) => {
                 self.bad_since = None;
-                self.good = Some(seen);
-                self.tell(Ok(addresses.into()))
+                match (seen, &self.told) {
+                    (Seen::Known, Some((told, _))) => Verdict::Same(told.clone()),
+                    // Nothing was told, so nothing can be known.
+                    (Seen::Known, None) => Verdict::Again,
+                    (Seen::Other(contents, addresses), _) => {
+                        self.tell(Ok(addresses.into()), Some(contents.into()))
+                    }
+                }
             }
             Err(_) if *self.bad_since.get_or_insert(now) + SETTLE > now => Verdict::Again,
             Err(error) => match &self.told {
-                Some(told @ Err(before)) if before.to_string() == error.to_string() => {
+                Some((told @ Err(before), _)) if before.to_string() == error.to_string() => {
                     Verdict::Same(told.clone())
                 }
-                _ => self.tell(Err(Arc::new(error.into()))),
+                _ => self.tell(Err(Arc::new(error.into())), None),
             },
         }
     }
 
-    fn tell(&mut self, answer: Answer) -> Verdict {
-        self.told = Some(answer.clone());
+    fn tell(&mut self, answer: Answer, contents: Option<Arc<[u8]>>) -> Verdict {
+        self.told = Some((answer.clone(), contents));
         Verdict::New(answer)
     }
 }
@@ -358,20 +372,26 @@ mod tests {
     fn what_a_look_means() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut judge = Judge::new("a.json".into());
+        let mut judge = Judge::default();
+        let seen = |octets: Vec<u8>| {
+            parse(Path::new("a.json"), &octets).map(|addresses| Seen::Other(octets, addresses))
+        };
+        assert!(judge.known().is_none());
         let new = |v: Verdict| matches!(v, Verdict::New(Ok(_)));
-        assert!(new(judge.judge(Ok(listing(1).into()), at(0))));
-        assert!(matches!(judge.judge(Ok(listing(1).into()), at(1)), Verdict::Same(Ok(_))));
+        assert!(new(judge.judge(seen(listing(1).into()), at(0))));
+        assert_eq!(judge.known().as_deref(), Some(listing(1).as_bytes()));
+        assert!(matches!(judge.judge(Ok(Seen::Known), at(1)), Verdict::Same(Ok(_))));
         // Bad for a moment: nothing is told, then or later.
-        assert!(matches!(judge.judge(Ok(vec![]), at(2)), Verdict::Again));
-        assert!(matches!(judge.judge(Ok(listing(1).into()), at(3)), Verdict::Same(Ok(_))));
+        assert!(matches!(judge.judge(seen(vec![]), at(2)), Verdict::Again));
+        assert!(matches!(judge.judge(Ok(Seen::Known), at(3)), Verdict::Same(Ok(_))));
         // Bad for longer: told once; the clock starts with the first bad look.
-        assert!(matches!(judge.judge(Ok(vec![]), at(500)), Verdict::Again));
-        assert!(matches!(judge.judge(Ok(b"{".into()), at(699)), Verdict::Again));
-        assert!(matches!(judge.judge(Ok(b"{".into()), at(700)), Verdict::New(Err(_))));
-        assert!(matches!(judge.judge(Ok(b"{".into()), at(800)), Verdict::Same(Err(_))));
-        assert!(matches!(judge.judge(Ok(b"[".into()), at(900)), Verdict::New(Err(_))));
-        assert!(new(judge.judge(Ok(listing(1).into()), at(901))));
+        assert!(matches!(judge.judge(seen(vec![]), at(500)), Verdict::Again));
+        assert!(matches!(judge.judge(seen(b"{".into()), at(699)), Verdict::Again));
+        assert!(matches!(judge.judge(seen(b"{".into()), at(700)), Verdict::New(Err(_))));
+        assert!(matches!(judge.judge(seen(b"{".into()), at(800)), Verdict::Same(Err(_))));
+        assert!(matches!(judge.judge(seen(b"[".into()), at(900)), Verdict::New(Err(_))));
+        assert!(judge.known().is_none(), "what was bad is read again");
+        assert!(new(judge.judge(seen(listing(1).into()), at(901))));
     }
 
     #[test]

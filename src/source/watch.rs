@@ -26,6 +26,8 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::background;
+
 /// How often to look although no event came. Events are missed on network
 /// file systems, or when a directory above the watched ones is renamed.
 const RESCAN: Duration = Duration::from_secs(3);
@@ -91,7 +93,7 @@ impl Watch {
         let inner = Arc::clone(&self.inner);
         // Touches the file system, which may be slow or gone.
         let walk = move || inner.lock().unwrap_or_else(PoisonError::into_inner).walk();
-        let polling = tokio::task::spawn_blocking(walk).await.unwrap_or(true);
+        let polling = background::run(walk).await.unwrap_or(true);
         self.next_look = Some(Instant::now() + if polling { POLL } else { self.rescan });
     }
 
