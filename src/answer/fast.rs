@@ -108,8 +108,8 @@ impl<'s, 'r> Ahead<'s, 'r> {
             let _ = query.take(request);
             count += 1;
         }
-        // In a turn of its own: by now what was written can be read in other
-        // pieces.
+        // In a turn of its own: what was just written in pieces of one size a
+        // processor reads in those of another only after a wait.
         room.0.iter_mut().take(count).for_each(Query::fold);
         let queries = room.0.get(..count)?;
         let mut sights = [None; TOGETHER];
@@ -167,6 +167,7 @@ impl<'s, 'r> Ahead<'s, 'r> {
         reply: &mut Vec<u8>,
     ) -> Option<Outcome> {
         let query = self.queries.get(nth).filter(|query| query.is_read())?;
+        debug_assert!(query.is_of(request), "another request was read as this one");
         let (view, table) = self.view;
         // Many come from few: from a forwarder, all.
         let is_alike =
@@ -406,6 +407,12 @@ impl Query {
         for chunk in self.name.as_chunks_mut::<16>().0.iter_mut().take(count) {
             chunk.make_ascii_lowercase();
         }
+    }
+
+    /// Is its name the one in `request`?
+    fn is_of(&self, request: &[u8]) -> bool {
+        let asked = request.get(HEADER..HEADER + usize::from(self.len));
+        asked.is_some_and(|asked| asked.eq_ignore_ascii_case(self.name()))
     }
 
     fn is_read(&self) -> bool {

@@ -329,7 +329,8 @@ fn table_words(zone: &ZoneTable) -> BTreeSet<String> {
     let nodes = zone.nodes.entries().chain(zone.top.one());
     let nodes = nodes.map(|entry| format!("{} {entry:?}", words(entry.node().unwrap())));
     let rest = format!("{} {:x} {} {}", zone.serial, zone.digest, zone.negative_soa, zone.own_soa);
-    resolved.chain(nodes).chain([rest]).collect()
+    let denial = format!("{} {:?}", zone.wildcards, zone.negative);
+    resolved.chain(nodes).chain([rest, denial]).collect()
 }
 
 /// Every zone of every view.

@@ -266,6 +266,7 @@ impl Occluders {
 /// comes or goes.
 fn changed(zone: &Zone, old: &ZoneTable, news: &[(usize, Arc<Resolved>)]) -> Draft {
     let mut draft = draft_of(zone, old);
+    let mut nodes = Vec::new();
     for (number, resolved) in news {
         let Some(binding) = zone.names.get(*number) else { continue };
         draft.resolved.insert(binding.name.clone(), Arc::clone(resolved));
@@ -278,8 +279,10 @@ fn changed(zone: &Zone, old: &ZoneTable, news: &[(usize, Arc<Resolved>)]) -> Dra
         draft.digest = draft.digest.wrapping_add(made.digest);
         // No delegation and no DNAME is above a binding.
         let ready = Ready::new(&made, true, |set| Tail::of_set(&set.records));
-        let replaced = draft.nodes.replace(ready.borrow(), Arc::new(made));
-        draft.digest = draft.digest.wrapping_sub(replaced.map_or(0, |n| n.digest));
+        nodes.push((ready, Arc::new(made)));
+    }
+    for node in draft.nodes.replace(nodes) {
+        draft.digest = draft.digest.wrapping_sub(node.digest);
     }
     draft
 }

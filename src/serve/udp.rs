@@ -197,7 +197,10 @@ fn is_full(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Transport;
+    use crate::answer::{MAX_UDP, Outcome, Transport, answer};
+    use crate::responder::Responder;
+    use crate::store::Store;
+    use crate::testing;
 
     fn datagram(client: &str, cut: bool) -> Datagram<'static> {
         Datagram::of(client.parse().unwrap(), cut)
@@ -265,5 +268,60 @@ mod tests {
         assert_eq!(count(&counters.sent), 3);
         assert_eq!(count(&counters.send_errors), 2);
         assert_eq!(count(&counters.silent), 1);
+    }
+
+    #[test]
+    fn requests_read_ahead_get_each_its_own_answer() {
+        let names: String =
+            (0..50).map(|n| format!("h{n} = {{ address = \"10.0.0.{n}\" }}\n")).collect();
+        let zone = format!("[names]\n{names}");
+        let config =
+            testing::config(&[("server.toml", testing::SERVER), ("example.com.toml", &zone)]);
+        let store = Store::new(testing::snapshot(&config, &testing::inventory(&[])));
+        let snapshot = store.full();
+        let responder = Responder::new(store, Arc::default(), false).worker();
+
+        // Where the client is in a view, as the worker sees it.
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let asker = Asker { client: client.local_addr().unwrap(), local: address };
+        let mut expected = Vec::new();
+        for id in 0..150u16 {
+            let mut request = vec![(id >> 8) as u8, id as u8, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            let label = match id % 5 {
+                4 => format!("X{id}"),
+                _ => format!("h{}", id % 60),
+            };
+            request.push(label.len() as u8);
+            request.extend_from_slice(label.as_bytes());
+            request.extend_from_slice(b"\x07Example\x03com\0\0\x01\0\x01");
+            match id % 7 {
+                // A response, too short, too long: no answer.
+                2 => request[2] |= 0x80,
+                4 => request.truncate(9),
+                6 => request.resize(MAX_UDP + 1, 0),
+                _ => {
+                    let mut reply = Vec::new();
+                    let udp = Transport::Udp;
+                    let outcome = answer(&snapshot, &asker, udp, &request, &mut (), &mut reply);
+                    assert!(matches!(outcome, Outcome::Reply { .. }));
+                    expected.push(reply);
+                }
+            }
+            client.send_to(&request, address).unwrap();
+        }
+
+        let (counters, stop) = (Arc::<UdpCounters>::default(), AtomicBool::new(true));
+        let (desk, _) = crate::serve::later::desk();
+        let socket = Arc::new(socket);
+        Worker { socket, address, responder, counters: &counters, desk, stop: &stop }.run();
+        let mut buffer = [0; MAX_UDP];
+        for reply in &expected {
+            let length = client.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], &reply[..]);
+        }
+        assert_eq!((counters.received.get(), counters.sent.get()), (150, expected.len() as u64));
     }
 }

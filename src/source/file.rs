@@ -126,7 +126,7 @@ impl FileSource {
             }
             self.post.take_asks(&mut pending);
             let began = Instant::now();
-            let seen = look(self.path.clone(), judge.known()).await;
+            let seen = look(self.path.clone(), judge.seen.clone()).await;
             let took = began.elapsed();
             again = None;
             let (answer, tell) = match judge.judge(seen, Instant::now()) {
@@ -157,27 +157,34 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// What is seen in the file.
-enum Seen {
-    /// What is known already.
-    Known,
-    /// These contents, and the addresses in them.
-    Other(Vec<u8>, Vec<Address>),
+/// What is seen in the file, and the addresses in it.
+#[derive(Clone)]
+struct Seen {
+    contents: Arc<[u8]>,
+    addresses: Arc<[Address]>,
 }
 
-/// Reads the file where neither waiting for a disk nor the time it takes to
-/// read megabytes holds up an answer. `known` are contents that need not be
-/// read once more.
-async fn look(path: PathBuf, known: Option<Arc<[u8]>>) -> Result<Seen, FileError> {
-    let reading = path.clone();
-    let seen = move || match contents(&reading)? {
-        seen if known.is_some_and(|known| *known == *seen) => Ok(Seen::Known),
-        seen => parse(&reading, &seen).map(|addresses| Seen::Other(seen, addresses)),
-    };
-    match background::run(seen).await {
-        Ok(seen) => seen,
-        Err(e) => Err(FileError::Read { path, cause: io::Error::other(e) }),
+impl Seen {
+    /// What is in `contents`, unless that is known.
+    fn new(path: &Path, contents: Vec<u8>, known: Option<Self>) -> Result<Self, FileError> {
+        if let Some(known) = known.filter(|known| *known.contents == *contents) {
+            return Ok(known);
+        }
+        let addresses = parse(path, &contents)?.into();
+        Ok(Self { contents: contents.into(), addresses })
     }
+}
+
+/// Reads the file where neither waiting for a disk nor the time that megabytes
+/// take holds up an answer. `known` need not be read once more.
+async fn look(path: PathBuf, known: Option<Seen>) -> Result<Seen, FileError> {
+    let reading = path.clone();
+    let seen = move || Seen::new(&reading, contents(&reading)?, known);
+    // As long as the process lives, it can only have panicked.
+    background::run(seen).await.unwrap_or_else(|_| {
+        let cause = io::Error::other("reading it failed. This is a bug: report it with the file");
+        Err(FileError::Read { path, cause })
+    })
 }
 
 /// What a look at the file means.
@@ -193,42 +200,40 @@ enum Verdict {
 /// Compares what is seen with what was told.
 #[derive(Default)]
 struct Judge {
-    /// What was told, and the contents it was in if they were good.
-    told: Option<(Answer, Option<Arc<[u8]>>)>,
+    told: Option<Answer>,
+    /// In what was seen it was, if it is good.
+    seen: Option<Seen>,
     bad_since: Option<Instant>,
 }
 
 impl Judge {
-    /// The contents that were told last, if they were good.
-    fn known(&self) -> Option<Arc<[u8]>> {
-        self.told.as_ref()?.1.clone()
-    }
-
     fn judge(&mut self, seen: Result<Seen, FileError>, now: Instant) -> Verdict {
         match seen {
             Ok(seen) => {
                 self.bad_since = None;
-                match (seen, &self.told) {
-                    (Seen::Known, Some((told, _))) => Verdict::Same(told.clone()),
-                    // Nothing was told, so nothing can be known.
-                    (Seen::Known, None) => Verdict::Again,
-                    (Seen::Other(contents, addresses), _) => {
-                        self.tell(Ok(addresses.into()), Some(contents.into()))
-                    }
+                // What is known is handed on as it is.
+                let is_known = |known: &Seen| Arc::ptr_eq(&known.addresses, &seen.addresses);
+                if self.seen.as_ref().is_some_and(is_known) {
+                    return Verdict::Same(Ok(seen.addresses));
                 }
+                self.seen = Some(seen.clone());
+                self.tell(Ok(seen.addresses))
             }
             Err(_) if *self.bad_since.get_or_insert(now) + SETTLE > now => Verdict::Again,
             Err(error) => match &self.told {
-                Some((told @ Err(before), _)) if before.to_string() == error.to_string() => {
+                Some(told @ Err(before)) if before.to_string() == error.to_string() => {
                     Verdict::Same(told.clone())
                 }
-                _ => self.tell(Err(Arc::new(error.into())), None),
+                _ => {
+                    self.seen = None;
+                    self.tell(Err(Arc::new(error.into())))
+                }
             },
         }
     }
 
-    fn tell(&mut self, answer: Answer, contents: Option<Arc<[u8]>>) -> Verdict {
-        self.told = Some((answer.clone(), contents));
+    fn tell(&mut self, answer: Answer) -> Verdict {
+        self.told = Some(answer.clone());
         Verdict::New(answer)
     }
 }
@@ -373,25 +378,29 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut judge = Judge::default();
-        let seen = |octets: Vec<u8>| {
-            parse(Path::new("a.json"), &octets).map(|addresses| Seen::Other(octets, addresses))
+        let seen = |octets: &str, judge: &Judge| {
+            Seen::new(Path::new("a.json"), octets.into(), judge.seen.clone())
         };
-        assert!(judge.known().is_none());
+        let mut look = |octets: &str, ms| judge.judge(seen(octets, &judge), at(ms));
         let new = |v: Verdict| matches!(v, Verdict::New(Ok(_)));
-        assert!(new(judge.judge(seen(listing(1).into()), at(0))));
-        assert_eq!(judge.known().as_deref(), Some(listing(1).as_bytes()));
-        assert!(matches!(judge.judge(Ok(Seen::Known), at(1)), Verdict::Same(Ok(_))));
+        let same = |v: Verdict| matches!(v, Verdict::Same(Ok(_)));
+        let again = |v: Verdict| matches!(v, Verdict::Again);
+        let (one, two) = (listing(1), listing(2));
+        assert!(new(look(&one, 0)));
+        assert!(same(look(&one, 1)));
         // Bad for a moment: nothing is told, then or later.
-        assert!(matches!(judge.judge(seen(vec![]), at(2)), Verdict::Again));
-        assert!(matches!(judge.judge(Ok(Seen::Known), at(3)), Verdict::Same(Ok(_))));
+        assert!(again(look("", 2)));
+        assert!(same(look(&one, 3)));
         // Bad for longer: told once; the clock starts with the first bad look.
-        assert!(matches!(judge.judge(seen(vec![]), at(500)), Verdict::Again));
-        assert!(matches!(judge.judge(seen(b"{".into()), at(699)), Verdict::Again));
-        assert!(matches!(judge.judge(seen(b"{".into()), at(700)), Verdict::New(Err(_))));
-        assert!(matches!(judge.judge(seen(b"{".into()), at(800)), Verdict::Same(Err(_))));
-        assert!(matches!(judge.judge(seen(b"[".into()), at(900)), Verdict::New(Err(_))));
-        assert!(judge.known().is_none(), "what was bad is read again");
-        assert!(new(judge.judge(seen(listing(1).into()), at(901))));
+        assert!(again(look("", 500)));
+        assert!(again(look("{", 699)));
+        assert!(matches!(look("{", 700), Verdict::New(Err(_))));
+        assert!(matches!(look("{", 800), Verdict::Same(Err(_))));
+        assert!(matches!(look("[", 900), Verdict::New(Err(_))));
+        // What was told before it was bad is news.
+        assert!(new(look(&one, 901)));
+        assert!(new(look(&two, 902)));
+        assert!(same(look(&two, 903)));
     }
 
     #[test]

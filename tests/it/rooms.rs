@@ -51,6 +51,16 @@ const ROOMS: &[Room] = &[
         why: "HTTP is a face of the status, not a part of it",
     },
     Room {
+        what: Crate("rustix"),
+        files: &["background.rs"],
+        why: "what may be slow has a lower priority than answers, in one place",
+    },
+    Room {
+        what: Word("spawn_blocking"),
+        files: &["background.rs"],
+        why: "as above: whatever blocks goes through it",
+    },
+    Room {
         what: Word("unsafe"),
         files: &["serve/sys.rs"],
         why: "what the compiler cannot check is read as a whole",
