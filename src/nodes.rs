@@ -79,6 +79,27 @@ pub struct Entry<'s> {
 }
 
 impl Nodes {
+    /// Of nodes of different names; `ready` makes what answers for each, for one
+    /// sheet after the other.
+    pub fn new(nodes: &[Arc<Node>], ready: impl Fn(&Node) -> Ready) -> Self {
+        let hasher = RandomState::default();
+        let count = nodes.len().div_ceil(MEAN).max(1);
+        let spot = |name: &[u8]| spot(&hasher, count, name);
+        let mut by_sheet = vec![Vec::new(); count];
+        for node in nodes {
+            if let Some(some) = by_sheet.get_mut(spot(node.key.octets()).sheet) {
+                some.push(node);
+            }
+        }
+        let sheet = |some: Vec<&Arc<Node>>| {
+            let ready: Vec<Ready> = some.iter().map(|node| ready(node)).collect();
+            let names = ready.iter().map(Ready::borrow).zip(some);
+            Arc::new(Sheet::new(names, |name| spot(name).tag))
+        };
+        let sheets = by_sheet.into_iter().map(sheet).collect();
+        Self { hasher, sheets }
+    }
+
     /// The node of a folded wire name.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Node>> {
         self.entry(name)?.node()
@@ -162,27 +183,6 @@ impl Nodes {
     }
 }
 
-impl FromIterator<(Ready, Arc<Node>)> for Nodes {
-    /// Of different names.
-    fn from_iter<I: IntoIterator<Item = (Ready, Arc<Node>)>>(all: I) -> Self {
-        let all: Vec<(Ready, Arc<Node>)> = all.into_iter().collect();
-        let hasher = RandomState::default();
-        let count = all.len().div_ceil(MEAN).max(1);
-        let spot = |name: &[u8]| spot(&hasher, count, name);
-        let mut by_sheet = vec![Vec::new(); count];
-        for (ready, node) in &all {
-            let ready = ready.borrow();
-            if let Some(some) = by_sheet.get_mut(spot(ready.name()).sheet) {
-                some.push((ready, node));
-            }
-        }
-        let sheets = by_sheet.into_iter();
-        let sheets = sheets.map(|some| Sheet::new(some.into_iter(), |name| spot(name).tag));
-        let sheets = sheets.map(Arc::new).collect();
-        Self { hasher, sheets }
-    }
-}
-
 /// Where a name would be found in so many sheets.
 fn spot(hasher: &RandomState, sheets: usize, name: &[u8]) -> Spot {
     let mut hasher = hasher.build_hasher();
@@ -194,7 +194,7 @@ fn spot(hasher: &RandomState, sheets: usize, name: &[u8]) -> Spot {
 
 impl Default for Nodes {
     fn default() -> Self {
-        std::iter::empty().collect()
+        Self { hasher: RandomState::default(), sheets: [Arc::default()].into() }
     }
 }
 
@@ -340,7 +340,8 @@ mod tests {
     }
 
     fn nodes(count: usize) -> Nodes {
-        (0..count).map(|n| node(n, n)).collect()
+        let all: Vec<Arc<Node>> = (0..count).map(|n| node(n, n).1).collect();
+        Nodes::new(&all, |node| Ready::new(node, true, |_| None))
     }
 
     fn digest(nodes: &Nodes, n: usize) -> Option<u128> {

@@ -230,7 +230,7 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
     }
     let ready =
         |node: &Node| Ready::new(node, occluders.reach(node), |set| Tail::of_set(&set.records));
-    let nodes: Nodes = nodes.into_iter().map(|node| (ready(&node), node)).collect();
+    let nodes = Nodes::new(&nodes, ready);
     let wildcards = nodes.values().any(|node| node.key.is_wildcard());
     let digest = nodes.values().fold(0u128, |sum, n| sum.wrapping_add(n.digest));
     let apex = apex.unwrap_or_else(|| node(zone, &zone.origin, &[], None));
