@@ -4,6 +4,8 @@
 //! first.
 
 use std::cell::Cell;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{getpriority_process, setpriority_process};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -13,8 +15,14 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// gets a tenth: a flood of queries does not keep a move from being seen.
 const NICE: i32 = 10;
 
+/// So long such a thread works at a time. A scheduler that has once given it a
+/// processor would else let it stay there until its next tick, up to 10 ms, and
+/// as long would every answer wait.
+const TURN: Duration = Duration::from_micros(200);
+
 thread_local! {
-    static IS_LOWERED: Cell<bool> = const { Cell::new(false) };
+    /// Since when a thread of ours has been at work; none on other threads.
+    static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Does `work` on such a thread.
@@ -22,11 +30,21 @@ pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Join
     // Nothing else in the process runs on the runtime's blocking threads that
     // an answer waits for, so they may keep their priority.
     spawn_blocking(move || {
-        if !IS_LOWERED.replace(true) {
+        if SINCE.replace(Some(Instant::now())).is_none() {
             lower();
         }
         work()
     })
+}
+
+/// Lets others have the processor if this thread has had it for long: to be
+/// called every few microseconds of work that takes longer than that. Does
+/// nothing on other threads.
+pub fn breathe() {
+    if SINCE.get().is_some_and(|since| since.elapsed() >= TURN) {
+        thread::yield_now();
+        SINCE.set(Some(Instant::now()));
+    }
 }
 
 /// Lowers the priority of the calling thread. On Linux it is each thread's own;

@@ -14,16 +14,18 @@
 //!
 //! Both parts are JSON, so `jq` reads the file as it is.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{SourceState, State, ZoneSerial};
+use crate::background;
 use crate::inventory::{Address, Entries, Entry, Standing};
 use crate::source::accept::Accepted;
 
@@ -90,6 +92,7 @@ pub(super) fn render(state: &State, written: SystemTime) -> Result<Vec<u8>, serd
     };
     let mut octets = serde_json::to_vec_pretty(&file)?;
     octets.push(b'\n');
+    background::breathe();
     let last = checksum_line(&octets);
     octets.extend_from_slice(last.as_bytes());
     Ok(octets)
@@ -115,7 +118,7 @@ pub(super) fn parse(octets: &[u8]) -> Result<(State, SystemTime), FormatError> {
     if version != VERSION {
         return Err(FormatError::Newer { found: version });
     }
-    let file: StateFile = serde_json::from_slice(body)?;
+    let file: StateFile<'_> = serde_json::from_slice(body)?;
     let mut sources = BTreeMap::new();
     for (name, source) in file.sources {
         let source = source.into_state(&name)?;
@@ -143,25 +146,26 @@ struct Header {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StateFile {
+struct StateFile<'s> {
     format: String,
     version: u64,
     #[serde(with = "rfc3339")]
     written: SystemTime,
-    sources: BTreeMap<String, SourceFile>,
+    sources: BTreeMap<String, SourceFile<'s>>,
     serials: BTreeMap<String, ZoneSerial>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SourceFile {
+struct SourceFile<'s> {
     /// What the state belongs to.
     of: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     region: Option<String>,
     #[serde(with = "rfc3339")]
     delivered: SystemTime,
-    addresses: Vec<EntryFile>,
+    #[serde(serialize_with = "in_turns")]
+    addresses: Vec<EntryFile<'s>>,
     /// Let go by the guard while a mass loss goes on.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     released: BTreeSet<Ipv4Addr>,
@@ -171,9 +175,9 @@ struct SourceFile {
 }
 
 #[derive(Serialize, Deserialize)]
-struct EntryFile {
+struct EntryFile<'s> {
     #[serde(flatten)]
-    address: Address,
+    address: Cow<'s, Address>,
     /// When this association was first seen.
     #[serde(with = "rfc3339")]
     since: SystemTime,
@@ -192,8 +196,13 @@ enum Kept {
 #[derive(Serialize, Deserialize)]
 struct Time(#[serde(with = "rfc3339")] SystemTime);
 
-impl From<&SourceState> for SourceFile {
-    fn from(state: &SourceState) -> Self {
+/// There may be thousands of them.
+fn in_turns<S: Serializer>(entries: &[EntryFile<'_>], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(entries.iter().inspect(|_| background::breathe()))
+}
+
+impl<'s> From<&'s SourceState> for SourceFile<'s> {
+    fn from(state: &'s SourceState) -> Self {
         let accepted = &state.accepted;
         let times = |ids: &BTreeMap<String, SystemTime>| {
             ids.iter().map(|(id, at)| (id.clone(), Time(*at))).collect()
@@ -209,7 +218,7 @@ impl From<&SourceState> for SourceFile {
     }
 }
 
-impl SourceFile {
+impl SourceFile<'_> {
     fn into_state(self, name: &str) -> Result<SourceState, FormatError> {
         let mut entries = Entries::new();
         for entry in self.addresses {
@@ -233,25 +242,25 @@ impl SourceFile {
     }
 }
 
-impl From<&Entry> for EntryFile {
-    fn from(entry: &Entry) -> Self {
+impl<'s> From<&'s Entry> for EntryFile<'s> {
+    fn from(entry: &'s Entry) -> Self {
         let kept = match entry.standing {
             Standing::Live => None,
             Standing::Unassociated { since } => Some(Kept::UnassociatedSince(Time(since))),
             Standing::Missing { since } => Some(Kept::MissingSince(Time(since))),
         };
-        EntryFile { address: Address::clone(&entry.address), since: entry.since, kept }
+        EntryFile { address: Cow::Borrowed(&*entry.address), since: entry.since, kept }
     }
 }
 
-impl From<EntryFile> for Entry {
-    fn from(file: EntryFile) -> Self {
+impl From<EntryFile<'_>> for Entry {
+    fn from(file: EntryFile<'_>) -> Self {
         let standing = match file.kept {
             None => Standing::Live,
             Some(Kept::UnassociatedSince(Time(since))) => Standing::Unassociated { since },
             Some(Kept::MissingSince(Time(since))) => Standing::Missing { since },
         };
-        Entry { address: file.address.into(), standing, since: file.since }
+        Entry { address: file.address.into_owned().into(), standing, since: file.since }
     }
 }
 
