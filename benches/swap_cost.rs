@@ -68,7 +68,8 @@ fn main() {
 fn measure(title: &str, names: u32, target: &dyn Fn(u32) -> String) {
     let entries: String = (0..names).map(|n| format!("h{n} = {}\n", target(n))).collect();
     let config = Arc::new(load(&format!("[names]\n{entries}")));
-    let mut answer: Vec<Address> = (0..10_000).map(|at| address(order(at), 0)).collect();
+    let mut answer: Vec<Arc<Address>> =
+        (0..10_000).map(|at| address(order(at), 0).into()).collect();
 
     let history = Arc::<History>::default();
     let own = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
@@ -83,7 +84,7 @@ fn measure(title: &str, names: u32, target: &dyn Fn(u32) -> String) {
     for nth in 0..MOVES as u32 {
         // Two hosts take over each other's addresses.
         for (at, number) in [(0, 0), (nth * 99 + 1, order(nth * 99 + 1))] {
-            answer[at as usize] = address(number, nth + 1);
+            answer[at as usize] = address(number, nth + 1).into();
         }
         let delivery = delivery(&answer);
         let begun = Instant::now();
@@ -105,14 +106,14 @@ fn measure(title: &str, names: u32, target: &dyn Fn(u32) -> String) {
 
 /// Time for a polled answer with two moves, in a minute with others:
 /// part of a move, and other code than for files.
-fn accept_cost(answer: &[Address]) -> Duration {
+fn accept_cost(answer: &[Arc<Address>]) -> Duration {
     let guard = Guard::default();
     let policy = Policy { guard, bound: &|_| Some(guard.hold), accept_losses: false };
     let now = SystemTime::now();
     let (first, _) = accept(&Accepted::default(), answer, now, &policy);
     let moved = |which: [u32; 2]| {
         let mut answer = answer.to_vec();
-        which.iter().for_each(|n| answer[*n as usize] = address(order(*n), 99 + n));
+        which.iter().for_each(|n| answer[*n as usize] = address(order(*n), 99 + n).into());
         answer
     };
     let (second, _) = accept(&first, &moved([5, 50]), now, &policy);
@@ -160,13 +161,12 @@ fn load(zone: &str) -> Config {
     config::load(directory.path(), &Overrides::default()).unwrap().config
 }
 
-fn delivery(answer: &[Address]) -> Delivery {
+fn delivery(answer: &[Arc<Address>]) -> Delivery {
     Delivery {
         source: 0,
         at: SystemTime::now(),
         took: Default::default(),
         region: None,
-        // Strings of its own: a delivery shares nothing with the one before.
         answer: Ok(answer.into()),
         health: Health::Healthy,
         accept_losses: false,

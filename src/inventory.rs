@@ -52,6 +52,10 @@ impl Address {
     }
 }
 
+/// The addresses in one answer of a source. Those that are as in the answer
+/// before are the same memory: see [`known`](crate::source::known).
+pub type Addresses = Arc<[Arc<Address>]>;
+
 /// Whether an address stands as the source last said, or is being kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use crate::compile::{Input, Serials, compile};
 use crate::config::{Config, Source, SourceKind};
-use crate::inventory::{Address, Health, Inventory, SourceInventory};
+use crate::inventory::{Addresses, Health, Inventory, SourceInventory};
 use crate::run::own_addresses;
 use crate::snapshot::Snapshot;
 use crate::source::accept::{Accepted, accept_file};
@@ -60,6 +60,7 @@ pub fn inventory(config: &Config) -> Inventory {
 fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
     use crate::run::resolver;
     use crate::source::ec2::Ec2;
+    use crate::source::known::shared;
     use crate::source::poll::Describe;
 
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -79,7 +80,8 @@ fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
         }
         for (id, answer, region) in calls.join_all().await {
             let source = &config.server.sources[id];
-            inventory.sources[id] = answered(source, answer.map_err(Into::into));
+            inventory.sources[id] =
+                answered(source, answer.map(|said| shared(&[], said)).map_err(Into::into));
             if region.is_some() {
                 inventory.sources[id].region = region;
             }
@@ -106,7 +108,7 @@ pub fn at_hand(config: &Config) -> Inventory {
 
 /// A source's part of the inventory after one answer. A source that fails is
 /// stalled and has nothing.
-fn answered(source: &Source, answer: Result<Vec<Address>, SourceError>) -> SourceInventory {
+fn answered(source: &Source, answer: Result<Addresses, SourceError>) -> SourceInventory {
     let now = SystemTime::now();
     let (entries, health) = match answer {
         Ok(addresses) => {

@@ -484,7 +484,7 @@ mod tests {
             at: SystemTime::now(),
             took: Duration::ZERO,
             region: None,
-            answer: Ok([Address::clone(&address)].into()),
+            answer: Ok([Arc::new(Address::clone(&address))].into()),
             health: Health::Healthy,
             accept_losses: false,
             waiters: Waiters::default(),

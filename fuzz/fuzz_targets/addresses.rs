@@ -11,7 +11,7 @@ use eipdns::config::{self, Config, Overrides};
 use eipdns::inventory::{Health, Inventory, SourceInventory};
 use eipdns::offline::Offline;
 use eipdns::source::accept::{Accepted, accept_file};
-use eipdns::source::json;
+use eipdns::source::json::{Listing, ParseError};
 use libfuzzer_sys::fuzz_target;
 
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
@@ -19,17 +19,35 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| {
     config::load(&zones, &Overrides::default()).unwrap_or_else(|e| panic!("{e}")).config
 });
 
+/// As the CLI prints it: a part of the seeds begins like this.
+static OTHER: LazyLock<Listing> = LazyLock::new(|| {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../zones/addresses.json");
+    let text = std::fs::read(&sample).unwrap_or_else(|e| panic!("{}: {e}", sample.display()));
+    Listing::read(text, &Listing::default()).unwrap_or_else(|e| panic!("{e}"))
+});
+
+fn read(data: &[u8], before: &Listing) -> Result<Listing, ParseError> {
+    Listing::read(data.to_vec(), before)
+}
+
 fuzz_target!(|data: &[u8]| {
-    let Ok(addresses) = json::parse(data) else { return };
+    let Ok(listing) = read(data, &Listing::default()) else { return };
+    let addresses = listing.addresses();
     let different: BTreeSet<_> = addresses.iter().map(|address| address.public_ip).collect();
     assert_eq!(different.len(), addresses.len(), "an address stands twice");
 
     // A file that is still being written is no answer.
     let whole = data.trim_ascii_end();
-    assert!(json::parse(&whole[..whole.len() - 1]).is_err(), "cut short, yet taken");
+    assert!(read(&whole[..whole.len() - 1], &listing).is_err(), "cut short, yet taken");
+
+    // Whatever was read before, the text says the same.
+    for before in [&*OTHER, &listing] {
+        let again = read(data, before).expect("it could be read before");
+        assert_eq!(again.addresses(), addresses);
+    }
 
     let now = SystemTime::now();
-    let accepted = accept_file(&Accepted::default(), &addresses, now);
+    let accepted = accept_file(&Accepted::default(), addresses, now);
     assert_eq!(accepted.entries.len(), addresses.len());
     let inventory = Inventory {
         sources: vec![SourceInventory {

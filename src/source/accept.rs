@@ -106,7 +106,7 @@ pub struct Held {
 /// equal to what is accepted returns the very same entries.
 pub fn accept(
     previous: &Accepted,
-    answer: &[Address],
+    answer: &[Arc<Address>],
     now: SystemTime,
     policy: &Policy<'_>,
 ) -> (Accepted, Losses) {
@@ -117,12 +117,10 @@ pub fn accept(
     let mut superseded = previous.superseded.clone();
     superseded.values_mut().for_each(|ids| ids.retain(|_, at| is_within(REMEMBERED, *at, now)));
     let mut stale = BTreeSet::new();
-    let mut entries = Entries::clone(&previous.entries);
+    let mut entries = news.beside(previous);
     for (ip, said) in &news.said {
         let entry = match previous.entries.get(ip) {
-            None => {
-                Entry { address: Address::clone(said).into(), standing: Standing::Live, since: now }
-            }
+            None => Entry { address: Arc::clone(said), standing: Standing::Live, since: now },
             Some(before) => match take(before, said, now, superseded.entry(*ip).or_default()) {
                 Some(entry) => entry,
                 None => {
@@ -149,55 +147,71 @@ pub fn accept(
 }
 
 /// Takes the contents of a `file` source: edits are the truth, losses too.
-pub fn accept_file(previous: &Accepted, answer: &[Address], now: SystemTime) -> Accepted {
-    let entry = |said: &Address| {
-        let before = previous.entries.get(&said.public_ip);
-        let since = before.filter(|b| is_same(&b.address, said)).map_or(now, |b| b.since);
-        let address = match before {
-            Some(before) if *before.address == *said => Arc::clone(&before.address),
-            _ => Arc::new(said.clone()),
-        };
-        Entry { address, standing: Standing::Live, since }
-    };
-    let entries: Entries = answer.iter().map(|said| (said.public_ip, entry(said))).collect();
-    let entries =
-        if entries == *previous.entries { Arc::clone(&previous.entries) } else { entries.into() };
-    Accepted { entries, ..Accepted::default() }
+pub fn accept_file(previous: &Accepted, answer: &[Arc<Address>], now: SystemTime) -> Accepted {
+    let news = News::of(previous, answer);
+    if news.is_none() {
+        return Accepted { entries: Arc::clone(&previous.entries), ..Accepted::default() };
+    }
+    let mut entries = news.beside(previous);
+    for (ip, said) in &news.said {
+        let before = previous.entries.get(ip).filter(|before| is_same(&before.address, said));
+        let since = before.map_or(now, |before| before.since);
+        let address = Arc::clone(said);
+        entries.insert(*ip, Entry { address, standing: Standing::Live, since });
+    }
+    for (ip, _) in &news.unsaid {
+        entries.remove(ip);
+    }
+    Accepted { entries: entries.into(), ..Accepted::default() }
 }
 
 /// How an answer differs from what is accepted.
 struct News<'a> {
     /// What is new, or said otherwise than it is answered.
-    said: BTreeMap<Ipv4Addr, &'a Address>,
+    said: BTreeMap<Ipv4Addr, &'a Arc<Address>>,
     /// What is answered and not said.
     unsaid: Vec<(Ipv4Addr, &'a Entry)>,
+    /// What is said as it is answered, but is other memory: what is answered
+    /// came from the state of the last process.
+    copies: Vec<&'a Arc<Address>>,
 }
 
 impl<'a> News<'a> {
-    /// Reads the answer in its own order, which is mostly that of the answer
-    /// before and of its texts in memory: of thousands of addresses nearly
-    /// all are as they were, and to find that out is the price of a poll.
-    fn of(previous: &'a Accepted, answer: &'a [Address]) -> Self {
+    /// Of thousands of addresses nearly all are as they were. To find that out
+    /// is the price of a poll; it is small where they are the same memory. No
+    /// Elastic IP stands twice in an answer.
+    fn of(previous: &'a Accepted, answer: &'a [Arc<Address>]) -> Self {
         let mut said = BTreeMap::new();
-        let mut all = Vec::with_capacity(answer.len());
+        let mut copies = Vec::new();
+        let mut found = 0;
         for address in answer {
             let ip = address.public_ip;
-            all.push(ip);
-            let is_news = previous
-                .entries
-                .get(&ip)
-                .is_none_or(|before| !before.is_live() || *before.address != *address);
-            // Of an address that stands twice, the last counts.
-            if is_news {
-                said.insert(ip, address);
-            } else {
-                said.remove(&ip);
+            let before = previous.entries.get(&ip);
+            found += usize::from(before.is_some());
+            match before.filter(|before| before.is_live()).map(|before| &before.address) {
+                Some(known) if Arc::ptr_eq(known, address) => {}
+                Some(known) if *known == *address => copies.push(address),
+                _ => drop(said.insert(ip, address)),
             }
         }
-        all.sort_unstable();
-        let is_unsaid = |ip: &Ipv4Addr| all.binary_search(ip).is_err();
-        let before = previous.entries.iter().map(|(ip, entry)| (*ip, entry));
-        Self { said, unsaid: before.filter(|(ip, _)| is_unsaid(ip)).collect() }
+        let mut unsaid = Vec::new();
+        if found < previous.entries.len() {
+            let all: BTreeSet<_> = answer.iter().map(|address| address.public_ip).collect();
+            let before = previous.entries.iter().map(|(ip, entry)| (*ip, entry));
+            unsaid.extend(before.filter(|(ip, _)| !all.contains(ip)));
+        }
+        Self { said, unsaid, copies }
+    }
+
+    /// The entries before, in the answer's memory where it says the same.
+    fn beside(&self, previous: &Accepted) -> Entries {
+        let mut entries = Entries::clone(&previous.entries);
+        for said in &self.copies {
+            if let Some(entry) = entries.get_mut(&said.public_ip) {
+                entry.address = Arc::clone(said);
+            }
+        }
+        entries
     }
 
     /// The everyday poll.
@@ -210,12 +224,11 @@ impl<'a> News<'a> {
 /// answer is a stale read of it. `superseded` is this address's.
 fn take(
     before: &Entry,
-    said: &Address,
+    said: &Arc<Address>,
     now: SystemTime,
     superseded: &mut BTreeMap<String, SystemTime>,
 ) -> Option<Entry> {
-    let live =
-        |since| Some(Entry { address: said.clone().into(), standing: Standing::Live, since });
+    let live = |since| Some(Entry { address: Arc::clone(said), standing: Standing::Live, since });
     if said.associated().is_none() && before.address.associated().is_some() {
         let since = match before.standing {
             Standing::Unassociated { since } => since.min(now),
@@ -402,8 +415,10 @@ fn kept_for(entry: &Entry, mass: bool, policy: &Policy<'_>) -> Option<(SystemTim
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::known::shared;
     use super::super::testing::address;
     use super::*;
+    use crate::inventory::Addresses;
 
     const GUARD: Guard = Guard {
         hold: Duration::from_secs(30),
@@ -454,6 +469,7 @@ mod tests {
     struct Source {
         accepted: Accepted,
         losses: Losses,
+        said: Addresses,
     }
 
     impl Source {
@@ -462,7 +478,9 @@ mod tests {
         }
 
         fn says_to(&mut self, policy: &Policy<'_>, seconds: u64, answer: &[Address]) {
-            (self.accepted, self.losses) = accept(&self.accepted, answer, at(seconds), policy);
+            let answer = shared(&self.said, answer.to_vec());
+            (self.accepted, self.losses) = accept(&self.accepted, &answer, at(seconds), policy);
+            self.said = answer;
         }
 
         fn private(&self, n: u8) -> Option<u8> {
@@ -721,6 +739,9 @@ mod tests {
 
     #[test]
     fn the_contents_of_a_file_are_the_truth() {
+        let accept_file = |before: &Accepted, said: &[Address], at| {
+            accept_file(before, &shared(&[], said.to_vec()), at)
+        };
         let first = accept_file(&Accepted::default(), &[held_by(1, 1), held_by(2, 1)], at(0));
         let again = accept_file(&first, &[held_by(1, 1), held_by(2, 1)], at(5));
         assert!(Arc::ptr_eq(&first.entries, &again.entries));
@@ -870,8 +891,8 @@ mod tests {
             let mut logs = vec![Vec::new(); usize::from(ADDRESSES)];
             for step in steps.iter().filter(|(_, step)| !matches!(step, Step::Accept)) {
                 let Some((answer, _)) = ec2.step(step) else { continue };
-                let before = std::mem::take(&mut source.accepted);
-                (source.accepted, source.losses) = accept(&before, &answer, at(ec2.now), &UNGUARDED);
+                let before = source.accepted.clone();
+                source.says_to(&UNGUARDED, ec2.now, &answer);
                 for n in 0..ADDRESSES {
                     let said = answer.iter().find(|a| a.public_ip == ip(n));
                     let is_stale = said.and_then(|s| s.association_id.as_ref()).is_some_and(|id| {
@@ -905,13 +926,14 @@ mod tests {
                     continue;
                 };
                 let now = ec2.now;
-                let before = std::mem::take(&mut source.accepted);
+                let before = source.accepted.clone();
                 let policy = if accepts { OPERATOR } else { POLICY };
-                source.accepted = before.clone();
                 source.says_to(&policy, now, &answer);
 
                 // An equal answer gives an equal result: nothing is published.
-                let (again, losses) = accept(&source.accepted, &answer, at(now), &policy);
+                // Also where no memory is shared.
+                let said = shared(&[], answer.clone());
+                let (again, losses) = accept(&source.accepted, &said, at(now), &policy);
                 prop_assert!(Arc::ptr_eq(&again.entries, &source.accepted.entries));
                 prop_assert_eq!(&again, &source.accepted);
                 prop_assert_eq!(&losses, &source.losses);

@@ -13,12 +13,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::clock::Clock;
-use super::json::{self, ParseError};
+use super::error::SourceError;
+use super::json::{Listing, ParseError};
 use super::watch::Watch;
 use super::{Answer, Delivery, Ended, Handle, Pending, Post};
 use crate::background;
 use crate::config::SourceId;
-use crate::inventory::Address;
+use crate::inventory::Addresses;
 
 /// The largest file taken, in octets: some 100,000 addresses with tags.
 /// More is not a list of addresses.
@@ -63,21 +64,29 @@ pub enum FileError {
 /// # Errors
 /// When the file cannot be read or is not what `aws ec2 describe-addresses`
 /// prints.
-pub fn read(path: &Path) -> Result<Vec<Address>, FileError> {
-    parse(path, &contents(path)?)
+pub fn read(path: &Path) -> Result<Addresses, FileError> {
+    look(path, None).map(|listing| Arc::clone(listing.addresses()))
 }
 
-fn parse(path: &Path, octets: &[u8]) -> Result<Vec<Address>, FileError> {
-    json::parse(octets).map_err(|cause| FileError::Parse { path: path.to_owned(), cause })
+/// What is in the file; `known` itself if it is the same text.
+fn look(path: &Path, known: Option<&Arc<Listing>>) -> Result<Arc<Listing>, FileError> {
+    let text = contents(path)?;
+    if let Some(known) = known.filter(|known| *known.text() == *text) {
+        return Ok(Arc::clone(known));
+    }
+    Listing::read(text, known.map_or(&Listing::default(), |known| known))
+        .map(Arc::new)
+        .map_err(|cause| FileError::Parse { path: path.to_owned(), cause })
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>, FileError> {
     let failed = |cause| FileError::Read { path: path.to_owned(), cause };
     // Opening a pipe would wait for its writer.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+    let about = std::fs::metadata(path).map_err(failed)?;
+    if !about.is_file() {
         return Err(failed(io::Error::other("it is not a regular file")));
     }
-    let mut octets = Vec::new();
+    let mut octets = Vec::with_capacity(about.len().min(MAX_FILE) as usize + 1);
     let file = File::open(path).map_err(failed)?;
     file.take(MAX_FILE + 1).read_to_end(&mut octets).map_err(failed)?;
     if octets.len() as u64 > MAX_FILE {
@@ -126,7 +135,7 @@ impl FileSource {
             }
             self.post.take_asks(&mut pending);
             let began = Instant::now();
-            let seen = look(self.path.clone(), judge.seen.clone()).await;
+            let seen = look_aside(self.path.clone(), judge.known().cloned()).await;
             let took = began.elapsed();
             again = None;
             let (answer, tell) = match judge.judge(seen, Instant::now()) {
@@ -157,31 +166,12 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// What is seen in the file, and the addresses in it.
-#[derive(Clone)]
-struct Seen {
-    contents: Arc<[u8]>,
-    addresses: Arc<[Address]>,
-}
-
-impl Seen {
-    /// What is in `contents`, unless that is known.
-    fn new(path: &Path, contents: Vec<u8>, known: Option<Self>) -> Result<Self, FileError> {
-        if let Some(known) = known.filter(|known| *known.contents == *contents) {
-            return Ok(known);
-        }
-        let addresses = parse(path, &contents)?.into();
-        Ok(Self { contents: contents.into(), addresses })
-    }
-}
-
-/// Reads the file where neither waiting for a disk nor the time that megabytes
-/// take holds up an answer. `known` need not be read once more.
-async fn look(path: PathBuf, known: Option<Seen>) -> Result<Seen, FileError> {
-    let reading = path.clone();
-    let seen = move || Seen::new(&reading, contents(&reading)?, known);
+/// Looks where neither waiting for a disk nor the time that megabytes take
+/// holds up an answer.
+async fn look_aside(path: PathBuf, known: Option<Arc<Listing>>) -> Result<Arc<Listing>, FileError> {
+    let looking = path.clone();
     // As long as the process lives, it can only have panicked.
-    background::run(seen).await.unwrap_or_else(|_| {
+    background::run(move || look(&looking, known.as_ref())).await.unwrap_or_else(|_| {
         let cause = io::Error::other("reading it failed. This is a bug: report it with the file");
         Err(FileError::Read { path, cause })
     })
@@ -200,41 +190,37 @@ enum Verdict {
 /// Compares what is seen with what was told.
 #[derive(Default)]
 struct Judge {
-    told: Option<Answer>,
-    /// In what was seen it was, if it is good.
-    seen: Option<Seen>,
+    told: Option<Result<Arc<Listing>, Arc<SourceError>>>,
     bad_since: Option<Instant>,
 }
 
 impl Judge {
-    fn judge(&mut self, seen: Result<Seen, FileError>, now: Instant) -> Verdict {
-        match seen {
-            Ok(seen) => {
-                self.bad_since = None;
-                // What is known is handed on as it is.
-                let is_known = |known: &Seen| Arc::ptr_eq(&known.addresses, &seen.addresses);
-                if self.seen.as_ref().is_some_and(is_known) {
-                    return Verdict::Same(Ok(seen.addresses));
-                }
-                self.seen = Some(seen.clone());
-                self.tell(Ok(seen.addresses))
-            }
-            Err(_) if *self.bad_since.get_or_insert(now) + SETTLE > now => Verdict::Again,
-            Err(error) => match &self.told {
-                Some(told @ Err(before)) if before.to_string() == error.to_string() => {
-                    Verdict::Same(told.clone())
-                }
-                _ => {
-                    self.seen = None;
-                    self.tell(Err(Arc::new(error.into())))
-                }
-            },
-        }
+    /// What was told last, if it is good.
+    fn known(&self) -> Option<&Arc<Listing>> {
+        self.told.as_ref()?.as_ref().ok()
     }
 
-    fn tell(&mut self, answer: Answer) -> Verdict {
-        self.told = Some(answer.clone());
-        Verdict::New(answer)
+    fn judge(&mut self, seen: Result<Arc<Listing>, FileError>, now: Instant) -> Verdict {
+        match (seen, &self.told) {
+            (Ok(seen), told) => {
+                self.bad_since = None;
+                let answer = Ok(Arc::clone(seen.addresses()));
+                if matches!(told, Some(Ok(told)) if Arc::ptr_eq(told, &seen)) {
+                    return Verdict::Same(answer);
+                }
+                self.told = Some(Ok(seen));
+                Verdict::New(answer)
+            }
+            (Err(_), _) if *self.bad_since.get_or_insert(now) + SETTLE > now => Verdict::Again,
+            (Err(error), Some(Err(told))) if told.to_string() == error.to_string() => {
+                Verdict::Same(Err(Arc::clone(told)))
+            }
+            (Err(error), _) => {
+                let error = Arc::new(SourceError::from(error));
+                self.told = Some(Err(Arc::clone(&error)));
+                Verdict::New(Err(error))
+            }
+        }
     }
 }
 
@@ -378,10 +364,12 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut judge = Judge::default();
-        let seen = |octets: &str, judge: &Judge| {
-            Seen::new(Path::new("a.json"), octets.into(), judge.seen.clone())
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        let mut look = |octets: &str, ms| {
+            fs::write(&path, octets).unwrap();
+            judge.judge(super::look(&path, judge.known()), at(ms))
         };
-        let mut look = |octets: &str, ms| judge.judge(seen(octets, &judge), at(ms));
         let new = |v: Verdict| matches!(v, Verdict::New(Ok(_)));
         let same = |v: Verdict| matches!(v, Verdict::Same(Ok(_)));
         let again = |v: Verdict| matches!(v, Verdict::Again);

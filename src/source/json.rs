@@ -5,17 +5,21 @@
 //! that is none) and lenient about what it does not use: unknown keys are
 //! skipped, every key but `PublicIp` may be absent, `null` or `""`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
-use crate::inventory::Address;
+use super::known::Known;
+use crate::background;
+use crate::inventory::{Address, Addresses};
 
 /// UTF-8 byte order mark: some editors write one.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -92,37 +96,108 @@ pub enum ItemFault {
     Twice(Ipv4Addr),
 }
 
-/// Reads the output of `aws ec2 describe-addresses`
-/// (EC2 API reference, `DescribeAddresses`, in the CLI's JSON form).
-///
-/// # Errors
-/// Any text that leaves a doubt about what it says; nothing is returned for
-/// a part of it.
-pub fn parse(text: &[u8]) -> Result<Vec<Address>, ParseError> {
+/// A text that was read, and the addresses in it.
+#[derive(Debug, Default)]
+pub struct Listing {
+    text: Vec<u8>,
+    /// Where in the text each address stands.
+    places: Vec<Range<usize>>,
+    addresses: Addresses,
+}
+
+impl Listing {
+    /// Reads the output of `aws ec2 describe-addresses`
+    /// (EC2 API reference, `DescribeAddresses`, in the CLI's JSON form).
+    ///
+    /// Items that stand in `before` as well are not read once more, and
+    /// addresses that are as in `before` are the very same.
+    ///
+    /// # Errors
+    /// Any text that leaves a doubt about what it says; nothing is returned for
+    /// a part of it.
+    pub fn read(text: Vec<u8>, before: &Listing) -> Result<Self, ParseError> {
+        let items = items(&text)?;
+        let mut places = Vec::with_capacity(items.len());
+        let mut addresses = Vec::with_capacity(items.len());
+        let mut seen = HashSet::with_capacity(items.len());
+        let mut known = Known::new(&before.addresses);
+        for item in items {
+            background::breathe();
+            let place = place_of(item, &text);
+            let as_before =
+                before.places.get(known.next()).and_then(|at| before.text.get(at.clone()));
+            let again = as_before.filter(|as_before| *as_before == item.as_bytes());
+            let address = match again.and_then(|_| known.again()) {
+                Some(address) => address,
+                None => known.share(address(item, &place, &text)?),
+            };
+            if !seen.insert(address.public_ip) {
+                return Err(at_end(&text, &place, ItemFault::Twice(address.public_ip)));
+            }
+            places.push(place);
+            addresses.push(address);
+        }
+        Ok(Self { places, addresses: addresses.into(), text })
+    }
+
+    /// What was read.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The addresses, in their order.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+}
+
+/// The texts of the items in a reply. They are JSON, and nothing else is known
+/// of them.
+fn items(text: &[u8]) -> Result<Vec<&str>, ParseError> {
     let text = text.strip_prefix(BOM).unwrap_or(text);
     if text.trim_ascii().is_empty() {
         return Err(ParseError::Empty);
     }
-    let mut fault = None;
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let read = Reply { fault: &mut fault }
-        .deserialize(&mut reader)
-        .and_then(|found| reader.end().map(|()| found));
-    match (read, fault) {
-        (Ok(Some(addresses)), _) => Ok(addresses),
-        (Ok(None), _) => Err(ParseError::NoAddresses),
-        (Err(e), Some(fault)) => {
-            Err(ParseError::Item { line: e.line(), column: e.column(), fault })
-        }
-        (Err(e), None) => Err(from_json(&e)),
-    }
+    let found = Reply::deserialize(&mut reader).and_then(|found| reader.end().map(|()| found));
+    let Reply(found) = found.map_err(|e| from_json(&e, e.line(), e.column()))?;
+    found.ok_or(ParseError::NoAddresses)
 }
 
-fn from_json(error: &serde_json::Error) -> ParseError {
-    let (line, column) = (error.line(), error.column());
+/// Where in `text` a part of it stands.
+fn place_of(part: &str, text: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr() - text.as_ptr().addr();
+    start..start + part.len()
+}
+
+/// The address that an item at a place in the text is.
+fn address(item: &str, place: &Range<usize>, text: &[u8]) -> Result<Address, ParseError> {
+    let Object(item) = serde_json::from_str::<Object<Item>>(item).map_err(|error| {
+        let lines = item.split_inclusive('\n').take(error.line().saturating_sub(1));
+        let behind = lines.map(str::len).sum::<usize>() + error.column();
+        let (line, column) = line_and_column(text, place.start + behind);
+        from_json(&error, line, column)
+    })?;
+    item.try_into().map_err(|fault| at_end(text, place, fault))
+}
+
+fn at_end(text: &[u8], place: &Range<usize>, fault: ItemFault) -> ParseError {
+    let (line, column) = line_and_column(text, place.end);
+    ParseError::Item { line, column, fault }
+}
+
+/// Line and column of the last of the first `count` octets.
+fn line_and_column(text: &[u8], count: usize) -> (usize, usize) {
+    let text = text.get(..count).unwrap_or(text);
+    let text = text.strip_prefix(BOM).unwrap_or(text);
+    let lines = text.iter().filter(|octet| **octet == b'\n').count();
+    (lines + 1, text.rsplit(|octet| *octet == b'\n').next().map_or(0, <[u8]>::len))
+}
+
+fn from_json(error: &serde_json::Error, line: usize, column: usize) -> ParseError {
     // serde_json says the place at the end of its text; ours comes first.
     let what = error.to_string();
-    let place = format!(" at line {line} column {column}");
+    let place = format!(" at line {} column {}", error.line(), error.column());
     let what = what.strip_suffix(&place).unwrap_or(&what).to_owned();
     match error.classify() {
         Category::Eof => ParseError::Truncated { line, column },
@@ -131,22 +206,19 @@ fn from_json(error: &serde_json::Error) -> ParseError {
     }
 }
 
-/// The whole reply. An item's fault leaves through `fault`: a serde error
-/// carries only text, but it brings the place.
-struct Reply<'f> {
-    fault: &'f mut Option<ItemFault>,
-}
+/// The whole reply: its items, unless it says nothing of them.
+struct Reply<'t>(Option<Vec<&'t str>>);
 
-impl<'de> DeserializeSeed<'de> for Reply<'_> {
-    type Value = Option<Vec<Address>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_map(self)
+impl<'de> Deserialize<'de> for Reply<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(ReplyVisitor).map(Self)
     }
 }
 
-impl<'de> Visitor<'de> for Reply<'_> {
-    type Value = Option<Vec<Address>>;
+struct ReplyVisitor;
+
+impl<'de> Visitor<'de> for ReplyVisitor {
+    type Value = Option<Vec<&'de str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with \"Addresses\"")
@@ -160,7 +232,7 @@ impl<'de> Visitor<'de> for Reply<'_> {
             } else if found.is_some() {
                 return Err(M::Error::custom("\"Addresses\" stands twice"));
             } else {
-                found = Some(map.next_value_seed(Items { fault: &mut *self.fault })?);
+                found = Some(map.next_value_seed(Items)?);
             }
         }
         Ok(found)
@@ -168,43 +240,30 @@ impl<'de> Visitor<'de> for Reply<'_> {
 }
 
 /// The list of items.
-struct Items<'f> {
-    fault: &'f mut Option<ItemFault>,
-}
+struct Items;
 
-impl<'de> DeserializeSeed<'de> for Items<'_> {
-    type Value = Vec<Address>;
+impl<'de> DeserializeSeed<'de> for Items {
+    type Value = Vec<&'de str>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
         from.deserialize_seq(self)
     }
 }
 
-impl<'de> Visitor<'de> for Items<'_> {
-    type Value = Vec<Address>;
+impl<'de> Visitor<'de> for Items {
+    type Value = Vec<&'de str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of addresses")
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
-        let mut addresses = Vec::new();
-        let mut seen = BTreeSet::new();
-        while let Some(Object(item)) = seq.next_element::<Object<Item>>()? {
-            let address = Address::try_from(item).and_then(|address| {
-                let new = seen.insert(address.public_ip);
-                if new { Ok(address) } else { Err(ItemFault::Twice(address.public_ip)) }
-            });
-            match address {
-                Ok(address) => addresses.push(address),
-                Err(fault) => {
-                    let error = S::Error::custom(&fault);
-                    *self.fault = Some(fault);
-                    return Err(error);
-                }
-            }
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element::<&RawValue>()? {
+            background::breathe();
+            items.push(item.get());
         }
-        Ok(addresses)
+        Ok(items)
     }
 }
 
@@ -300,17 +359,25 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Borrow;
+    use std::sync::Arc;
+
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
     use crate::source::testing::{address, addresses};
 
+    fn parse(text: &[u8]) -> Result<Addresses, ParseError> {
+        Listing::read(text.to_vec(), &Listing::default()).map(|listing| listing.addresses)
+    }
+
     /// `addresses` as the CLI prints them.
-    fn print(addresses: &[Address]) -> String {
+    fn print<A: Borrow<Address>>(addresses: &[A]) -> String {
         let items: Vec<_> = addresses
             .iter()
             .map(|a| {
+                let a = a.borrow();
                 json!({
                     "PublicIp": a.public_ip,
                     "AllocationId": a.allocation_id,
@@ -359,7 +426,7 @@ mod tests {
         let addresses = parse(text).unwrap();
         assert_eq!(addresses.len(), 2);
         assert_eq!(
-            addresses[0],
+            *addresses[0],
             Address {
                 public_ip: Ipv4Addr::new(75, 101, 137, 243),
                 allocation_id: Some("eipalloc-01".into()),
@@ -375,7 +442,7 @@ mod tests {
             }
         );
         assert_eq!(
-            addresses[1],
+            *addresses[1],
             Address {
                 service_managed: Some("nlb".into()),
                 ..address(Ipv4Addr::new(75, 101, 137, 244))
@@ -416,21 +483,21 @@ mod tests {
             ),
             (
                 "{\"Addresses\": [\n{}]}",
-                "the address that ends at line 2, column 3: it has no \"PublicIp\"",
+                "the address that ends at line 2, column 2: it has no \"PublicIp\"",
             ),
             (
                 "{\"Addresses\": [\n{\"PublicIp\": \"75.101.137.2433\"}]}",
-                "the address that ends at line 2, column 32: \
+                "the address that ends at line 2, column 31: \
                  \"PublicIp\": \"75.101.137.2433\" is not an IPv4 address",
             ),
             (
                 "{\"Addresses\": [{\"PublicIp\": \"1.2.3.4\", \"PrivateIpAddress\": \"::1\"}]}",
-                "the address that ends at line 1, column 66: \
+                "the address that ends at line 1, column 65: \
                  \"PrivateIpAddress\": \"::1\" is not an IPv4 address",
             ),
             (
                 "{\"Addresses\": [{\"PublicIp\": \"1.2.3.4\"},\n{\"PublicIp\": \"1.2.3.4\"}]}",
-                "the address that ends at line 2, column 24: \
+                "the address that ends at line 2, column 23: \
                  1.2.3.4 stands twice; keep one of the two",
             ),
         ];
@@ -441,7 +508,11 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_no_fault() {
-        assert_eq!(parse(b"\xef\xbb\xbf{\"Addresses\": []}"), Ok(vec![]));
+        assert_eq!(parse(b"\xef\xbb\xbf{\"Addresses\": []}"), Ok([].into()));
+        let error = parse(b"\xef\xbb\xbf{\"Addresses\": [1]}").unwrap_err().to_string();
+        assert!(error.starts_with("line 1, column 16: invalid type: integer `1`"), "{error}");
+        let error = parse(b"\xef\xbb\xbf{\"Addresses\": [\n{}]}").unwrap_err().to_string();
+        assert!(error.starts_with("the address that ends at line 2, column 2: "), "{error}");
     }
 
     #[test]
@@ -454,10 +525,77 @@ mod tests {
         }
     }
 
+    /// A text in which some items were exchanged, left out, put in, changed.
+    fn edited(all: &[Address], edits: &[(prop::sample::Index, u8)]) -> Vec<Address> {
+        let mut all = all.to_vec();
+        for (at, edit) in edits {
+            if all.is_empty() {
+                break;
+            }
+            let at = at.index(all.len());
+            match edit % 4 {
+                0 => drop(all.remove(at)),
+                1 => all.swap(at, 0),
+                2 => all[at].private_ip = Some(Ipv4Addr::new(10, 0, 0, *edit)),
+                _ => {
+                    let new = Ipv4Addr::new(192, 0, 2, *edit);
+                    if all.iter().all(|known| known.public_ip != new) {
+                        all.insert(at, address(new));
+                    }
+                }
+            }
+        }
+        all
+    }
+
     proptest! {
+        /// Whatever was read before: the same as without it, and no second
+        /// copy of what is as it was.
+        #[test]
+        fn read_anew_or_as_changed(
+            all in addresses(),
+            edits in proptest::collection::vec(any::<(prop::sample::Index, u8)>(), 0..5),
+            pretty in any::<bool>(),
+        ) {
+            let before = Listing::read(print(&all).into(), &Listing::default()).unwrap();
+            let now = edited(&all, &edits);
+            let mut text = print(&now);
+            if !pretty {
+                text = serde_json::from_str::<serde_json::Value>(&text).unwrap().to_string();
+            }
+            let read = Listing::read(text.clone().into(), &before).unwrap();
+            prop_assert!(read.addresses.iter().map(|address| &**address).eq(&now));
+            prop_assert_eq!(&read.addresses, &parse(text.as_bytes()).unwrap());
+            for address in &read.addresses[..] {
+                let known = before.addresses.iter().find(|known| *known == address);
+                prop_assert!(known.is_none_or(|known| Arc::ptr_eq(known, address)));
+            }
+            // What was read so is as good for the next time.
+            let again = Listing::read(print(&all).into(), &read).unwrap();
+            prop_assert_eq!(again.addresses, before.addresses);
+        }
+
+        /// A fault is told as without anything read before.
+        #[test]
+        fn faults_do_not_depend_on_what_was_read_before(
+            all in addresses(),
+            at in any::<prop::sample::Index>(),
+            with in "[\\[\\]{}\",:0-9a-z]{0,4}",
+        ) {
+            let before = Listing::read(print(&all).into(), &Listing::default()).unwrap();
+            let mut text = print(&all);
+            let at = at.index(text.len() + 1);
+            if text.is_char_boundary(at) {
+                text.insert_str(at, &with);
+            }
+            let read = Listing::read(text.clone().into(), &before).map(|read| read.addresses);
+            prop_assert_eq!(read, parse(text.as_bytes()));
+        }
+
         #[test]
         fn round_trip(all in addresses()) {
-            prop_assert_eq!(parse(print(&all).as_bytes()), Ok(all));
+            let read = parse(print(&all).as_bytes()).unwrap();
+            prop_assert!(read.iter().map(|address| &**address).eq(&all));
         }
 
         #[test]
@@ -477,7 +615,7 @@ mod tests {
             text.splice(at..end, with);
             // Whatever is read is at least without doubles.
             if let Ok(read) = parse(&text) {
-                let ips: BTreeSet<_> = read.iter().map(|a| a.public_ip).collect();
+                let ips: HashSet<_> = read.iter().map(|a| a.public_ip).collect();
                 prop_assert_eq!(ips.len(), read.len());
             }
         }

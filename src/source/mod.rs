@@ -6,6 +6,7 @@
 //! answers those who asked for a refresh. Nothing else connects the two.
 //!
 //! * [`mod@file`]: a JSON file, watched ([`watch`], [`json`]).
+//! * [`known`]: what of an answer is as in the one before.
 //! * [`accept`]: how losses are taken, between a source and what is published.
 //! * [`poll`]: when EC2 is called, and who is told.
 //! * `ec2`: the call itself, through the AWS SDK (feature `ec2`).
@@ -21,6 +22,7 @@ pub mod error;
 pub mod file;
 pub mod health;
 pub mod json;
+pub mod known;
 pub mod lookup;
 pub mod poll;
 pub mod stats;
@@ -34,13 +36,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::SourceId;
-use crate::inventory::{Address, Health};
+use crate::inventory::{Addresses, Health};
 use clock::Clock;
 use error::SourceError;
 use stats::Stats;
 
 /// Everything a source says at one moment, or why it says nothing.
-pub type Answer = Result<Arc<[Address]>, Arc<SourceError>>;
+pub type Answer = Result<Addresses, Arc<SourceError>>;
 
 /// What a source hands to the writer after a call.
 #[derive(Debug)]

@@ -15,9 +15,10 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::error::{Class, PollError};
+use super::known::shared;
 use super::{Answer, Delivery, Ended, Handle, Pending, Post};
 use crate::config::SourceId;
-use crate::inventory::Address;
+use crate::inventory::{Address, Addresses};
 
 /// The least part of `poll` between the starts of two calls; the most is all
 /// of it. Replicas started together drift apart.
@@ -59,6 +60,8 @@ pub struct Poller<D> {
     post: Post,
     /// Who asked while a call was under way.
     later: Pending,
+    /// The last good answer.
+    said: Addresses,
 }
 
 impl<D: Describe> Poller<D> {
@@ -73,7 +76,8 @@ impl<D: Describe> Poller<D> {
         deliveries: mpsc::Sender<Delivery>,
     ) -> (Self, Handle) {
         let (post, handle) = Post::new(id, name, clock, deliveries);
-        (Self { called, pace: Pace::new(poll), post, later: Pending::default() }, handle)
+        let (pace, later, said) = (Pace::new(poll), Pending::default(), Addresses::default());
+        (Self { called, pace, post, later, said }, handle)
     }
 
     /// Calls at once, and again and again, until nobody takes deliveries or
@@ -102,7 +106,13 @@ impl<D: Describe> Poller<D> {
         let said = self.call().await?;
         let took = began.elapsed();
         self.pace.ended(said.as_ref().err().map(PollError::class), jitter());
-        let answer: Answer = said.map(Arc::from).map_err(|e| Arc::new(e.into()));
+        let answer: Answer = match said {
+            Ok(said) => {
+                self.said = shared(&self.said, said);
+                Ok(Arc::clone(&self.said))
+            }
+            Err(error) => Err(Arc::new(error.into())),
+        };
         self.post.deliver(took, self.called.region(), answer, asked).await
     }
 
