@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 
@@ -101,10 +101,11 @@ def swaps(bench: Bench, kind: Kind) -> dict[str, object]:
         ):
             made, published = mover.moves, swaps_logged(server)
             still, moving = [], []
-            for _ in range(o.rounds):
-                still.append(bench.load(site.port, count, rate))
-                with mover.moving(int(bench.load_core)):
-                    moving.append(bench.load(site.port, count, rate))
+            with bench.awake() if rate else nullcontext():
+                for _ in range(o.rounds):
+                    still.append(bench.load(site.port, count, rate))
+                    with mover.moving(int(bench.load_core)):
+                        moving.append(bench.load(site.port, count, rate))
             made, published = mover.moves - made, swaps_logged(server) - published
             if published == 0:
                 raise BenchError(f"{made} moves, but none in the server's log")
