@@ -24,7 +24,7 @@
 //! * [`run`]: starts all of the above, reloads, drains.
 //! * [`name`]: names as folded wire octets, the key of every table;
 //!   [`name_map`]: such a table, cheap to copy; [`nodes`]: a zone's, with its
-//!   prebuilt answers.
+//!   prebuilt answers; [`spot`]: where a name stands in either.
 //! * [`prefixes`]: client prefixes to views.
 //! * [`background`]: work that answers come before.
 
@@ -58,6 +58,7 @@ pub mod run;
 pub mod serve;
 pub mod snapshot;
 pub mod source;
+pub mod spot;
 pub mod state;
 pub mod store;
 #[cfg(test)]

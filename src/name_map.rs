@@ -10,37 +10,22 @@
 //! nearly all other names apart by 32 bits of their hash, and the key.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
 use crate::name::Key;
-
-/// How many names a small table is meant to hold: few, because a change copies
-/// them all; many, because a change copies the list of tables, too.
-const MEAN: usize = 80;
+use crate::spot::{self, MEAN, Spot};
 
 /// So many slots behind the first one to look in are too many.
 const FAR: usize = 32;
 
 /// A map by folded wire name.
-///
-/// The hash is keyed, but not against people who choose the names that are
-/// *in* the map: those are an operator's.
 pub struct NameMap<V> {
     hasher: RandomState,
     /// At least one.
     tables: Arc<[Table<V>]>,
     len: usize,
-}
-
-/// Where to look for a name.
-struct Spot {
-    /// The number of its table, by the upper half of its hash.
-    table: usize,
-    /// The lower half, which says where in it to look first.
-    tag: u32,
 }
 
 /// Open addressing; the number of slots is a power of two.
@@ -74,18 +59,14 @@ impl<V> NameMap<V> {
     /// The value of a folded wire name.
     pub fn get(&self, name: &[u8]) -> Option<&V> {
         let spot = self.spot(name);
-        let table = self.tables.get(spot.table)?;
+        let table = self.tables.get(spot.part)?;
         let at = find(table, spot.tag, |key| key.octets() == name).ok()?;
         table.get(at)?.as_ref().map(|entry| &entry.value)
     }
 
     /// Where a folded wire name would be found.
     fn spot(&self, name: &[u8]) -> Spot {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(name);
-        let hash = hasher.finish();
-        let table = ((hash >> 32) * self.tables.len() as u64) >> 32;
-        Spot { table: table as usize, tag: hash as u32 }
+        Spot::of(&self.hasher, self.tables.len(), name)
     }
 
     /// Is a folded wire name in it?
@@ -96,11 +77,6 @@ impl<V> NameMap<V> {
     /// Every name and its value, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &V)> {
         self.tables.iter().flat_map(|table| pairs(table))
-    }
-
-    /// Every name, in no order.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.iter().map(|(key, _)| key)
     }
 
     /// Every value, in no order.
@@ -122,8 +98,8 @@ impl<V> NameMap<V> {
 impl<V: Clone> NameMap<V> {
     /// Gives a name its value, in place of the one it had, which is returned.
     pub fn insert(&mut self, key: Key, value: V) -> Option<V> {
-        let Spot { table, tag } = self.spot(key.octets());
-        let table = Arc::make_mut(&mut self.tables).get_mut(table)?;
+        let Spot { part, tag } = self.spot(key.octets());
+        let table = Arc::make_mut(&mut self.tables).get_mut(part)?;
         let is_it = |known: &Key| known.octets() == key.octets();
         let at = match find(table, tag, is_it) {
             Ok(at) => at,
@@ -159,10 +135,10 @@ impl<V: Clone> NameMap<V> {
 
     /// Takes a name out; returns its value.
     pub fn remove(&mut self, name: &[u8]) -> Option<V> {
-        let Spot { table, tag } = self.spot(name);
+        let Spot { part, tag } = self.spot(name);
         // What is not there must not cost a copy.
-        let at = find(self.tables.get(table)?, tag, |key| key.octets() == name).ok()?;
-        let table = Arc::make_mut(&mut self.tables).get_mut(table)?;
+        let at = find(self.tables.get(part)?, tag, |key| key.octets() == name).ok()?;
+        let table = Arc::make_mut(&mut self.tables).get_mut(part)?;
         let removed = Arc::make_mut(table).get_mut(at)?.take()?;
         self.len -= 1;
         // Others may have been put behind it.
@@ -193,9 +169,8 @@ fn find<V>(
     tag: u32,
     is_it: impl Fn(&Key) -> bool,
 ) -> Result<usize, Option<usize>> {
-    let mask = table.len() - 1;
     for step in 0..table.len() {
-        let at = (tag as usize + step) & mask;
+        let at = spot::slot(tag, step, table.len());
         match table.get(at) {
             Some(Some(entry)) if entry.tag == tag && is_it(&entry.key) => return Ok(at),
             Some(Some(_)) => {}
@@ -296,7 +271,7 @@ mod tests {
             let all: HashMap<Key, usize> = map.iter().map(|(k, n)| (k.clone(), *n)).collect();
             assert_eq!(all, expected);
             assert_eq!(map.len(), expected.len());
-            assert_eq!(map.keys().count(), map.values().count());
+            assert_eq!(map.values().count(), expected.len());
         }
     }
 

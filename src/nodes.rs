@@ -13,17 +13,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
 use crate::answer::ready::Ready;
 use crate::snapshot::Node;
-
-/// How many names are on a sheet in the mean: few, because a change copies them
-/// all; many, because a change copies the list of sheets, too.
-const MEAN: usize = 80;
+use crate::spot::{self, MEAN, Spot};
 
 /// Octets that a processor reads at once.
 const LINE: usize = 64;
@@ -32,23 +28,11 @@ const LINE: usize = 64;
 const BEFORE: usize = 8;
 
 /// The names of a zone. Which there are is settled when it is made.
-///
-/// The hash is keyed, but not against people who choose the names that are
-/// *in* it: those are an operator's.
 #[derive(Clone)]
 pub struct Nodes {
     hasher: RandomState,
     /// At least one.
     sheets: Arc<[Arc<Sheet>]>,
-}
-
-/// Where to look for a name.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Spot {
-    /// The number of its sheet, by the upper half of its hash.
-    sheet: usize,
-    /// The lower half, which says where in the index to look first.
-    tag: u32,
 }
 
 /// Some names.
@@ -84,10 +68,10 @@ impl Nodes {
     pub fn new(nodes: &[Arc<Node>], ready: impl Fn(&Node) -> Ready) -> Self {
         let hasher = RandomState::default();
         let count = nodes.len().div_ceil(MEAN).max(1);
-        let spot = |name: &[u8]| spot(&hasher, count, name);
+        let spot = |name: &[u8]| Spot::of(&hasher, count, name);
         let mut by_sheet = vec![Vec::new(); count];
         for node in nodes {
-            if let Some(some) = by_sheet.get_mut(spot(node.key.octets()).sheet) {
+            if let Some(some) = by_sheet.get_mut(spot(node.key.octets()).part) {
                 some.push(node);
             }
         }
@@ -108,25 +92,25 @@ impl Nodes {
     /// All that is known of a folded wire name.
     pub fn entry(&self, name: &[u8]) -> Option<Entry<'_>> {
         let spot = self.spot(name);
-        self.sheets.get(spot.sheet)?.find(spot.tag, |entry| entry.ready().name() == name)
+        self.sheets.get(spot.part)?.find(spot.tag, |entry| entry.ready().name() == name)
     }
 
     /// Where a folded wire name would be found.
     pub fn spot(&self, name: &[u8]) -> Spot {
-        spot(&self.hasher, self.sheets.len(), name)
+        Spot::of(&self.hasher, self.sheets.len(), name)
     }
 
     /// Reads the first slot that a look-up at this spot reads, so that it is at
     /// hand by then. What it returns means nothing.
     pub fn touch(&self, spot: Spot) -> u32 {
-        let sheet = self.sheets.get(spot.sheet);
+        let sheet = self.sheets.get(spot.part);
         sheet.and_then(|sheet| sheet.slot(spot.tag, 0)).map_or(0, |slot| slot.tag)
     }
 
     /// What is at this spot, by the hash alone: the name that was looked for,
     /// or, once in billions of names, another one. With none it is not there.
     pub fn likely(&self, spot: Spot) -> Option<Entry<'_>> {
-        self.sheets.get(spot.sheet)?.find(spot.tag, |_| true)
+        self.sheets.get(spot.part)?.find(spot.tag, |_| true)
     }
 
     /// Every node, in no order.
@@ -150,10 +134,10 @@ impl Nodes {
         for (ready, node) in changed {
             let name = ready.borrow().name();
             let spot = self.spot(name);
-            let sheet = self.sheets.get(spot.sheet);
+            let sheet = self.sheets.get(spot.part);
             let entry = sheet.and_then(|s| s.find(spot.tag, |entry| entry.ready().name() == name));
             if let Some((_, number)) = entry.and_then(|entry| entry.before()) {
-                by_sheet.entry(spot.sheet).or_default().push((number, ready, node));
+                by_sheet.entry(spot.part).or_default().push((number, ready, node));
             }
         }
         let mut replaced = Vec::new();
@@ -181,15 +165,6 @@ impl Nodes {
         let pairs = self.sheets.iter().zip(other.sheets.iter());
         (pairs.filter(|(one, other)| Arc::ptr_eq(one, other)).count(), self.sheets.len())
     }
-}
-
-/// Where a name would be found in so many sheets.
-fn spot(hasher: &RandomState, sheets: usize, name: &[u8]) -> Spot {
-    let mut hasher = hasher.build_hasher();
-    hasher.write(name);
-    let hash = hasher.finish();
-    let sheet = ((hash >> 32) * sheets as u64) >> 32;
-    Spot { sheet: sheet as usize, tag: hash as u32 }
 }
 
 impl Default for Nodes {
@@ -232,22 +207,21 @@ impl Sheet {
         }
         // Room enough that most names are in the first slot looked in, which is
         // as much as a processor guesses; and at least one is free.
-        let slots = vec![Slot::default(); (found.len() * 3).next_power_of_two()];
-        let mut sheet = Self { slots: slots.into(), octets: octets.into(), nodes: nodes.into() };
+        let count = (found.len() * 3).next_power_of_two();
+        let mut slots = vec![Slot::default(); count];
         for slot in found {
-            let mask = sheet.slots.len() - 1;
-            let mut places = (0..=mask).map(|step| (slot.tag as usize + step) & mask);
-            let free = places.find(|at| sheet.slots.get(*at).is_some_and(|slot| slot.begins == 0));
-            if let Some(place) = free.and_then(|at| sheet.slots.get_mut(at)) {
+            let mut places = (0..count).map(|step| spot::slot(slot.tag, step, count));
+            let free = places.find(|at| slots.get(*at).is_some_and(|slot| slot.begins == 0));
+            if let Some(place) = free.and_then(|at| slots.get_mut(at)) {
                 *place = slot;
             }
         }
-        sheet
+        Self { slots: slots.into(), octets: octets.into(), nodes: nodes.into() }
     }
 
     /// The slot that is looked in after so many others.
     fn slot(&self, tag: u32, step: usize) -> Option<&Slot> {
-        self.slots.get((tag as usize + step) & self.slots.len().wrapping_sub(1))
+        self.slots.get(spot::slot(tag, step, self.slots.len()))
     }
 
     /// The name with a tag that is the one looked for.

@@ -21,8 +21,9 @@ use crate::forward::Forwarder;
 use crate::inventory::{Health, Inventory};
 use crate::name::{self, Key};
 use crate::name_map::NameMap;
-use crate::nodes::{Entry, Nodes, Sheet, Spot};
+use crate::nodes::{Entry, Nodes, Sheet};
 use crate::prefixes::Prefixes;
+use crate::spot::Spot;
 
 /// The state of the world that answers are made from.
 #[derive(Debug)]

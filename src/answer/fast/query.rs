@@ -1,0 +1,221 @@
+//! A plain query as it is read, and the reply to it as it is written.
+
+use hickory_proto::op::ResponseCode;
+
+use crate::answer::MAX_UDP;
+use crate::answer::message::{HEADER, NSID};
+use crate::answer::subnet::ECS;
+use crate::answer::tail::{MAX_LABELS, Tail};
+use crate::forward;
+use crate::name::MAX_NAME;
+use crate::snapshot::ViewTable;
+
+/// QR and OPCODE in the third octet of the header: a query has neither.
+const NOT_A_QUERY: u8 = 0xf8;
+/// QR and AA, and RD, in the same octet.
+const RESPONSE_AA: u8 = 0x84;
+const RD: u8 = 0x01;
+/// RA and CD in the fourth octet.
+const RA: u8 = 0x80;
+const CD: u8 = 0x10;
+/// Octets of QTYPE and QCLASS.
+const TYPE_AND_CLASS: usize = 4;
+/// Room for a name, in whole chunks.
+const NAME: usize = MAX_NAME.next_multiple_of(16);
+/// QCLASS and CLASS IN.
+const IN: u16 = 1;
+/// TYPE of OPT, and its octets without options (RFC 6891 section 6.1.2).
+const OPT: u16 = 41;
+const OPT_LEN: usize = 11;
+/// DO, in the first octet of an OPT's flags.
+const DO: u8 = 0x80;
+
+/// Is it a type that the ordinary path treats in a way of its own: none, DS,
+/// OPT, TSIG, IXFR, AXFR, ANY?
+const fn is_special(rtype: u16) -> bool {
+    matches!(rtype, 0 | 43 | OPT | 250 | 251 | 252 | 255)
+}
+
+/// A plain query. Room for one is used again for the next. Laid out so that
+/// most of them take one line of a processor's cache.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+pub(super) struct Query {
+    /// Length of the name; 0 as long as nothing is read.
+    len: u8,
+    /// The third and fourth octet of the header.
+    flags: [u8; 2],
+    pub(super) rtype: u16,
+    pub(super) opt: Option<Opt>,
+    /// The name, folded wire octets, and what was there before.
+    name: [u8; NAME],
+}
+
+/// What an OPT asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opt {
+    pub(super) payload: u16,
+    pub(super) dnssec_ok: bool,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self { len: 0, flags: [0; 2], rtype: 0, opt: None, name: [0; NAME] }
+    }
+}
+
+impl Query {
+    /// Reads a request; none when it is anything but a plain query.
+    pub(super) fn read(&mut self, request: &[u8]) -> Option<()> {
+        self.take(request)?;
+        self.fold();
+        Some(())
+    }
+
+    /// Likewise, but for the letters of its name: see [`fold`](Self::fold).
+    pub(super) fn take(&mut self, request: &[u8]) -> Option<()> {
+        self.len = 0;
+        let (header, body) = request.split_first_chunk::<HEADER>()?;
+        let [_, _, flags, more, counts @ ..] = *header;
+        let [0, 1, 0, 0, 0, 0, 0, additional @ (0 | 1)] = counts else { return None };
+        if flags & NOT_A_QUERY != 0 {
+            return None;
+        }
+        let (name, behind) = body.split_at_checked(name_len(body)?)?;
+        let ([t0, t1, c0, c1], behind) = behind.split_first_chunk()?;
+        self.rtype = u16::from_be_bytes([*t0, *t1]);
+        if u16::from_be_bytes([*c0, *c1]) != IN || is_special(self.rtype) {
+            return None;
+        }
+        self.opt = match (additional, behind) {
+            (0, []) => None,
+            (1, opt) => Some(Opt::read(opt)?),
+            _ => return None,
+        };
+        self.flags = [flags, more];
+        self.name.get_mut(..name.len())?.copy_from_slice(name);
+        self.len = u8::try_from(name.len()).ok()?;
+        Some(())
+    }
+
+    /// Puts the letters of the name in lower case.
+    pub(super) fn fold(&mut self) {
+        // By whole chunks: each is one of the processor's vectors.
+        let count = usize::from(self.len).div_ceil(16);
+        for chunk in self.name.as_chunks_mut::<16>().0.iter_mut().take(count) {
+            chunk.make_ascii_lowercase();
+        }
+    }
+
+    /// Is its name the one in `request`?
+    pub(super) fn is_of(&self, request: &[u8]) -> bool {
+        let asked = request.get(HEADER..HEADER + usize::from(self.len));
+        asked.is_some_and(|asked| asked.eq_ignore_ascii_case(self.name()))
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.len > 0
+    }
+
+    /// The name, folded wire octets.
+    pub(super) fn name(&self) -> &[u8] {
+        self.name.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// Octets of the header and the question, in the request and in the reply.
+    pub(super) fn asked_len(&self) -> usize {
+        HEADER + usize::from(self.len) + TYPE_AND_CLASS
+    }
+
+    /// Octets of the OPT in the reply.
+    pub(super) fn opt_len(&self) -> usize {
+        self.opt.map_or(0, |_| OPT_LEN)
+    }
+
+    /// Is what we do not know to be asked elsewhere?
+    pub(super) fn may_ask(&self, view: &ViewTable) -> bool {
+        view.forward && self.flags[0] & RD != 0
+    }
+
+    /// What it asks, as it would be asked elsewhere.
+    pub(super) fn elsewhere(&self) -> forward::Question<'_> {
+        forward::Question {
+            name: self.name(),
+            rtype: self.rtype,
+            class: IN,
+            dnssec_ok: self.opt.is_some_and(|opt| opt.dnssec_ok),
+            checking_disabled: self.flags[1] & CD != 0,
+        }
+    }
+
+    /// Writes the answer to the request that was read.
+    pub(super) fn write(
+        &self,
+        request: &[u8],
+        tail: Tail<&[u8]>,
+        rcode: ResponseCode,
+        recursion_available: bool,
+        reply: &mut Vec<u8>,
+    ) -> Option<()> {
+        let asked = request.get(..self.asked_len())?;
+        let [id0, id1, flags, more] = *asked.first_chunk()?;
+        let [an0, an1, ns0, ns1, ar0, ar1] = tail.counts();
+        let additional = u16::from_be_bytes([ar0, ar1]) + u16::from(self.opt.is_some());
+        let [ar0, ar1] = additional.to_be_bytes();
+        let ra = if recursion_available { RA } else { 0 };
+        let (flags, more) = (RESPONSE_AA | (flags & RD), ra | (more & CD) | rcode.low());
+        reply.clear();
+        reply.extend_from_slice(asked);
+        if let Some(header) = reply.first_chunk_mut() {
+            *header = [id0, id1, flags, more, 0, 1, an0, an1, ns0, ns1, ar0, ar1];
+        }
+        tail.append(usize::from(self.len), reply);
+        if let Some(opt) = self.opt {
+            // Version 0, no option (RFC 6891 section 6).
+            let [payload0, payload1] = (MAX_UDP as u16).to_be_bytes();
+            let flags = if opt.dnssec_ok { DO } else { 0 };
+            let octets: [u8; OPT_LEN] = [0, 0, OPT as u8, payload0, payload1, 0, 0, flags, 0, 0, 0];
+            reply.extend_from_slice(&octets);
+        }
+        Some(())
+    }
+}
+
+impl Opt {
+    /// Reads an OPT that ends the message: version 0, any options but those
+    /// that need an answer.
+    fn read(octets: &[u8]) -> Option<Self> {
+        let (fixed, mut options) = octets.split_first_chunk::<OPT_LEN>()?;
+        let [0, t0, t1, payload0, payload1, _, 0, flags, _, len0, len1] = *fixed else {
+            return None;
+        };
+        let len = u16::from_be_bytes([len0, len1]);
+        if u16::from_be_bytes([t0, t1]) != OPT || usize::from(len) != options.len() {
+            return None;
+        }
+        while let Some(([c0, c1, len0, len1], data)) = options.split_first_chunk() {
+            let code = u16::from_be_bytes([*c0, *c1]);
+            // Those that the ordinary path does more with than skip them.
+            if matches!(code, NSID | ECS) {
+                return None;
+            }
+            options = data.get(usize::from(u16::from_be_bytes([*len0, *len1]))..)?;
+        }
+        let payload = u16::from_be_bytes([payload0, payload1]);
+        options.is_empty().then_some(Self { payload, dnssec_ok: flags & DO != 0 })
+    }
+}
+
+/// The length of the uncompressed name that `octets` begin with; none when it
+/// is none, or has more labels than prebuilt answers are for.
+fn name_len(octets: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    for _ in 0..=MAX_LABELS {
+        match usize::from(*octets.get(at)?) {
+            0 => return (at < MAX_NAME).then_some(at + 1),
+            len if len < 64 => at += len + 1,
+            _ => return None,
+        }
+    }
+    None
+}
