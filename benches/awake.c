@@ -1,7 +1,11 @@
-// Keeps the cores it may run on from going idle, and takes nothing from whoever wants them.
+// Keeps the core it may run on from going idle, and gives it up to whoever wakes up.
 //
 // A core of a virtual machine that goes idle is the host's again, and comes back when the host finds the time: its
 // first answer after a pause would measure that. Booting with idle=poll does the same.
+//
+// Where the scheduler groups processes by session (autogroup), its idle class counts within the group only. There it
+// takes next to nothing because the generator is of the same session and never sleeps, on another core: nearly all of
+// the group's weight is there.
 //
 // usage: awake    one process for each core (taskset); ends with its parent
 
@@ -16,7 +20,6 @@ int main(void)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
         err(1, "prctl");
-    // Only when nobody else would run: whoever wakes up is not kept waiting.
     if (sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0}) != 0)
         err(1, "SCHED_IDLE");
     if (write(STDOUT_FILENO, "\n", 1) != 1)

@@ -21,8 +21,9 @@ const NICE: i32 = 10;
 const TURN: Duration = Duration::from_micros(200);
 
 thread_local! {
-    /// Since when a thread of ours has been at work; none on other threads.
-    static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// When a thread of ours began the work, or was given the processor again;
+    /// none on other threads.
+    static TURN_BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Does `work` on such a thread.
@@ -30,20 +31,20 @@ pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Join
     // Nothing else in the process runs on the runtime's blocking threads that
     // an answer waits for, so they may keep their priority.
     spawn_blocking(move || {
-        if SINCE.replace(Some(Instant::now())).is_none() {
+        if TURN_BEGAN.replace(Some(Instant::now())).is_none() {
             lower();
         }
         work()
     })
 }
 
-/// Lets others have the processor if this thread has had it for long: to be
-/// called every few microseconds of work that takes longer than that. Does
-/// nothing on other threads.
+/// Lets others have the processor if this thread has had it for a
+/// [turn](TURN): to be called often in work that takes longer. Does nothing on
+/// other threads.
 pub fn breathe() {
-    if SINCE.get().is_some_and(|since| since.elapsed() >= TURN) {
+    if TURN_BEGAN.get().is_some_and(|began| began.elapsed() >= TURN) {
         thread::yield_now();
-        SINCE.set(Some(Instant::now()));
+        TURN_BEGAN.set(Some(Instant::now()));
     }
 }
 

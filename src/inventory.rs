@@ -52,7 +52,7 @@ impl Address {
     }
 }
 
-/// The addresses in one answer of a source. Those that are as in the answer
+/// The addresses in one answer of a source, each Elastic IP once. Those that are as in the answer
 /// before are the same memory: see [`known`](crate::source::known).
 pub type Addresses = Arc<[Arc<Address>]>;
 

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::background;
@@ -16,10 +15,6 @@ use crate::state::{OpenError, Saved, State, Store};
 
 /// How soon a disk that was left alone is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
-
-/// How long a disk is left alone after the state was written: in a burst of
-/// moves, the first goes there at once, and of the others the newest counts.
-const REST: Duration = Duration::from_secs(1);
 
 /// The state directory, ours, and what was found in it.
 pub struct Opened {
@@ -104,18 +99,11 @@ async fn write(
     clock: Clock,
 ) {
     let mut again = false;
-    let mut rested_at = Instant::now();
     loop {
-        let mut more = tokio::select! {
+        let more = tokio::select! {
             changed = states.changed() => changed.is_ok(),
             () = tokio::time::sleep(AGAIN), if again => true,
         };
-        while more {
-            tokio::select! {
-                () = tokio::time::sleep_until(rested_at) => break,
-                changed = states.changed() => more = changed.is_ok(),
-            }
-        }
         let state = states.borrow_and_update().clone();
         let writing = background::run(move || {
             let saved = store.save(&state, clock.now());
@@ -133,7 +121,6 @@ async fn write(
         again = !matches!(saved, Ok(Saved::Written | Saved::Unchanged));
         match saved {
             Ok(Saved::Written) => {
-                rested_at = Instant::now() + REST;
                 if tell.borrow().is_some() {
                     info!("state is kept again");
                     tell.send_replace(None);
@@ -151,55 +138,5 @@ async fn write(
         if !more {
             return;
         }
-    }
-}
-
-#[cfg(all(test, feature = "virtual-clock"))]
-mod timing {
-    use super::*;
-    use crate::state::ZoneSerial;
-
-    fn state(serial: u32) -> State {
-        let serial = ZoneSerial { serial, digest: "00ff".into() };
-        State { serials: [("example.com".to_owned(), serial)].into(), ..State::default() }
-    }
-
-    /// The serial on the disk.
-    fn kept(directory: &Path) -> Option<u64> {
-        let octets = std::fs::read(directory.join("state.json")).ok()?;
-        let mut values = serde_json::Deserializer::from_slice(&octets).into_iter();
-        let state: serde_json::Value = values.next()?.ok()?;
-        state["serials"]["example.com"]["serial"].as_u64()
-    }
-
-    async fn until_kept(directory: &Path, serial: u64) {
-        while kept(directory) != Some(serial) {
-            // Time stands still while there is a turn of something else.
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn of_a_burst_the_first_is_kept_at_once_then_the_newest_and_the_last_at_the_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let opened = open(dir.path(), &[]).unwrap();
-        let (_, keeper, keeping) = opened.keep(Clock::start());
-        let keeping = tokio::spawn(keeping);
-        let began = Instant::now();
-        keeper.keep(state(1));
-        until_kept(dir.path(), 1).await;
-        assert_eq!(began.elapsed(), Duration::ZERO);
-        for serial in 2..10 {
-            keeper.keep(state(serial));
-            tokio::time::sleep(REST / 10).await;
-            assert_eq!(kept(dir.path()), Some(1));
-        }
-        tokio::time::sleep(REST / 4).await;
-        until_kept(dir.path(), 9).await;
-        keeper.keep(state(10));
-        drop(keeper);
-        let dropped = Instant::now();
-        keeping.await.unwrap();
-        assert_eq!((kept(dir.path()), dropped.elapsed()), (Some(10), Duration::ZERO));
     }
 }

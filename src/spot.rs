@@ -32,8 +32,8 @@ impl Spot {
     }
 }
 
-/// The number of the slot that is looked in after so many others, of `slots`,
-/// a power of two.
+/// The number of the slot that is looked in after so many others, of `slots`:
+/// a power of two, or none.
 pub fn slot(tag: u32, step: usize, slots: usize) -> usize {
     (tag as usize + step) & slots.wrapping_sub(1)
 }

@@ -172,15 +172,18 @@ struct News<'a> {
     /// What is answered and not said.
     unsaid: Vec<(Ipv4Addr, &'a Entry)>,
     /// What is said as it is answered, but is other memory: what is answered
-    /// came from the state of the last process.
+    /// came from the state of the last process, say, or was read at the start.
     copies: Vec<&'a Arc<Address>>,
 }
 
 impl<'a> News<'a> {
     /// Of thousands of addresses nearly all are as they were. To find that out
-    /// is the price of a poll; it is small where they are the same memory. No
-    /// Elastic IP stands twice in an answer.
+    /// is the price of a poll; it is small where they are the same memory.
     fn of(previous: &'a Accepted, answer: &'a [Arc<Address>]) -> Self {
+        debug_assert!(
+            answer.len() == answer.iter().map(|a| a.public_ip).collect::<BTreeSet<_>>().len(),
+            "an Elastic IP stands twice in an answer"
+        );
         let mut said = BTreeMap::new();
         let mut copies = Vec::new();
         let mut found = 0;

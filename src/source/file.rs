@@ -25,6 +25,9 @@ use crate::inventory::Addresses;
 /// More is not a list of addresses.
 const MAX_FILE: u64 = 64 << 20;
 
+/// So many octets are read at a time: microseconds.
+const PIECE: u64 = 1 << 16;
+
 /// How long a file may be bad before that is told. A writer that truncates
 /// first, or removes before it renames, shows nothing or half for a moment.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -87,10 +90,12 @@ fn contents(path: &Path) -> Result<Vec<u8>, FileError> {
         return Err(failed(io::Error::other("it is not a regular file")));
     }
     let mut octets = Vec::with_capacity(about.len().min(MAX_FILE) as usize + 1);
-    let file = File::open(path).map_err(failed)?;
-    file.take(MAX_FILE + 1).read_to_end(&mut octets).map_err(failed)?;
-    if octets.len() as u64 > MAX_FILE {
-        return Err(FileError::TooLarge { path: path.to_owned() });
+    let mut file = File::open(path).map_err(failed)?;
+    while file.by_ref().take(PIECE).read_to_end(&mut octets).map_err(failed)? > 0 {
+        if octets.len() as u64 > MAX_FILE {
+            return Err(FileError::TooLarge { path: path.to_owned() });
+        }
+        background::breathe();
     }
     Ok(octets)
 }

@@ -3,13 +3,15 @@
 //! The file is written by people and scripts, so the reader is strict about
 //! what it would have to guess (a second entry for one Elastic IP, an address
 //! that is none) and lenient about what it does not use: unknown keys are
-//! skipped, every key but `PublicIp` may be absent, `null` or `""`.
+//! skipped, every key but `PublicIp` may be absent, `null` or `""`. Items are
+//! UTF-8 as a whole, as JSON is (RFC 8259 section 8.1).
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::Ipv4Addr;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -109,35 +111,28 @@ impl Listing {
     /// Reads the output of `aws ec2 describe-addresses`
     /// (EC2 API reference, `DescribeAddresses`, in the CLI's JSON form).
     ///
-    /// Items that stand in `before` as well are not read once more, and
-    /// addresses that are as in `before` are the very same.
+    /// Items with the same text as in `before`, in the same order, are not read
+    /// once more, and addresses that are as in `before` are the very same.
     ///
     /// # Errors
     /// Any text that leaves a doubt about what it says; nothing is returned for
     /// a part of it.
     pub fn read(text: Vec<u8>, before: &Listing) -> Result<Self, ParseError> {
-        let items = items(&text)?;
-        let mut places = Vec::with_capacity(items.len());
-        let mut addresses = Vec::with_capacity(items.len());
-        let mut seen = HashSet::with_capacity(items.len());
-        let mut known = Known::new(&before.addresses);
-        for item in items {
-            background::breathe();
-            let place = place_of(item, &text);
-            let as_before =
-                before.places.get(known.next()).and_then(|at| before.text.get(at.clone()));
-            let again = as_before.filter(|as_before| *as_before == item.as_bytes());
-            let address = match again.and_then(|_| known.again()) {
-                Some(address) => address,
-                None => known.share(address(item, &place, &text)?),
-            };
-            if !seen.insert(address.public_ip) {
-                return Err(at_end(&text, &place, ItemFault::Twice(address.public_ip)));
-            }
-            places.push(place);
-            addresses.push(address);
+        let json = text.strip_prefix(BOM).unwrap_or(&text);
+        if json.trim_ascii().is_empty() {
+            return Err(ParseError::Empty);
         }
-        Ok(Self { places, addresses: addresses.into(), text })
+        let mut reader = Reader::new(&text, before);
+        let mut json = serde_json::Deserializer::from_slice(json);
+        let found = Reply(&mut reader).deserialize(&mut json);
+        match (found.and_then(|found| json.end().map(|()| found)), reader.fault.take()) {
+            (Ok(true), _) => {}
+            (Ok(false), _) => return Err(ParseError::NoAddresses),
+            (Err(_), Some(fault)) => return Err(fault),
+            (Err(error), None) => return Err(from_json(&error, error.line(), error.column())),
+        }
+        let (places, addresses) = (reader.places, reader.addresses.into());
+        Ok(Self { places, addresses, text })
     }
 
     /// What was read.
@@ -151,17 +146,42 @@ impl Listing {
     }
 }
 
-/// The texts of the items in a reply. They are JSON, and nothing else is known
-/// of them.
-fn items(text: &[u8]) -> Result<Vec<&str>, ParseError> {
-    let text = text.strip_prefix(BOM).unwrap_or(text);
-    if text.trim_ascii().is_empty() {
-        return Err(ParseError::Empty);
+/// Takes one item after the other.
+struct Reader<'r> {
+    text: &'r [u8],
+    before: &'r Listing,
+    known: Known<'r>,
+    seen: HashSet<Ipv4Addr>,
+    places: Vec<Range<usize>>,
+    addresses: Vec<Arc<Address>>,
+    /// What is wrong with the last item: an error of serde carries only text.
+    fault: Option<ParseError>,
+}
+
+impl<'r> Reader<'r> {
+    fn new(text: &'r [u8], before: &'r Listing) -> Self {
+        let known = Known::new(&before.addresses);
+        let (seen, places, addresses) = Default::default();
+        Self { text, before, known, seen, places, addresses, fault: None }
     }
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let found = Reply::deserialize(&mut reader).and_then(|found| reader.end().map(|()| found));
-    let Reply(found) = found.map_err(|e| from_json(&e, e.line(), e.column()))?;
-    found.ok_or(ParseError::NoAddresses)
+
+    /// Takes the text of an item. It is JSON, and nothing else is known of it.
+    fn take(&mut self, item: &str) -> Result<(), ParseError> {
+        let place = place_of(item, self.text);
+        let as_before = self.before.places.get(self.known.next());
+        let as_before = as_before.and_then(|place| self.before.text.get(place.clone()));
+        let again = as_before.filter(|as_before| *as_before == item.as_bytes());
+        let address = match again.and_then(|_| self.known.again()) {
+            Some(address) => address,
+            None => self.known.share(address(item, &place, self.text)?),
+        };
+        if !self.seen.insert(address.public_ip) {
+            return Err(at_end(self.text, &place, ItemFault::Twice(address.public_ip)));
+        }
+        self.places.push(place);
+        self.addresses.push(address);
+        Ok(())
+    }
 }
 
 /// Where in `text` a part of it stands.
@@ -206,33 +226,34 @@ fn from_json(error: &serde_json::Error, line: usize, column: usize) -> ParseErro
     }
 }
 
-/// The whole reply: its items, unless it says nothing of them.
-struct Reply<'t>(Option<Vec<&'t str>>);
+/// The whole reply: did it have a list of items?
+struct Reply<'a, 'r>(&'a mut Reader<'r>);
 
-impl<'de> Deserialize<'de> for Reply<'de> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(ReplyVisitor).map(Self)
+impl<'de> DeserializeSeed<'de> for Reply<'_, '_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
+        from.deserialize_map(self)
     }
 }
 
-struct ReplyVisitor;
-
-impl<'de> Visitor<'de> for ReplyVisitor {
-    type Value = Option<Vec<&'de str>>;
+impl<'de> Visitor<'de> for Reply<'_, '_> {
+    type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with \"Addresses\"")
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-        let mut found = None;
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<bool, M::Error> {
+        let mut found = false;
         while let Some(key) = map.next_key::<String>()? {
             if key != "Addresses" {
                 map.next_value::<IgnoredAny>()?;
-            } else if found.is_some() {
+            } else if found {
                 return Err(M::Error::custom("\"Addresses\" stands twice"));
             } else {
-                found = Some(map.next_value_seed(Items)?);
+                map.next_value_seed(Items(self.0))?;
+                found = true;
             }
         }
         Ok(found)
@@ -240,30 +261,33 @@ impl<'de> Visitor<'de> for ReplyVisitor {
 }
 
 /// The list of items.
-struct Items;
+struct Items<'a, 'r>(&'a mut Reader<'r>);
 
-impl<'de> DeserializeSeed<'de> for Items {
-    type Value = Vec<&'de str>;
+impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
         from.deserialize_seq(self)
     }
 }
 
-impl<'de> Visitor<'de> for Items {
-    type Value = Vec<&'de str>;
+impl<'de> Visitor<'de> for Items<'_, '_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of addresses")
     }
 
-    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
-        let mut items = Vec::new();
+    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<(), S::Error> {
         while let Some(item) = seq.next_element::<&RawValue>()? {
             background::breathe();
-            items.push(item.get());
+            if let Err(fault) = self.0.take(item.get()) {
+                let error = S::Error::custom(&fault);
+                self.0.fault = Some(fault);
+                return Err(error);
+            }
         }
-        Ok(items)
+        Ok(())
     }
 }
 
@@ -360,7 +384,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 #[cfg(test)]
 mod tests {
     use std::borrow::Borrow;
-    use std::sync::Arc;
 
     use proptest::prelude::*;
     use serde_json::json;
@@ -513,6 +536,16 @@ mod tests {
         assert!(error.starts_with("line 1, column 16: invalid type: integer `1`"), "{error}");
         let error = parse(b"\xef\xbb\xbf{\"Addresses\": [\n{}]}").unwrap_err().to_string();
         assert!(error.starts_with("the address that ends at line 2, column 2: "), "{error}");
+    }
+
+    #[test]
+    fn an_item_is_utf_8_as_a_whole() {
+        let error = parse(b"{\"Addresses\": [\n{\"PublicIp\": \"1.2.3.4\", \"New\": \"\xe4\"}]}");
+        let said = error.unwrap_err().to_string();
+        assert!(
+            said.starts_with("line 2, column ") && said.contains("not JSON: invalid unicode"),
+            "{said}"
+        );
     }
 
     #[test]
