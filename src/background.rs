@@ -38,9 +38,8 @@ pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Join
     })
 }
 
-/// Lets others have the processor if this thread has had it for a
-/// [turn](TURN): to be called often in work that takes longer. Does nothing on
-/// other threads.
+/// Lets others have the processor if this thread has had it for 200 us: to be
+/// called often in work that takes longer. Does nothing on other threads.
 pub fn breathe() {
     if TURN_BEGAN.get().is_some_and(|began| began.elapsed() >= TURN) {
         thread::yield_now();
