@@ -15,9 +15,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// gets a tenth: a flood of queries does not keep a move from being seen.
 const NICE: i32 = 10;
 
-/// So long such a thread works at a time. A scheduler that has once given it a
-/// processor would else let it stay there until its next tick, up to 10 ms, and
-/// as long would every answer wait.
+/// So long work that [breathes](breathe) goes on at a time. A scheduler that has
+/// once given it a processor would else let it stay there until its next tick,
+/// up to 10 ms, and as long would every answer wait.
 const TURN: Duration = Duration::from_micros(200);
 
 thread_local! {

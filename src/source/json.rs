@@ -383,8 +383,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Borrow;
-
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -396,11 +394,10 @@ mod tests {
     }
 
     /// `addresses` as the CLI prints them.
-    fn print<A: Borrow<Address>>(addresses: &[A]) -> String {
+    fn print(addresses: &[Address]) -> String {
         let items: Vec<_> = addresses
             .iter()
             .map(|a| {
-                let a = a.borrow();
                 json!({
                     "PublicIp": a.public_ip,
                     "AllocationId": a.allocation_id,
