@@ -31,7 +31,7 @@ pub const HEADER: usize = 12;
 /// The largest answer to a UDP request without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP: usize = 512;
 /// Octets of an OPT record without options (RFC 6891 section 6.1.2).
-const OPT: usize = 11;
+pub const OPT_LEN: usize = 11;
 /// Octets of an option without its data (RFC 6891 section 6.1.2).
 const OPTION: usize = 4;
 /// Option code of NSID (RFC 5001).
@@ -400,7 +400,7 @@ impl<'r, 's> Reply<'r, 's> {
 /// Octets of an OPT record.
 fn len_of_opt(edns: &Edns) -> usize {
     let options = edns.options().as_ref().iter();
-    OPT + options.map(|(_, option)| OPTION + usize::from(option.len())).sum::<usize>()
+    OPT_LEN + options.map(|(_, option)| OPTION + usize::from(option.len())).sum::<usize>()
 }
 
 /// Are two neighbours of one RRset?

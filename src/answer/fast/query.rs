@@ -3,7 +3,7 @@
 use hickory_proto::op::ResponseCode;
 
 use crate::answer::MAX_UDP;
-use crate::answer::message::{HEADER, NSID};
+use crate::answer::message::{HEADER, NSID, OPT_LEN};
 use crate::answer::subnet::ECS;
 use crate::answer::tail::{MAX_LABELS, Tail};
 use crate::forward;
@@ -24,9 +24,8 @@ const TYPE_AND_CLASS: usize = 4;
 const NAME: usize = MAX_NAME.next_multiple_of(16);
 /// QCLASS and CLASS IN.
 const IN: u16 = 1;
-/// TYPE of OPT, and its octets without options (RFC 6891 section 6.1.2).
+/// TYPE of OPT (RFC 6891 section 6.1.2).
 const OPT: u16 = 41;
-const OPT_LEN: usize = 11;
 /// DO, in the first octet of an OPT's flags.
 const DO: u8 = 0x80;
 
