@@ -229,8 +229,8 @@ pub(super) fn udp(
         }
         // A kernel that does not know the option behaves as of old, which
         // answers of MAX_UDP octets survive too.
-        if let Err(error) = sys::ignore_path_mtu(&socket, family) {
-            tracing::debug!(%address, %error, "IP_PMTUDISC_OMIT not available");
+        if let Err(error) = sys::never_fragment(&socket, family) {
+            tracing::debug!(%address, %error, "IP_PMTUDISC_PROBE not available");
         }
         enlarge_buffers(&socket).map_err(fail("setting the buffer sizes"))?;
         socket.set_read_timeout(Some(STOP_CHECK)).map_err(fail("setting SO_RCVTIMEO"))?;

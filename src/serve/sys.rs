@@ -100,11 +100,14 @@ pub fn send(socket: &UdpSocket, octets: &[u8], back: &mut WayBack) -> io::Result
         header.msg_control = back.control.0.as_mut_ptr().cast();
         header.msg_controllen = back.length as _;
     }
-    // SAFETY: the header points at an address, a vector, octets and control
-    // messages that live until the call returns, with their true sizes; the
-    // kernel only reads them.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    send_whole(socket, || {
+        // SAFETY: the header points at an address, a vector, octets and control
+        // messages that live until the call returns, with their true sizes; the
+        // kernel only reads them.
+        let sent =
+            unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    })
 }
 
 /// What the kernel writes for one datagram, and what it reads for its answer.
@@ -295,12 +298,15 @@ impl Batch {
         if rest.is_empty() {
             return Ok(0);
         }
-        // SAFETY: every header of `rest` was filled by `answer` since the last
-        // `receive`-and-`answer` round began: name and control point into
-        // living slots, the vector at a reply that is untouched since.
-        let count =
-            unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as _, 0) };
-        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        let count = send_whole(socket, || {
+            // SAFETY: every header of `rest` was filled by `answer` since the
+            // last `receive`-and-`answer` round began: name and control point
+            // into living slots, the vector at a reply that is untouched since.
+            let count = unsafe {
+                libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as _, 0)
+            };
+            usize::try_from(count).map_err(|_| io::Error::last_os_error())
+        })?;
         self.done += count;
         Ok(count)
     }
@@ -415,14 +421,32 @@ pub fn tell_destination(socket: &impl AsFd, family: Family) -> io::Result<()> {
     }
 }
 
-/// Lets no forged "fragmentation needed" shrink the path's MTU, and sends
-/// without DF: answers are small enough for every path as it is.
-pub fn ignore_path_mtu(socket: &impl AsFd, family: Family) -> io::Result<()> {
-    match family {
-        Family::V4 => set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT),
-        Family::V6 => {
-            set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
+/// Has every datagram sent whole or not at all (RFC 9715 section 3.1), whatever
+/// path MTU a "fragmentation needed" claims: those can be forged, and our
+/// answers are small enough for every path as it is. It also saves the kernel
+/// making up an identification for each IPv4 datagram.
+pub fn never_fragment(socket: &impl AsFd, family: Family) -> io::Result<()> {
+    fragmentation(socket, family, libc::IP_PMTUDISC_PROBE, libc::IPV6_PMTUDISC_PROBE)
+}
+
+/// Sends, and once more if the link itself has no room for that much: from then
+/// on the socket sends in fragments what is too long, for that is better than no
+/// answer. It still believes no claim.
+fn send_whole<T>(socket: &UdpSocket, mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    match send() {
+        Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+            let family = Family::of(&socket.local_addr()?);
+            fragmentation(socket, family, libc::IP_PMTUDISC_OMIT, libc::IPV6_PMTUDISC_OMIT)?;
+            send()
         }
+        sent => sent,
+    }
+}
+
+fn fragmentation(socket: &impl AsFd, family: Family, v4: c_int, v6: c_int) -> io::Result<()> {
+    match family {
+        Family::V4 => set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, v4),
+        Family::V6 => set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, v6),
     }
 }
 

@@ -7,6 +7,7 @@ mod caches;
 mod dead;
 mod home;
 mod late;
+mod links;
 mod loops;
 mod namespace;
 mod passed;
