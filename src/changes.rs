@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::background::breathing;
 use crate::compile::Data;
 use crate::config::SourceId;
 use crate::name::Key;
@@ -39,7 +40,7 @@ pub fn changes(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
             if Arc::ptr_eq(was, table) || !Arc::ptr_eq(&was.zone, &table.zone) {
                 continue;
             }
-            for (name, is) in table.resolved.unshared(&was.resolved) {
+            for (name, is) in breathing(table.resolved.unshared(&was.resolved)) {
                 let Some(was) = was.resolved.get(name.octets()) else { continue };
                 if was.data == is.data {
                     continue;

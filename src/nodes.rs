@@ -18,6 +18,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::answer::ready::Ready;
+use crate::background::{breathe, breathing};
 use crate::snapshot::Node;
 use crate::spot::{self, MEAN, Spot};
 
@@ -70,12 +71,13 @@ impl Nodes {
         let count = nodes.len().div_ceil(MEAN).max(1);
         let spot = |name: &[u8]| Spot::of(&hasher, count, name);
         let mut by_sheet = vec![Vec::new(); count];
-        for node in nodes {
+        for node in breathing(nodes) {
             if let Some(some) = by_sheet.get_mut(spot(node.key.octets()).part) {
                 some.push(node);
             }
         }
         let sheet = |some: Vec<&Arc<Node>>| {
+            breathe();
             let ready: Vec<Ready> = some.iter().map(|node| ready(node)).collect();
             let names = ready.iter().map(Ready::borrow).zip(some);
             Arc::new(Sheet::new(names, |name| spot(name).tag))

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use format::FormatError;
 
+use crate::background::{PIECE, breathe};
 use crate::config::{Source, SourceKind};
 use crate::source::accept::Accepted;
 use crate::source::clock::elapsed;
@@ -459,13 +460,22 @@ impl Store {
         let create = || {
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new_file)
         };
+        breathe();
         let mut new = create()
             .and_then(|new| after(Step::Create).map(|()| new))
             .map_err(failed(Step::Create, &new_file))?;
-        new.write_all(&octets)
+        let write = |piece: &[u8]| {
+            breathe();
+            new.write_all(piece)
+        };
+        octets
+            .chunks(PIECE)
+            .try_for_each(write)
             .and_then(|()| after(Step::Write))
             .map_err(failed(Step::Write, &new_file))?;
+        breathe();
         new.sync_all().and_then(|()| after(Step::Sync)).map_err(failed(Step::Sync, &new_file))?;
+        breathe();
         fs::rename(&new_file, &file)
             .and_then(|()| after(Step::Rename))
             .map_err(failed(Step::Rename, &file))?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, info, warn};
 
+use crate::background::breathe;
 use crate::board::History;
 use crate::changes::{Change, changes};
 use crate::compile::serial::Serial;
@@ -379,6 +380,7 @@ impl Writer {
         self.serials = serials;
         self.published_at = now;
         let generation = next.generation;
+        breathe();
         let moved = changes(&before, &next);
         self.moves += moved.len() as u64;
         self.history.add(&moved, generation, now);
@@ -389,6 +391,7 @@ impl Writer {
     /// A swap is one line for each name.
     fn log(&self, moved: &[Change], generation: u64, now: SystemTime) {
         for change in moved.iter().take(MAX_LOGGED) {
+            breathe();
             let delivered = change.source_ids.iter().filter_map(|id| {
                 let at = self.inventory.sources.get(*id)?.delivered_at?;
                 now.duration_since(at).ok()

@@ -19,6 +19,7 @@ use super::touched::Touched;
 use super::{Index, Input};
 use crate::answer::ready::Ready;
 use crate::answer::tail::{Negative, Tail};
+use crate::background::breathing;
 use crate::config::{Mode, View, ViewId, Zone};
 use crate::name::{Key, suffixes};
 use crate::name_map::NameMap;
@@ -62,7 +63,7 @@ pub fn home(
             (Home { names, rewrites: Arc::default() }, Cow::Owned(ips))
         }
     };
-    for ip in ips.iter() {
+    for ip in breathing(ips.iter()) {
         let associated = index.best_of(*ip).and_then(|best| {
             let ttl = input.config.server.sources.get(best.source).map_or(0, |source| source.ttl);
             Some((best, best.entry.address.associated()?, ttl))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::touched::Touched;
 use super::{EDE_NOT_READY, EDE_STALE, Input, short_time};
+use crate::background::breathing;
 use crate::config::{Binding, Mode, SourceId, Target, View};
 use crate::ec2_name;
 use crate::inventory::{Entry, Health, SourceInventory};
@@ -88,10 +89,11 @@ impl<'a> Index<'a> {
 
     /// Everything that every source has.
     fn everything(&self) -> impl Iterator<Item = Sighting<'a>> + use<'a> {
-        self.sources.iter().enumerate().flat_map(|(source, inventory)| {
+        let all = self.sources.iter().enumerate().flat_map(|(source, inventory)| {
             let entries = inventory.entries.iter().flat_map(|entries| entries.values());
             entries.map(move |entry| Sighting { source, entry })
-        })
+        });
+        breathing(all)
     }
 
     fn by_allocation(&self) -> &[(&'a str, Sighting<'a>)] {

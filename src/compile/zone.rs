@@ -12,6 +12,7 @@ use super::touched::Touched;
 use super::{Data, Index, Input, Resolved};
 use crate::answer::ready::Ready;
 use crate::answer::tail::{self, Tail};
+use crate::background::breathing;
 use crate::config::{Binding, ViewId, Zone};
 use crate::name::{self, Key};
 use crate::name_map::NameMap;
@@ -147,13 +148,12 @@ fn seen<'p>(
 ) -> Vec<Seen<'p>> {
     let is_touched = |binding: &Binding| touched.is_none_or(|t| t.touches(&binding.target));
     let bindings: Vec<(usize, &Binding)> =
-        zone.names.iter().enumerate().filter(|(_, binding)| is_touched(binding)).collect();
+        breathing(&zone.names).enumerate().filter(|(_, binding)| is_touched(binding)).collect();
     let mut all: Vec<Seen<'p>> = Vec::with_capacity(zone.views.len());
     for &view in &zone.views {
         let Some(config) = input.config.server.views.get(view) else { continue };
         let before = before(view);
-        let news: Vec<(usize, Arc<Resolved>)> = bindings
-            .iter()
+        let news: Vec<(usize, Arc<Resolved>)> = breathing(&bindings)
             .filter_map(|(number, binding)| {
                 let mode = binding.modes.get(view).copied().flatten();
                 let is = index.resolve(binding, config, mode);
@@ -193,7 +193,7 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
     let mut all: NameMap<Arc<Resolved>> = NameMap::with_capacity(bound.len());
     let mut beside = Records::new();
     let mut apex = None;
-    for (number, resolved) in bound {
+    for (number, resolved) in breathing(bound) {
         let Some(binding) = zone.names.get(*number) else { continue };
         all.insert(binding.name.clone(), Arc::clone(resolved));
         let others = records.remove(&binding.name).unwrap_or_default();
@@ -210,7 +210,7 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
             beside.insert(binding.name.clone(), others);
         }
     }
-    for (key, sets) in records {
+    for (key, sets) in breathing(records) {
         let made = node(zone, &key, &sets, None);
         if key == zone.origin {
             apex = Some(made);
@@ -267,7 +267,7 @@ impl Occluders {
 fn changed(zone: &Zone, old: &ZoneTable, news: &[(usize, Arc<Resolved>)]) -> Draft {
     let mut draft = draft_of(zone, old);
     let mut nodes = Vec::new();
-    for (number, resolved) in news {
+    for (number, resolved) in breathing(news) {
         let Some(binding) = zone.names.get(*number) else { continue };
         draft.resolved.insert(binding.name.clone(), Arc::clone(resolved));
         let others = old.beside.get(&binding.name).map_or(&[][..], Vec::as_slice);

@@ -20,6 +20,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
+use crate::background;
 use crate::board::{Board, History, Known};
 use crate::cli::Exit;
 use crate::config::{Config, Invalid, Loaded, Overrides};
@@ -232,8 +233,10 @@ impl App {
             tokio::select! {
                 Some(delivery) = self.deliveries.recv() => {
                     if let Some(id) = self.sources.index(delivery.source) {
-                        self.writer.take(id, &delivery);
-                        self.tell();
+                        background::here(|| {
+                            self.writer.take(id, &delivery);
+                            self.tell();
+                        });
                         delivery.published();
                     }
                 }
@@ -249,18 +252,22 @@ impl App {
                 event = self.reload.event() => match event {
                     ReloadEvent::FileChanged => self.reload.ask_if_changed(&self.options),
                     ReloadEvent::Read(read) => {
-                        self.take_configuration(*read);
-                        self.tell();
+                        background::here(|| {
+                            self.take_configuration(*read);
+                            self.tell();
+                        });
                         self.reload.next(&self.options);
                     }
                 },
                 () = self.keeper.trouble_changed() => self.tell(),
                 () = sleep_until(self.state_waits) => {
                     self.state_waits = None;
-                    self.writer.serve_waiting_state();
-                    self.tell();
+                    background::here(|| {
+                        self.writer.serve_waiting_state();
+                        self.tell();
+                    });
                 }
-                () = sleep_until(due) => self.take_due(),
+                () = sleep_until(due) => background::here(|| self.take_due()),
                 () = sleep_until(free_again) => {}
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),

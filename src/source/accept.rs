@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::clock::elapsed;
+use crate::background::breathing;
 use crate::config::Guard;
 use crate::inventory::{Address, Entries, Entry, Standing};
 
@@ -187,7 +188,7 @@ impl<'a> News<'a> {
         let mut said = BTreeMap::new();
         let mut copies = Vec::new();
         let mut found = 0;
-        for address in answer {
+        for address in breathing(answer) {
             let ip = address.public_ip;
             let before = previous.entries.get(&ip);
             found += usize::from(before.is_some());
@@ -312,9 +313,7 @@ impl Accepted {
     /// when `policy` changes; [`accept`] returns it otherwise.
     pub fn losses(&self, now: SystemTime, policy: &Policy<'_>) -> Losses {
         let mass = self.is_mass_loss(policy);
-        let held: Vec<Held> = self
-            .entries
-            .iter()
+        let held: Vec<Held> = breathing(self.entries.iter())
             .filter_map(|(ip, entry)| {
                 let (since, kept_for) = kept_for(entry, mass, policy)?;
                 Some(Held {

@@ -17,16 +17,13 @@ use super::error::SourceError;
 use super::json::{Listing, ParseError};
 use super::watch::Watch;
 use super::{Answer, Delivery, Ended, Handle, Pending, Post};
-use crate::background;
+use crate::background::{self, PIECE};
 use crate::config::SourceId;
 use crate::inventory::Addresses;
 
 /// The largest file taken, in octets: some 100,000 addresses with tags.
 /// More is not a list of addresses.
 const MAX_FILE: u64 = 64 << 20;
-
-/// So many octets are read at a time: microseconds.
-const PIECE: u64 = 1 << 16;
 
 /// How long a file may be bad before that is told. A writer that truncates
 /// first, or removes before it renames, shows nothing or half for a moment.
@@ -91,7 +88,7 @@ fn contents(path: &Path) -> Result<Vec<u8>, FileError> {
     }
     let mut octets = Vec::with_capacity(about.len().min(MAX_FILE) as usize + 1);
     let mut file = File::open(path).map_err(failed)?;
-    while file.by_ref().take(PIECE).read_to_end(&mut octets).map_err(failed)? > 0 {
+    while file.by_ref().take(PIECE as u64).read_to_end(&mut octets).map_err(failed)? > 0 {
         if octets.len() as u64 > MAX_FILE {
             return Err(FileError::TooLarge { path: path.to_owned() });
         }

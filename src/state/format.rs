@@ -25,15 +25,12 @@ use serde::{Deserialize, Serialize, Serializer};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{SourceState, State, ZoneSerial};
-use crate::background;
+use crate::background::{self, PIECE};
 use crate::inventory::{Address, Entries, Entry, Standing};
 use crate::source::accept::Accepted;
 
 /// What the file says it is.
 const FORMAT: &str = "eipdns state";
-
-/// So many octets are hashed at a time: microseconds.
-const PIECE: usize = 1 << 16;
 
 /// Of this form. A change that an older eipdns would misread adds one.
 const VERSION: u64 = 1;
@@ -203,7 +200,7 @@ struct Time(#[serde(with = "rfc3339")] SystemTime);
 
 /// There may be thousands of them.
 fn in_turns<S: Serializer>(entries: &[EntryFile<'_>], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(entries.iter().inspect(|_| background::breathe()))
+    to.collect_seq(background::breathing(entries))
 }
 
 impl<'s> From<&'s SourceState> for SourceFile<'s> {
@@ -373,7 +370,7 @@ pub(super) mod tests {
             region: Some("us-east-1".into()),
             delivered_at: written,
             accepted: Accepted {
-                entries: Arc::new(entries.map(|e| (e.address.public_ip, e)).into()),
+                entries: Arc::new(entries.map(|e| (e.address.public_ip, e)).into_iter().collect()),
                 ..Accepted::default()
             },
         };
