@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 /// One Elastic IP as `DescribeAddresses` tells of it
@@ -131,8 +132,10 @@ impl Health {
     }
 }
 
-/// The accepted addresses of one source, by Elastic IP.
-pub type Entries = BTreeMap<Ipv4Addr, Entry>;
+/// The accepted addresses of one source, by Elastic IP. A copy shares all of
+/// them, and a change copies those beside it: one move of thousands of addresses
+/// costs what it changes, and so does finding out what that was.
+pub type Entries = OrdMap<Ipv4Addr, Entry>;
 
 /// One source's part of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,10 +5,12 @@
 //! move concerns the few bindings that name the moved address, by whatever
 //! key; all others stand for what they stood for.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use imbl::ordmap::DiffItem;
+
+use crate::background::breathing;
 use crate::config::Target;
 use crate::inventory::{Entries, Entry, Health, Inventory, SourceInventory};
 
@@ -44,25 +46,20 @@ impl<'a> Touched<'a> {
         Some(touched)
     }
 
-    /// Both are sorted by address, so one walk finds what differs.
+    /// The two share what did not change, so that only what did is looked at.
     fn difference(&mut self, was: &'a Entries, is: &'a Entries) {
-        let (mut was, mut is) = (was.iter().peekable(), is.iter().peekable());
-        loop {
-            let order = match (was.peek(), is.peek()) {
-                (None, None) => return,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some((a, _)), Some((b, _))) => a.cmp(b),
-            };
-            let old = if order.is_le() { was.next() } else { None };
-            let new = if order.is_ge() { is.next() } else { None };
-            // How the age of what is kept is told changes by itself.
-            let kept = new.is_some_and(|(_, entry)| !entry.is_live());
-            if kept || old != new {
-                for (_, entry) in old.into_iter().chain(new) {
-                    self.touch(entry);
+        for difference in was.diff(is) {
+            match difference {
+                DiffItem::Add(_, entry) | DiffItem::Remove(_, entry) => self.touch(entry),
+                DiffItem::Update { old: (_, old), new: (_, new) } => {
+                    self.touch(old);
+                    self.touch(new);
                 }
             }
+        }
+        // How the age of what is kept is told changes by itself.
+        for kept in breathing(is.values()).filter(|entry| !entry.is_live()) {
+            self.touch(kept);
         }
     }
 
@@ -120,8 +117,13 @@ fn is_healthy(source: &SourceInventory) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::inventory::{Address, Standing};
     use crate::testing;
 
     const A: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -163,6 +165,59 @@ mod tests {
             (Target::Fixed(vec![]), false),
         ] {
             assert_eq!(touched.touches(&target), expected, "{target}");
+        }
+    }
+
+    fn address(n: u16) -> Ipv4Addr {
+        (0xc633_0000 | u32::from(n)).into()
+    }
+
+    proptest! {
+        /// What two inventories share is not looked at, and nothing is missed
+        /// for it, however many there are and wherever they differ.
+        #[test]
+        fn all_that_differs_and_no_more(
+            count in 0u16..600,
+            edits in vec((0u16..640, 0u8..4), 0..40),
+        ) {
+            let ends = (0..count).map(|n| (address(n), Some([10, 0, 0, 1].into())));
+            let before = testing::inventory(&ends.collect::<Vec<_>>());
+            let mut now = before.clone();
+            let entries = Arc::make_mut(now.sources[0].entries.as_mut().unwrap());
+            for (n, edit) in edits {
+                let ip = address(n);
+                let mut new = testing::entry(ip, Some([10, 0, 0, 2].into()));
+                match edit {
+                    0 => drop(entries.remove(&ip)),
+                    1 => drop(entries.insert(ip, new)),
+                    2 => {
+                        new.standing = Standing::Missing { since: SystemTime::UNIX_EPOCH };
+                        entries.insert(ip, new);
+                    }
+                    // Equal, but not the same.
+                    _ => {
+                        let equal = entries.get(&ip).map(|known| {
+                            let address = Arc::new(Address::clone(&known.address));
+                            Entry { address, ..known.clone() }
+                        });
+                        equal.into_iter().for_each(|equal| drop(entries.insert(ip, equal)));
+                    }
+                }
+            }
+            let of = |inventory: &Inventory, n| {
+                inventory.sources[0].entries.as_ref().unwrap().get(&address(n)).cloned()
+            };
+            let differs = |n: &u16| {
+                let (old, new) = (of(&before, *n), of(&now, *n));
+                old != new || new.is_some_and(|new| !new.is_live())
+            };
+            let expected: BTreeSet<Ipv4Addr> = (0..640).filter(differs).map(address).collect();
+            let (there, back) =
+                (Touched::between(&before, &now).unwrap(), Touched::between(&now, &before).unwrap());
+            prop_assert_eq!(&there.ips, &expected);
+            let gone: BTreeSet<Ipv4Addr> =
+                (0..640).filter(|n| of(&before, *n) != of(&now, *n)).map(address).collect();
+            prop_assert_eq!(&back.ips, &gone);
         }
     }
 
