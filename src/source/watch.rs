@@ -7,9 +7,10 @@
 //! (Kubernetes keeps ConfigMaps as `name -> ..data/name`, `..data -> ..2026_…`
 //! and swaps `..data`). After each event the way is walked anew.
 //!
-//! An event says "look", not "changed": events come for neighbours, for
-//! permissions, twice for one edit. Whoever waits here compares contents,
-//! of a file by itself or with [`fingerprint`].
+//! An event says "look", not "changed": events come for permissions, twice for
+//! one edit. Whoever waits here compares contents, of a file by itself or with
+//! [`fingerprint`]. Neighbours' events say nothing: who writes aside and
+//! renames writes many times.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -62,6 +63,7 @@ impl Watch {
         let inner = Inner {
             paths,
             tell,
+            ways: Arc::default(),
             make: watcher,
             watcher: None,
             watched: BTreeMap::new(),
@@ -112,7 +114,9 @@ impl Watch {
 struct Inner {
     paths: Vec<PathBuf>,
     tell: mpsc::Sender<()>,
-    make: fn(mpsc::Sender<()>) -> notify::Result<RecommendedWatcher>,
+    /// For the watcher.
+    ways: Arc<Mutex<Ways>>,
+    make: fn(mpsc::Sender<()>, Arc<Mutex<Ways>>) -> notify::Result<RecommendedWatcher>,
     watcher: Option<RecommendedWatcher>,
     /// Directories, free of symlinks, with the inode that is watched: two
     /// names of one directory would share one watch in the kernel.
@@ -122,6 +126,15 @@ struct Inner {
 
 /// Device and inode.
 type Inode = (u64, u64);
+
+/// Directories, and which of their entries matter.
+type Ways = BTreeMap<PathBuf, Names>;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Names {
+    all: bool,
+    some: BTreeSet<OsString>,
+}
 
 impl Inner {
     /// Watches what has to be watched now. Returns whether that has failed
@@ -142,25 +155,28 @@ impl Inner {
     }
 
     fn try_walk(&mut self) -> notify::Result<()> {
-        let mut wanted = self.wanted();
+        let (mut ways, mut wanted) = self.wanted();
         for _ in 0..MAX_WALKS {
+            // Before the watches, which may tell at once.
+            self.ways.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&ways);
             self.watch_all(&wanted)?;
             // A link swapped before its watch was there has told nobody.
             let now = self.wanted();
-            if now == wanted {
+            if now == (ways, wanted) {
                 break;
             }
-            wanted = now;
+            (ways, wanted) = now;
         }
         Ok(())
     }
 
-    fn wanted(&self) -> BTreeMap<PathBuf, Inode> {
-        let mut directories = BTreeSet::new();
+    fn wanted(&self) -> (Ways, BTreeMap<PathBuf, Inode>) {
+        let mut ways = Ways::new();
         for path in &self.paths {
-            way(path, &mut directories);
+            way(path, &mut ways);
         }
-        directories.into_iter().filter_map(|dir| inode(&dir).map(|id| (dir, id))).collect()
+        let watched = ways.keys().filter_map(|dir| Some((dir.clone(), inode(dir)?))).collect();
+        (ways, watched)
     }
 
     fn watch_all(&mut self, wanted: &BTreeMap<PathBuf, Inode>) -> notify::Result<()> {
@@ -168,7 +184,7 @@ impl Inner {
             Some(watcher) => watcher,
             None => {
                 self.watched.clear();
-                (self.make)(self.tell.clone())?
+                (self.make)(self.tell.clone(), Arc::clone(&self.ways))?
             }
         };
         self.watched.retain(|dir, id| {
@@ -197,15 +213,30 @@ impl Inner {
     }
 }
 
-fn watcher(tell: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
+fn watcher(tell: mpsc::Sender<()>, ways: Arc<Mutex<Ways>>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Opening a file to look at it is an event as well.
-        let opened = |e: &notify::Event| matches!(e.kind, EventKind::Access(AccessKind::Open(_)));
-        if !event.is_ok_and(|e| opened(&e)) {
+        let ways = || ways.lock().unwrap_or_else(PoisonError::into_inner);
+        if event.map_or(true, |event| matters(&event, &ways())) {
             // Full: a look is due already.
             let _ = tell.try_send(());
         }
     })
+}
+
+/// Can the event have made one of the ways lead elsewhere, or changed what is
+/// at its end?
+fn matters(event: &notify::Event, ways: &Ways) -> bool {
+    // Opening a file to look at it is an event as well.
+    if matches!(event.kind, EventKind::Access(AccessKind::Open(_))) {
+        return false;
+    }
+    let entry = |path: &PathBuf| {
+        // A directory tells of itself, too. What is not known is looked at.
+        let known =
+            path.parent().and_then(|dir| ways.get(dir)).filter(|_| !ways.contains_key(path));
+        known.is_none_or(|of| of.all || path.file_name().is_none_or(|n| of.some.contains(n)))
+    };
+    event.paths.is_empty() || event.paths.iter().any(entry)
 }
 
 fn is_gone(error: &notify::Error) -> bool {
@@ -222,10 +253,10 @@ fn inode(path: &Path) -> Option<Inode> {
     fs::symlink_metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
-/// Adds the directories in which a change can make `path` another file: that
-/// of each symlink on the way and that of the file at its end. When the way
-/// ends early, the last directory there is.
-fn way(path: &Path, directories: &mut BTreeSet<PathBuf>) {
+/// Adds the entries that can make `path` another file: each symlink on the way
+/// and the file at its end. When the way ends early, the name that is missing
+/// in the last directory there is.
+fn way(path: &Path, ways: &mut Ways) {
     let Ok(path) = std::path::absolute(path) else { return };
     let mut here = PathBuf::from("/");
     let mut rest: VecDeque<OsString> = names(&path);
@@ -242,13 +273,15 @@ fn way(path: &Path, directories: &mut BTreeSet<PathBuf>) {
                 here = there;
                 if rest.is_empty() {
                     // The path itself is a directory.
-                    directories.extend(here.parent().map(Path::to_owned));
-                    directories.insert(here);
+                    if let Some(parent) = here.parent() {
+                        ways.entry(parent.to_owned()).or_default().some.insert(name);
+                    }
+                    ways.entry(here).or_default().all = true;
                     return;
                 }
             }
             Ok(kind) if kind.is_symlink() => {
-                directories.insert(here.clone());
+                ways.entry(here.clone()).or_default().some.insert(name);
                 links += 1;
                 let Ok(target) = fs::read_link(&there) else { return };
                 if links > MAX_LINKS {
@@ -263,13 +296,13 @@ fn way(path: &Path, directories: &mut BTreeSet<PathBuf>) {
             }
             // The file, something that is none, or nothing.
             Ok(_) | Err(_) => {
-                directories.insert(here);
+                ways.entry(here).or_default().some.insert(name);
                 return;
             }
         }
     }
     // A path that ends in `..`, or the root.
-    directories.insert(here);
+    ways.entry(here).or_default().all = true;
 }
 
 /// The names a path is made of, `..` among them.
@@ -353,23 +386,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn looking_is_not_an_event() {
+    async fn neither_looking_nor_a_neighbour_is_an_event() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
         fs::write(&path, "1").unwrap();
         let mut watch = ready(&path).await;
+        let other = dir.path().join(".a.json.swp");
         for _ in 0..10 {
             read(&path);
             fs::read_dir(dir.path()).unwrap().for_each(drop);
+            fs::write(&other, "2").unwrap();
         }
-        // Events come in order: the first one told is that of the write.
+        // Events come in order: the first one told is that of the rename.
         let told = tokio::time::timeout(PATIENCE, watch.changed());
         let (told, ()) = tokio::join!(told, async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            fs::write(dir.path().join("b.json"), "2").unwrap();
+            fs::rename(&other, &path).unwrap();
         });
-        told.expect("the write was never told");
-        assert!(dir.path().join("b.json").exists());
+        told.expect("the rename was never told");
+        assert_eq!(read(&path), "2");
     }
 
     #[tokio::test]
@@ -447,7 +482,7 @@ mod tests {
         let path = dir.path().join("a.json");
         let mut watch = Watch::new(vec![path.clone()]);
         watch.rescan = PATIENCE * 10;
-        watch.lock().make = |_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        watch.lock().make = |_, _| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
         watch.changed().await;
         assert_eq!(watch.polling().as_deref(), Some("OS file watch limit reached."));
         fs::write(&path, "1").unwrap();
@@ -481,18 +516,23 @@ mod tests {
         symlink("../real", root.join("links/one")).unwrap();
         symlink(root.join("links/one/deep"), root.join("two")).unwrap();
         let walked = |path: &Path| {
-            let mut all = BTreeSet::new();
-            way(path, &mut all);
-            all.into_iter()
-                .map(|p| p.strip_prefix(&root).unwrap().to_str().unwrap().to_owned())
-                .collect::<Vec<_>>()
+            let mut ways = Ways::new();
+            way(path, &mut ways);
+            let entries = ways.iter().map(|(dir, names)| {
+                let some: Vec<_> = names.some.iter().map(|n| n.to_str().unwrap()).collect();
+                let dir = dir.strip_prefix(&root).map_or("above", |dir| dir.to_str().unwrap());
+                format!("{dir}:{}{}", some.join(","), if names.all { "*" } else { "" })
+            });
+            entries.collect::<Vec<_>>()
         };
-        assert_eq!(walked(&root.join("two/a")), ["", "links", "real/deep"]);
-        assert_eq!(walked(&root.join("two/../b")), ["", "links", "real"]);
-        assert_eq!(walked(&root.join("two/none/a")), ["", "links", "real/deep"]);
+        assert_eq!(walked(&root.join("two/a")), [":two", "links:one", "real/deep:a"]);
+        assert_eq!(walked(&root.join("two/../b")), [":two", "links:one", "real:b"]);
+        assert_eq!(walked(&root.join("two/none/a")), [":two", "links:one", "real/deep:none"]);
+        assert_eq!(walked(&root.join("two/..")), [":two", "links:one", "real:*"]);
+        assert_eq!(walked(&root.join("links")), [":links", "links:*"]);
         // A link to itself ends.
         symlink("loop", root.join("loop")).unwrap();
-        assert_eq!(walked(&root.join("loop")), [""]);
+        assert_eq!(walked(&root.join("loop")), [":loop"]);
     }
 
     #[test]
