@@ -2,9 +2,10 @@
 //! answer. Where both want the same processor, the answers come first.
 //!
 //! Reading files and writing state has threads of its own, of lower priority:
-//! [`run`]. Making a snapshot has the priority of answers, because a move is
-//! not to be delayed by a flood of queries: [`here`]. Both work in turns, and
-//! between two of them they let answers pass: [`breathe`].
+//! [`run`]. Making a snapshot has the priority of answers: [`here`]. Both work
+//! in turns, and between two of them they let answers pass: [`breathe`]. How long
+//! they wait for that has a limit, so that a flood of queries keeps no move from
+//! being seen.
 
 use std::cell::Cell;
 use std::thread;
@@ -13,15 +14,21 @@ use std::time::{Duration, Instant};
 use rustix::process::{getpriority_process, setpriority_process};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// The nice value of threads that only do such work, unless it is higher already (see
-/// sched(7)). Of a processor that answers would fill alone such a thread still
-/// gets a tenth: a flood of queries does not keep a move from being seen.
+/// The nice value of threads that only do such work, unless it is higher
+/// already (see sched(7)).
 const NICE: i32 = 10;
 
 /// So long work that [breathes](breathe) goes on at a time. A scheduler that has
 /// once given it a processor would else let it stay there until its next tick,
 /// up to 10 ms, and as long would every answer wait.
 const TURN: Duration = Duration::from_micros(100);
+
+/// So long work waits in all, while others pass, before it goes on without
+/// breathing: that of [`run`], and that of [`here`]. Who yields may wait for
+/// milliseconds, with a low priority for a dozen. A move costs some yields, a
+/// new configuration thousands.
+const PATIENCE_ASIDE: Duration = Duration::from_millis(100);
+const PATIENCE_HERE: Duration = Duration::from_millis(20);
 
 /// After how many of many small things to [breathe](breathing): looking at the
 /// clock takes as long as some of them.
@@ -40,8 +47,15 @@ const PASSED: Duration = Duration::from_micros(5);
 pub const PIECE: usize = 1 << 16;
 
 thread_local! {
-    /// When this thread began a turn; none while it does no such work.
-    static TURN_BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// The turn of the work that this thread does in turns.
+    static TURN_NOW: Cell<Option<Turn>> = const { Cell::new(None) };
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Turn {
+    began: Instant,
+    /// What is left of its patience.
+    patience: Duration,
 }
 
 /// Does `work` on a thread of lower priority, in turns.
@@ -49,33 +63,44 @@ pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Join
     // Nothing else in the process runs on the runtime's blocking threads that
     // an answer waits for, so they may keep their priority.
     spawn_blocking(move || {
-        if TURN_BEGAN.replace(Some(Instant::now())).is_none() {
-            lower();
-        }
-        work()
+        lower();
+        in_turns(PATIENCE_ASIDE, work)
     })
 }
 
 /// Does `work` on this thread, with its priority, in turns.
 pub fn here<T>(work: impl FnOnce() -> T) -> T {
-    let before = TURN_BEGAN.replace(Some(Instant::now()));
-    let done = work();
-    TURN_BEGAN.set(before);
-    done
+    in_turns(PATIENCE_HERE, work)
+}
+
+fn in_turns<T>(patience: Duration, work: impl FnOnce() -> T) -> T {
+    /// Ends the turn, also when the work panics.
+    struct Around(Option<Turn>);
+    impl Drop for Around {
+        fn drop(&mut self) {
+            TURN_NOW.set(self.0);
+        }
+    }
+    let turn = Turn { began: Instant::now(), patience };
+    let _around = Around(TURN_NOW.replace(Some(turn)));
+    work()
 }
 
 /// Lets others have the processor if this turn is over: to be called often in
 /// work that takes longer. Does nothing where work is not done in turns.
 pub fn breathe() {
-    if TURN_BEGAN.get().is_some_and(|began| began.elapsed() >= TURN) {
-        TURN_BEGAN.set(Some(pass()));
+    let Some(Turn { began, patience }) = TURN_NOW.get() else { return };
+    if !patience.is_zero() && began.elapsed() >= TURN {
+        let asked = Instant::now();
+        let began = pass(asked);
+        let patience = patience.saturating_sub(began - asked);
+        TURN_NOW.set(Some(Turn { began, patience }));
     }
 }
 
-/// Gives the processor up to whoever waits for it; returns when it is ours
-/// again.
-fn pass() -> Instant {
-    let mut before = Instant::now();
+/// Gives the processor up to whoever waits for it; says when it is ours again.
+fn pass(asked: Instant) -> Instant {
+    let mut before = asked;
     for _ in 0..ASKED {
         thread::yield_now();
         let now = Instant::now();
@@ -122,25 +147,57 @@ mod tests {
         assert!(run(|| panic!("a test")).await.unwrap_err().is_panic());
     }
 
+    /// As if the turn had begun long ago.
+    fn long_ago(patience: Duration) -> Turn {
+        let turn = Turn { began: Instant::now().checked_sub(TURN).unwrap(), patience };
+        TURN_NOW.set(Some(turn));
+        turn
+    }
+
     #[test]
     fn turns_begin_where_work_is_done_in_turns_and_end_with_it() {
         breathe();
-        assert_eq!(TURN_BEGAN.get(), None);
+        assert_eq!(TURN_NOW.get(), None);
         here(|| {
-            let long_ago = Instant::now().checked_sub(TURN).unwrap();
-            TURN_BEGAN.set(Some(long_ago));
+            let first = long_ago(PATIENCE_HERE);
             breathe();
-            let second = TURN_BEGAN.get().unwrap();
-            assert!(second > long_ago, "the turn was over");
+            let second = TURN_NOW.get().unwrap();
+            assert!(second.began > first.began, "the first was over");
+            assert!(second.patience < first.patience);
             assert_eq!(here(|| 7), 7);
-            assert_eq!(TURN_BEGAN.get(), Some(second), "of the work around it");
+            assert_eq!(TURN_NOW.get(), Some(second), "of the work around it");
         });
-        assert_eq!(TURN_BEGAN.get(), None);
+        assert_eq!(TURN_NOW.get(), None);
+        assert!(std::panic::catch_unwind(|| here(|| panic!("a test"))).is_err());
+        assert_eq!(TURN_NOW.get(), None);
+    }
+
+    #[test]
+    fn patience_has_an_end() {
+        here(|| {
+            let last = long_ago(Duration::from_nanos(1));
+            breathe();
+            assert_ne!(TURN_NOW.get(), Some(last));
+            let over = long_ago(Duration::ZERO);
+            breathe();
+            assert_eq!(TURN_NOW.get(), Some(over));
+        });
     }
 
     #[test]
     fn a_breath_between_things_changes_nothing_about_them() {
-        here(|| assert!(breathing(0..1_000).eq(0..1_000)));
-        assert_eq!(breathing(Vec::<u8>::new()).next(), None);
+        here(|| {
+            assert!(breathing(0..1_000).eq(0..1_000));
+            let first = long_ago(PATIENCE_HERE);
+            let mut things = breathing(0..=EVERY);
+            assert_eq!(things.next(), Some(0));
+            let second = TURN_NOW.get().unwrap();
+            assert!(second.began > first.began);
+            let third = long_ago(PATIENCE_HERE);
+            assert_eq!(things.nth(EVERY - 2), Some(EVERY - 1));
+            assert_eq!(TURN_NOW.get(), Some(third), "not before each of them");
+            assert_eq!(things.next(), Some(EVERY));
+            assert_ne!(TURN_NOW.get(), Some(third));
+        });
     }
 }

@@ -28,9 +28,8 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// largest answers. The kernel gives at most net.core.wmem_max.
 const SEND_BUFFER: usize = 1 << 20;
 
-/// How soon a UDP worker without queries notices that it is to stop. Short
-/// against the seconds a client waits, long against the cost of waking up.
-const STOP_CHECK: Duration = Duration::from_millis(200);
+/// So long a full send buffer holds a UDP worker up at most.
+const SEND_WAIT: Duration = Duration::from_millis(200);
 
 /// Fresh ports tried for port 0 until one is free for TCP and UDP alike. A
 /// host where this many random ports are all taken has none to give.
@@ -229,13 +228,11 @@ pub(super) fn udp(
         }
         // A kernel that does not know the option behaves as of old, which
         // answers of MAX_UDP octets survive too.
-        if let Err(error) = sys::never_fragment(&socket, family) {
-            tracing::debug!(%address, %error, "IP_PMTUDISC_PROBE not available");
+        if let Err(error) = sys::send_whole(&socket, family) {
+            tracing::debug!(%address, %error, "IP_MTU_DISCOVER not available");
         }
         enlarge_buffers(&socket).map_err(fail("setting the buffer sizes"))?;
-        socket.set_read_timeout(Some(STOP_CHECK)).map_err(fail("setting SO_RCVTIMEO"))?;
-        // A full send buffer holds a worker up no longer than this.
-        socket.set_write_timeout(Some(STOP_CHECK)).map_err(fail("setting SO_SNDTIMEO"))?;
+        socket.set_write_timeout(Some(SEND_WAIT)).map_err(fail("setting SO_SNDTIMEO"))?;
         if !on_host {
             freebind(&socket, address).map_err(fail("setting IP_FREEBIND"))?;
         }

@@ -1,9 +1,9 @@
 //! Owns every socket: binds, starts, reloads and drains them. The one place
 //! where workers and accept loops are started.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -268,6 +268,7 @@ impl<R: Respond> Listeners<R> {
             let alarm = self.alarm(format!("UDP worker of {address}"));
             let (responder, desk) = (self.responder.worker(), self.desk.clone());
             let socket = Arc::new(socket);
+            let waits_at = Arc::downgrade(&socket);
             let (stopped, counters) = (Arc::clone(&stop), self.stats.worker());
             let thread = thread::Builder::new()
                 .name("udp".to_owned())
@@ -278,7 +279,7 @@ impl<R: Respond> Listeners<R> {
                     udp::Worker { socket, address, responder, counters, desk, stop }.run();
                 })
                 .map_err(|e| BindError::new(address, Protocol::Udp, "starting a thread", e))?;
-            Ok(Worker { stop, ended, thread })
+            Ok(Worker { stop, socket: waits_at, ended, thread })
         };
         sockets.into_iter().map(start).collect()
     }
@@ -302,9 +303,7 @@ struct Endpoint {
 impl Endpoint {
     fn stop(&self, until: Instant) {
         self.phase.send_replace(Phase::Draining { until });
-        for worker in &self.workers {
-            worker.stop.store(true, Ordering::Relaxed);
-        }
+        self.workers.iter().for_each(Worker::stop);
     }
 
     fn has_ended(&self) -> bool {
@@ -324,6 +323,8 @@ impl Endpoint {
 /// A UDP thread. Dropped, it stops: the thread drains its socket and ends.
 struct Worker {
     stop: Arc<AtomicBool>,
+    /// The one it waits at; its own to close.
+    socket: Weak<UdpSocket>,
     /// Resolves when the thread is done.
     ended: oneshot::Receiver<()>,
     thread: thread::JoinHandle<()>,
@@ -332,6 +333,13 @@ struct Worker {
 impl Worker {
     fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+        // Wakes the thread; that the socket is not connected is said by an
+        // error, and does not keep Linux from it. A thread that looks for this
+        // itself from time to time pays for a timer with each wait: 1 % of
+        // all an answer costs.
+        if let Some(socket) = self.socket.upgrade() {
+            let _ = SockRef::from(&*socket).shutdown(Shutdown::Read);
+        }
     }
 
     async fn ended(&mut self) {

@@ -8,7 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Counter(AtomicU64);
 
 impl Counter {
+    #[inline]
     pub(super) fn add(&self, count: usize) {
+        // Nearly always nothing, for most counters; a locked addition waits for
+        // all that was written before.
+        if count == 0 {
+            return;
+        }
         // Relaxed: a count orders nothing.
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }

@@ -34,8 +34,8 @@ const NAME_SIZE: socklen_t = mem::size_of::<libc::sockaddr_storage>() as socklen
 /// How long [`Batch::receive`] waits for the first datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// Until the socket's read timeout.
-    Timeout,
+    /// Until there is one, or the socket is shut down for reading.
+    ForOne,
     /// Not at all.
     Never,
 }
@@ -100,7 +100,7 @@ pub fn send(socket: &UdpSocket, octets: &[u8], back: &mut WayBack) -> io::Result
         header.msg_control = back.control.0.as_mut_ptr().cast();
         header.msg_controllen = back.length as _;
     }
-    send_whole(socket, || {
+    fragmenting(socket, || {
         // SAFETY: the header points at an address, a vector, octets and control
         // messages that live until the call returns, with their true sizes; the
         // kernel only reads them.
@@ -200,7 +200,7 @@ impl Batch {
     pub fn receive(&mut self, socket: &UdpSocket, wait: Wait) -> io::Result<usize> {
         self.rearm();
         let flags = match wait {
-            Wait::Timeout => libc::MSG_WAITFORONE,
+            Wait::ForOne => libc::MSG_WAITFORONE,
             Wait::Never => libc::MSG_DONTWAIT,
         };
         // SAFETY: the headers are BATCH long; each points at the address,
@@ -298,7 +298,7 @@ impl Batch {
         if rest.is_empty() {
             return Ok(0);
         }
-        let count = send_whole(socket, || {
+        let count = fragmenting(socket, || {
             // SAFETY: every header of `rest` was filled by `answer` since the
             // last `receive`-and-`answer` round began: name and control point
             // into living slots, the vector at a reply that is untouched since.
@@ -421,32 +421,38 @@ pub fn tell_destination(socket: &impl AsFd, family: Family) -> io::Result<()> {
     }
 }
 
-/// Has every datagram sent whole or not at all (RFC 9715 section 3.1), whatever
-/// path MTU a "fragmentation needed" claims: those can be forged, and our
-/// answers are small enough for every path as it is. It also saves the kernel
-/// making up an identification for each IPv4 datagram.
-pub fn never_fragment(socket: &impl AsFd, family: Family) -> io::Result<()> {
-    fragmentation(socket, family, libc::IP_PMTUDISC_PROBE, libc::IPV6_PMTUDISC_PROBE)
-}
-
-/// Sends, and once more if the link itself has no room for that much: from then
-/// on the socket sends in fragments what is too long, for that is better than no
-/// answer. It still believes no claim.
-fn send_whole<T>(socket: &UdpSocket, mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    match send() {
-        Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
-            let family = Family::of(&socket.local_addr()?);
-            fragmentation(socket, family, libc::IP_PMTUDISC_OMIT, libc::IPV6_PMTUDISC_OMIT)?;
-            send()
+/// Sends datagrams whole, whatever path MTU a "fragmentation needed" claims:
+/// those can be forged, and our answers are small enough for every path as it
+/// is.
+///
+/// Over IPv4 with "don't fragment", as RFC 9715 section 3.1 wants it; that also
+/// saves the kernel making up an identification for each. It has a price: the
+/// kernel remembers such claims, for other sockets that believe them.
+pub fn send_whole(socket: &impl AsFd, family: Family) -> io::Result<()> {
+    match family {
+        Family::V4 => set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
+        // Whatever a link takes, it takes 1,280 octets (RFC 8200 section 5).
+        Family::V6 => {
+            set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
         }
-        sent => sent,
     }
 }
 
-fn fragmentation(socket: &impl AsFd, family: Family, v4: c_int, v6: c_int) -> io::Result<()> {
-    match family {
-        Family::V4 => set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, v4),
-        Family::V6 => set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, v6),
+/// Sends. What our own link has no room for (EMSGSIZE) goes out in fragments:
+/// that is better than no answer.
+fn fragmenting<T>(socket: &UdpSocket, mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    match send() {
+        Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+            if Family::of(&socket.local_addr()?) == Family::V6 {
+                return Err(error);
+            }
+            set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
+            let sent = send();
+            // Where that fails, the next ones may be cut on their way: no loss.
+            let _ = send_whole(socket, Family::V4);
+            sent
+        }
+        sent => sent,
     }
 }
 

@@ -27,7 +27,7 @@ const SEVERAL: usize = 4;
 
 /// A socket and what answers on it.
 pub(super) struct Worker<'a, R> {
-    /// Blocking, with a read timeout.
+    /// Blocking. Shut down for reading, it wakes the worker.
     pub socket: Arc<UdpSocket>,
     /// What it is bound to.
     pub address: SocketAddr,
@@ -46,7 +46,7 @@ impl<R: Respond> Worker<'_, R> {
         let mut failing = false;
         let mut trouble = Episode::default();
         while !self.stop.load(Ordering::Relaxed) {
-            match batch.receive(&self.socket, Wait::Timeout) {
+            match batch.receive(&self.socket, Wait::ForOne) {
                 Ok(_) => {
                     failing = false;
                     self.exchange(&mut batch);
@@ -106,7 +106,7 @@ impl<R: Respond> Worker<'_, R> {
                     self.counters.send_errors.add(batch.unsent());
                     break;
                 }
-                // This one cannot be sent (a firewall, no route, too long):
+                // This one cannot be sent (a firewall, no route):
                 // the next one has another destination.
                 _ => {
                     self.counters.send_errors.add(1);
@@ -185,8 +185,8 @@ fn asker(datagram: &Datagram<'_>, address: SocketAddr) -> Option<Asker> {
 
 /// No datagram came, and nothing is wrong.
 fn is_nothing(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), Interrupted | WouldBlock)
 }
 
 /// The kernel has no room for the answer.

@@ -258,8 +258,21 @@ fn inode(path: &Path) -> Option<Inode> {
 /// in the last directory there is.
 fn way(path: &Path, ways: &mut Ways) {
     let Ok(path) = std::path::absolute(path) else { return };
+    let mut passed = Vec::new();
+    walk(&path, ways, &mut passed);
+    // A directory on the way may be renamed. That is told where its own
+    // directory is watched for something else, and else found out later.
+    for (dir, name) in passed {
+        if let Some(names) = ways.get_mut(&dir) {
+            names.some.insert(name);
+        }
+    }
+}
+
+/// Likewise; `passed` gets the directories on the way.
+fn walk(path: &Path, ways: &mut Ways, passed: &mut Vec<(PathBuf, OsString)>) {
     let mut here = PathBuf::from("/");
-    let mut rest: VecDeque<OsString> = names(&path);
+    let mut rest: VecDeque<OsString> = names(path);
     let mut links = 0;
     while let Some(name) = rest.pop_front() {
         if name == ".." {
@@ -267,18 +280,16 @@ fn way(path: &Path, ways: &mut Ways) {
             continue;
         }
         let there = here.join(&name);
-        let kind = fs::symlink_metadata(&there).map(|m| m.file_type());
-        match kind {
+        let about = fs::symlink_metadata(&there);
+        match about.as_ref().map(|m| m.file_type()) {
+            Ok(kind) if kind.is_dir() && !rest.is_empty() => {
+                passed.push((std::mem::replace(&mut here, there), name));
+            }
             Ok(kind) if kind.is_dir() => {
-                here = there;
-                if rest.is_empty() {
-                    // The path itself is a directory.
-                    if let Some(parent) = here.parent() {
-                        ways.entry(parent.to_owned()).or_default().some.insert(name);
-                    }
-                    ways.entry(here).or_default().all = true;
-                    return;
-                }
+                // The path itself is a directory.
+                ways.entry(here).or_default().some.insert(name);
+                ways.entry(there).or_default().all = true;
+                return;
             }
             Ok(kind) if kind.is_symlink() => {
                 ways.entry(here.clone()).or_default().some.insert(name);
@@ -296,7 +307,10 @@ fn way(path: &Path, ways: &mut Ways) {
             }
             // The file, something that is none, or nothing.
             Ok(_) | Err(_) => {
-                ways.entry(here).or_default().some.insert(name);
+                let names = ways.entry(here).or_default();
+                names.some.insert(name);
+                // Events name the link that is written through.
+                names.all |= about.is_ok_and(|about| about.nlink() > 1);
                 return;
             }
         }
@@ -398,13 +412,64 @@ mod tests {
             fs::write(&other, "2").unwrap();
         }
         // Events come in order: the first one told is that of the rename.
-        let told = tokio::time::timeout(PATIENCE, watch.changed());
-        let (told, ()) = tokio::join!(told, async {
+        let first = async {
+            watch.changed().await;
+            read(&path)
+        };
+        let (first, ()) = tokio::join!(tokio::time::timeout(PATIENCE, first), async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             fs::rename(&other, &path).unwrap();
         });
-        told.expect("the rename was never told");
-        assert_eq!(read(&path), "2");
+        assert_eq!(first.expect("the rename was never told"), "2");
+    }
+
+    #[tokio::test]
+    async fn a_directory_on_the_way_may_be_renamed_behind_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for version in ["v1", "v2"] {
+            fs::create_dir_all(at(version).join("data")).unwrap();
+            fs::write(at(version).join("data/a.json"), version).unwrap();
+        }
+        symlink("v1", at("current")).unwrap();
+        let path = at("current/data/a.json");
+        let mut watch = ready(&path).await;
+        fs::rename(at("v1"), at("old")).unwrap();
+        fs::rename(at("v2"), at("v1")).unwrap();
+        until(&mut watch, || read(&path) == "v2").await;
+    }
+
+    #[test]
+    fn what_is_at_a_way_matters() {
+        use notify::event::{CreateKind, ModifyKind, RenameMode};
+        let names =
+            |names: &[&str], all| Names { all, some: names.iter().map(Into::into).collect() };
+        let ways = Ways::from([
+            ("/etc/eipdns".into(), names(&["a.json", "link"], false)),
+            ("/etc/eipdns/zones".into(), names(&[], true)),
+        ]);
+        let created = EventKind::Create(CreateKind::File);
+        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::Both));
+        let opened = EventKind::Access(AccessKind::Open(notify::event::AccessMode::Any));
+        for (kind, paths, expected) in [
+            (created, &["/etc/eipdns/a.json"][..], true),
+            (created, &["/etc/eipdns/link"], true),
+            (created, &["/etc/eipdns/.a.json.swp"], false),
+            (created, &["/etc/eipdns/zones/any.toml"], true),
+            (renamed, &["/etc/eipdns/.a.json.swp", "/etc/eipdns/a.json"], true),
+            (renamed, &["/etc/eipdns/a.json", "/etc/eipdns/b"], true),
+            (renamed, &["/etc/eipdns/b", "/etc/eipdns/c"], false),
+            (opened, &["/etc/eipdns/a.json"], false),
+            // The directories themselves, others, and lost events.
+            (EventKind::Any, &["/etc/eipdns"], true),
+            (EventKind::Any, &["/etc/eipdns/zones"], true),
+            (EventKind::Any, &["/srv/a.json"], true),
+            (EventKind::Other, &[], true),
+        ] {
+            let mut event = notify::Event::new(kind);
+            event.paths = paths.iter().map(PathBuf::from).collect();
+            assert_eq!(matters(&event, &ways), expected, "{event:?}");
+        }
     }
 
     #[tokio::test]
@@ -525,10 +590,13 @@ mod tests {
             });
             entries.collect::<Vec<_>>()
         };
-        assert_eq!(walked(&root.join("two/a")), [":two", "links:one", "real/deep:a"]);
-        assert_eq!(walked(&root.join("two/../b")), [":two", "links:one", "real:b"]);
-        assert_eq!(walked(&root.join("two/none/a")), [":two", "links:one", "real/deep:none"]);
-        assert_eq!(walked(&root.join("two/..")), [":two", "links:one", "real:*"]);
+        assert_eq!(walked(&root.join("two/a")), [":links,real,two", "links:one", "real/deep:a"]);
+        assert_eq!(walked(&root.join("two/../b")), [":links,real,two", "links:one", "real:b,deep"]);
+        assert_eq!(
+            walked(&root.join("two/none/a")),
+            [":links,real,two", "links:one", "real/deep:none"]
+        );
+        assert_eq!(walked(&root.join("two/..")), [":links,real,two", "links:one", "real:deep*"]);
         assert_eq!(walked(&root.join("links")), [":links", "links:*"]);
         // A link to itself ends.
         symlink("loop", root.join("loop")).unwrap();

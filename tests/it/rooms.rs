@@ -51,6 +51,11 @@ const ROOMS: &[Room] = &[
         why: "HTTP is a face of the status, not a part of it",
     },
     Room {
+        what: Crate("imbl"),
+        files: &["inventory.rs", "compile/touched.rs"],
+        why: "an inventory shares with the one before, and what differs is found by that",
+    },
+    Room {
         what: Crate("rustix"),
         files: &["background.rs"],
         why: "what may be slow has a lower priority than answers, in one place",
