@@ -23,10 +23,10 @@ const NICE: i32 = 10;
 /// up to 10 ms, and as long would every answer wait.
 const TURN: Duration = Duration::from_micros(100);
 
-/// So long work waits in all, while others pass, before it goes on without
-/// breathing: that of [`run`], and that of [`here`]. Who yields may wait for
-/// milliseconds, with a low priority for a dozen. A move costs some yields, a
-/// new configuration thousands.
+/// So much longer than it has worked does work wait for others, that of [`run`]
+/// and that of [`here`], before it goes on without breathing. Who yields may
+/// wait for milliseconds, with a low priority for a dozen. A move costs some
+/// yields, a new configuration thousands.
 const PATIENCE_ASIDE: Duration = Duration::from_millis(100);
 const PATIENCE_HERE: Duration = Duration::from_millis(20);
 
@@ -54,8 +54,26 @@ thread_local! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Turn {
     began: Instant,
-    /// What is left of its patience.
+    /// Of the turns before, and between them.
+    worked: Duration,
+    waited: Duration,
     patience: Duration,
+}
+
+impl Turn {
+    fn new(patience: Duration) -> Self {
+        let (worked, waited) = Default::default();
+        Self { began: Instant::now(), worked, waited, patience }
+    }
+
+    /// The next one.
+    fn next(self) -> Self {
+        let asked = Instant::now();
+        let worked = self.worked + (asked - self.began);
+        let is_patient = self.waited < self.patience + worked;
+        let began = if is_patient { pass(asked) } else { asked };
+        Self { began, worked, waited: self.waited + (began - asked), ..self }
+    }
 }
 
 /// Does `work` on a thread of lower priority, in turns.
@@ -81,20 +99,15 @@ fn in_turns<T>(patience: Duration, work: impl FnOnce() -> T) -> T {
             TURN_NOW.set(self.0);
         }
     }
-    let turn = Turn { began: Instant::now(), patience };
-    let _around = Around(TURN_NOW.replace(Some(turn)));
+    let _around = Around(TURN_NOW.replace(Some(Turn::new(patience))));
     work()
 }
 
 /// Lets others have the processor if this turn is over: to be called often in
 /// work that takes longer. Does nothing where work is not done in turns.
 pub fn breathe() {
-    let Some(Turn { began, patience }) = TURN_NOW.get() else { return };
-    if !patience.is_zero() && began.elapsed() >= TURN {
-        let asked = Instant::now();
-        let began = pass(asked);
-        let patience = patience.saturating_sub(began - asked);
-        TURN_NOW.set(Some(Turn { began, patience }));
+    if let Some(turn) = TURN_NOW.get().filter(|turn| turn.began.elapsed() >= TURN) {
+        TURN_NOW.set(Some(turn.next()));
     }
 }
 
@@ -148,8 +161,9 @@ mod tests {
     }
 
     /// As if the turn had begun long ago.
-    fn long_ago(patience: Duration) -> Turn {
-        let turn = Turn { began: Instant::now().checked_sub(TURN).unwrap(), patience };
+    fn long_ago() -> Turn {
+        let began = Instant::now().checked_sub(TURN).unwrap();
+        let turn = Turn { began, ..TURN_NOW.get().unwrap() };
         TURN_NOW.set(Some(turn));
         turn
     }
@@ -159,11 +173,12 @@ mod tests {
         breathe();
         assert_eq!(TURN_NOW.get(), None);
         here(|| {
-            let first = long_ago(PATIENCE_HERE);
+            let first = long_ago();
             breathe();
             let second = TURN_NOW.get().unwrap();
             assert!(second.began > first.began, "the first was over");
-            assert!(second.patience < first.patience);
+            assert!(second.worked >= first.worked + TURN);
+            assert!(second.waited > first.waited);
             assert_eq!(here(|| 7), 7);
             assert_eq!(TURN_NOW.get(), Some(second), "of the work around it");
         });
@@ -173,14 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn patience_has_an_end() {
+    fn patience_has_an_end_and_work_earns_it() {
         here(|| {
-            let last = long_ago(Duration::from_nanos(1));
-            breathe();
-            assert_ne!(TURN_NOW.get(), Some(last));
-            let over = long_ago(Duration::ZERO);
-            breathe();
-            assert_eq!(TURN_NOW.get(), Some(over));
+            let waited = |waited| {
+                let before = Turn { waited, ..long_ago() };
+                before.next().waited > waited
+            };
+            assert!(waited(PATIENCE_HERE));
+            let second = Duration::from_secs(1);
+            assert!(!waited(PATIENCE_HERE + second));
+            TURN_NOW.set(TURN_NOW.get().map(|turn| Turn { worked: second, ..turn }));
+            assert!(waited(PATIENCE_HERE + second));
+            assert!(!waited(PATIENCE_HERE + 2 * second));
         });
     }
 
@@ -188,12 +207,12 @@ mod tests {
     fn a_breath_between_things_changes_nothing_about_them() {
         here(|| {
             assert!(breathing(0..1_000).eq(0..1_000));
-            let first = long_ago(PATIENCE_HERE);
+            let first = long_ago();
             let mut things = breathing(0..=EVERY);
             assert_eq!(things.next(), Some(0));
             let second = TURN_NOW.get().unwrap();
             assert!(second.began > first.began);
-            let third = long_ago(PATIENCE_HERE);
+            let third = long_ago();
             assert_eq!(things.nth(EVERY - 2), Some(EVERY - 1));
             assert_eq!(TURN_NOW.get(), Some(third), "not before each of them");
             assert_eq!(things.next(), Some(EVERY));

@@ -175,7 +175,7 @@ pub(super) struct Sockets {
     pub address: SocketAddr,
     /// Non-blocking.
     pub tcp: TcpListener,
-    /// One for each worker; blocking, with timeouts.
+    /// One for each worker; blocking.
     pub udp: Vec<UdpSocket>,
     /// False if the host does not have the address yet (IP_FREEBIND).
     pub on_host: bool,
@@ -228,7 +228,7 @@ pub(super) fn udp(
         }
         // A kernel that does not know the option behaves as of old, which
         // answers of MAX_UDP octets survive too.
-        if let Err(error) = sys::send_whole(&socket, family) {
+        if let Err(error) = sys::distrust_path_mtu(&socket, family) {
             tracing::debug!(%address, %error, "IP_MTU_DISCOVER not available");
         }
         enlarge_buffers(&socket).map_err(fail("setting the buffer sizes"))?;

@@ -1,6 +1,7 @@
 //! Owns every socket: binds, starts, reloads and drains them. The one place
 //! where workers and accept loops are started.
 
+use std::io;
 use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -219,10 +220,10 @@ impl<R: Respond> Listeners<R> {
         }
         let mut cut = 0;
         for endpoint in self.open.into_iter().chain(self.leaving) {
-            cut += endpoint.ended().await;
+            cut += endpoint.ended(until).await;
         }
         for mut worker in self.retired {
-            worker.ended().await;
+            worker.ended(until).await;
         }
         drop(self.desk);
         let stop = self.waiting.abort_handle();
@@ -311,9 +312,9 @@ impl Endpoint {
     }
 
     /// Waits for all of it, once stopped; says how many connections were cut.
-    async fn ended(mut self) -> usize {
+    async fn ended(mut self, until: Instant) -> usize {
         for worker in &mut self.workers {
-            worker.ended().await;
+            worker.ended(until).await;
         }
         // A panic has been reported by the alarm.
         (&mut self.accepting).await.unwrap_or(0)
@@ -337,14 +338,17 @@ impl Worker {
         // error, and does not keep Linux from it. A thread that looks for this
         // itself from time to time pays for a timer with each wait: 1 % of
         // all an answer costs.
-        if let Some(socket) = self.socket.upgrade() {
-            let _ = SockRef::from(&*socket).shutdown(Shutdown::Read);
+        if let Some(socket) = self.socket.upgrade()
+            && let Err(error) = SockRef::from(&*socket).shutdown(Shutdown::Read)
+            && error.kind() != io::ErrorKind::NotConnected
+        {
+            tracing::debug!(%error, "a UDP worker is not woken: it ends with its next query");
         }
     }
 
-    async fn ended(&mut self) {
+    async fn ended(&mut self, until: Instant) {
         // An error says that the thread has dropped its end: it is done.
-        let _ = (&mut self.ended).await;
+        let _ = timeout_at(until, &mut self.ended).await;
     }
 }
 

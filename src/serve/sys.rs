@@ -32,6 +32,9 @@ const CONTROL: usize = 64;
 /// Octets for the sender's address: of the longer family.
 const NAME_SIZE: socklen_t = mem::size_of::<libc::sockaddr_in6>() as socklen_t;
 
+/// How often one answer is tried in fragments.
+const FRAGMENTING: usize = 3;
+
 /// How long [`Batch::receive`] waits for the first datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -85,6 +88,7 @@ pub struct WayBack {
 #[derive(Debug, Clone)]
 #[repr(C, align(8))]
 struct Control([u8; CONTROL]);
+const _: () = assert!(mem::align_of::<Control>() >= mem::align_of::<libc::cmsghdr>());
 
 /// Sends one answer, without waiting for room in the socket's buffer.
 pub fn send(socket: &UdpSocket, octets: &[u8], back: &mut WayBack) -> io::Result<()> {
@@ -423,14 +427,13 @@ pub fn tell_destination(socket: &impl AsFd, family: Family) -> io::Result<()> {
     }
 }
 
-/// Sends datagrams whole, whatever path MTU a "fragmentation needed" claims:
-/// those can be forged, and our answers are small enough for every path as it
-/// is.
+/// Has the socket believe no claim about a path's MTU: a "fragmentation needed"
+/// can be forged, and our answers are small enough for every path as it is.
 ///
-/// Over IPv4 with "don't fragment", as RFC 9715 section 3.1 wants it; that also
-/// saves the kernel making up an identification for each. It has a price: the
-/// kernel remembers such claims, for other sockets that believe them.
-pub fn send_whole(socket: &impl AsFd, family: Family) -> io::Result<()> {
+/// Over IPv4 datagrams go out with "don't fragment", as RFC 9715 section 3.1 wants
+/// it; that also saves the kernel making up an identification for each. It has a
+/// price: the kernel notes such claims, for other sockets that believe them.
+pub fn distrust_path_mtu(socket: &impl AsFd, family: Family) -> io::Result<()> {
     match family {
         Family::V4 => set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
         // Whatever a link takes, it takes 1,280 octets (RFC 8200 section 5).
@@ -443,19 +446,25 @@ pub fn send_whole(socket: &impl AsFd, family: Family) -> io::Result<()> {
 /// Sends. What our own link has no room for (EMSGSIZE) goes out in fragments:
 /// that is better than no answer.
 fn fragmenting<T>(socket: &UdpSocket, mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    match send() {
-        Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
-            if Family::of(&socket.local_addr()?) == Family::V6 {
-                return Err(error);
-            }
-            set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
-            let sent = send();
-            // Where that fails, the next ones may be cut on their way: no loss.
-            let _ = send_whole(socket, Family::V4);
-            sent
-        }
-        sent => sent,
+    let is_too_long = |sent: &io::Result<T>| {
+        sent.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EMSGSIZE))
+    };
+    let mut sent = send();
+    if !is_too_long(&sent) || Family::of(&socket.local_addr()?) == Family::V6 {
+        return sent;
     }
+    // Several times, if another thread that shares the socket ends this
+    // meanwhile.
+    for _ in 0..FRAGMENTING {
+        set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
+        sent = send();
+        if !is_too_long(&sent) {
+            break;
+        }
+    }
+    // Where that fails, the next ones may be cut on their way: no loss.
+    let _ = distrust_path_mtu(socket, Family::V4);
+    sent
 }
 
 /// The kind of a socket's address.

@@ -171,10 +171,7 @@ impl Inner {
     }
 
     fn wanted(&self) -> (Ways, BTreeMap<PathBuf, Inode>) {
-        let mut ways = Ways::new();
-        for path in &self.paths {
-            way(path, &mut ways);
-        }
+        let ways = ways(&self.paths);
         let watched = ways.keys().filter_map(|dir| Some((dir.clone(), inode(dir)?))).collect();
         (ways, watched)
     }
@@ -253,13 +250,12 @@ fn inode(path: &Path) -> Option<Inode> {
     fs::symlink_metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
-/// Adds the entries that can make `path` another file: each symlink on the way
-/// and the file at its end. When the way ends early, the name that is missing
-/// in the last directory there is.
-fn way(path: &Path, ways: &mut Ways) {
-    let Ok(path) = std::path::absolute(path) else { return };
-    let mut passed = Vec::new();
-    walk(&path, ways, &mut passed);
+/// The entries that can make one of `paths` another file.
+fn ways(paths: &[PathBuf]) -> Ways {
+    let (mut ways, mut passed) = (Ways::new(), Vec::new());
+    for path in paths.iter().filter_map(|path| std::path::absolute(path).ok()) {
+        way(&path, &mut ways, &mut passed);
+    }
     // A directory on the way may be renamed. That is told where its own
     // directory is watched for something else, and else found out later.
     for (dir, name) in passed {
@@ -267,10 +263,13 @@ fn way(path: &Path, ways: &mut Ways) {
             names.some.insert(name);
         }
     }
+    ways
 }
 
-/// Likewise; `passed` gets the directories on the way.
-fn walk(path: &Path, ways: &mut Ways, passed: &mut Vec<(PathBuf, OsString)>) {
+/// Adds each symlink on the way and the file at its end; when the way ends
+/// early, the name that is missing in the last directory there is. `passed`
+/// gets the directories on the way.
+fn way(path: &Path, ways: &mut Ways, passed: &mut Vec<(PathBuf, OsString)>) {
     let mut here = PathBuf::from("/");
     let mut rest: VecDeque<OsString> = names(path);
     let mut links = 0;
@@ -309,7 +308,8 @@ fn walk(path: &Path, ways: &mut Ways, passed: &mut Vec<(PathBuf, OsString)>) {
             Ok(_) | Err(_) => {
                 let names = ways.entry(here).or_default();
                 names.some.insert(name);
-                // Events name the link that is written through.
+                // Events name the link that is written through; one made since,
+                // or elsewhere, is left to the slow look.
                 names.all |= about.is_ok_and(|about| about.nlink() > 1);
                 return;
             }
@@ -581,8 +581,7 @@ mod tests {
         symlink("../real", root.join("links/one")).unwrap();
         symlink(root.join("links/one/deep"), root.join("two")).unwrap();
         let walked = |path: &Path| {
-            let mut ways = Ways::new();
-            way(path, &mut ways);
+            let ways = ways(&[path.to_owned()]);
             let entries = ways.iter().map(|(dir, names)| {
                 let some: Vec<_> = names.some.iter().map(|n| n.to_str().unwrap()).collect();
                 let dir = dir.strip_prefix(&root).map_or("above", |dir| dir.to_str().unwrap());
