@@ -27,8 +27,8 @@ const TURN: Duration = Duration::from_micros(100);
 /// and that of [`here`], before it goes on without breathing. Who yields may
 /// wait for milliseconds, with a low priority for a dozen. A move costs some
 /// yields, a new configuration thousands.
-const PATIENCE_ASIDE: Duration = Duration::from_millis(100);
-const PATIENCE_HERE: Duration = Duration::from_millis(20);
+const PATIENCE_ASIDE: Duration = Duration::from_millis(500);
+const PATIENCE_HERE: Duration = Duration::from_millis(100);
 
 /// After how many of many small things to [breathe](breathing): looking at the
 /// clock takes as long as some of them.
