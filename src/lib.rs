@@ -27,6 +27,7 @@
 //!   prebuilt answers; [`spot`]: where a name stands in either.
 //! * [`prefixes`]: client prefixes to views.
 //! * [`background`]: work that answers come before.
+//! * [`host`]: what the process has from its host.
 
 #![deny(unsafe_code)]
 
@@ -43,6 +44,7 @@ pub mod ec2_name;
 pub mod explain;
 pub mod forward;
 pub mod holds;
+pub mod host;
 pub mod http;
 pub mod inventory;
 pub mod keeper;

@@ -13,12 +13,11 @@
 //! * `udp`: one thread per socket, over `sys`: batches of datagrams.
 //! * `later`: answers that have to be waited for, sent by one task.
 //! * `tcp`: accepts; `connection`: one client; `admit`: how many of them.
-//! * [`stats`]: what the sockets count; `episode`: what they log.
+//! * [`stats`]: what the sockets count.
 
 mod admit;
 pub mod bind;
 mod connection;
-mod episode;
 mod holder;
 mod later;
 pub mod listeners;

@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::admit::{Gate, Refusal};
 use super::bind::BACKLOG;
 use super::connection::{self, End, Exchange};
-use super::episode::Episode;
 use super::stats::{Stats, TcpCounters};
 use super::{Respond, canonical};
 use crate::answer::Asker;
+use crate::host::often::Often;
 
 /// The wait after accept(2) failed for want of something. The connection stays
 /// in the backlog, so trying again at once would only spin.
@@ -60,7 +60,7 @@ impl<R: Respond> Acceptor<R> {
     /// the connections, and says how many had to be cut off.
     pub async fn run(mut self) -> usize {
         let mut connections = JoinSet::new();
-        let mut trouble = Episode::default();
+        let trouble = Often::new();
         let mut paused = None;
         let until = loop {
             tokio::select! {
@@ -78,7 +78,7 @@ impl<R: Respond> Acceptor<R> {
                         self.stats.tcp.accept_errors.add(1);
                         if !is_about_one_connection(&error) {
                             paused = Some(Instant::now() + ERROR_PAUSE);
-                            self.make_room(&error, &mut trouble);
+                            self.make_room(&error, &trouble);
                         }
                     }
                 },
@@ -122,15 +122,15 @@ impl<R: Respond> Acceptor<R> {
 
     /// Nothing can be accepted for now: says so once, and closes an inactive
     /// connection if that is what helps.
-    fn make_room(&self, error: &io::Error, trouble: &mut Episode) {
+    fn make_room(&self, error: &io::Error, trouble: &Often) {
         if let Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) =
             error.raw_os_error()
         {
             self.gate.evict();
         }
-        if trouble.begins(std::time::Instant::now()) {
+        if let Some(left_out) = trouble.may(std::time::Instant::now()) {
             tracing::warn!(
-                address = %self.address, %error,
+                address = %self.address, %error, left_out,
                 "cannot accept TCP connections; trying on, closing idle ones to make room; if \
                  this lasts, allow more open files (LimitNOFILE=) or lower listen.tcp_clients"
             );

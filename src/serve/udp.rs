@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::episode::Episode;
 use super::later::{Desk, Waiting};
 use super::stats::UdpCounters;
 use super::sys::{Batch, Datagram, Wait};
 use super::{Action, Respond, Together, canonical};
 use crate::answer::Asker;
+use crate::host::often::Often;
 
 /// The wait after a second receive error in a row: a socket that keeps failing
 /// must not cost a processor.
@@ -44,7 +44,7 @@ impl<R: Respond> Worker<'_, R> {
     pub fn run(mut self) {
         let mut batch = Batch::new(self.address.ip().is_unspecified());
         let mut failing = false;
-        let mut trouble = Episode::default();
+        let trouble = Often::new();
         while !self.stop.load(Ordering::Relaxed) {
             match batch.receive(&self.socket, Wait::ForOne) {
                 Ok(_) => {
@@ -54,8 +54,11 @@ impl<R: Respond> Worker<'_, R> {
                 Err(error) if is_nothing(&error) => {}
                 Err(error) => {
                     self.counters.receive_errors.add(1);
-                    if trouble.begins(Instant::now()) {
-                        tracing::warn!(address = %self.address, %error, "UDP receive failed; going on");
+                    if let Some(left_out) = trouble.may(Instant::now()) {
+                        tracing::warn!(
+                            address = %self.address, %error, left_out,
+                            "UDP receive failed; going on"
+                        );
                     }
                     if failing {
                         thread::sleep(ERROR_PAUSE);
