@@ -17,15 +17,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use eipdns::board::History;
 use eipdns::config::{self, Config, Guard, Overrides};
-use eipdns::inventory::{Address, Health};
+use eipdns::inventory::{Address, Health, Inventory};
 use eipdns::name::Key;
 use eipdns::snapshot::Node;
 use eipdns::source::accept::{Accepted, Policy, accept};
 use eipdns::source::clock::Clock;
 use eipdns::source::known::shared;
-use eipdns::source::{Delivery, Waiters};
+use eipdns::source::{Delivery, Waiters, silent};
 use eipdns::state::State;
-use eipdns::writer::Writer;
+use eipdns::writer::{Start, Writer};
 
 const MOVES: usize = 50;
 const LOOK_UPS: usize = 5_000_000;
@@ -74,9 +74,18 @@ fn measure(title: &str, names: u32, target: &dyn Fn(u32) -> String) {
 
     let history = Arc::<History>::default();
     let own = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
-    let mut writer = Writer::new(config, State::default(), own, None, history, Clock::start());
+    let start = Start {
+        at_hand: Inventory { sources: config.server.sources.iter().map(silent).collect() },
+        config,
+        state: State::default(),
+        addresses: own,
+        forwarder: None,
+        history,
+        clock: Clock::start(),
+    };
+    let Ok((mut writer, _)) = Writer::new(start) else { unreachable!("{title} compiles") };
     let begun = Instant::now();
-    writer.take(0, &delivery(&answer));
+    assert!(writer.take(0, &delivery(&answer)).is_ok());
     let build = begun.elapsed();
     writer.free_retired();
 
@@ -89,8 +98,9 @@ fn measure(title: &str, names: u32, target: &dyn Fn(u32) -> String) {
         }
         let delivery = delivery(&answer);
         let begun = Instant::now();
-        writer.take(0, &delivery);
+        let taken = writer.take(0, &delivery);
         moves.push(begun.elapsed());
+        assert!(taken.is_ok());
         let begun = Instant::now();
         writer.free_retired();
         freed += begun.elapsed();

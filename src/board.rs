@@ -7,17 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::changes::Change;
 use crate::config::{Config, SourceKind};
 use crate::counters::Counters;
 use crate::forward::{Forwarder, Looped, UpstreamStatus};
+use crate::host::pulse::{self, Pulse};
 use crate::inventory::{Health, Inventory};
 use crate::serve;
-use crate::source::Handle;
 use crate::source::accept::Losses;
-use crate::source::clock::{Clock, elapsed};
+use crate::source::clock::{Clock, Drift, elapsed};
+use crate::source::{Delivery, Handle};
 use crate::store::Store;
 
 /// How many moves `/api/history` remembers: a few days of an ordinary system,
@@ -44,6 +45,10 @@ pub struct Board {
     pub started: SystemTime,
     /// The time.
     pub clock: Clock,
+    /// Of the loop that publishes.
+    pub pulse: Pulse,
+    /// What sources have delivered waits in here.
+    pub deliveries: mpsc::Sender<Delivery>,
 }
 
 /// What the writer knows at one moment.
@@ -71,6 +76,8 @@ pub struct Known {
     pub reloads_refused: u64,
     /// Why the state on disk is not up to date, when it is not.
     pub state_trouble: Option<String>,
+    /// Why what was delivered last is not answered, when it is not.
+    pub publish_trouble: Option<String>,
 }
 
 /// A past move.
@@ -90,7 +97,7 @@ pub struct Event {
 pub struct History(Mutex<VecDeque<Event>>);
 
 impl History {
-    /// Adds the moves of one swap.
+    /// Adds the moves of one swap, published when the wall clock said `at`.
     pub fn add(&self, changes: &[Change], generation: u64, at: SystemTime) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = humantime::format_rfc3339_millis(at).to_string();
@@ -140,6 +147,23 @@ pub struct Status {
     pub forwarding: Option<ForwardingStatus>,
     /// Why the state on disk is not up to date, when it is not.
     pub state_trouble: Option<String>,
+    /// Why what was delivered last is not answered, when it is not.
+    pub publish_trouble: Option<String>,
+    /// The loop that publishes.
+    pub publishing: Publishing,
+    /// Reloads that were refused since the start.
+    pub reloads_refused: u64,
+}
+
+/// How the loop does that takes deliveries and publishes snapshots.
+#[derive(Debug, Serialize)]
+pub struct Publishing {
+    /// How long ago it turned last, in seconds.
+    pub turned: f64,
+    /// It has not turned for so long that it hangs.
+    pub hangs: bool,
+    /// Deliveries that wait for it.
+    pub waiting: usize,
 }
 
 /// What is asked elsewhere.
@@ -263,8 +287,9 @@ pub struct HeldState {
     pub until: Option<String>,
 }
 
-fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
+/// A time of the process as the wall clock has it, RFC 3339.
+fn time(at: SystemTime, drift: Drift) -> String {
+    humantime::format_rfc3339_millis(drift.shown(at)).to_string()
 }
 
 impl Board {
@@ -272,9 +297,10 @@ impl Board {
     pub fn status(&self) -> Status {
         let known = self.known.borrow().clone();
         let snapshot = self.store.full();
-        let now = self.clock.now();
-        let sources: Vec<_> =
-            (0..known.inventory.sources.len()).filter_map(|id| known.source(id, now)).collect();
+        let (now, drift) = (self.clock.now(), self.clock.drift());
+        let sources: Vec<_> = (0..known.inventory.sources.len())
+            .filter_map(|id| known.source(id, now, drift))
+            .collect();
         let zones = known.config.zones.iter().map(|zone| {
             let tables = snapshot.views.iter().filter_map(|view| {
                 view.zones
@@ -289,13 +315,16 @@ impl Board {
                 names: zone.names.len(),
             }
         });
+        let publishing = self.publishing();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             uptime: elapsed(self.started, now).as_secs(),
-            healthy: sources.iter().all(|s| s.health == Health::Healthy.as_str()),
+            healthy: sources.iter().all(|s| s.health == Health::Healthy.as_str())
+                && known.publish_trouble.is_none()
+                && !publishing.hangs,
             dns: known.listening.iter().map(ToString::to_string).collect(),
             generation: snapshot.generation,
-            published_at: time(known.published_at),
+            published_at: time(known.published_at, drift),
             built_in_ms: known.built_in.as_secs_f64() * 1000.0,
             worst_case: known.worst_case().as_secs_f64(),
             moves: known.moves,
@@ -306,6 +335,19 @@ impl Board {
                 .as_ref()
                 .map(|forwarder| ForwardingStatus::of(forwarder, &known.loops)),
             state_trouble: known.state_trouble.clone(),
+            publish_trouble: known.publish_trouble.clone(),
+            publishing,
+            reloads_refused: known.reloads_refused,
+        }
+    }
+
+    /// How the loop that publishes does.
+    pub fn publishing(&self) -> Publishing {
+        let turned = self.pulse.since();
+        Publishing {
+            turned: turned.as_secs_f64(),
+            hangs: turned > pulse::HANGS,
+            waiting: self.deliveries.max_capacity() - self.deliveries.capacity(),
         }
     }
 }
@@ -331,13 +373,13 @@ impl Known {
     }
 
     /// One source at one moment.
-    fn source(&self, id: usize, now: SystemTime) -> Option<SourceState> {
+    fn source(&self, id: usize, now: SystemTime, drift: Drift) -> Option<SourceState> {
         let source = self.inventory.sources.get(id)?;
         let config = self.config.server.sources.get(id)?;
         let losses = self.losses.get(id)?;
         let totals = self.handles.get(id)?.as_ref().map(|h| h.stats().read()).unwrap_or_default();
         let (since, why) = match &source.health {
-            Health::Stalled { since, why } => (Some(time(*since)), Some(why.clone())),
+            Health::Stalled { since, why } => (Some(time(*since, drift)), Some(why.clone())),
             Health::Starting | Health::Healthy => (None, None),
         };
         let (kind, poll) = match &config.kind {
@@ -353,7 +395,7 @@ impl Known {
             health: source.health.as_str(),
             since,
             why,
-            last_good: last_good.map(time),
+            last_good: last_good.map(|at| time(at, drift)),
             age: last_good.map(|at| elapsed(at, now).as_secs_f64()),
             poll,
             polls: totals.polls,
@@ -369,8 +411,8 @@ impl Known {
                     Some(HeldState {
                         elastic_ip: held.public_ip.to_string(),
                         standing,
-                        since: time(since),
-                        until: held.until.map(time),
+                        since: time(since, drift),
+                        until: held.until.map(|at| time(at, drift)),
                     })
                 })
                 .collect(),

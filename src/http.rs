@@ -307,6 +307,7 @@ async fn explanation(State(shared): Site, Query(asked): Query<Asked>) -> Respons
         inventory: &known.inventory,
         addresses: &addresses,
         now: shared.board.clock.now(),
+        drift: shared.board.clock.drift(),
     };
     let snapshot = shared.board.store.full();
     let all: Vec<Explanation> =
@@ -367,7 +368,7 @@ async fn refresh(State(shared): Site, Query(asked): Query<Refresh>) -> Response 
             let (took_ms, failed) = match called {
                 Ok(Ok(done)) => {
                     let took = Some(done.took.as_secs_f64() * 1000.0);
-                    (took, done.failed.map(|error| error.to_string()))
+                    (took, done.failed)
                 }
                 Ok(Err(gone)) => (None, Some(gone.to_string())),
                 Err(_) => (None, Some("no call ended in time".to_string())),

@@ -2,16 +2,22 @@
 //! slow, full or gone holds nothing up and ends nothing.
 
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::background;
 use crate::config::Source;
 use crate::source::clock::Clock;
-use crate::state::{OpenError, Saved, State, Store};
+use crate::state::{Aside, OpenError, Saved, State, Store};
+
+/// How long the disk may take at the start. Without its word names wait for
+/// their sources, as they would for ever behind a disk that is gone.
+const OPENING: Duration = Duration::from_secs(5);
 
 /// How soon a disk that was left alone is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -26,15 +32,40 @@ pub struct Opened {
 ///
 /// # Errors
 /// Only when another process has it. State that is of no use is set aside and
-/// told.
-pub fn open(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
+/// told. A disk that does not answer is told, and tried again later.
+pub async fn open(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
+    let (at, of) = (directory.to_owned(), sources.to_vec());
+    let opening = background::run(move || open_now(&at, &of));
+    let cause = match timeout(OPENING, opening).await {
+        Ok(Ok(opened)) => return opened,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it does not answer within {} s", OPENING.as_secs()),
+    };
+    let store = Store::out_of_reach(directory, io::Error::other(cause));
+    if let Some(trouble) = store.trouble() {
+        error!("{trouble}");
+    }
+    Ok(Opened { store, state: State::default() })
+}
+
+fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
     let mut store = Store::open(directory)?;
     if let Some(trouble) = store.trouble() {
         error!("{trouble}");
     }
+    for path in store.group_writes() {
+        warn!(
+            path = %path.display(),
+            "a group may write to the state: whoever is in it decides what is answered after a \
+             restart"
+        );
+    }
     let state = match store.load(sources) {
         Ok(None) => State::default(),
         Ok(Some(loaded)) => {
+            for carried in &loaded.carried {
+                warn!("{carried}");
+            }
             for mismatch in &loaded.mismatched {
                 warn!("{mismatch}");
             }
@@ -54,12 +85,23 @@ pub fn open(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
 }
 
 impl Opened {
-    /// What was found, the end that the run loop holds, and what does the
+    /// What was found, for who starts with it.
+    pub fn state(&self) -> State {
+        self.state.clone()
+    }
+
+    /// What was found cannot be used.
+    pub fn set_aside(&mut self, why: &str) -> Aside {
+        self.state = State::default();
+        self.store.set_aside(why)
+    }
+
+    /// The end that the run loop holds, and what does the
     /// writing: a task for as long as the process lives.
-    pub fn keep(self, clock: Clock) -> (State, Keeper, impl Future<Output = ()> + Send + 'static) {
-        let (states, wanted) = watch::channel(self.state.clone());
+    pub fn keep(self, clock: Clock) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
+        let (states, wanted) = watch::channel(self.state);
         let (tell, trouble) = watch::channel(None);
-        (self.state, Keeper { states, trouble }, write(self.store, wanted, tell, clock))
+        (Keeper { states, trouble }, write(self.store, wanted, tell, clock))
     }
 }
 
@@ -106,7 +148,7 @@ async fn write(
         };
         let state = states.borrow_and_update().clone();
         let writing = background::run(move || {
-            let saved = store.save(&state, clock.now());
+            let saved = store.save(&state, clock.now(), clock.drift());
             (store, saved)
         });
         let saved;
@@ -118,9 +160,9 @@ async fn write(
                 return;
             }
         };
-        again = !matches!(saved, Ok(Saved::Written | Saved::Unchanged));
+        again = matches!(saved, Err(_) | Ok(Saved::Later));
         match saved {
-            Ok(Saved::Written) => {
+            Ok(Saved::Written | Saved::Touched) => {
                 if tell.borrow().is_some() {
                     info!("state is kept again");
                     tell.send_replace(None);

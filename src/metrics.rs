@@ -186,7 +186,8 @@ impl Reading {
             GAUGE,
         )?;
         for (name, at) in &good {
-            let since = at.map(|at| elapsed(SystemTime::UNIX_EPOCH, at)).unwrap_or_default();
+            let shown = at.map(|at| self.0.clock.drift().shown(at));
+            let since = shown.map(|at| elapsed(SystemTime::UNIX_EPOCH, at)).unwrap_or_default();
             success.gauge(&[("source", name)], since.as_secs_f64())?;
         }
         let mut age = family(encoder, "source_age_seconds", "Age of the last good answer", GAUGE)?;
@@ -283,7 +284,29 @@ impl Reading {
     fn snapshot(&self, encoder: &mut DescriptorEncoder<'_>, known: &Known) -> fmt::Result {
         let snapshot = self.0.store.full();
         let seconds = |d: Duration| d.as_secs_f64();
+        let published = self.0.clock.drift().shown(known.published_at);
+        let publishing = self.0.publishing();
         for (name, help, value) in [
+            (
+                "published_timestamp_seconds",
+                "Unix time at which the current snapshot was published",
+                seconds(elapsed(SystemTime::UNIX_EPOCH, published)),
+            ),
+            (
+                "publish_failing",
+                "1: what was delivered last is not answered, because building it failed",
+                f64::from(u8::from(known.publish_trouble.is_some())),
+            ),
+            (
+                "publish_loop_turned_seconds",
+                "Since the last turn of the loop that publishes; beyond 10 it hangs",
+                publishing.turned,
+            ),
+            (
+                "deliveries_waiting",
+                "Deliveries of sources that wait to be published",
+                publishing.waiting as f64,
+            ),
             ("generation", "Snapshots published", snapshot.generation as f64),
             ("build_seconds", "Time the last snapshot took to build", seconds(known.built_in)),
             (

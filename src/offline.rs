@@ -9,8 +9,9 @@ use crate::inventory::{Addresses, Health, Inventory, SourceInventory};
 use crate::run::own_addresses;
 use crate::snapshot::Snapshot;
 use crate::source::accept::{Accepted, accept_file};
+use crate::source::clock::Drift;
 use crate::source::error::SourceError;
-use crate::source::file;
+use crate::source::{file, silent};
 
 /// A configuration, what its sources say now, and the answers that gives.
 pub struct Offline<'c> {
@@ -29,7 +30,14 @@ impl<'c> Offline<'c> {
     pub fn new(config: &'c Config, inventory: Inventory) -> Self {
         let addresses = own_addresses(&config.server.listen);
         let now = SystemTime::now();
-        let input = Input { config, epoch: 1, inventory: &inventory, addresses: &addresses, now };
+        let input = Input {
+            config,
+            epoch: 1,
+            inventory: &inventory,
+            addresses: &addresses,
+            now,
+            drift: Drift::NONE,
+        };
         let snapshot = compile(&input, &mut Serials::default(), None);
         Self { config, inventory, snapshot, addresses, now }
     }
@@ -42,6 +50,7 @@ impl<'c> Offline<'c> {
             inventory: &self.inventory,
             addresses: &self.addresses,
             now: self.now,
+            drift: Drift::NONE,
         }
     }
 }
@@ -58,9 +67,10 @@ pub fn inventory(config: &Config) -> Inventory {
 /// Calls every EC2 source, all at once.
 #[cfg(feature = "ec2")]
 fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
-    use crate::run::resolver;
+    use crate::run::aws_resolvers;
     use crate::source::ec2::Ec2;
     use crate::source::known::shared;
+    use crate::source::lookup::Resolver;
     use crate::source::poll::Describe;
 
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -70,7 +80,7 @@ fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
             return inventory;
         }
     };
-    let resolver = resolver(config);
+    let resolver = Resolver::new(aws_resolvers(config));
     runtime.block_on(async {
         let mut calls = tokio::task::JoinSet::new();
         for (id, source) in config.server.sources.iter().enumerate() {
@@ -95,13 +105,7 @@ fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
 pub fn at_hand(config: &Config) -> Inventory {
     let ask = |source: &Source| match &source.kind {
         SourceKind::File { path } => answered(source, file::read(path).map_err(Into::into)),
-        SourceKind::Ec2(_) => SourceInventory {
-            name: source.name.clone(),
-            region: source.region.clone(),
-            entries: None,
-            health: Health::Starting,
-            delivered_at: None,
-        },
+        SourceKind::Ec2(_) => silent(source),
     };
     Inventory { sources: config.server.sources.iter().map(ask).collect() }
 }

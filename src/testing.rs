@@ -8,6 +8,7 @@ use crate::compile::{Input, Serials, compile};
 use crate::config::{self, Config, Overrides};
 use crate::inventory::{Address, Entries, Entry, Health, Inventory, SourceInventory, Standing};
 use crate::snapshot::Snapshot;
+use crate::source::clock::Drift;
 
 /// Three views: "vpc" (10/8 and loopback, private), "peered" (10.9/16,
 /// private, reaches 10.0.0.0/16), "outside" (192.0.2/24, cname).
@@ -49,7 +50,7 @@ pub(crate) fn config(files: &[(&str, &str)]) -> Config {
     for (name, text) in files {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
-    let loaded = config::load(dir.path(), &Overrides::default());
+    let loaded = config::load_as_with_ec2(dir.path(), &Overrides::default());
     loaded.unwrap_or_else(|e| panic!("{e}")).config
 }
 
@@ -100,6 +101,13 @@ pub(crate) fn after(
     previous: Option<&Snapshot>,
 ) -> Snapshot {
     let addresses = [IpAddr::from([127, 0, 0, 1])];
-    let input = Input { config, epoch: 1, inventory, addresses: &addresses, now: noon() };
+    let input = Input {
+        config,
+        epoch: 1,
+        inventory,
+        addresses: &addresses,
+        now: noon(),
+        drift: Drift::NONE,
+    };
     compile(&input, serials, previous)
 }

@@ -1,15 +1,17 @@
 //! `eipdns check`
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 
 use clap::Args;
 
 use super::{Common, Exit};
 use crate::compile::{Data, Index};
-use crate::config::SourceKind;
+use crate::config::{Config, SourceKind};
 use crate::diag::{Place, Problem, Severity};
 use crate::inventory::Health;
 use crate::offline::{self, Offline};
+use crate::state::{self, StateError};
 
 /// Reads the configuration as `serve` would and reports every error and
 /// warning of every file. Starts nothing, binds nothing, calls nobody.
@@ -30,6 +32,7 @@ impl Check {
         let broken = broken_files(&offline);
         super::print_problems(&broken);
         super::print_problems(&unmatched(&offline));
+        tell_state(config);
         if !broken.is_empty() {
             return Exit::Config;
         }
@@ -41,6 +44,20 @@ impl Check {
             config.server.sources.len(),
         );
         Exit::Ok
+    }
+}
+
+/// What of the state on disk is of sources that were configured otherwise. A
+/// directory that this user may not read says nothing.
+fn tell_state(config: &Config) {
+    match state::peek(&config.server.state_directory, &config.server.sources) {
+        Ok(None) => {}
+        Ok(Some(found)) => {
+            found.carried.iter().for_each(|carried| println!("{carried}"));
+            found.mismatched.iter().for_each(|mismatch| println!("{mismatch}"));
+        }
+        Err(StateError::Read { cause, .. }) if cause.kind() == ErrorKind::PermissionDenied => {}
+        Err(error) => eprintln!("warning: {error}"),
     }
 }
 

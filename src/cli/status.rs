@@ -66,6 +66,23 @@ fn text(status: &Value) -> String {
         "worst case from associate-address to answer: {:.1} s\n",
         status["worst_case"].as_f64().unwrap_or_default()
     );
+    if !status["publish_trouble"].is_null() {
+        out += &format!("NOT PUBLISHED: {}\n", word(&status["publish_trouble"]));
+    }
+    let publishing = &status["publishing"];
+    if publishing["hangs"] == true {
+        out += &format!(
+            "THE PUBLISHING LOOP HANGS: its last turn was {:.1} s ago, {} deliveries wait\n",
+            publishing["turned"].as_f64().unwrap_or_default(),
+            word(&publishing["waiting"]),
+        );
+    }
+    if status["reloads_refused"] != 0 {
+        out += &format!(
+            "{} reloads refused since the start: see the log, and `eipdns check`\n",
+            word(&status["reloads_refused"]),
+        );
+    }
     if !status["state_trouble"].is_null() {
         out += &format!("STATE NOT KEPT: {}\n", word(&status["state_trouble"]));
     }

@@ -26,8 +26,7 @@ use crate::name_map::NameMap;
 use crate::snapshot::{
     Freshness, Identity, Lengths, Remark, Selector, Snapshot, SourceStatus, ViewTable,
 };
-use crate::source::clock::elapsed;
-
+use crate::source::clock::{Drift, elapsed};
 use crate::state;
 
 pub use resolve::{Data, Index, Resolved};
@@ -53,8 +52,10 @@ pub struct Input<'a> {
     /// Our own addresses: those of `ns1.<origin>` where a zone names no
     /// nameservers. The same for as long as the epoch is.
     pub addresses: &'a [IpAddr],
-    /// The time: for serials and for ages in texts.
+    /// The time of the process: for ages.
     pub now: SystemTime,
+    /// What the wall clock makes of it: for serials and for times in texts.
+    pub drift: Drift,
 }
 
 /// Makes the next snapshot. `serials` are those in use and are brought up to
@@ -151,7 +152,7 @@ fn freshness(config: Option<&Source>, source: &SourceInventory, input: &Input<'_
     if fresh || source.entries.is_none() {
         return Freshness::Fresh;
     }
-    let since = short_time(delivered, input.now);
+    let since = short_time(delivered, input.now, input.drift);
     let text = match (&config.kind, &source.region) {
         (SourceKind::File { path }, _) => {
             format!("{} not readable since {since}", path.display())
@@ -167,8 +168,8 @@ fn freshness(config: Option<&Source>, source: &SourceInventory, input: &Input<'_
 }
 
 /// `12:03:01Z` for a time within the last day, else the whole date.
-pub fn short_time(time: SystemTime, now: SystemTime) -> String {
-    let whole = humantime::format_rfc3339_seconds(time).to_string();
+pub fn short_time(time: SystemTime, now: SystemTime, drift: Drift) -> String {
+    let whole = humantime::format_rfc3339_seconds(drift.shown(time)).to_string();
     let age = now.duration_since(time).or_else(|e| Ok::<_, ()>(e.duration())).unwrap_or_default();
     match whole.split_once('T') {
         Some((_, clock)) if age.as_secs() < 24 * 3600 => clock.to_string(),

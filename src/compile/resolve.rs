@@ -13,6 +13,7 @@ use crate::ec2_name;
 use crate::inventory::{Entry, Health, SourceInventory};
 use crate::name::Key;
 use crate::snapshot::{Basis, Remark};
+use crate::source::clock::Drift;
 
 /// A binding's answer in one view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub struct Sighting<'a> {
 pub struct Index<'a> {
     sources: &'a [SourceInventory],
     now: std::time::SystemTime,
+    drift: Drift,
     /// Only what is touched is asked for.
     only: Option<&'a Touched<'a>>,
     /// Of each source: what follows `ec2-a-b-c-d.`.
@@ -84,7 +86,7 @@ impl<'a> Index<'a> {
             })
             .collect();
         let (by_allocation, by_tag) = (OnceCell::new(), OnceCell::new());
-        Self { sources, now: input.now, only, suffixes, by_allocation, by_tag }
+        Self { sources, now: input.now, drift: input.drift, only, suffixes, by_allocation, by_tag }
     }
 
     /// Everything that every source has.
@@ -289,7 +291,7 @@ impl<'a> Index<'a> {
     pub fn kept(&self, sighting: &Sighting<'_>) -> Option<Remark> {
         let (word, since) = sighting.entry.standing.kept()?;
         let ip = sighting.entry.address.public_ip;
-        let since = short_time(since, self.now);
+        let since = short_time(since, self.now, self.drift);
         let text = format!("{ip} {word} since {since}, last state kept");
         Some(Remark { code: EDE_STALE, text: text.into() })
     }

@@ -17,6 +17,7 @@ use crate::answer::answer_in_view;
 use crate::changes::changes;
 use crate::inventory::{Address, Entries, Entry, Standing};
 use crate::snapshot::{Node, ZoneTable};
+use crate::source::clock::Drift;
 use crate::testing::{self, noon};
 
 const SERVER: &str = r#"
@@ -433,7 +434,7 @@ proptest! {
                 take(step, &mut inventory, &mut now);
             }
             let input =
-                Input { config: &config, epoch: 1, inventory: &inventory, addresses: &addresses, now };
+                Input { config: &config, epoch: 1, inventory: &inventory, addresses: &addresses, now, drift: Drift::NONE };
             let mut fresh_serials = serials.clone();
             let fresh = compile(&input, &mut fresh_serials, None);
             let next = compile(&input, &mut serials, previous.as_ref());

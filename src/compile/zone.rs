@@ -109,7 +109,7 @@ pub fn parts<'p>(
             serials.set(&zone.origin, Serial { serial, digest });
             serial
         }
-        _ => serials.advance(&zone.origin, digest, input.now),
+        _ => serials.advance(&zone.origin, digest, input.drift.shown(input.now)),
     };
     let table = |content| match content {
         Content::Same(old) if old.serial == serial => Arc::clone(old),

@@ -72,6 +72,12 @@ pub fn load(directory: &Path, overrides: &Overrides) -> Result<Loaded, Invalid> 
     read(directory, overrides, scope::HAS_EC2)
 }
 
+/// [`load`] as in a program with EC2, whether that is built in or not.
+#[cfg(test)]
+pub(crate) fn load_as_with_ec2(dir: &Path, overrides: &Overrides) -> Result<Loaded, Invalid> {
+    read(dir, overrides, true)
+}
+
 /// [`load`], with or without `type = "ec2"`.
 pub(super) fn read(dir: &Path, overrides: &Overrides, ec2: bool) -> Result<Loaded, Invalid> {
     let mut problems = Problems::default();

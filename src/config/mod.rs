@@ -44,6 +44,8 @@ use crate::forward::ForwardConfig;
 use crate::name::Key;
 use crate::records::MasterFile;
 
+#[cfg(test)]
+pub(crate) use load::load_as_with_ec2;
 pub use load::{Invalid, Loaded, Overrides, load};
 
 /// Index of a view in [`Server::views`].
@@ -126,10 +128,16 @@ pub struct Source {
 }
 
 impl Source {
-    /// Is it the same source, wherever it stands in the file?
-    pub fn is_same_as(&self, other: &Self) -> bool {
-        let moved = Self { place: self.place.clone(), ..other.clone() };
-        *self == moved
+    /// Is it asked in the same way: would the same calls or readings be made?
+    /// Their pace may differ, and what is made of them.
+    pub fn is_asked_as(&self, other: &Self) -> bool {
+        let same_kind = match (&self.kind, &other.kind) {
+            (SourceKind::Ec2(a), SourceKind::Ec2(b)) => {
+                *a == Ec2Source { poll: a.poll, ..b.clone() }
+            }
+            (a, b) => a == b,
+        };
+        same_kind && self.name == other.name && self.region == other.region
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use tracing::warn;
 
 use crate::config::{Config, Listen};
-use crate::source::lookup::{self, Resolver};
+use crate::source::lookup;
 
 /// The addresses under which we can be reached: those listened at, and for a
 /// wildcard those of the host's interfaces, loopback only when there is no
@@ -36,9 +36,9 @@ fn host_addresses() -> Vec<IpAddr> {
     interfaces.iter().filter(|i| !i.is_link_local()).map(|i| i.ip()).collect()
 }
 
-/// How the endpoints of EC2 are found: never through ourselves.
-pub fn resolver(config: &Config) -> Resolver {
-    Resolver::new(resolvers(&config.server.aws_resolvers, &config.server.listen))
+/// Whom to ask for the endpoints of EC2: never ourselves.
+pub fn aws_resolvers(config: &Config) -> Vec<SocketAddr> {
+    resolvers(&config.server.aws_resolvers, &config.server.listen)
 }
 
 /// Whom this host asks itself, less ourselves; else the VPC's resolver.

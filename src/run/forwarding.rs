@@ -1,9 +1,11 @@
 //! The forwarder in use, the task that drives it, and its search for loops.
 
+use std::net::SocketAddr;
+
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-use super::{RunError, host_resolvers};
+use super::RunError;
 use crate::config::Config;
 use crate::forward::{ConfigError, Driver, ForwardConfig, Forwarder, Looped, Rule};
 use crate::name::Key;
@@ -45,11 +47,15 @@ impl Forwarding {
     ///
     /// # Errors
     /// It cannot be carried out.
-    pub(super) fn prepare(&self, config: &Config) -> Result<Prepared, ConfigError> {
+    pub(super) fn prepare(
+        &self,
+        config: &Config,
+        host_resolvers: &[SocketAddr],
+    ) -> Result<Prepared, ConfigError> {
         if !config.server.views.iter().any(|view| view.forward) {
             return Ok(Prepared::Nothing);
         }
-        let rules = wanted(config);
+        let rules = wanted(config, host_resolvers);
         if self.current.as_ref().is_some_and(|current| current.config == rules) {
             return Ok(Prepared::Same);
         }
@@ -57,9 +63,18 @@ impl Forwarding {
         Ok(Prepared::New(rules, forwarder, driver))
     }
 
-    /// Turns to what was prepared; the forwarder, when any view forwards. While
+    /// The forwarder there will be once `prepared` is applied.
+    pub(super) fn after(&self, prepared: &Prepared) -> Option<Forwarder> {
+        match prepared {
+            Prepared::Nothing => None,
+            Prepared::Same => self.current.as_ref().map(|current| current.forwarder.clone()),
+            Prepared::New(_, forwarder, _) => Some(forwarder.clone()),
+        }
+    }
+
+    /// Turns to what was prepared. While
     /// `[[forward]]` stays as it is so does the forwarder, with its cache.
-    pub(super) fn apply(&mut self, prepared: Prepared) -> Option<Forwarder> {
+    pub(super) fn apply(&mut self, prepared: Prepared) {
         match prepared {
             Prepared::Same => {}
             Prepared::Nothing => {
@@ -79,7 +94,6 @@ impl Forwarding {
                 self.loops.clear();
             }
         }
-        self.current.as_ref().map(|current| current.forwarder.clone())
     }
 
     /// Upstreams through which our own questions come back.
@@ -120,11 +134,11 @@ impl Forwarding {
 }
 
 /// What is configured; else what this host would ask itself.
-fn wanted(config: &Config) -> ForwardConfig {
+fn wanted(config: &Config, host_resolvers: &[SocketAddr]) -> ForwardConfig {
     if !config.server.forward.rules.is_empty() {
         return config.server.forward.clone();
     }
-    let upstreams = host_resolvers(&config.server.listen);
+    let upstreams = host_resolvers.to_vec();
     let all: Vec<_> = upstreams.iter().map(ToString::to_string).collect();
     info!(
         upstreams = %all.join(" "),

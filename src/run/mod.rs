@@ -9,6 +9,7 @@ mod addresses;
 mod forwarding;
 mod reload;
 mod sources;
+mod surroundings;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,22 +24,25 @@ use tracing::{error, info, warn};
 use crate::background;
 use crate::board::{Board, History, Known};
 use crate::cli::Exit;
-use crate::config::{Config, Invalid, Loaded, Overrides};
+use crate::config::{Config, Invalid, Overrides};
 use crate::counters::Counters;
 use crate::forward;
+use crate::host::pulse::{BEAT, Pulse};
 use crate::http::{self, HttpError};
 use crate::keeper::{self, Keeper};
 use crate::responder::Responder;
 use crate::serve::{self, BindError, Failure, Listeners, Opened, Stats};
 use crate::source::Delivery;
-use crate::source::clock::Clock;
+use crate::source::clock::{Clock, Drift};
+use crate::source::lookup::Resolver;
 use crate::state::OpenError;
-use crate::writer::{STATE_WAITS, Writer};
+use crate::writer::{Next, Panicked, STATE_WAITS, Start, Writer};
 use forwarding::Forwarding;
-use reload::{Reload, ReloadEvent};
+use reload::{Read, Reload, ReloadEvent};
 use sources::Sources;
+use surroundings::Surroundings;
 
-pub use addresses::{host_resolvers, own_addresses, resolver};
+pub use addresses::{aws_resolvers, own_addresses};
 
 /// How long clients get to take their answers when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -93,6 +97,9 @@ pub enum RunError {
     /// `[[forward]]` cannot be carried out.
     #[error(transparent)]
     Forward(#[from] forward::ConfigError),
+    /// The configuration gives no answers.
+    #[error(transparent)]
+    Writer(#[from] Panicked),
     /// A source's task ended.
     #[error("source {name} ended, which it never should ({why}); stopping")]
     Source {
@@ -117,9 +124,9 @@ impl RunError {
 pub fn run(config: Config, options: Options) -> Result<(), RunError> {
     let dns = serve::bind(&config.server.listen)?;
     let http = http::bind(&config)?;
-    let state = keeper::open(&config.server.state_directory, &config.server.sources)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
+        let state = keeper::open(&config.server.state_directory, &config.server.sources).await?;
         let mut server = App::start(config, options, dns, http, state)?;
         let ended = server.serve().await;
         server.drain().await;
@@ -134,6 +141,9 @@ pub fn run(config: Config, options: Options) -> Result<(), RunError> {
 struct App {
     options: Options,
     clock: Clock,
+    /// The wall clock's, as far as it is known.
+    drift: Drift,
+    pulse: Pulse,
     writer: Writer,
     sources: Sources,
     forwarding: Forwarding,
@@ -159,23 +169,36 @@ impl App {
         options: Options,
         dns: serve::Bound,
         http: Option<http::Bound>,
-        opened_state: keeper::Opened,
+        mut opened_state: keeper::Opened,
     ) -> Result<Self, RunError> {
         let clock = Clock::start();
         let opened = dns.opened();
+        let surroundings = Surroundings::of(&config);
         let (sender, deliveries) = mpsc::channel(MAX_DELIVERIES);
-        let mut sources = Sources::new(sender, clock);
+        let resolver = Resolver::new(surroundings.aws_resolvers);
+        let mut sources = Sources::new(sender, clock, resolver);
         let config = Arc::new(config);
-        let addresses = own_addresses(&config.server.listen);
         let history = Arc::<History>::default();
-        let (state, keeper, keeping) = opened_state.keep(clock);
-        let keeping = tokio::spawn(keeping);
         let mut forwarding = Forwarding::default();
-        let prepared = forwarding.prepare(&config)?;
-        let forwarder = forwarding.apply(prepared);
-        let shared = Arc::clone(&config);
-        let writer = Writer::new(shared, state, addresses, forwarder, Arc::clone(&history), clock);
-        sources.apply(&config);
+        let prepared = forwarding.prepare(&config, &surroundings.host_resolvers)?;
+        let forwarder = forwarding.after(&prepared);
+        forwarding.apply(prepared);
+        let (writer, of_no_use) = Writer::new(Start {
+            config: Arc::clone(&config),
+            at_hand: surroundings.at_hand,
+            state: opened_state.state(),
+            addresses: surroundings.addresses,
+            forwarder,
+            history: Arc::clone(&history),
+            clock,
+        })?;
+        if let Some(panicked) = of_no_use {
+            let kept = opened_state.set_aside("panicked");
+            error!("{panicked}: with the state of the last run. {kept}; starting without it");
+        }
+        let (keeper, keeping) = opened_state.keep(clock);
+        let keeping = tokio::spawn(keeping);
+        sources.apply(&config, &[], writer.inventory());
         let counters = Arc::<Counters>::default();
         let sockets = Arc::<Stats>::default();
         let responder =
@@ -187,6 +210,7 @@ impl App {
         let first = Arc::new(Known::new(&writer, &sources, &listeners, &forwarding, 0, None));
         let (known, readers) = watch::channel(first);
         let (stop, stopped) = watch::channel(false);
+        let pulse = Pulse::start();
         let board = Board {
             store,
             counters,
@@ -195,6 +219,8 @@ impl App {
             history,
             started: clock.now(),
             clock,
+            pulse: pulse.clone(),
+            deliveries: sources.deliveries().clone(),
         };
         let http = http.map(|bound| {
             info!(address = %bound.address, "listening for HTTP");
@@ -203,6 +229,8 @@ impl App {
         let app = Self {
             options,
             clock,
+            drift: Drift::NONE,
+            pulse,
             writer,
             sources,
             forwarding,
@@ -227,17 +255,20 @@ impl App {
 
     /// One thing after the other, until told to stop.
     async fn serve(&mut self) -> Result<(), RunError> {
+        let mut beat = tokio::time::interval(BEAT);
         loop {
+            self.pulse.beat();
             let due = self.due();
             let free_again = (self.writer.free_retired() > 0).then(|| Instant::now() + FREE_AGAIN);
             tokio::select! {
                 Some(delivery) = self.deliveries.recv() => {
                     if let Some(id) = self.sources.index(delivery.source) {
-                        background::here(|| {
-                            self.writer.take(id, &delivery);
+                        let taken = background::here(|| {
+                            let taken = self.writer.take(id, &delivery);
                             self.tell();
+                            taken
                         });
-                        delivery.published();
+                        delivery.published(taken.err().map(|panicked| panicked.to_string()));
                     }
                 }
                 failure = self.listeners.failed() => return Err(RunError::Listener(failure)),
@@ -252,10 +283,8 @@ impl App {
                 event = self.reload.event() => match event {
                     ReloadEvent::FileChanged => self.reload.ask_if_changed(&self.options),
                     ReloadEvent::Read(read) => {
-                        background::here(|| {
-                            self.take_configuration(*read);
-                            self.tell();
-                        });
+                        self.take_configuration(*read).await;
+                        self.tell();
                         self.reload.next(&self.options);
                     }
                 },
@@ -269,6 +298,7 @@ impl App {
                 }
                 () = sleep_until(due) => background::here(|| self.take_due()),
                 () = sleep_until(free_again) => {}
+                _ = beat.tick() => self.follow_wall_clock(),
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
             }
@@ -309,40 +339,77 @@ impl App {
         self.keeper.keep(self.writer.state());
     }
 
+    /// Times are shown and stored as the wall clock has them. When that was
+    /// stepped, they are made anew; holds and ages go on as they were.
+    fn follow_wall_clock(&mut self) {
+        let drift = self.clock.drift();
+        if !drift.is_step_from(self.drift) {
+            return;
+        }
+        warn!("the wall clock was stepped: it is {drift}; times follow it, holds and ages do not");
+        self.drift = drift;
+        background::here(|| self.writer.tick());
+        self.tell();
+    }
+
     /// A configuration was read: take all of it or nothing.
-    fn take_configuration(&mut self, read: Result<Loaded, Invalid>) {
-        const KEPT: &str = "configuration not reloaded; the one in use stands";
-        let loaded = match read {
-            Ok(loaded) => loaded,
+    async fn take_configuration(&mut self, read: Result<Read, Invalid>) {
+        let taken = match read {
+            Ok(read) => self.turn_to(read).await,
             Err(invalid) => {
                 for problem in &invalid.problems {
                     error!("{problem}");
                 }
-                self.reloads_refused += 1;
-                return warn!("{KEPT}");
+                Err(None)
             }
         };
+        match taken {
+            Ok(()) => self.tell_serving("configuration reloaded"),
+            Err(problem) => {
+                if let Some(problem) = problem {
+                    error!("{problem}");
+                }
+                self.reloads_refused += 1;
+                warn!("configuration not reloaded; the one in use stands");
+            }
+        }
+    }
+
+    /// The answers are made before anybody is asked for them at a new address,
+    /// and an address goes before its clients would get those of others.
+    async fn turn_to(&mut self, read: Read) -> Result<(), Option<RunError>> {
+        let Read { loaded, surroundings } = read;
         for problem in &loaded.warnings {
             warn!("{problem}");
         }
-        let forwarding = match self.forwarding.prepare(&loaded.config) {
-            Ok(prepared) => prepared,
-            Err(problem) => {
-                error!("{problem}");
-                self.reloads_refused += 1;
-                return warn!("{KEPT}");
-            }
+        let config = Arc::new(loaded.config);
+        let forwarding = self
+            .forwarding
+            .prepare(&config, &surroundings.host_resolvers)
+            .map_err(|problem| Some(problem.into()))?;
+        let next = Next {
+            config: Arc::clone(&config),
+            at_hand: surroundings.at_hand,
+            addresses: surroundings.addresses,
+            forwarder: self.forwarding.after(&forwarding),
         };
-        match self.listeners.apply(&loaded.config.server.listen) {
-            Ok(report) => tell_opened(&report.opened),
-            Err(problem) => {
-                error!("{problem}");
-                self.reloads_refused += 1;
-                return warn!("{KEPT}");
-            }
-        }
-        let before = &self.writer.config().server;
-        let after = &loaded.config.server;
+        let answers = background::here(|| self.writer.prepare(next));
+        let answers = answers.map_err(|problem| Some(problem.into()))?;
+        let listeners = self.listeners.prepare(&config.server.listen);
+        let listeners = listeners.map_err(|problem| Some(problem.into()))?;
+        self.tell_restart_needed(&config);
+        self.listeners.close(&listeners).await;
+        self.forwarding.apply(forwarding);
+        let predecessors = answers.predecessors.clone();
+        background::here(|| self.writer.commit(answers));
+        tell_opened(&self.listeners.open(listeners));
+        self.sources.resolver().set(&surroundings.aws_resolvers);
+        self.sources.apply(&config, &predecessors, self.writer.inventory());
+        Ok(())
+    }
+
+    fn tell_restart_needed(&self, config: &Config) {
+        let (before, after) = (&self.writer.config().server, &config.server);
         if (&before.listen.http, &before.listen.http_token_file, &before.state_directory)
             != (&after.listen.http, &after.listen.http_token_file, &after.state_directory)
         {
@@ -350,12 +417,6 @@ impl App {
                 "listen.http, listen.http_token_file and state.directory change with a restart only"
             );
         }
-        let config = Arc::new(loaded.config);
-        let same = self.sources.apply(&config);
-        let addresses = own_addresses(&config.server.listen);
-        let forwarder = self.forwarding.apply(forwarding);
-        self.writer.reload(config, &same, addresses, forwarder);
-        self.tell_serving("configuration reloaded");
     }
 
     fn tell_serving(&self, what: &str) {
@@ -428,6 +489,7 @@ impl Known {
             loops: forwarding.loops().to_vec(),
             reloads_refused,
             state_trouble,
+            publish_trouble: writer.trouble().map(ToString::to_string),
         }
     }
 }

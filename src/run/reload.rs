@@ -1,13 +1,14 @@
 //! Reading the configuration anew: on a signal, or when a file has changed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::task::JoinHandle;
 use tracing::error;
 
 use super::Options;
+use super::surroundings::Surroundings;
 use crate::background;
-use crate::config::{self, Invalid, Loaded};
+use crate::config::{self, Invalid, Loaded, Overrides};
 use crate::source::watch::{Watch, fingerprint};
 
 /// Reading the configuration anew, one reading at a time and beside the loop:
@@ -15,7 +16,7 @@ use crate::source::watch::{Watch, fingerprint};
 pub(super) struct Reload {
     watch: Option<Watch>,
     seen: u128,
-    reading: Option<JoinHandle<Result<Loaded, Invalid>>>,
+    reading: Option<JoinHandle<Result<Read, Invalid>>>,
     again: bool,
 }
 
@@ -32,7 +33,7 @@ impl Reload {
             return;
         }
         let Options { directory, overrides, .. } = options.clone();
-        self.reading = Some(background::run(move || config::load(&directory, &overrides)));
+        self.reading = Some(background::run(move || read(&directory, &overrides)));
     }
 
     /// Starts reading if a file's contents are not as they were.
@@ -84,7 +85,19 @@ pub(super) enum ReloadEvent {
     /// Some file may have changed.
     FileChanged,
     /// A reading ended.
-    Read(Box<Result<Loaded, Invalid>>),
+    Read(Box<Result<Read, Invalid>>),
+}
+
+/// A configuration as it was read, and what was found around it.
+pub(super) struct Read {
+    pub(super) loaded: Loaded,
+    pub(super) surroundings: Surroundings,
+}
+
+fn read(directory: &Path, overrides: &Overrides) -> Result<Read, Invalid> {
+    let loaded = config::load(directory, overrides)?;
+    let surroundings = Surroundings::of(&loaded.config);
+    Ok(Read { loaded, surroundings })
 }
 
 /// A digest of every configuration file.

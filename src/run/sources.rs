@@ -1,24 +1,28 @@
-//! The sources' tasks: one each, for as long as it is configured as it is.
+//! The sources' tasks: one each, for as long as it is asked in the same way.
+
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::RunError;
-#[cfg(feature = "ec2")]
-use super::resolver;
 use crate::config::{self, Config, Source, SourceId, SourceKind};
+use crate::inventory::{Health, Inventory};
 use crate::source::clock::Clock;
 #[cfg(feature = "ec2")]
 use crate::source::ec2::Ec2;
 use crate::source::file::FileSource;
+use crate::source::lookup::Resolver;
 #[cfg(feature = "ec2")]
 use crate::source::poll::Poller;
-use crate::source::{Delivery, Ended, Handle};
+use crate::source::{Delivery, Ended, Handle, Setup};
 
 /// The sources' tasks.
 pub(super) struct Sources {
     deliveries: mpsc::Sender<Delivery>,
     clock: Clock,
+    /// How the endpoints of EC2 are found, by all of them.
+    resolver: Resolver,
     tasks: JoinSet<(usize, Ended)>,
     running: Vec<Running>,
     /// Tells the tasks of sources that were configured at different times apart.
@@ -32,47 +36,68 @@ struct Running {
 }
 
 impl Sources {
-    pub(super) fn new(deliveries: mpsc::Sender<Delivery>, clock: Clock) -> Self {
-        Self { deliveries, clock, tasks: JoinSet::new(), running: Vec::new(), next: 0 }
+    pub(super) fn new(
+        deliveries: mpsc::Sender<Delivery>,
+        clock: Clock,
+        resolver: Resolver,
+    ) -> Self {
+        let (tasks, running) = (JoinSet::new(), Vec::new());
+        Self { deliveries, clock, resolver, tasks, running, next: 0 }
     }
 
-    /// Runs what is configured. Sources that did not change run on; for each
-    /// configured one the answer says which it was before.
-    pub(super) fn apply(&mut self, config: &Config) -> Vec<Option<SourceId>> {
+    /// How the endpoints of EC2 are found.
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// How many deliveries wait for the writer can be asked of this.
+    pub(super) fn deliveries(&self) -> &mpsc::Sender<Delivery> {
+        &self.deliveries
+    }
+
+    /// Runs what is configured. `predecessors` says for each source which one
+    /// it carries on: if that is asked in the same way, its task runs on, at
+    /// another pace if need be; else the new task knows from `inventory` how
+    /// the old one did.
+    pub(super) fn apply(
+        &mut self,
+        config: &Config,
+        predecessors: &[Option<SourceId>],
+        inventory: &Inventory,
+    ) {
         let mut before: Vec<_> = std::mem::take(&mut self.running).into_iter().map(Some).collect();
-        let mut same = Vec::with_capacity(config.server.sources.len());
-        for source in &config.server.sources {
-            let at = before
-                .iter()
-                .position(|running| running.as_ref().is_some_and(|r| r.config.is_same_as(source)));
-            same.push(at);
-            let running = match at.and_then(|at| before[at].take()) {
-                Some(running) => running,
-                None => self.start(source, config),
+        for (id, source) in config.server.sources.iter().enumerate() {
+            let former = predecessors.get(id).copied().flatten();
+            let former = former.and_then(|at| before.get_mut(at)?.take());
+            let running = match former {
+                Some(running) if running.config.is_asked_as(source) => running.retuned(source),
+                former => {
+                    let health = inventory.sources.get(id).map(|source| source.health.clone());
+                    self.start(source, former, health.unwrap_or(Health::Starting))
+                }
             };
             self.running.push(running);
         }
         // Dropping the handles of the others ends their tasks.
-        same
     }
 
-    fn start(&mut self, source: &Source, config: &Config) -> Running {
+    fn start(&mut self, source: &Source, former: Option<Running>, health: Health) -> Running {
         let token = self.next;
         self.next += 1;
+        let mut setup = Setup::new(token, &source.name, self.clock, self.deliveries.clone());
+        if let Some(former) = former {
+            setup.health = health;
+            if let Some(handle) = &former.handle {
+                setup.stats = Arc::clone(handle.shared_stats());
+            }
+        }
         let handle = match &source.kind {
             SourceKind::File { path } => {
-                let (task, handle) = FileSource::new(
-                    token,
-                    &source.name,
-                    source.region.clone(),
-                    path.clone(),
-                    self.clock,
-                    self.deliveries.clone(),
-                );
+                let (task, handle) = FileSource::new(setup, source.region.clone(), path.clone());
                 self.tasks.spawn(async move { (token, task.run().await) });
                 Some(handle)
             }
-            SourceKind::Ec2(ec2) => self.start_ec2(token, source, ec2, config),
+            SourceKind::Ec2(ec2) => self.start_ec2(setup, source, ec2),
         };
         Running { token, config: source.clone(), handle }
     }
@@ -80,27 +105,20 @@ impl Sources {
     #[cfg(feature = "ec2")]
     fn start_ec2(
         &mut self,
-        token: usize,
+        setup: Setup,
         source: &Source,
         ec2: &config::Ec2Source,
-        config: &Config,
     ) -> Option<Handle> {
-        let called = Ec2::new(ec2, source.region.as_deref(), resolver(config));
-        let (task, handle) =
-            Poller::new(token, &source.name, ec2.poll, called, self.clock, self.deliveries.clone());
+        let token = setup.id;
+        let called = Ec2::new(ec2, source.region.as_deref(), self.resolver.clone());
+        let (task, handle) = Poller::new(setup, ec2.poll, called);
         self.tasks.spawn(async move { (token, task.run().await) });
         Some(handle)
     }
 
     /// The configuration refuses EC2 sources in a build without them.
     #[cfg(not(feature = "ec2"))]
-    fn start_ec2(
-        &mut self,
-        _: usize,
-        _: &Source,
-        _: &config::Ec2Source,
-        _: &Config,
-    ) -> Option<Handle> {
+    fn start_ec2(&mut self, _: Setup, _: &Source, _: &config::Ec2Source) -> Option<Handle> {
         None
     }
 
@@ -139,5 +157,18 @@ impl Sources {
                 (None, Some(_)) => {}
             }
         }
+    }
+}
+
+impl Running {
+    /// The same task under settings that only change its pace.
+    fn retuned(self, source: &Source) -> Self {
+        if let (SourceKind::Ec2(was), SourceKind::Ec2(is)) = (&self.config.kind, &source.kind)
+            && was.poll != is.poll
+            && let Some(handle) = &self.handle
+        {
+            handle.set_poll(is.poll);
+        }
+        Self { config: source.clone(), ..self }
     }
 }

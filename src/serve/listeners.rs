@@ -42,16 +42,21 @@ pub struct Opened {
     pub send_buffer: usize,
 }
 
-/// What a reload did to the addresses.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Newly bound.
-    pub opened: Vec<Opened>,
-    /// Left as they were.
-    pub kept: Vec<SocketAddr>,
-    /// Drained and closed.
-    pub closed: Vec<SocketAddr>,
+/// What a new configuration asks for, bound and started, but not yet answering.
+/// Dropped, it is closed again.
+pub struct Prepared {
+    wanted: Vec<SocketAddr>,
+    workers: usize,
+    limits: Limits,
+    fresh: Vec<Endpoint>,
+    /// For each address that stays, in order.
+    more: Vec<Vec<Worker>>,
+    opened: Vec<Opened>,
 }
+
+/// How long a reload waits for the UDP workers of addresses it closes. They
+/// wait for nobody, and their sockets hold milliseconds of work.
+const LAST_DATAGRAMS: Duration = Duration::from_millis(500);
 
 /// A worker or accept loop is gone that should run as long as the process.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,9 +121,17 @@ impl Bound {
         };
         for sockets in self.sockets {
             let endpoint = listeners.endpoint(sockets)?;
+            endpoint.begin();
             listeners.open.push(endpoint);
         }
         Ok(listeners)
+    }
+}
+
+impl Prepared {
+    /// What was newly bound.
+    pub fn opened(&self) -> &[Opened] {
+        &self.opened
     }
 }
 
@@ -145,16 +158,14 @@ impl<R: Respond> Listeners<R> {
         self.open.iter().map(|endpoint| endpoint.address).collect()
     }
 
-    /// Turns to a new configuration. What is new is opened first, then what is
-    /// no longer wanted is drained and closed, within [`DRAIN`] and in the
-    /// background. Sockets of unchanged addresses stay as they are, with all
-    /// that waits in them. If there are more workers, each address gets the
-    /// missing sockets; if fewer, the last ones are drained and closed. Must
-    /// be called within a tokio runtime.
+    /// Opens what a new configuration asks for, and reads nothing from it yet:
+    /// what comes waits in the kernel. If there are more workers, each address
+    /// gets the missing sockets. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// A new address cannot be bound; then nothing has changed.
-    pub fn apply(&mut self, listen: &Listen) -> Result<Report, BindError> {
+    /// A new address cannot be bound, or there are no more threads or
+    /// descriptors; then nothing has changed.
+    pub fn prepare(&self, listen: &Listen) -> Result<Prepared, BindError> {
         let wanted = distinct(&listen.dns);
         let is_new = |address: &&SocketAddr| self.open.iter().all(|e| e.configured != **address);
         let mut fresh = Vec::new();
@@ -166,38 +177,55 @@ impl<R: Respond> Listeners<R> {
             let missing = listen.workers.saturating_sub(endpoint.workers.len());
             more.push((endpoint.address, bind::udp(endpoint.address, endpoint.on_host, missing)?));
         }
-
-        // All is bound. Only a lack of threads or descriptors can stop us now,
-        // and then what has started ends again by being dropped.
-        let opened: Vec<_> = fresh.iter().map(opened).collect();
-        let started: Vec<_> =
+        // All is bound. What is started now and not wanted after all ends by
+        // being dropped.
+        let opened = fresh.iter().map(opened).collect();
+        let fresh =
             fresh.into_iter().map(|sockets| self.endpoint(sockets)).collect::<Result<_, _>>()?;
-        let workers: Vec<_> = more
+        let more = more
             .into_iter()
             .map(|(address, sockets)| self.workers(address, sockets))
             .collect::<Result<_, _>>()?;
+        let (workers, limits) = (listen.workers, limits(listen));
+        Ok(Prepared { wanted, workers, limits, fresh, more, opened })
+    }
 
-        let (mut open, gone): (Vec<_>, Vec<_>) =
-            self.open.drain(..).partition(|e| wanted.contains(&e.configured));
-        let kept: Vec<_> = open.iter().map(|e| e.address).collect();
+    /// Closes the addresses that are no longer wanted, before answers that are
+    /// none for their clients are published. What was received by then is
+    /// answered; connections may take up to [`DRAIN`] to end, in the
+    /// background.
+    pub async fn close(&mut self, prepared: &Prepared) -> Vec<SocketAddr> {
+        let (open, mut gone): (Vec<_>, Vec<_>) =
+            self.open.drain(..).partition(|e| prepared.wanted.contains(&e.configured));
+        self.open = open;
+        self.leaving.retain(|endpoint| !endpoint.has_ended());
+        gone.iter().for_each(|endpoint| endpoint.stop(Instant::now() + DRAIN));
+        let until = Instant::now() + LAST_DATAGRAMS;
+        for worker in gone.iter_mut().flat_map(|endpoint| &mut endpoint.workers) {
+            worker.ended(until).await;
+        }
+        let closed = gone.iter().map(|e| e.address).collect();
+        self.leaving.extend(gone);
+        closed
+    }
+
+    /// Answers at what was prepared. Sockets of unchanged addresses stay as
+    /// they are, with all that waits in them; if there are fewer workers, the
+    /// last ones are drained and closed.
+    pub fn open(&mut self, prepared: Prepared) -> Vec<Opened> {
+        let Prepared { wanted, workers, limits, fresh, more, opened } = prepared;
         self.retired.retain(|worker| !worker.thread.is_finished());
-        for (endpoint, workers) in open.iter_mut().zip(workers) {
-            endpoint.workers.extend(workers);
-            let keep = listen.workers.min(endpoint.workers.len());
+        for (endpoint, more) in self.open.iter_mut().zip(more) {
+            more.iter().for_each(Worker::begin);
+            endpoint.workers.extend(more);
+            let keep = workers.min(endpoint.workers.len());
             self.retired.extend(endpoint.workers.drain(keep..).inspect(Worker::stop));
         }
-        open.extend(started);
-        open.sort_by_key(|e| wanted.iter().position(|address| *address == e.configured));
-        self.open = open;
-        self.gate.set(&limits(listen));
-
-        let closed: Vec<_> = gone.iter().map(|e| e.address).collect();
-        self.leaving.retain(|endpoint| !endpoint.has_ended());
-        for endpoint in gone {
-            endpoint.stop(Instant::now() + DRAIN);
-            self.leaving.push(endpoint);
-        }
-        Ok(Report { opened, kept, closed })
+        fresh.iter().for_each(Endpoint::begin);
+        self.open.extend(fresh);
+        self.open.sort_by_key(|e| wanted.iter().position(|address| *address == e.configured));
+        self.gate.set(&limits);
+        opened
     }
 
     /// Waits until a worker or accept loop has ended that never should. The
@@ -233,14 +261,15 @@ impl<R: Respond> Listeners<R> {
         cut
     }
 
-    /// Starts everything behind one address.
+    /// Starts everything behind one address, held back until
+    /// [`begin`](Endpoint::begin).
     fn endpoint(&self, sockets: Sockets) -> Result<Endpoint, BindError> {
         let Sockets { configured, address, tcp, udp, on_host } = sockets;
         let listener = TcpListener::from_std(tcp).map_err(|cause| {
             BindError::new(address, Protocol::Tcp, "registering with the event loop", cause)
         })?;
         let workers = self.workers(address, udp)?;
-        let (phase, phases) = watch::channel(Phase::Serving);
+        let (phase, phases) = watch::channel(Phase::Held);
         let acceptor = Acceptor {
             listener,
             address,
@@ -257,7 +286,7 @@ impl<R: Respond> Listeners<R> {
         Ok(Endpoint { configured, address, on_host, workers, phase, accepting })
     }
 
-    /// Starts a thread for each socket.
+    /// Starts a thread for each socket, held back until [`begin`](Worker::begin).
     fn workers(
         &self,
         address: SocketAddr,
@@ -266,6 +295,7 @@ impl<R: Respond> Listeners<R> {
         let start = |socket| {
             let stop = Arc::new(AtomicBool::new(false));
             let (alive, ended) = oneshot::channel();
+            let (begin, begun) = std::sync::mpsc::sync_channel(1);
             let alarm = self.alarm(format!("UDP worker of {address}"));
             let (responder, desk) = (self.responder.worker(), self.desk.clone());
             let socket = Arc::new(socket);
@@ -276,11 +306,15 @@ impl<R: Respond> Listeners<R> {
                 .spawn(move || {
                     // Both are dropped at the end, however that comes.
                     let _guards: (Alarm, oneshot::Sender<()>) = (alarm, alive);
+                    if begun.recv().is_err() {
+                        // Not wanted after all.
+                        return;
+                    }
                     let (stop, counters) = (&*stopped, &counters);
                     udp::Worker { socket, address, responder, counters, desk, stop }.run();
                 })
                 .map_err(|e| BindError::new(address, Protocol::Udp, "starting a thread", e))?;
-            Ok(Worker { stop, socket: waits_at, ended, thread })
+            Ok(Worker { stop, begin, socket: waits_at, ended: Some(ended), thread })
         };
         sockets.into_iter().map(start).collect()
     }
@@ -302,6 +336,12 @@ struct Endpoint {
 }
 
 impl Endpoint {
+    /// Begins to answer.
+    fn begin(&self) {
+        self.phase.send_replace(Phase::Serving);
+        self.workers.iter().for_each(Worker::begin);
+    }
+
     fn stop(&self, until: Instant) {
         self.phase.send_replace(Phase::Draining { until });
         self.workers.iter().for_each(Worker::stop);
@@ -324,14 +364,21 @@ impl Endpoint {
 /// A UDP thread. Dropped, it stops: the thread drains its socket and ends.
 struct Worker {
     stop: Arc<AtomicBool>,
+    /// Lets the thread begin.
+    begin: std::sync::mpsc::SyncSender<()>,
     /// The one it waits at; its own to close.
     socket: Weak<UdpSocket>,
-    /// Resolves when the thread is done.
-    ended: oneshot::Receiver<()>,
+    /// Resolves when the thread is done; none once it has.
+    ended: Option<oneshot::Receiver<()>>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Worker {
+    fn begin(&self) {
+        // Full: it has begun already. Gone: that is reported by its alarm.
+        let _ = self.begin.try_send(());
+    }
+
     fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         // Wakes the thread; that the socket is not connected is said by an
@@ -347,8 +394,11 @@ impl Worker {
     }
 
     async fn ended(&mut self, until: Instant) {
+        let Some(ended) = &mut self.ended else { return };
         // An error says that the thread has dropped its end: it is done.
-        let _ = timeout_at(until, &mut self.ended).await;
+        if timeout_at(until, ended).await.is_ok() {
+            self.ended = None;
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Sockets around [`answer`](crate::answer): UDP workers and TCP connections.
 //!
 //! ```text
-//! bind(&Listen) -> Bound --start(responder)--> Listeners --apply(&Listen)--> Listeners --drain--> end
+//! bind(&Listen) -> Bound --start(responder)--> Listeners --prepare(&Listen), close, open--> Listeners --drain--> end
 //! ```
 //!
 //! Everything is bound before anything runs, and nothing that stays configured
-//! is ever closed: a reload opens the new addresses first, then drains the
-//! removed ones.
+//! is ever closed: a reload binds the new addresses first, closes the removed
+//! ones before the new answers are published, and answers at the new ones
+//! after that.
 //!
 //! * [`listeners`]: owns all of it; starts, reloads, drains.
 //! * [`mod@bind`]: addresses to sockets; `holder`: who has them already.
@@ -35,7 +36,7 @@ use std::pin::Pin;
 use crate::answer::{Asker, Transport};
 
 pub use bind::BindError;
-pub use listeners::{Bound, Failure, Listeners, Opened, Report, bind};
+pub use listeners::{Bound, Failure, Listeners, Opened, bind};
 pub use stats::Stats;
 
 /// What a transport does with a request.

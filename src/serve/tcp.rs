@@ -26,6 +26,8 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// Whether connections are to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Not yet: what comes waits in the backlog.
+    Held,
     /// Yes.
     Serving,
     /// No: answer what was received, and be gone by then.
@@ -59,6 +61,10 @@ impl<R: Respond> Acceptor<R> {
     /// Accepts until told to drain. Then closes the listening socket, waits for
     /// the connections, and says how many had to be cut off.
     pub async fn run(mut self) -> usize {
+        if self.phase.wait_for(|phase| *phase != Phase::Held).await.is_err() {
+            // Not wanted after all.
+            return 0;
+        }
         let mut connections = JoinSet::new();
         let trouble = Often::new();
         let mut paused = None;

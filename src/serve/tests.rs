@@ -551,6 +551,47 @@ async fn dropped_listeners_give_their_address_back() {
 
 // ------------------------------------------------------------------ reload
 
+/// Turns to `listen`; says what was opened and what was closed.
+async fn reload<R: Respond>(
+    listeners: &mut Listeners<R>,
+    listen: &Listen,
+) -> (Vec<Opened>, Vec<SocketAddr>) {
+    let prepared = listeners.prepare(listen).unwrap();
+    let closed = listeners.close(&prepared).await;
+    (listeners.open(prepared), closed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_prepared_answers_once_it_is_opened_and_what_goes_has_gone_before() {
+    let before = listen(&["127.0.0.1:0"]);
+    let (mut listeners, old, _) = start(&before, Echo);
+    let after = listen(&["127.0.0.2:0"]);
+    let prepared = listeners.prepare(&after).unwrap();
+    let new = prepared.opened()[0].address;
+    // What comes early waits.
+    let (socket, stream) = (udp(new), tcp(new));
+    socket.send(&numbered(1)).unwrap();
+    (&stream).write_all(&framed(&numbered(2))).unwrap();
+    assert_eq!(ask_udp(&udp(old), &numbered(3)), numbered(3));
+    listeners.close(&prepared).await;
+    assert_eq!(udp_sockets(old), 0, "closed before others are opened");
+    let now = Some(Duration::from_millis(1));
+    socket.set_read_timeout(now).unwrap();
+    assert_eq!(socket.recv(&mut [0; 64]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    listeners.open(prepared);
+    socket.set_read_timeout(Some(TOO_LONG)).unwrap();
+    let mut buffer = [0; 64];
+    let length = socket.recv(&mut buffer).unwrap();
+    assert_eq!(buffer[..length], numbered(1));
+    assert!(next(&stream).is_some());
+    // What was prepared and is not wanted leaves nothing behind.
+    let prepared = listeners.prepare(&listen(&["127.0.0.4:0", "127.0.0.2:0"])).unwrap();
+    let dropped = prepared.opened()[0].address;
+    drop(prepared);
+    eventually("it is closed", || udp_sockets(dropped) == 0);
+    assert_eq!(ask_udp(&udp(new), &numbered(4)), numbered(4));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_leaves_unchanged_sockets_alone() {
     let mut before = listen(&["127.0.0.1:0"]);
@@ -566,12 +607,12 @@ async fn a_reload_leaves_unchanged_sockets_alone() {
 
     let mut after = before.clone();
     after.dns.insert(0, "127.0.0.2:0".parse().unwrap());
-    let report = listeners.apply(&after).unwrap();
+    let (opened, closed) = reload(&mut listeners, &after).await;
     let [new, kept] = listeners.addresses()[..] else { panic!("two addresses") };
     assert_eq!(kept, old);
-    assert_eq!(report.opened.iter().map(|opened| opened.address).collect::<Vec<_>>(), [new]);
-    assert!(report.opened[0].on_host && report.opened[0].receive_buffer > 0);
-    assert_eq!((report.kept, report.closed), (vec![old], vec![]));
+    assert_eq!(opened.iter().map(|opened| opened.address).collect::<Vec<_>>(), [new]);
+    assert!(opened[0].on_host && opened[0].receive_buffer > 0);
+    assert!(closed.is_empty());
 
     held.release();
     let mut buffer = [0; 64];
@@ -586,8 +627,8 @@ async fn a_reload_leaves_unchanged_sockets_alone() {
     let last = tcp(old);
     assert!(ask_tcp(&last, &numbered(8)).is_some());
     after.dns.pop();
-    let report = listeners.apply(&after).unwrap();
-    assert_eq!(report, Report { opened: vec![], kept: vec![new], closed: vec![old] });
+    let (opened, closed) = reload(&mut listeners, &after).await;
+    assert_eq!((opened, closed), (vec![], vec![old]));
     assert_eq!(next(&last), None);
     eventually("it is closed", || udp_sockets(old) == 0 && TcpStream::connect(old).is_err());
     assert_eq!(ask_udp(&udp(new), &numbered(9)), numbered(9));
@@ -597,14 +638,15 @@ async fn a_reload_leaves_unchanged_sockets_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_that_fails_changes_nothing() {
     let before = listen(&["127.0.0.1:0"]);
-    let (mut listeners, address, _) = start(&before, Echo);
+    let (listeners, address, _) = start(&before, Echo);
     let stream = tcp(address);
     assert!(ask_tcp(&stream, &numbered(1)).is_some());
     let other = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
     let taken = other.local_addr().unwrap();
     // The first could be had, the second not; ours would go.
     let wanted = listen(&["127.0.0.2:0", &taken.to_string()]);
-    let error = listeners.apply(&wanted).unwrap_err().to_string();
+    let Err(error) = listeners.prepare(&wanted) else { panic!("it is taken") };
+    let error = error.to_string();
     assert!(error.starts_with(&format!("cannot listen on {taken} (TCP): ")), "{error}");
     assert_eq!(listeners.addresses(), [address]);
     assert!(ask_tcp(&stream, &numbered(2)).is_some());
@@ -619,7 +661,7 @@ async fn workers_come_and_go() {
     let mut asked = 0;
     for workers in [3, 1, 2] {
         listen.workers = workers;
-        listeners.apply(&listen).unwrap();
+        reload(&mut listeners, &listen).await;
         eventually("as many sockets as workers", || udp_sockets(address) == workers);
         for number in 0..32 {
             assert_eq!(ask_udp(&udp(address), &numbered(number)), numbered(number));
@@ -638,7 +680,7 @@ async fn new_limits_hold_after_a_reload() {
     let first = tcp(address);
     assert!(ask_tcp(&first, &numbered(1)).is_some());
     listen.tcp_per_client = 1;
-    listeners.apply(&listen).unwrap();
+    reload(&mut listeners, &listen).await;
     assert_eq!(ask_tcp(&tcp(address), &numbered(2)), None);
     assert!(ask_tcp(&first, &numbered(3)).is_some());
 }

@@ -9,16 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::clock::Clock;
 use super::error::SourceError;
 use super::json::{Listing, ParseError};
 use super::watch::Watch;
-use super::{Answer, Delivery, Ended, Handle, Pending, Post};
+use super::{Answer, Ended, Handle, Pending, Post, Setup};
 use crate::background::{self, PIECE};
-use crate::config::SourceId;
 use crate::inventory::Addresses;
 
 /// The largest file taken, in octets: some 100,000 addresses with tags.
@@ -106,16 +103,9 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// A source that will deliver what is in `path` as source `id`.
-    pub fn new(
-        id: SourceId,
-        name: &str,
-        region: Option<String>,
-        path: PathBuf,
-        clock: Clock,
-        deliveries: mpsc::Sender<Delivery>,
-    ) -> (Self, Handle) {
-        let (post, handle) = Post::new(id, name, clock, deliveries);
+    /// A source that will deliver what is in `path`.
+    pub fn new(setup: Setup, region: Option<String>, path: PathBuf) -> (Self, Handle) {
+        let (post, handle) = Post::new(setup);
         (Self { path, region, post }, handle)
     }
 
@@ -135,7 +125,9 @@ impl FileSource {
                     Err(ended) => return ended,
                 }
             }
-            self.post.take_asks(&mut pending);
+            while let Some(ask) = self.post.ask_at_hand() {
+                pending.add(ask);
+            }
             let began = Instant::now();
             let seen = look_aside(self.path.clone(), judge.known().cloned()).await;
             let took = began.elapsed();
@@ -231,7 +223,10 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::super::Gone;
+    use tokio::sync::mpsc;
+
+    use super::super::clock::Clock;
+    use super::super::{Delivery, Gone};
     use super::*;
     use crate::inventory::Health;
 
@@ -254,12 +249,9 @@ mod tests {
     fn start(path: &Path) -> Running {
         let (deliver, deliveries) = mpsc::channel(16);
         let (source, handle) = FileSource::new(
-            0,
-            "sample",
+            Setup::new(0, "sample", Clock::start(), deliver),
             Some("us-east-1".into()),
             path.to_owned(),
-            Clock::start(),
-            deliver,
         );
         Running { handle, deliveries, task: tokio::spawn(source.run()) }
     }
@@ -341,14 +333,14 @@ mod tests {
         let path = dir.path().join("addresses.json");
         fs::write(&path, listing(1)).unwrap();
         let mut source = start(&path);
-        source.next().await.published();
+        source.next().await.published(None);
 
         let handle = source.handle.clone();
         let asked = tokio::spawn(async move { handle.refresh(true).await });
         let delivery = source.next().await;
         assert!(delivery.accept_losses);
         assert!(!asked.is_finished());
-        delivery.published();
+        delivery.published(None);
         assert!(asked.await.unwrap().unwrap().failed.is_none());
 
         // Not published: the server goes down.

@@ -28,9 +28,9 @@ pub enum Transition {
 }
 
 impl Tracker {
-    /// For a source that has not been asked yet.
-    pub fn new(source: &str) -> Self {
-        Self { source: source.to_owned(), health: Health::Starting, class: None }
+    /// For a source that has not been asked yet, and carries on one that did so.
+    pub fn new(source: &str, health: Health) -> Self {
+        Self { source: source.to_owned(), health, class: None }
     }
 
     /// How it does now.
@@ -95,7 +95,7 @@ mod tests {
             |code: &str| SourceError::from(PollError::Throttled { code: code.to_owned() });
         let server =
             SourceError::from(PollError::Server { status: 503, code: "Unavailable".into() });
-        let mut tracker = Tracker::new("east");
+        let mut tracker = Tracker::new("east", Health::Starting);
         assert_eq!(tracker.health(), &Health::Starting);
         assert_eq!(tracker.good(at(1)), Some(Transition::First));
         assert_eq!(tracker.good(at(2)), None);
@@ -111,5 +111,11 @@ mod tests {
         );
         assert_eq!(tracker.good(at(9)), Some(Transition::Recovered(Duration::from_secs(6))));
         assert_eq!(tracker.health(), &Health::Healthy);
+        // Whoever carries on a stalled source is stalled since then.
+        let mut successor = Tracker::new("east", stalled);
+        assert_eq!(successor.bad(at(20), &server), Some(Transition::OtherCause));
+        assert_eq!(successor.good(at(23)), Some(Transition::Recovered(Duration::from_secs(20))));
+        let mut successor = Tracker::new("east", Health::Healthy);
+        assert_eq!(successor.good(at(24)), None);
     }
 }

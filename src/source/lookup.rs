@@ -152,7 +152,7 @@ pub struct Resolver(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    servers: Vec<SocketAddr>,
+    servers: Mutex<Arc<[SocketAddr]>>,
     hosts: PathBuf,
     /// The server that answered last is asked first.
     first: AtomicUsize,
@@ -173,7 +173,19 @@ impl Resolver {
 
     fn with_hosts(servers: Vec<SocketAddr>, hosts: PathBuf) -> Self {
         let (first, found) = (AtomicUsize::new(0), Mutex::default());
-        Self(Arc::new(Inner { servers, hosts, first, found }))
+        Self(Arc::new(Inner { servers: Mutex::new(servers.into()), hosts, first, found }))
+    }
+
+    /// Asks `servers` from the next lookup on, and forgets what others said.
+    /// All clones do.
+    pub fn set(&self, servers: &[SocketAddr]) {
+        let mut now = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if **now == *servers {
+            return;
+        }
+        *now = servers.into();
+        drop(now);
+        self.found().clear();
     }
 
     /// The addresses of `name`, IPv4 first.
@@ -220,8 +232,8 @@ impl Resolver {
     async fn ask_all(&self, name: &str) -> Result<Found, LookupError> {
         let mut fqdn = Name::from_ascii(name).map_err(|_| LookupError::NotAName)?;
         fqdn.set_fqdn(true);
-        let Inner { servers, first, .. } = &*self.0;
-        let start = first.load(Ordering::Relaxed);
+        let servers = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let start = self.0.first.load(Ordering::Relaxed);
         let mut last = LookupError::NoResolver;
         for (at, server) in
             servers.iter().enumerate().cycle().skip(start).take(ROUNDS * servers.len())
@@ -229,7 +241,7 @@ impl Resolver {
             match ask(*server, &fqdn).await {
                 Err(error) if !error.is_final() => last = error,
                 outcome => {
-                    first.store(at, Ordering::Relaxed);
+                    self.0.first.store(at, Ordering::Relaxed);
                     return outcome;
                 }
             }
@@ -486,16 +498,27 @@ mod tests {
         assert_eq!(resolver.lookup(NAME).await.unwrap(), ips(&["192.0.2.1"]));
         assert_eq!(count.load(Ordering::SeqCst), 2, "one question of each kind");
         // Long past its time, with nobody there any more.
-        let gone = Resolver(Arc::new(Inner {
-            servers: vec![nobody()],
-            hosts: "/nonexistent".into(),
-            first: AtomicUsize::new(0),
-            found: Mutex::new(resolver.found().clone()),
-        }));
+        let gone = self::resolver(&[nobody()]);
+        gone.found().clone_from(&resolver.found());
         gone.found().get_mut(NAME).unwrap().until = Instant::now();
         assert_eq!(gone.lookup(NAME).await.unwrap(), ips(&["192.0.2.1"]));
         let error = gone.lookup("sts.amazonaws.com").await.unwrap_err();
         assert!(matches!(error, LookupError::Unreachable { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn other_resolvers_are_asked_at_once_by_all_clones() {
+        let (old, _) = server(v4([192, 0, 2, 1])).await;
+        let (new, asked) = server(v4([192, 0, 2, 2])).await;
+        let resolver = resolver(&[old]);
+        let clone = resolver.clone();
+        assert_eq!(clone.lookup(NAME).await.unwrap(), ips(&["192.0.2.1"]));
+        resolver.set(&[new]);
+        assert_eq!(clone.lookup(NAME).await.unwrap(), ips(&["192.0.2.2"]));
+        // The same again: what was found stands.
+        resolver.set(&[new]);
+        assert_eq!(clone.lookup(NAME).await.unwrap(), ips(&["192.0.2.2"]));
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "one question of each kind");
     }
 
     #[tokio::test]

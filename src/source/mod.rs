@@ -12,6 +12,7 @@
 //! * `ec2`: the call itself, through the AWS SDK (feature `ec2`).
 //! * [`lookup`]: how EC2 is found without asking ourselves.
 //! * [`health`], [`stats`], [`error`]: what is known about a source.
+//! * [`successor`]: which source carries on what another one said.
 //! * [`clock`]: the time all of it is measured with.
 
 pub mod accept;
@@ -26,6 +27,7 @@ pub mod known;
 pub mod lookup;
 pub mod poll;
 pub mod stats;
+pub mod successor;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod watch;
@@ -35,8 +37,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::SourceId;
-use crate::inventory::{Addresses, Health};
+use crate::config::{Source, SourceId};
+use crate::inventory::{Addresses, Health, SourceInventory};
 use clock::Clock;
 use error::SourceError;
 use stats::Stats;
@@ -67,14 +69,11 @@ pub struct Delivery {
 
 impl Delivery {
     /// Tells those who wait for it that the delivery is in every answer from
-    /// now on. A delivery that is dropped instead tells them that the server
-    /// is going down.
-    pub fn published(self) {
-        let done = Refreshed {
-            at: self.at,
-            took: self.took,
-            failed: self.answer.as_ref().err().map(Arc::clone),
-        };
+    /// now on, or why it is not although the source has answered. A delivery
+    /// that is dropped instead tells them that the server is going down.
+    pub fn published(self, not_published: Option<String>) {
+        let failed = not_published.or(self.answer.as_ref().err().map(ToString::to_string));
+        let done = Refreshed { at: self.at, took: self.took, failed };
         for waiter in self.waiters.0 {
             // Whoever does not wait any longer needs no answer.
             let _ = waiter.send(done.clone());
@@ -95,7 +94,7 @@ pub struct Refreshed {
     pub took: Duration,
     /// Why there is no new answer, when there is none; losses were then not
     /// accepted either.
-    pub failed: Option<Arc<SourceError>>,
+    pub failed: Option<String>,
 }
 
 /// The source's task has ended: the server is going down.
@@ -103,9 +102,11 @@ pub struct Refreshed {
 #[error("the source is being shut down; ask again once the server is up")]
 pub struct Gone;
 
-/// What a source is asked to do at once.
+/// What a source is asked to do.
 #[derive(Debug)]
 pub(crate) enum Ask {
+    /// Call at another pace from now on.
+    Poll(Duration),
     /// Look again; nobody waits.
     Look,
     /// Look again and say when that is published.
@@ -150,6 +151,18 @@ impl Handle {
         let _ = self.asks.try_send(Ask::Look);
     }
 
+    /// Changes the pace of an `ec2` source. Calls that are due later than that
+    /// because of failures stay so.
+    pub fn set_poll(&self, poll: Duration) {
+        // Full of asks that nobody takes: the task is gone.
+        let _ = self.asks.try_send(Ask::Poll(poll));
+    }
+
+    /// The counters themselves, for the source that carries this one on.
+    pub(crate) fn shared_stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
     /// What the source has done so far.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -166,11 +179,51 @@ pub(crate) struct Pending {
 
 impl Pending {
     fn add(&mut self, ask: Ask) {
-        self.asked = true;
-        if let Ask::Refresh { accept_losses, reply } = ask {
-            self.accept_losses |= accept_losses;
-            self.waiters.push(reply);
+        match ask {
+            Ask::Poll(_) => {}
+            Ask::Look => self.asked = true,
+            Ask::Refresh { accept_losses, reply } => {
+                self.asked = true;
+                self.accept_losses |= accept_losses;
+                self.waiters.push(reply);
+            }
         }
+    }
+}
+
+/// What a source is started with, of whatever kind it is.
+#[derive(Debug)]
+pub struct Setup {
+    /// Marks its deliveries.
+    pub id: SourceId,
+    /// For the log.
+    pub name: String,
+    /// How the source did that it carries on.
+    pub health: Health,
+    /// What that one has counted.
+    pub stats: Arc<Stats>,
+    /// The time.
+    pub clock: Clock,
+    /// Where it delivers.
+    pub deliveries: mpsc::Sender<Delivery>,
+}
+
+impl Setup {
+    /// For a source that carries on no other.
+    pub fn new(id: SourceId, name: &str, clock: Clock, deliveries: mpsc::Sender<Delivery>) -> Self {
+        let (health, stats) = (Health::Starting, Arc::default());
+        Self { id, name: name.to_owned(), health, stats, clock, deliveries }
+    }
+}
+
+/// A source that has not said anything yet.
+pub fn silent(source: &Source) -> SourceInventory {
+    SourceInventory {
+        name: source.name.clone(),
+        region: source.region.clone(),
+        entries: None,
+        health: Health::Starting,
+        delivered_at: None,
     }
 }
 
@@ -198,16 +251,11 @@ pub enum Ended {
 }
 
 impl Post {
-    fn new(
-        source: SourceId,
-        name: &str,
-        clock: Clock,
-        deliveries: mpsc::Sender<Delivery>,
-    ) -> (Self, Handle) {
+    fn new(setup: Setup) -> (Self, Handle) {
+        let Setup { id: source, name, health, stats, clock, deliveries } = setup;
         let (sender, asks) = mpsc::channel(MAX_ASKS);
-        let stats = Arc::new(Stats::default());
         let handle = Handle { asks: sender, stats: Arc::clone(&stats) };
-        let tracker = health::Tracker::new(name);
+        let tracker = health::Tracker::new(&name, health);
         (Self { source, clock, tracker, stats, asks, deliveries }, handle)
     }
 
@@ -216,11 +264,9 @@ impl Post {
         self.asks.recv().await.ok_or(Ended::NoHandle)
     }
 
-    /// Those asks that are there already.
-    fn take_asks(&mut self, pending: &mut Pending) {
-        while let Ok(ask) = self.asks.try_recv() {
-            pending.add(ask);
-        }
+    /// An ask that is there already.
+    fn ask_at_hand(&mut self) -> Option<Ask> {
+        self.asks.try_recv().ok()
     }
 
     /// Counts and judges a call, without telling anybody.

@@ -10,14 +10,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::clock::Clock;
 use super::error::{Class, PollError};
 use super::known::shared;
-use super::{Answer, Delivery, Ended, Handle, Pending, Post};
-use crate::config::SourceId;
+use super::{Answer, Ask, Ended, Handle, Pending, Post, Setup};
 use crate::inventory::{Address, Addresses};
 
 /// The least part of `poll` between the starts of two calls; the most is all
@@ -66,17 +63,9 @@ pub struct Poller<D> {
 }
 
 impl<D: Describe> Poller<D> {
-    /// A source that calls `called` each `poll`, and delivers what it says
-    /// as source `id`.
-    pub fn new(
-        id: SourceId,
-        name: &str,
-        poll: Duration,
-        called: D,
-        clock: Clock,
-        deliveries: mpsc::Sender<Delivery>,
-    ) -> (Self, Handle) {
-        let (post, handle) = Post::new(id, name, clock, deliveries);
+    /// A source that calls `called` each `poll`, and delivers what it says.
+    pub fn new(setup: Setup, poll: Duration, called: D) -> (Self, Handle) {
+        let (post, handle) = Post::new(setup);
         let (pace, later, said) = (Pace::new(poll), Pending::default(), Addresses::default());
         (Self { called, pace, post, later, said }, handle)
     }
@@ -95,11 +84,13 @@ impl<D: Describe> Poller<D> {
     async fn round(&mut self) -> Result<(), Ended> {
         let mut asked = std::mem::take(&mut self.later);
         loop {
-            self.post.take_asks(&mut asked);
+            while let Some(ask) = self.post.ask_at_hand() {
+                self.pace.hear(ask, &mut asked);
+            }
             let at = self.pace.next_start(asked.asked, Instant::now());
             tokio::select! {
                 () = tokio::time::sleep_until(at) => break,
-                ask = self.post.asked() => asked.add(ask?),
+                ask = self.post.asked() => self.pace.hear(ask?, &mut asked),
             }
         }
         let began = Instant::now();
@@ -125,7 +116,7 @@ impl<D: Describe> Poller<D> {
             tokio::select! {
                 biased;
                 said = &mut call => return Ok(said),
-                ask = self.post.asked() => self.later.add(ask?),
+                ask = self.post.asked() => self.pace.hear(ask?, &mut self.later),
             }
         }
     }
@@ -146,6 +137,22 @@ impl Pace {
     fn new(poll: Duration) -> Self {
         let poll = poll.min(LONGEST_POLL);
         Self { poll, failures: 0, pause: poll, started: None, started_asked: None }
+    }
+
+    /// An ask is about the pace, or for the next call.
+    fn hear(&mut self, ask: Ask, next: &mut Pending) {
+        match ask {
+            Ask::Poll(poll) => self.set_poll(poll),
+            ask => next.add(ask),
+        }
+    }
+
+    /// Turns to another pace. A pause that failures have made stays as it is.
+    fn set_poll(&mut self, poll: Duration) {
+        self.poll = poll.min(LONGEST_POLL);
+        if self.failures == 0 {
+            self.pause = self.poll;
+        }
     }
 
     /// When the next call is due, `now` if that has passed.
@@ -192,10 +199,11 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use proptest::prelude::*;
-    use tokio::sync::oneshot;
+    use tokio::sync::{mpsc, oneshot};
 
+    use super::super::clock::Clock;
     use super::super::testing::address;
-    use super::super::{Gone, Refreshed};
+    use super::super::{Delivery, Gone, Refreshed};
     use super::*;
     use crate::inventory::Health;
 
@@ -238,7 +246,8 @@ mod tests {
             let (calls_in, calls) = mpsc::channel(1);
             let (deliver, deliveries) = mpsc::channel(4);
             let script = Script { calls: calls_in };
-            let (poller, handle) = Poller::new(3, "east", poll, script, Clock::start(), deliver);
+            let setup = Setup::new(3, "east", Clock::start(), deliver);
+            let (poller, handle) = Poller::new(setup, poll, script);
             Self { handle, calls, deliveries, task: tokio::spawn(poller.run()) }
         }
 
@@ -279,14 +288,14 @@ mod tests {
         let delivery = east.delivery().await;
         assert_eq!((delivery.source, delivery.region.as_deref()), (3, Some("us-east-1")));
         assert!(delivery.waiters.0.is_empty() && !delivery.accept_losses);
-        delivery.published();
+        delivery.published(None);
 
         let second = east.call().await;
         let c = east.ask(false).await;
         second.send(one(2)).unwrap();
         let delivery = east.delivery().await;
         assert_eq!((delivery.waiters.0.len(), delivery.accept_losses), (2, true));
-        delivery.published();
+        delivery.published(None);
         assert!(a.await.unwrap().failed.is_none());
         assert!(b.await.unwrap().failed.is_none());
 
@@ -294,7 +303,7 @@ mod tests {
         third.send(Err(server_error())).unwrap();
         let delivery = east.delivery().await;
         assert_eq!((delivery.waiters.0.len(), delivery.accept_losses), (1, false));
-        delivery.published();
+        delivery.published(None);
         assert_eq!(c.await.unwrap().failed.unwrap().to_string(), server_error().to_string());
         // Nobody else has asked: no further call until the next poll.
         assert!(east.calls.try_recv().is_err());
@@ -305,11 +314,11 @@ mod tests {
         let mut east = Running::start(NEVER);
         let throttled = PollError::Throttled { code: "RequestLimitExceeded".into() };
         east.call().await.send(Err(throttled)).unwrap();
-        east.delivery().await.published();
+        east.delivery().await.published(None);
         for n in 0..3 {
             let asked = east.ask(false).await;
             east.call().await.send(one(n)).unwrap();
-            east.delivery().await.published();
+            east.delivery().await.published(None);
             asked.await.unwrap();
         }
         east.handle.look();
@@ -376,6 +385,21 @@ mod tests {
         assert_eq!(pauses(1, Class::Timeout), [1, 2, 4, 8, 10, 10]);
         assert_eq!(pauses(2, Class::Throttled), [4, 8, 16, 30, 30, 30]);
         assert_eq!(pauses(60, Class::Throttled), [60; 6]);
+    }
+
+    #[test]
+    fn another_pace_holds_from_the_next_call_on_and_ends_no_backoff() {
+        let mut pace = Pace::new(Duration::from_secs(60));
+        let now = Instant::now();
+        pace.started(now, false);
+        pace.ended(None, 1.0);
+        pace.set_poll(Duration::from_secs(5));
+        assert_eq!(pace.next_start(false, now), now + Duration::from_secs(5));
+        pace.ended(Some(Class::Throttled), 1.0);
+        pace.set_poll(Duration::from_secs(1));
+        assert_eq!(pace.next_start(false, now), now + Duration::from_secs(5));
+        pace.ended(None, 1.0);
+        assert_eq!(pace.next_start(false, now), now + Duration::from_secs(1));
     }
 
     #[test]

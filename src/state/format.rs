@@ -28,6 +28,7 @@ use super::{SourceState, State, ZoneSerial};
 use crate::background::{self, PIECE};
 use crate::inventory::{Address, Entries, Entry, Standing};
 use crate::source::accept::Accepted;
+use crate::source::clock::Drift;
 
 /// What the file says it is.
 const FORMAT: &str = "eipdns state";
@@ -78,23 +79,52 @@ impl From<serde_json::Error> for FormatError {
     }
 }
 
-/// The octets of a state file. Times lose what is below a millisecond.
+/// The octets of a state file. Times are stored as the wall clock has them
+/// now (`drift` says how far it is from the process's), and lose what is below
+/// a millisecond.
 ///
 /// # Errors
 /// None that a state can cause; serde's signature has one.
-pub(super) fn render(state: &State, written: SystemTime) -> Result<Vec<u8>, serde_json::Error> {
+pub(super) fn render(
+    state: &State,
+    written: SystemTime,
+    drift: Drift,
+) -> Result<Vec<u8>, serde_json::Error> {
     let file = StateFile {
         format: FORMAT.to_owned(),
         version: VERSION,
-        written,
-        sources: state.sources.iter().map(|(n, s)| (n.clone(), s.into())).collect(),
+        written: drift.shown(written),
+        sources: state.sources.iter().map(|(n, s)| (n.clone(), SourceFile::of(s, drift))).collect(),
         serials: state.serials.clone(),
     };
-    let mut octets = serde_json::to_vec_pretty(&file)?;
+    seal(&file)
+}
+
+/// A file's contents with the line that proves them whole.
+pub(super) fn seal(file: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut octets = serde_json::to_vec_pretty(file)?;
     octets.push(b'\n');
     let last = checksum_line(&octets);
     octets.extend_from_slice(last.as_bytes());
     Ok(octets)
+}
+
+/// The last line of a sealed file, which tells its contents from all others.
+pub(super) fn seal_of(octets: &[u8]) -> Option<&str> {
+    let at = octets.len().checked_sub(SEAL)?;
+    str::from_utf8(octets.get(at..)?).ok().map(str::trim_ascii_end)
+}
+
+/// What stands before the seal, if that is right.
+pub(super) fn unseal(octets: &[u8]) -> Result<&[u8], FormatError> {
+    let at = octets.len().checked_sub(SEAL);
+    let (body, last) =
+        at.and_then(|at| octets.split_at_checked(at)).ok_or(FormatError::NoChecksum)?;
+    if last != checksum_line(body).as_bytes() {
+        let looks_right = last.starts_with(CHECKSUM_START.as_bytes()) && last.ends_with(b"\"}\n");
+        return Err(if looks_right { FormatError::Damaged } else { FormatError::NoChecksum });
+    }
+    Ok(body)
 }
 
 /// The state in the octets of a file, and when it was written.
@@ -102,14 +132,7 @@ pub(super) fn render(state: &State, written: SystemTime) -> Result<Vec<u8>, serd
 /// # Errors
 /// Whenever they are not, to the last octet, what [`render`] makes.
 pub(super) fn parse(octets: &[u8]) -> Result<(State, SystemTime), FormatError> {
-    // All checksum lines are equally long.
-    let at = octets.len().checked_sub(checksum_line(b"").len());
-    let (body, last) =
-        at.and_then(|at| octets.split_at_checked(at)).ok_or(FormatError::NoChecksum)?;
-    if last != checksum_line(body).as_bytes() {
-        let looks_right = last.starts_with(CHECKSUM_START.as_bytes()) && last.ends_with(b"\"}\n");
-        return Err(if looks_right { FormatError::Damaged } else { FormatError::NoChecksum });
-    }
+    let body = unseal(octets)?;
     let Header { format, version } = serde_json::from_slice(body)?;
     if format != FORMAT {
         return Err(FormatError::Foreign { found: format });
@@ -127,6 +150,9 @@ pub(super) fn parse(octets: &[u8]) -> Result<(State, SystemTime), FormatError> {
 }
 
 const CHECKSUM_START: &str = "{\"checksum\":\"siphash128:";
+
+/// Octets of a checksum line: 32 hex digits, `"}` and the end of the line.
+const SEAL: usize = CHECKSUM_START.len() + 32 + 3;
 
 /// SipHash 2-4 with 128 bits and a key of zeros: against bad disks and
 /// editors, not against people.
@@ -196,24 +222,24 @@ enum Kept {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Time(#[serde(with = "rfc3339")] SystemTime);
+pub(super) struct Time(#[serde(with = "rfc3339")] pub(super) SystemTime);
 
 /// There may be thousands of them.
 fn in_turns<S: Serializer>(entries: &[EntryFile<'_>], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(background::breathing(entries))
 }
 
-impl<'s> From<&'s SourceState> for SourceFile<'s> {
-    fn from(state: &'s SourceState) -> Self {
+impl<'s> SourceFile<'s> {
+    fn of(state: &'s SourceState, drift: Drift) -> Self {
         let accepted = &state.accepted;
         let times = |ids: &BTreeMap<String, SystemTime>| {
-            ids.iter().map(|(id, at)| (id.clone(), Time(*at))).collect()
+            ids.iter().map(|(id, at)| (id.clone(), Time(drift.shown(*at)))).collect()
         };
         SourceFile {
             of: state.of.clone(),
             region: state.region.clone(),
-            delivered: state.delivered_at,
-            addresses: accepted.entries.values().map(EntryFile::from).collect(),
+            delivered: drift.shown(state.delivered_at),
+            addresses: accepted.entries.values().map(|e| EntryFile::of(e, drift)).collect(),
             released: accepted.released.clone(),
             superseded: accepted.superseded.iter().map(|(ip, ids)| (*ip, times(ids))).collect(),
         }
@@ -244,14 +270,16 @@ impl SourceFile<'_> {
     }
 }
 
-impl<'s> From<&'s Entry> for EntryFile<'s> {
-    fn from(entry: &'s Entry) -> Self {
+impl<'s> EntryFile<'s> {
+    fn of(entry: &'s Entry, drift: Drift) -> Self {
+        let shown = |since| Time(drift.shown(since));
         let kept = match entry.standing {
             Standing::Live => None,
-            Standing::Unassociated { since } => Some(Kept::UnassociatedSince(Time(since))),
-            Standing::Missing { since } => Some(Kept::MissingSince(Time(since))),
+            Standing::Unassociated { since } => Some(Kept::UnassociatedSince(shown(since))),
+            Standing::Missing { since } => Some(Kept::MissingSince(shown(since))),
         };
-        EntryFile { address: Cow::Borrowed(&*entry.address), since: entry.since, kept }
+        let since = drift.shown(entry.since);
+        EntryFile { address: Cow::Borrowed(&*entry.address), since, kept }
     }
 }
 
@@ -384,7 +412,7 @@ pub(super) mod tests {
     #[test]
     fn it_can_be_read_by_people() {
         let state = small();
-        let octets = render(&state, state.sources["east"].delivered_at).unwrap();
+        let octets = render(&state, state.sources["east"].delivered_at, Drift::NONE).unwrap();
         let text = String::from_utf8(octets).unwrap();
         assert_eq!(
             text,
@@ -460,7 +488,7 @@ pub(super) mod tests {
     #[test]
     fn no_octet_may_differ() {
         let state = small();
-        let octets = render(&state, SystemTime::UNIX_EPOCH).unwrap();
+        let octets = render(&state, SystemTime::UNIX_EPOCH, Drift::NONE).unwrap();
         for at in 0..octets.len() {
             for bits in [0x01, 0x20, 0x80, 0xff] {
                 let mut bad = octets.clone();
@@ -483,7 +511,7 @@ pub(super) mod tests {
         let source = state.sources.get_mut("east").unwrap();
         source.delivered_at = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
         let late = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
-        let (read, written) = parse(&render(&state, late).unwrap()).unwrap();
+        let (read, written) = parse(&render(&state, late, Drift::NONE).unwrap()).unwrap();
         assert_eq!(read.sources["east"].delivered_at, SystemTime::UNIX_EPOCH);
         assert!(written < late);
     }
@@ -491,7 +519,7 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn round_trip(state in states(), written in times()) {
-            prop_assert_eq!(parse(&render(&state, written).unwrap()), Ok((state, written)));
+            prop_assert_eq!(parse(&render(&state, written, Drift::NONE).unwrap()), Ok((state, written)));
         }
 
         #[test]

@@ -57,8 +57,8 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Crate("rustix"),
-        files: &["background.rs"],
-        why: "what may be slow has a lower priority than answers, in one place",
+        files: &["background.rs", "state/trust.rs"],
+        why: "priorities and user ids are asked of the system in one place each",
     },
     Room {
         what: Word("spawn_blocking"),

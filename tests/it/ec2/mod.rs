@@ -7,6 +7,7 @@ mod load;
 mod losses;
 mod moto;
 mod moves;
+mod reload;
 mod resolvers;
 mod scripted;
 mod speed;

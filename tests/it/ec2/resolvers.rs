@@ -109,6 +109,32 @@ fn the_configured_resolvers_are_asked() {
 }
 
 #[test]
+fn other_resolvers_are_asked_after_a_reload() {
+    let ec2 = Ec2::with(1);
+    let (Some(wrong), Some(right)) =
+        (Resolver::start([192, 0, 2, 1].into()), Resolver::start(ec2.address().ip()))
+    else {
+        return;
+    };
+    let with = |resolver: &Resolver| {
+        by_name(&ec2, &format!("[aws]\nresolvers = [\"{}\"]", resolver.address))
+    };
+    let dir = with(&wrong);
+    let mut server = start(&dir);
+    server.wait("a stall", |l| {
+        l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
+    });
+    assert!(!wrong.asked().is_empty());
+    let other = std::fs::read_to_string(with(&right).path().join("server.toml")).unwrap();
+    dir.write("server.toml", &other);
+    server.signal("HUP");
+    server.wait_for("configuration reloaded");
+    assert!(refresh(&server, false).is_empty());
+    assert_eq!(asked(server.dns, "n1.example.com."), (answer("10.0.0.1"), vec![]));
+    assert!(!right.asked().is_empty());
+}
+
+#[test]
 fn a_name_that_nobody_knows_is_told_as_that() {
     let ec2 = Ec2::with(1);
     let Some(resolver) = Resolver::start(ec2.address().ip()) else { return };

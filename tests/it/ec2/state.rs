@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use eipdns::config::{Overrides, load};
+use eipdns::source::clock::Drift;
 use eipdns::state::{Saved, Store};
 use hickory_proto::rr::RecordType;
 
@@ -144,7 +145,9 @@ fn age(dir: &Dir, ago: Duration) {
     for source in state.sources.values_mut() {
         source.delivered_at = then;
     }
-    assert_eq!(open().save(&state, then).unwrap(), Saved::Written);
+    // As of one who never wrote anything later.
+    std::fs::remove_file(state_file(dir)).unwrap();
+    assert_eq!(open().save(&state, then, Drift::NONE).unwrap(), Saved::Written);
 }
 
 fn run_once(dir: &Dir) {

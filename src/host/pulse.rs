@@ -1,0 +1,56 @@
+//! Whether a loop still turns.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often a loop that has nothing to do says that it turns.
+pub const BEAT: Duration = Duration::from_secs(1);
+
+/// A loop that has not turned for so long hangs. The longest single thing it
+/// does, building the answers for 100,000 names, takes a fraction of a second.
+pub const HANGS: Duration = Duration::from_secs(10);
+
+/// The last turn of a loop. Clones tell of the same one.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    began: Instant,
+    /// In milliseconds since then.
+    last: Arc<AtomicU64>,
+}
+
+impl Pulse {
+    /// Of a loop that begins now.
+    pub fn start() -> Self {
+        Self { began: Instant::now(), last: Arc::default() }
+    }
+
+    /// It has turned.
+    pub fn beat(&self) {
+        let at = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Orders nothing: a moment more or less does not matter.
+        self.last.store(at, Ordering::Relaxed);
+    }
+
+    /// How long ago it turned last, to the millisecond.
+    pub fn since(&self) -> Duration {
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_tells_how_long_ago() {
+        let mut pulse = Pulse::start();
+        assert!(pulse.since() < HANGS);
+        pulse.began = Instant::now().checked_sub(HANGS * 2).unwrap();
+        let other = pulse.clone();
+        assert!(other.since() >= HANGS * 2);
+        pulse.beat();
+        assert!(other.since() < HANGS);
+    }
+}

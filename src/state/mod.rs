@@ -1,0 +1,79 @@
+//! What survives a restart: accepted addresses with their holds, and serials.
+//!
+//! One file in a directory of its own, replaced as a whole (temporary file,
+//! fsync, rename, fsync of the directory): after kill -9 or a power cut it is
+//! the old or the new one. A file that is not to the last octet what was
+//! written is set aside, never half used. Beside it stands when each source
+//! last answered, a few octets that are written each second.
+//!
+//! Nothing here stops the server: a disk that is full or read-only is an
+//! error to log, and answers go on. Only a second eipdns on the directory is
+//! refused. State that others could have written is not believed.
+//!
+//! Calls wait for the disk: make them where that holds nobody up, and after
+//! publishing.
+//!
+//! * `format`: the file; `ages`: the one beside it.
+//! * `store`: the directory; `trust`: who may have written what is in it.
+//! * `error`: what can go wrong.
+
+mod ages;
+mod error;
+mod format;
+mod store;
+mod trust;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{Aside, OpenError, StateError, Step};
+pub use format::FormatError;
+pub use store::{Loaded, Mismatch, Saved, Store, peek};
+
+use crate::source::accept::Accepted;
+
+/// How old delivered addresses may be to be served at once after a restart.
+pub const FRESH: Duration = Duration::from_secs(5 * 60);
+
+/// Everything that survives a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// By name of the source.
+    pub sources: BTreeMap<String, SourceState>,
+    /// By origin of the zone, as text.
+    pub serials: BTreeMap<String, ZoneSerial>,
+}
+
+/// What survives of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceState {
+    /// The settings of the source that said it: see
+    /// [`fingerprint`](crate::source::successor::fingerprint).
+    pub of: BTreeMap<String, String>,
+    /// The region the source found itself in.
+    pub region: Option<String>,
+    /// Time of the last good answer.
+    pub delivered_at: SystemTime,
+    /// What was accepted by then.
+    pub accepted: Accepted,
+}
+
+/// The serial of one zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZoneSerial {
+    /// Last published.
+    pub serial: u32,
+    /// Digest of the contents it stands for, in hex.
+    pub digest: String,
+}
+
+impl SourceState {
+    /// Young enough to be served at once. A time in the future says nothing
+    /// about the age: the clock was set back.
+    pub fn is_fresh(&self, now: SystemTime) -> bool {
+        now.duration_since(self.delivered_at).is_ok_and(|age| age < FRESH)
+    }
+}

@@ -1,0 +1,158 @@
+//! Another configuration: compiled aside, then swapped in.
+//!
+//! What a source has said stands until its successor has delivered. A reload
+//! that is refused, or whose answers cannot be built, changes nothing.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::info;
+
+use super::{Kept, Panicked, World, Writer, kept};
+use crate::compile::Serials;
+use crate::config::{Config, Source, SourceId};
+use crate::forward::Forwarder;
+use crate::inventory::{Health, Inventory, SourceInventory};
+use crate::snapshot::Snapshot;
+use crate::source::successor::{self, Former};
+
+/// A configuration to turn to, with what was read beside it.
+pub struct Next {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// What files hold; nothing of EC2.
+    pub at_hand: Inventory,
+    /// Our own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// When any view forwards.
+    pub forwarder: Option<Forwarder>,
+}
+
+/// Answers of another configuration, not yet given.
+pub struct Prepared {
+    world: World,
+    snapshot: Snapshot,
+    serials: Serials,
+    began: Instant,
+    /// For each source the number of the one in the configuration before that
+    /// it carries on.
+    pub predecessors: Vec<Option<SourceId>>,
+}
+
+impl Writer {
+    /// Makes the answers of another configuration, and gives none of them.
+    ///
+    /// # Errors
+    /// They cannot be built: a bug. All is as it was.
+    pub fn prepare(&self, next: Next) -> Result<Prepared, Panicked> {
+        let began = Instant::now();
+        let predecessors = self.predecessors(&next.config);
+        let world = self.carry_on(next, &predecessors);
+        let mut serials = self.serials.clone();
+        let snapshot = self.build(&world, &mut serials)?;
+        Ok(Prepared { world, snapshot, serials, began, predecessors })
+    }
+
+    /// Turns to what was prepared. Nothing may have been delivered in between.
+    pub fn commit(&mut self, prepared: Prepared) {
+        let Prepared { world, snapshot, serials, began, predecessors } = prepared;
+        let old = std::mem::replace(&mut self.world, world);
+        self.swap(snapshot, serials, began);
+        self.tell_changes(&old, &predecessors);
+    }
+
+    fn predecessors(&self, config: &Config) -> Vec<Option<SourceId>> {
+        let World { config: old, inventory, sources, .. } = &self.world;
+        let former: Vec<Former<'_>> = old
+            .server
+            .sources
+            .iter()
+            .zip(&inventory.sources)
+            .zip(sources)
+            .map(|((source, inventory), kept)| Former {
+                name: &source.name,
+                of: &kept.of,
+                region: inventory.region.as_deref(),
+            })
+            .collect();
+        successor::predecessors(&former, &config.server.sources)
+    }
+
+    fn carry_on(&self, next: Next, predecessors: &[Option<SourceId>]) -> World {
+        let Next { config, at_hand, addresses, forwarder } = next;
+        let epoch = self.world.epoch + 1;
+        let sources = kept(&config, &at_hand);
+        let mut world = World { config, epoch, inventory: at_hand, sources, addresses, forwarder };
+        for (id, predecessor) in predecessors.iter().enumerate() {
+            let Some(former) = *predecessor else { continue };
+            self.carry_on_one(&mut world, id, former);
+            world.judge(id, self.clock);
+        }
+        world
+    }
+
+    /// What `former` said becomes what source number `id` says until it says
+    /// something itself. A file that was read already is its own word.
+    fn carry_on_one(&self, world: &mut World, id: SourceId, former: SourceId) {
+        let (Some(old), Some(old_kept)) =
+            (self.world.inventory.sources.get(former), self.world.sources.get(former))
+        else {
+            return;
+        };
+        let was = &self.world.config.server.sources[former];
+        let is = &world.config.server.sources[id];
+        let source = &mut world.inventory.sources[id];
+        let other = successor::fingerprint(was) != successor::fingerprint(is);
+        if other && source.entries.is_some() {
+            return;
+        }
+        // Another file that cannot be read now is stalled from now on. The same
+        // one is judged by who has watched it for longer.
+        let health = match &source.health {
+            stalled @ Health::Stalled { .. } if other && old.health == Health::Healthy => {
+                stalled.clone()
+            }
+            _ => old.health.clone(),
+        };
+        *source = SourceInventory { name: is.name.clone(), health, ..old.clone() };
+        world.sources[id] = Kept {
+            holds: Arc::clone(&world.sources[id].holds),
+            losses: Default::default(),
+            ..old_kept.clone()
+        };
+    }
+
+    /// What a reload changed about sources.
+    fn tell_changes(&self, old: &World, predecessors: &[Option<SourceId>]) {
+        for (source, former) in self.config().server.sources.iter().zip(predecessors) {
+            match former.and_then(|id| old.config.server.sources.get(id)) {
+                None => info!(source = %source.name, "a new source"),
+                Some(was) => tell_change(was, source),
+            }
+        }
+        for (id, was) in old.config.server.sources.iter().enumerate() {
+            if !predecessors.contains(&Some(id)) {
+                info!(source = %was.name, "the source is gone, and so is what it said");
+            }
+        }
+    }
+}
+
+fn tell_change(was: &Source, is: &Source) {
+    let what = successor::changes(was, is);
+    let (before, after) = (successor::fingerprint(was), successor::fingerprint(is));
+    let former = Former { name: &was.name, of: &before, region: was.region.as_deref() };
+    let then = match () {
+        () if what.is_empty() => return,
+        () if before == after => "",
+        () if former.is_elsewhere(&after, is.region.as_deref()) => {
+            "; what was known is answered until it has delivered, and is then replaced as a whole"
+        }
+        () => {
+            "; what was known is answered until it has delivered. What it does not say then is \
+             held as a loss; `eipdns refresh --accept` takes it at once"
+        }
+    };
+    info!(source = %is.name, "the source has changed: {what}{then}");
+}

@@ -1,0 +1,300 @@
+//! What stands, whatever is touched or fails.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::config::Source;
+use crate::inventory::{Address, Entries};
+use crate::snapshot::Freshness;
+use crate::source::Waiters;
+use crate::source::error::{PollError, SourceError};
+use crate::testing;
+
+const ZONE: &str = "[names]\ndb = \"198.51.100.1\"\nweb = \"198.51.100.2\"\n";
+
+/// A configuration with one EC2 source; `more` are lines of it.
+fn ec2(name: &str, more: &str) -> Arc<Config> {
+    let sources =
+        format!("[[source]]\nname = \"{name}\"\ntype = \"ec2\"\nregion = \"us-east-1\"\n{more}\n");
+    sources_of(&sources)
+}
+
+fn sources_of(sources: &str) -> Arc<Config> {
+    let before = testing::SERVER.find("[[source]]").unwrap();
+    let view = testing::SERVER.find("[[view]]").unwrap();
+    let server = format!("{}{sources}{}", &testing::SERVER[..before], &testing::SERVER[view..]);
+    Arc::new(testing::config(&[("server.toml", server.as_str()), ("example.com.toml", ZONE)]))
+}
+
+fn start(config: &Arc<Config>, state: State) -> Start {
+    Start {
+        config: Arc::clone(config),
+        at_hand: nothing(config),
+        state,
+        addresses: vec![],
+        forwarder: None,
+        history: Arc::default(),
+        clock: Clock::start(),
+    }
+}
+
+fn writer(config: &Arc<Config>, state: State) -> Writer {
+    Writer::new(start(config, state)).unwrap().0
+}
+
+fn addresses(all: &[(u8, u8)]) -> Vec<Arc<Address>> {
+    let one = |(public, private): &(u8, u8)| {
+        let (public, private) =
+            (Ipv4Addr::new(198, 51, 100, *public), Ipv4Addr::new(10, 0, 0, *private));
+        let entry = testing::entry(public, Some(private));
+        Arc::new(Address {
+            association_id: Some(format!("eipassoc-{private}")),
+            ..Address::clone(&entry.address)
+        })
+    };
+    all.iter().map(one).collect()
+}
+
+fn delivery(writer: &Writer, answer: Option<&[(u8, u8)]>) -> Delivery {
+    let refused =
+        || SourceError::from(PollError::Throttled { code: "RequestLimitExceeded".into() });
+    let at = writer.clock.now();
+    Delivery {
+        source: 0,
+        at,
+        took: Duration::ZERO,
+        region: Some("us-east-1".into()),
+        health: match answer {
+            Some(_) => Health::Healthy,
+            None => Health::Stalled { since: at, why: refused().to_string() },
+        },
+        answer: answer.map(|all| addresses(all).into()).ok_or_else(|| Arc::new(refused())),
+        accept_losses: false,
+        waiters: Waiters::default(),
+    }
+}
+
+fn deliver(writer: &mut Writer, answer: Option<&[(u8, u8)]>) {
+    let delivery = delivery(writer, answer);
+    writer.take(0, &delivery).unwrap();
+}
+
+fn reload(writer: &mut Writer, config: Arc<Config>) {
+    let at_hand = nothing(&config);
+    let next = Next { config, at_hand, addresses: vec![], forwarder: None };
+    let prepared = writer.prepare(next).unwrap();
+    writer.commit(prepared);
+}
+
+/// The private addresses that are answered, by the last octets of the Elastic IPs.
+fn answered(writer: &Writer) -> Vec<(u8, Option<u8>)> {
+    let snapshot = writer.store().full();
+    let entries = snapshot.inventory.sources.first().and_then(|source| source.entries.clone());
+    let last = |ip: Ipv4Addr| ip.octets()[3];
+    let entry = |(ip, entry): (&Ipv4Addr, &crate::inventory::Entry)| {
+        (last(*ip), entry.address.private_ip.map(last))
+    };
+    entries.iter().flat_map(|all: &Arc<Entries>| all.iter().map(entry)).collect()
+}
+
+const BOTH: &[(u8, u8)] = &[(1, 1), (2, 2)];
+
+fn both() -> Vec<(u8, Option<u8>)> {
+    vec![(1, Some(1)), (2, Some(2))]
+}
+
+#[test]
+fn what_a_swap_replaced_is_freed_without_another_swap() {
+    let mut writer = writer(&ec2("east", ""), State::default());
+    let first = Arc::downgrade(&writer.store().full());
+    deliver(&mut writer, Some(&[(1, 1)]));
+    // One for those who see the address, one for those who see the alias, and
+    // one for the name of which it is known now that it has none.
+    assert_eq!(writer.moves(), 3);
+    assert_eq!(writer.free_retired(), 0);
+    assert!(first.upgrade().is_none());
+}
+
+#[test]
+fn what_a_source_said_stands_until_its_successor_has_delivered() {
+    let cases = [
+        ("another pace", "east", "poll = \"9s\""),
+        ("another TTL", "east", "ttl = 9"),
+        ("another endpoint", "east", "endpoint_url = \"http://127.0.0.1:1\""),
+        ("another role", "east", "role_arn = \"arn:aws:iam::111122223333:role/dns\""),
+        ("filters", "east", "filters = { \"tag:Role\" = \"db\" }"),
+        ("another name", "main", ""),
+    ];
+    for (what, name, more) in cases {
+        let mut writer = writer(&ec2("east", ""), State::default());
+        deliver(&mut writer, Some(BOTH));
+        deliver(&mut writer, None);
+        let stalled = writer.inventory().sources[0].health.clone();
+        assert!(matches!(stalled, Health::Stalled { .. }));
+
+        reload(&mut writer, ec2(name, more));
+        assert_eq!(answered(&writer), both(), "{what}");
+        assert_eq!(writer.inventory().sources[0].health, stalled, "{what}");
+        let snapshot = writer.store().full();
+        assert!(matches!(snapshot.sources[0].freshness, Freshness::Stale(_)), "{what}");
+        // The successor fails as well, and the server is restarted.
+        deliver(&mut writer, None);
+        assert_eq!(answered(&writer), both(), "{what}");
+        let mut writer = self::writer(&ec2(name, more), writer.state());
+        assert_eq!(answered(&writer), both(), "{what}");
+        deliver(&mut writer, None);
+        assert_eq!(answered(&writer), both(), "{what}");
+    }
+}
+
+#[test]
+fn a_filter_is_a_loss_and_another_account_is_not() {
+    let after = |more: &str| {
+        let mut writer = writer(&ec2("east", ""), State::default());
+        deliver(&mut writer, Some(BOTH));
+        reload(&mut writer, ec2("east", more));
+        deliver(&mut writer, Some(&[(1, 7)]));
+        (answered(&writer), writer.losses()[0].held.len())
+    };
+    // A move is never delayed, and what is missing is held.
+    assert_eq!(after("filters = { \"tag:Role\" = \"db\" }"), (vec![(1, Some(7)), (2, Some(2))], 1));
+    assert_eq!(after("role_arn = \"arn:aws:iam::111122223333:role/dns\""), (vec![(1, Some(7))], 0));
+}
+
+#[test]
+fn a_region_is_replaced_as_a_whole_once_the_new_one_has_delivered() {
+    let east = ec2("east", "");
+    let mut writer = writer(&east, State::default());
+    deliver(&mut writer, Some(BOTH));
+    let west = sources_of("[[source]]\nname = \"east\"\ntype = \"ec2\"\nregion = \"us-west-2\"\n");
+    reload(&mut writer, Arc::clone(&west));
+    assert_eq!(answered(&writer), both());
+    // On disk it is still what the old region said.
+    assert_eq!(writer.state().sources["east"].of["region"], "us-east-1");
+    let mut writer = self::writer(&west, writer.state());
+    assert_eq!(answered(&writer), both());
+    let delivery = Delivery { region: Some("us-west-2".into()), ..delivery(&writer, Some(&[])) };
+    writer.take(0, &delivery).unwrap();
+    assert_eq!(answered(&writer), []);
+    assert_eq!(writer.state().sources["east"].of["region"], "us-west-2");
+}
+
+#[test]
+fn a_source_that_is_gone_takes_its_addresses_with_it() {
+    let mut writer = writer(&ec2("east", ""), State::default());
+    deliver(&mut writer, Some(BOTH));
+    reload(&mut writer, sources_of(""));
+    assert_eq!(answered(&writer), []);
+    assert!(writer.state().sources.is_empty());
+}
+
+#[test]
+fn another_file_that_is_broken_takes_no_answer_away() {
+    let file = |path: &str| {
+        sources_of(&format!(
+            "[[source]]\nname = \"a\"\ntype = \"file\"\nregion = \"us-east-1\"\npath = \"{path}\"\n"
+        ))
+    };
+    let mut writer = writer(&file("one.json"), State::default());
+    deliver(&mut writer, Some(BOTH));
+    let config = file("two.json");
+    let mut at_hand = nothing(&config);
+    let since = writer.clock.now();
+    at_hand.sources[0].health = Health::Stalled { since, why: "cannot read".into() };
+    let broken = |config: &Arc<Config>| Next {
+        config: Arc::clone(config),
+        at_hand: at_hand.clone(),
+        addresses: vec![],
+        forwarder: None,
+    };
+    let prepared = writer.prepare(broken(&config)).unwrap();
+    assert_eq!(prepared.predecessors, [Some(0)]);
+    writer.commit(prepared);
+    assert_eq!(answered(&writer), both());
+    assert_eq!(writer.inventory().sources[0].health, at_hand.sources[0].health);
+    // Of the same file its own task knows better.
+    deliver(&mut writer, Some(BOTH));
+    let prepared = writer.prepare(broken(&config)).unwrap();
+    writer.commit(prepared);
+    assert_eq!(writer.inventory().sources[0].health, Health::Healthy);
+    // One that can be read is the truth at once.
+    let third = file("three.json");
+    let mut at_hand = nothing(&third);
+    let ip = Ipv4Addr::new(198, 51, 100, 9);
+    let entries: Entries = [(ip, testing::entry(ip, None))].into_iter().collect();
+    at_hand.sources[0].entries = Some(Arc::new(entries));
+    let next = Next { config: third, at_hand, addresses: vec![], forwarder: None };
+    let prepared = writer.prepare(next).unwrap();
+    writer.commit(prepared);
+    assert_eq!(answered(&writer), [(9, None)]);
+}
+
+#[test]
+fn an_equal_source_keeps_its_name_and_place() {
+    let source = |config: &Config| -> Source { config.server.sources[0].clone() };
+    let (a, b) = (source(&ec2("east", "")), source(&ec2("east", "poll = \"9s\"\nttl = 7")));
+    assert!(a.is_asked_as(&b));
+    assert!(!a.is_asked_as(&source(&ec2("main", ""))));
+    assert!(!a.is_asked_as(&source(&ec2("east", "profile = \"x\""))));
+}
+
+/// Set while [`fragile`] is to panic about an inventory with addresses.
+static BROKEN: AtomicBool = AtomicBool::new(false);
+
+fn fragile(input: &Input<'_>, serials: &mut Serials, before: Option<&Snapshot>) -> Snapshot {
+    let knows = input.inventory.sources.iter().any(|source| source.entries.is_some());
+    assert!(!(knows && BROKEN.load(Ordering::SeqCst)), "a test of what a panic does");
+    compile(input, serials, before)
+}
+
+/// One test, as they share what breaks: the answers before stand, it shows,
+/// it is tried again, and state that makes it panic is of no use.
+#[test]
+fn a_panic_while_building_changes_nothing_and_is_tried_again() {
+    let config = ec2("east", "");
+    let made = |state| Writer::with(start(&config, state), fragile);
+    let (mut writer, _) = made(State::default()).unwrap();
+    deliver(&mut writer, Some(BOTH));
+    let good = writer.state();
+    let (generation, published) = (writer.store().full().generation, writer.published_at());
+
+    BROKEN.store(true, Ordering::SeqCst);
+    let moved = delivery(&writer, Some(&[(1, 9), (2, 2)]));
+    let said = writer.take(0, &moved).unwrap_err().to_string();
+    assert!(said.contains("(a test of what a panic does)"), "{said}");
+    assert_eq!(writer.trouble().unwrap().to_string(), said);
+    assert_eq!(answered(&writer), both());
+    assert_eq!((writer.store().full().generation, writer.published_at()), (generation, published));
+    assert_eq!(writer.state().sources, good.sources, "a restart finds what could be answered");
+    // A configuration whose answers cannot be built is refused.
+    let other = ec2("main", "ttl = 9");
+    let next = Next { at_hand: nothing(&other), config: other, addresses: vec![], forwarder: None };
+    assert!(writer.prepare(next).is_err());
+    assert_eq!(writer.config().server.sources[0].name, "east");
+
+    // The next delivery, equal to the one that failed, is tried again.
+    BROKEN.store(false, Ordering::SeqCst);
+    writer.take(0, &moved).unwrap();
+    assert_eq!(answered(&writer), [(1, Some(9)), (2, Some(2))]);
+    assert_eq!(writer.trouble(), None);
+
+    // So is one that is as before the trouble.
+    BROKEN.store(true, Ordering::SeqCst);
+    let again = delivery(&writer, Some(&[(1, 8), (2, 2)]));
+    writer.take(0, &again).unwrap_err();
+    BROKEN.store(false, Ordering::SeqCst);
+    writer.take(0, &moved).unwrap();
+    assert_eq!(writer.trouble(), None);
+
+    // At the start: without the state, and without ever answering nothing.
+    let state = writer.state();
+    BROKEN.store(true, Ordering::SeqCst);
+    let (started, of_no_use) = made(state.clone()).unwrap();
+    assert!(of_no_use.is_some() && started.trouble().is_none());
+    assert_eq!((answered(&started), started.store().full().views.len()), (vec![], 3));
+    BROKEN.store(false, Ordering::SeqCst);
+    let (started, of_no_use) = made(state).unwrap();
+    assert!(of_no_use.is_none());
+    assert_eq!(answered(&started), [(1, Some(9)), (2, Some(2))]);
+}

@@ -1,0 +1,181 @@
+//! A reload in the middle of trouble: what a source said stands until its
+//! successor has delivered, on disk too.
+
+use super::scripted::{Ec2, Fault, public};
+use super::{
+    NOT_READY, STALE, Watch, answer, asked, command, configure, refresh, source, start, status,
+};
+use crate::harness::{Dir, Server, describe};
+
+const NAME: &str = "n1.example.com.";
+
+fn zone(n: u8) -> String {
+    (1..=n).map(|n| format!("n{n} = \"{}\"\n", public(n))).collect()
+}
+
+/// Replaces the `[[source]]` of a directory.
+fn rewrite(dir: &Dir, sources: &str) {
+    let other = configure(sources, "", &zone(4));
+    let server = std::fs::read_to_string(other.path().join("server.toml")).unwrap();
+    dir.write("server.toml", &server);
+}
+
+fn reloaded(server: &mut Server) {
+    server.signal("HUP");
+    server.wait_for("configuration reloaded");
+}
+
+fn stalls(server: &mut Server) {
+    server.wait("a stall", |line| {
+        let message = line["fields"]["message"].as_str().unwrap_or_default();
+        message.starts_with("source stalled") || message.starts_with("source still stalled")
+    });
+}
+
+#[test]
+fn a_reload_while_ec2_throttles_takes_no_answer_away() {
+    let ec2 = Ec2::with(4);
+    let one = |name: &str, poll: &str, more: &str| source(name, &ec2.url(), poll, more);
+    let edits = [
+        ("the pace, as the log advises", one("east", "3s", "")),
+        ("the TTL", one("east", "1h", "ttl = 9")),
+        ("the endpoint", source("east", &format!("{}/", ec2.url()), "1h", "")),
+        ("the filters", one("east", "1h", "filters = { \"tag:Role\" = \"db\" }")),
+        ("the name", one("main", "1h", "")),
+        ("the role", one("east", "1h", "role_arn = \"arn:aws:iam::111122223333:role/dns\"")),
+    ];
+    for (what, edited) in edits {
+        ec2.fault(Fault::None);
+        let dir = configure(&one("east", "1h", ""), "", &zone(4));
+        let mut server = start(&dir);
+        server.wait_for("source delivers");
+        assert!(refresh(&server, false).is_empty());
+        ec2.fault(Fault::Throttled);
+        refresh(&server, false);
+        assert_eq!(asked(server.dns, NAME), (answer("10.0.0.1"), vec![STALE]), "{what}");
+
+        let watch = Watch::over(server.dns, &[NAME]);
+        rewrite(&dir, &edited);
+        reloaded(&mut server);
+        refresh(&server, false);
+        assert_eq!(asked(server.dns, NAME), (answer("10.0.0.1"), vec![STALE]), "{what}");
+        assert_eq!(watch.end(), [[answer("10.0.0.1")]], "{what}");
+        let told = server.lines().iter().any(|line| {
+            let message = line["fields"]["message"].as_str().unwrap_or_default();
+            message.starts_with("the source has changed: its `")
+        });
+        assert!(told, "{what}: {:#?}", server.lines());
+        // Killed and started with EC2 still throttling.
+        server.signal("KILL");
+        server.ended();
+        let said = command_check(&dir);
+        let mut server = start(&dir);
+        stalls(&mut server);
+        refresh(&server, false);
+        assert_eq!(asked(server.dns, NAME), (answer("10.0.0.1"), vec![STALE]), "{what}");
+        // The state of a source under another name is written at once.
+        let carried = ["the endpoint", "the filters", "the role"].contains(&what);
+        assert_eq!(
+            said.contains("what was known then is answered until"),
+            carried,
+            "{what}: {said}"
+        );
+        // And the first good answer with a move is published.
+        ec2.associate(&public(1), "10.0.9.1");
+        if what != "the role" {
+            ec2.fault(Fault::None);
+            assert!(refresh(&server, false).is_empty(), "{what}");
+            assert_eq!(asked(server.dns, NAME).0, answer("10.0.9.1"), "{what}");
+        }
+        ec2.associate(&public(1), "10.0.0.1");
+    }
+}
+
+/// What `eipdns check` prints about a directory that nobody serves.
+fn command_check(dir: &Dir) -> String {
+    let mut check = std::process::Command::new(crate::harness::PROGRAM);
+    check.args(["check", "--config"]).arg(dir.path());
+    let out = check.env("EIPDNS_STATE", dir.path().join(".state")).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap()
+}
+
+#[test]
+fn a_reload_with_ec2_well_passes_through_nothing() {
+    let ec2 = Ec2::with(4);
+    let dir = configure(&source("east", &ec2.url(), "1h", ""), "", &zone(4));
+    let mut server = start(&dir);
+    server.wait_for("source delivers");
+    assert!(refresh(&server, false).is_empty());
+    let watch = Watch::over(server.dns, &[NAME]);
+    for n in 0..5 {
+        let more = format!("filters = {{ \"tag:N\" = \"{n}\" }}");
+        rewrite(&dir, &source("east", &ec2.url(), "1h", &more));
+        reloaded(&mut server);
+        assert!(refresh(&server, false).is_empty());
+    }
+    assert_eq!(watch.end(), [[answer("10.0.0.1")]]);
+    assert_eq!(status(&server)["sources"][0]["health"], "healthy");
+}
+
+#[test]
+fn a_changed_filter_is_a_loss_that_an_operator_may_take() {
+    let ec2 = Ec2::with(4);
+    let dir = configure(&source("east", &ec2.url(), "1h", ""), "", &zone(4));
+    let mut server = start(&dir);
+    server.wait_for("source delivers");
+    assert!(refresh(&server, false).is_empty());
+    let all = ec2.addresses();
+    ec2.set(all[..1].to_vec());
+    rewrite(&dir, &source("east", &ec2.url(), "1h", "filters = { \"tag:Role\" = \"db\" }"));
+    server.signal("HUP");
+    server.wait("the way to take it", |line| {
+        line["fields"]["message"].as_str().is_some_and(|m| m.contains("`eipdns refresh --accept`"))
+    });
+    server.wait_for("configuration reloaded");
+    assert!(refresh(&server, false).is_empty());
+    assert_eq!(asked(server.dns, "n4.example.com."), (answer("10.0.0.4"), vec![STALE]));
+    let accepted = command(&server, dir.path(), &["refresh", "--accept"]);
+    assert!(accepted.status.success(), "{accepted:?}");
+    assert_eq!(asked(server.dns, "n4.example.com.").0, "NoError");
+    assert_eq!(asked(server.dns, NAME).0, answer("10.0.0.1"));
+}
+
+#[test]
+fn another_source_has_nothing_of_the_one_that_is_gone() {
+    let ec2 = Ec2::with(4);
+    let dir = configure(&source("east", &ec2.url(), "1h", ""), "", &zone(4));
+    let mut server = start(&dir);
+    server.wait_for("source delivers");
+    assert!(refresh(&server, false).is_empty());
+    ec2.fault(Fault::Throttled);
+    // Two that could be it: none is.
+    let two = source("a", &ec2.url(), "1h", "") + &source("b", &ec2.url(), "1h", "");
+    rewrite(&dir, &two);
+    reloaded(&mut server);
+    refresh(&server, false);
+    assert_eq!(asked(server.dns, NAME), ("ServFail".into(), vec![NOT_READY]));
+}
+
+#[test]
+fn a_file_that_is_broken_at_a_reload_takes_no_answer_away() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", &format!("[names]\nn1 = \"{}\"\n", public(1)));
+    dir.write("addresses.json", &describe(&[(&public(1), Some("10.0.0.1"))]));
+    let config = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
+    let mut server = Server::start(dir.path());
+    assert_eq!(asked(server.dns, NAME), (answer("10.0.0.1"), vec![]));
+    let watch = Watch::over(server.dns, &[NAME]);
+    dir.write("other.json", "{\"Addresses\": [");
+    dir.write("server.toml", &config.replace("addresses.json", "other.json"));
+    reloaded(&mut server);
+    assert_eq!(asked(server.dns, NAME), (answer("10.0.0.1"), vec![STALE]));
+    assert_eq!(watch.end(), [[answer("10.0.0.1")]]);
+    server.signal("KILL");
+    server.ended();
+    let mut server = Server::start(dir.path());
+    assert_eq!(asked(server.dns, NAME), (answer("10.0.0.1"), vec![STALE]));
+    dir.replace("other.json", &describe(&[(&public(1), Some("10.0.0.7"))]));
+    server.wait_for_move("new", "10.0.0.7");
+    assert_eq!(asked(server.dns, NAME), (answer("10.0.0.7"), vec![]));
+}
