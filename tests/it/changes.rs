@@ -9,7 +9,7 @@ use std::time::Instant;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use crate::harness::{Dir, PATIENCE, Server, describe, query, udp};
+use crate::harness::{Dir, PATIENCE, Server, describe, query, try_udp, udp};
 
 const ZONE: &str = "[names]\ndb = \"75.101.137.243\"\n";
 
@@ -156,6 +156,56 @@ fn a_reload_moves_listen_addresses_and_keeps_the_others() {
     server.signal("HUP");
     server.wait_for("configuration reloaded");
     assert!(!udp(kept, &ask).is_empty());
+}
+
+/// A view that is asked at an address of its own, which comes and goes by a
+/// reload. Thousands of names make compiling take a while.
+#[test]
+fn nobody_at_an_address_of_its_own_gets_the_answers_of_another_view() {
+    let dir = Dir::new("");
+    let many: String = (0..20_000)
+        .map(|n| format!("h{n} = {{ address = \"10.2.{}.{}\" }}\n", n >> 8, n & 255))
+        .collect();
+    dir.write("example.com.toml", &format!("{ZONE}{many}"));
+    let config = fs::read_to_string(dir.path().join("server.toml")).unwrap();
+    let free = |ip: &str| TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
+    let (all, own) = (free("127.0.0.6"), free("127.0.0.7"));
+    let one = config.replace("\"127.0.0.1:0\"", &format!("\"{all}\""));
+    let two = config.replace("\"127.0.0.1:0\"", &format!("\"{all}\", \"{own}\""))
+        + &format!(
+            "\n[[view]]\nname = \"own\"\nclients = [\"127.0.0.0/8\"]\nlisten = [\"{own}\"]\n\
+             answer = \"public\"\n"
+        );
+    dir.write("server.toml", &one);
+    let mut server = Server::start(dir.path());
+    let ask = query("db.example.com.", RecordType::A).to_vec().unwrap();
+    for _ in 0..3 {
+        // Asked all the time: each answer there is the view's own.
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(|| {
+                let mut answers = Vec::new();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let within = std::time::Duration::from_millis(5);
+                    answers.extend(try_udp(own, &ask, within));
+                }
+                answers
+            });
+            for config in [&two, &one] {
+                dir.write("server.toml", config);
+                server.signal("HUP");
+                server.wait_for("configuration reloaded");
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            let answers = asks.join().unwrap();
+            assert!(!answers.is_empty(), "nothing was answered at {own}");
+            for answer in answers {
+                let message = hickory_proto::op::Message::from_vec(&answer).unwrap();
+                let all: Vec<_> = message.answers.iter().map(|r| r.data.to_string()).collect();
+                assert_eq!(all, ["75.101.137.243"], "{message}");
+            }
+        });
+    }
 }
 
 #[test]

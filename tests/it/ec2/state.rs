@@ -62,12 +62,7 @@ fn both(server: &Server) -> u32 {
 
 /// Waits until the disk has a move: it is written beside everything else.
 fn written(dir: &Dir, to: u32) {
-    let deadline = Instant::now() + PATIENCE;
-    let wanted = format!("\"{}\"", place(to));
-    while !std::fs::read_to_string(state_file(dir)).is_ok_and(|text| text.contains(&wanted)) {
-        assert!(Instant::now() < deadline, "the state on disk does not get to {wanted}");
-        std::thread::sleep(BETWEEN);
-    }
+    written_with(dir, &place(to));
 }
 
 fn state_file(dir: &Dir) -> PathBuf {
@@ -249,6 +244,89 @@ fn damaged_state_is_set_aside() {
         l["level"] == "ERROR" && text.contains("checksum") && text.contains("state.json.damaged-")
     });
     assert!(told, "{:#?}", server.lines());
+}
+
+#[test]
+fn a_killed_process_loses_seconds_of_age_and_writes_no_addresses_for_that() {
+    let ec2 = Ec2::with(1);
+    let names = format!("n1 = \"{}\"", public(1));
+    let dir = configure(&source("east", &ec2.url(), "500ms", ""), "", &names);
+    let mut server = start(&dir);
+    server.wait_for("source delivers");
+    assert!(refresh(&server, false).is_empty());
+    written_with(&dir, "10.0.0.1");
+    let modified = || std::fs::metadata(state_file(&dir)).unwrap().modified().unwrap();
+    let first = modified();
+    // Some seconds in which nothing changes.
+    let calls = ec2.calls();
+    ec2.wait_for_calls(calls + 8);
+    let shown = |server: &Server| {
+        let status = status(server);
+        let at = status["sources"][0]["last_good"].as_str().unwrap().to_owned();
+        humantime::parse_rfc3339(&at).unwrap()
+    };
+    let before = shown(&server);
+    server.signal("KILL");
+    server.ended();
+    assert_eq!(modified(), first, "the addresses were not written again");
+    ec2.fault(Fault::Refused);
+    let mut server = start(&dir);
+    stalls(&mut server);
+    let lost = before.duration_since(shown(&server)).unwrap_or_default();
+    assert!(lost < Duration::from_secs(3), "{lost:?} of age were lost");
+    assert!(shown(&server) > first, "as old as the last answer, not as the last write");
+}
+
+/// Waits until the disk has an address.
+fn written_with(dir: &Dir, address: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let wanted = format!("\"{address}\"");
+    while !std::fs::read_to_string(state_file(dir)).is_ok_and(|text| text.contains(&wanted)) {
+        assert!(Instant::now() < deadline, "the state on disk does not get to {address}");
+        std::thread::sleep(BETWEEN);
+    }
+}
+
+#[test]
+fn state_that_anyone_may_write_is_not_believed() {
+    use std::os::unix::fs::PermissionsExt;
+    let ec2 = Ec2::with(1);
+    let dir = one_name(&ec2);
+    run_once(&dir);
+    ec2.fault(Fault::Refused);
+    let chmod = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let directory = dir.path().join(".state");
+    chmod(&directory, 0o777);
+    let server = start(&dir);
+    refresh(&server, false);
+    assert_eq!(asked(server.dns, NAME), ("ServFail".into(), vec![NOT_READY]));
+    let told = |server: &Server| {
+        let status = status(server);
+        status["state_trouble"].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(told(&server).contains("everybody may write to it"), "{}", told(&server));
+    assert!(server.stop().success());
+    // Mended, it is as it was.
+    chmod(&directory, 0o700);
+    let server = start(&dir);
+    refresh(&server, false);
+    assert_eq!(asked(server.dns, NAME).0, answer("10.0.0.1"));
+    assert_eq!(told(&server), "");
+    assert!(server.stop().success());
+    // The file, and something that is none.
+    chmod(&state_file(&dir), 0o666);
+    let server = start(&dir);
+    refresh(&server, false);
+    assert_eq!(asked(server.dns, NAME), ("ServFail".into(), vec![NOT_READY]));
+    server.signal("KILL");
+    drop(server);
+    std::fs::remove_file(state_file(&dir)).ok();
+    assert!(std::process::Command::new("mkfifo").arg(state_file(&dir)).status().unwrap().success());
+    let server = start(&dir);
+    refresh(&server, false);
+    assert_eq!(asked(server.dns, NAME), ("ServFail".into(), vec![NOT_READY]));
 }
 
 #[test]
