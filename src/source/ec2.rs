@@ -40,6 +40,8 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::body::SdkBody;
+use http_body_util::{LengthLimitError, Limited};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::PollError;
@@ -69,6 +71,11 @@ const RENEW_BEFORE: Duration = Duration::from_secs(60);
 /// those are used that have no end: a profile's keys may be replaced.
 const RENEW_AGAIN: Duration = Duration::from_secs(20);
 const ENDLESS: Duration = Duration::from_secs(15 * 60);
+
+/// The longest answer that is read, in octets: of EC2, STS and whoever gives
+/// credentials. As much as an address file may have, some 100,000 addresses;
+/// a network brings a gigabyte and more in the time of a call.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// How long a call may take.
 #[derive(Debug, Clone, Copy)]
@@ -337,11 +344,11 @@ impl Intercept for WholeXml {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        // The body of an error is read for its code only. Before this hook
-        // there is no body in memory.
-        let body = response.body().bytes().unwrap_or_default().trim_ascii_end();
-        let whole =
-            !response.status().is_success() || body.ends_with(b"</DescribeAddressesResponse>");
+        // None: it could not be read, which is an error already.
+        let Some(body) = response.body().bytes() else { return Ok(()) };
+        // The body of an error is read for its code only.
+        let whole = !response.status().is_success()
+            || body.trim_ascii_end().ends_with(b"</DescribeAddressesResponse>");
         if whole { Ok(()) } else { Err(CutShort.into()) }
     }
 }
@@ -485,7 +492,10 @@ struct Routed {
 
 impl HttpConnector for Routed {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        if is_near(request.uri()) { self.direct.call(request) } else { self.proxied.call(request) }
+        let near = is_near(request.uri());
+        let answer = if near { self.direct.call(request) } else { self.proxied.call(request) };
+        let bounded = |body| SdkBody::from_body_1_x(Limited::new(body, MAX_ANSWER));
+        HttpConnectorFuture::new(async move { Ok(answer.await?.map(bounded)) })
     }
 }
 
@@ -546,6 +556,9 @@ where
             Some(error) => of_connection(error),
             None => PollError::Other { what: told(error) },
         },
+        _ if find::<LengthLimitError>(error).is_some() => {
+            not_whole(&format!("it has more than {} MiB", MAX_ANSWER >> 20))
+        }
         SdkError::ResponseError(_) if find::<CutShort>(error).is_some() => {
             not_whole(&CutShort.to_string())
         }

@@ -51,6 +51,11 @@ const ROOMS: &[Room] = &[
         why: "HTTP is a face of the status, not a part of it",
     },
     Room {
+        what: Crate("http_body_util"),
+        files: &["source/ec2.rs"],
+        why: "what is read of an answer has its bound where it is read",
+    },
+    Room {
         what: Crate("imbl"),
         files: &["inventory.rs", "compile/touched.rs"],
         why: "an inventory shares with the one before, and what differs is found by that",

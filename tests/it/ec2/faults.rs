@@ -10,7 +10,7 @@ use super::{STALE, Watch, answer, asked, configure, metric, refresh, source, sta
 use crate::harness::Server;
 
 /// Each fault, in an operator's words, and what eipdns calls it.
-const FAULTS: [(Fault, &str, &str); 20] = [
+const FAULTS: [(Fault, &str, &str); 21] = [
     (Fault::Refused, "connection refused", "connect"),
     (Fault::Reset, "connection reset", "connect"),
     (Fault::Stall, "no answer at all", "timeout"),
@@ -30,6 +30,7 @@ const FAULTS: [(Fault, &str, &str); 20] = [
     (Fault::Html, "200 and a login page", "not-whole"),
     (Fault::Garbage, "200 and garbage", "not-whole"),
     (Fault::NotHttp, "no HTTP", "connect"),
+    (Fault::Endless, "XML without end", "not-whole"),
     // Not a failure: what is lost is kept, and one more fault must not hide it.
     (Fault::EmptySet, "a good answer without addresses", "healthy"),
 ];
@@ -145,6 +146,29 @@ fn no_fault_takes_an_answer_away() {
         println!("{row}");
     }
     assert!(rows.iter().all(Result::is_ok), "see above");
+}
+
+/// The most memory that a process ever had, in MiB.
+fn most_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+}
+
+#[test]
+fn an_answer_without_end_is_left_at_its_bound() {
+    let ec2 = Ec2::with(4);
+    let (_dir, mut server) = settled(&ec2);
+    ec2.fault(Fault::Endless);
+    let stalled = server.wait("a stall", |l| {
+        l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
+    });
+    let error = stalled["fields"]["error"].as_str().unwrap();
+    assert!(error.contains("it has more than 64 MiB"), "{error}");
+    refresh(&server, false);
+    let most = most_memory(server.pid());
+    assert!(most < 512, "{most} MiB");
+    assert_eq!(asked(server.dns, NAMES[0]), (answer("10.0.0.1"), vec![STALE]));
 }
 
 /// Trouble of another kind is news, though the source stays stalled since the

@@ -17,6 +17,9 @@ use crate::peers;
 /// Between two octets of a slow drip: slower than any deadline allows.
 const DRIP: Duration = Duration::from_millis(100);
 
+/// Octets of an answer without end, so that a test of it ends.
+const MOST: usize = 4 << 30;
+
 /// The fields of an address in DescribeAddresses' answer, tags apart
 /// (botocore, ec2/2016-11-15/service-2.json, shape `Address`).
 const FIELDS: [&str; 15] = [
@@ -157,6 +160,8 @@ pub(super) enum Fault {
     Garbage,
     /// No HTTP.
     NotHttp,
+    /// XML without end.
+    Endless,
     /// A good answer without addresses.
     EmptySet,
     /// A good answer with every second address.
@@ -420,6 +425,20 @@ impl Shared {
                         to.write_all(&[octet])?;
                         std::thread::sleep(DRIP);
                     }
+                }
+                Fault::Endless => {
+                    let some: String = addresses.iter().map(Address::xml).collect();
+                    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n\r\n";
+                    to.write_all(head.as_bytes())?;
+                    let whole = describe(&addresses);
+                    let begin = whole.find("<item>").expect("an address");
+                    to.write_all(whole[..begin].as_bytes())?;
+                    let piece = some.repeat(200);
+                    // Until it is hung up on, or no one believes it any more.
+                    for _ in 0..MOST / piece.len() {
+                        to.write_all(piece.as_bytes())?;
+                    }
+                    return to.shutdown(Shutdown::Both);
                 }
                 Fault::CutShort => {
                     let whole = ok("text/xml;charset=UTF-8", &describe(&addresses));
