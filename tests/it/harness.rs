@@ -108,6 +108,17 @@ pub(crate) fn describe(all: &[(&str, Option<&str>)]) -> String {
 struct Log {
     lines: Mutex<(Vec<Value>, bool)>,
     more: Condvar,
+    /// Set while nobody reads them.
+    asleep: Mutex<bool>,
+    awake: Condvar,
+}
+
+impl Log {
+    /// Waits while nobody is to read.
+    fn sleeps(&self) {
+        let asleep = self.asleep.lock().unwrap();
+        drop(self.awake.wait_while(asleep, |asleep| *asleep).unwrap());
+    }
 }
 
 /// A running server.
@@ -151,6 +162,7 @@ impl Server {
                 let value = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "raw": line }));
                 into.lines.lock().unwrap().0.push(value);
                 into.more.notify_all();
+                into.sleeps();
             }
             into.lines.lock().unwrap().1 = true;
             into.more.notify_all();
@@ -196,6 +208,18 @@ impl Server {
             assert!(!left.is_zero(), "the server did not say {what:?}: {:#?}", lines.0);
             lines = self.log.more.wait_timeout(lines, left).unwrap().0;
         }
+    }
+
+    /// Nobody reads the log until [`wake_log`](Self::wake_log): what the server
+    /// writes stays in the pipe.
+    pub(crate) fn lull_log(&self) {
+        *self.log.asleep.lock().unwrap() = true;
+    }
+
+    /// The log is read again.
+    pub(crate) fn wake_log(&self) {
+        *self.log.asleep.lock().unwrap() = false;
+        self.log.awake.notify_all();
     }
 
     /// Every line so far.

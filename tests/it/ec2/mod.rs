@@ -8,6 +8,7 @@ mod load;
 mod losses;
 mod moto;
 mod moves;
+mod night;
 mod reload;
 mod resolvers;
 mod scripted;
