@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
@@ -14,6 +14,7 @@ use crate::config::{Config, SourceKind};
 use crate::counters::Counters;
 use crate::forward::{Forwarder, Looped, UpstreamStatus};
 use crate::host::pulse::{self, Pulse};
+use crate::host::log::{self, STDERR};
 use crate::inventory::{Health, Inventory};
 use crate::serve;
 use crate::source::accept::Losses;
@@ -147,6 +148,8 @@ pub struct Status {
     pub forwarding: Option<ForwardingStatus>,
     /// Why the state on disk is not up to date, when it is not.
     pub state_trouble: Option<String>,
+    /// How the log does.
+    pub log: log::Status,
     /// Why what was delivered last is not answered, when it is not.
     pub publish_trouble: Option<String>,
     /// The loop that publishes.
@@ -335,6 +338,7 @@ impl Board {
                 .as_ref()
                 .map(|forwarder| ForwardingStatus::of(forwarder, &known.loops)),
             state_trouble: known.state_trouble.clone(),
+            log: STDERR.status(Instant::now()),
             publish_trouble: known.publish_trouble.clone(),
             publishing,
             reloads_refused: known.reloads_refused,

@@ -17,6 +17,7 @@ use crate::ec2_name;
 use crate::name::Key;
 use crate::records::record_line;
 use crate::snapshot::Snapshot;
+use crate::text::one_line;
 
 /// Everything there is to say about one question in one view.
 #[derive(Debug, Serialize, Deserialize)]
@@ -283,7 +284,7 @@ fn as_dig(message: &Message, status: &str) -> String {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut row = |label: &str, value: String| writeln!(f, "{label:<12} {value}");
+        let mut row = |label: &str, value: String| writeln!(f, "{label:<12} {}", one_line(&value));
         row("question", format!("{} {}", self.name, self.rtype))?;
         if let Some(client) = self.client {
             row("client", client.to_string())?;

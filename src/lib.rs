@@ -28,8 +28,11 @@
 //! * [`prefixes`]: client prefixes to views.
 //! * [`background`]: work that answers come before.
 //! * [`host`]: what the process has from its host.
+//! * [`text`]: text from outside, made fit to be shown.
 
 #![deny(unsafe_code)]
+// These panic when nobody reads: `cli/print.rs` has what does not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod answer;
 pub mod background;
@@ -65,4 +68,5 @@ pub mod state;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod writer;

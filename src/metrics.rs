@@ -2,7 +2,7 @@
 //! (OpenMetrics 1.0).
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::answer::Transport;
 use crate::board::{Board, Known};
+use crate::host::log::STDERR;
 use crate::inventory::Health;
 use crate::source::clock::elapsed;
 use crate::source::error::Class;
@@ -77,8 +78,21 @@ impl Collector for Reading {
         self.sockets(&mut encoder)?;
         self.sources(&mut encoder, &known)?;
         self.forwarding(&mut encoder, &known)?;
-        self.snapshot(&mut encoder, &known)
+        self.snapshot(&mut encoder, &known)?;
+        log(&mut encoder)
     }
+}
+
+fn log(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let log = STDERR.status(Instant::now());
+    for (name, help, value) in [
+        ("log_lines_dropped", "Log lines left out: stderr was read too slowly", log.dropped),
+        ("log_write_errors", "Log lines lost because stderr took none", log.write_errors),
+    ] {
+        family(encoder, name, help, COUNTER)?.only(&ConstCounter::new(value))?;
+    }
+    family(encoder, "log_lines_waiting", "Log lines that wait to be written", GAUGE)?
+        .only(&ConstGauge::new(log.waiting as f64))
 }
 
 impl Reading {

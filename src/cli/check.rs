@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use clap::Args;
 
-use super::{Common, Exit};
+use super::{Common, Exit, print};
 use crate::compile::{Data, Index};
 use crate::config::{Config, SourceKind};
 use crate::diag::{Place, Problem, Severity};
@@ -36,14 +36,14 @@ impl Check {
         if !broken.is_empty() {
             return Exit::Config;
         }
-        println!(
-            "ok: {} zones, {} names, {} views, {} sources",
+        let ok = format!(
+            "ok: {} zones, {} names, {} views, {} sources\n",
             config.zones.len(),
             config.zones.iter().map(|z| z.names.len()).sum::<usize>(),
             config.server.views.len(),
             config.server.sources.len(),
         );
-        Exit::Ok
+        print::answer(&ok, Exit::Ok)
     }
 }
 

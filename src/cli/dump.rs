@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::Args;
 
-use super::{Common, Exit};
+use super::{Common, Exit, print};
 use crate::name::Key;
 use crate::offline::{self, Offline};
 use crate::records::record_line;
@@ -32,18 +32,15 @@ impl Dump {
         let origin = match Key::parse(&self.zone, None) {
             Ok(origin) => origin,
             Err(error) => {
-                eprintln!("eipdns: {:?} is no zone name: {error}", self.zone);
+                print::complain(&format_args!("{:?} is no zone name: {error}", self.zone));
                 return Exit::Usage;
             }
         };
         let offline = Offline::new(&loaded.config, offline::inventory(&loaded.config));
         match self.table(&offline.snapshot, &origin) {
-            Ok(table) => {
-                print!("{}", text(table));
-                Exit::Ok
-            }
+            Ok(table) => print::answer(&text(table), Exit::Ok),
             Err(why) => {
-                eprintln!("eipdns: {why}");
+                print::complain(&why);
                 Exit::No
             }
         }

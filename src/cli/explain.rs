@@ -6,8 +6,8 @@ use std::str::FromStr;
 use clap::Args;
 use hickory_proto::rr::RecordType;
 
-use super::Exit;
 use super::remote::{Remote, RemoteError};
+use super::{Exit, print};
 use crate::explain::{Explanation, Who, explain};
 use crate::name::Key;
 use crate::offline::{self, Offline};
@@ -48,12 +48,15 @@ impl Explain {
         let name = match Key::parse(&self.name, None) {
             Ok(name) => name,
             Err(error) => {
-                eprintln!("eipdns: {:?} is no domain name: {error}", self.name);
+                print::complain(&format_args!("{:?} is no domain name: {error}", self.name));
                 return Exit::Usage;
             }
         };
         let Ok(rtype) = RecordType::from_str(&self.rtype.to_uppercase()) else {
-            eprintln!("eipdns: {:?} is no record type; write A, AAAA, CNAME, …", self.rtype);
+            print::complain(&format_args!(
+                "{:?} is no record type; write A, AAAA, CNAME, …",
+                self.rtype
+            ));
             return Exit::Usage;
         };
         let all = if self.offline { self.offline(&name, rtype) } else { self.ask() };
@@ -72,7 +75,7 @@ impl Explain {
                 }
                 _ => "",
             };
-            eprintln!("eipdns: {error}{hint}");
+            print::complain(&format_args!("{error}{hint}"));
             error.exit()
         };
         let (client, at) =
@@ -99,10 +102,10 @@ impl Explain {
                 Some(view) => vec![Who::View(view)],
                 None => {
                     let known: Vec<_> = views.iter().map(|v| v.name.as_str()).collect();
-                    eprintln!(
-                        "eipdns: there is no view {wanted:?}; the views are {}",
+                    print::complain(&format_args!(
+                        "there is no view {wanted:?}; the views are {}",
                         known.join(", ")
-                    );
+                    ));
                     return Err(Exit::Usage);
                 }
             },
@@ -117,22 +120,20 @@ impl Explain {
     }
 
     fn print(&self, all: &[Explanation]) -> Exit {
-        for (nth, one) in all.iter().enumerate() {
-            if self.json {
-                match serde_json::to_string(one) {
-                    Ok(line) => println!("{line}"),
-                    Err(error) => {
-                        eprintln!("eipdns: cannot write JSON: {error}");
-                        return Exit::Internal;
-                    }
+        if !self.json {
+            let told: Vec<_> = all.iter().map(ToString::to_string).collect();
+            return print::answer(&told.join("\n"), Exit::Ok);
+        }
+        let mut told = String::new();
+        for one in all {
+            match serde_json::to_string(one) {
+                Ok(line) => told += &(line + "\n"),
+                Err(error) => {
+                    print::complain(&format_args!("cannot write JSON: {error}"));
+                    return Exit::Internal;
                 }
-            } else {
-                if nth > 0 {
-                    println!();
-                }
-                print!("{one}");
             }
         }
-        Exit::Ok
+        print::answer(&told, Exit::Ok)
     }
 }

@@ -7,6 +7,7 @@ mod check;
 mod dump;
 mod explain;
 mod logging;
+mod print;
 mod refresh;
 mod remote;
 mod serve;
@@ -35,6 +36,9 @@ pub enum Exit {
     Unreachable = 69,
     /// Our own failure (EX_SOFTWARE).
     Internal = 70,
+    /// The answer could not be printed (EX_IOERR): nobody reads it, or the disk
+    /// is full.
+    Unread = 74,
     /// The configuration is wrong (EX_CONFIG).
     Config = 78,
 }
@@ -129,7 +133,7 @@ impl Common {
 
 fn print_problems(problems: &[Problem]) {
     for problem in problems {
-        eprintln!("{problem}");
+        print::line(problem);
     }
 }
 
@@ -140,9 +144,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Help and version are printed, not complained about.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            // Nobody is left to tell when the terminal is gone.
-            drop(error.print());
-            return exit.into();
+            return print::unprinted(error.print(), exit).into();
         }
     };
     let exit = match cli.command.unwrap_or(Command::Serve(cli.serve)) {

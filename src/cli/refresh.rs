@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::Value;
 
-use super::Exit;
 use super::remote::{Client, Remote, RemoteError};
+use super::{Exit, print};
 use crate::http::Refreshed;
 
 /// The first pause between two refreshes that wait for an answer.
@@ -84,14 +84,14 @@ impl Refresh {
         let client = match self.remote.client() {
             Ok(client) => client,
             Err(error) => {
-                eprintln!("eipdns: {error}");
+                print::complain(&error);
                 return error.exit();
             }
         };
         match self.until_answered(&client) {
             Ok(exit) => exit,
             Err(error) => {
-                eprintln!("eipdns: {error}");
+                print::complain(&error);
                 error.exit()
             }
         }
@@ -102,9 +102,9 @@ impl Refresh {
         let deadline = Instant::now() + self.timeout;
         let mut pause = FIRST_PAUSE;
         loop {
-            let failed = self.refresh(client)?;
-            if self.wait_for.is_empty() {
-                return Ok(if failed { Exit::No } else { Exit::Ok });
+            let exit = self.refresh(client)?;
+            if self.wait_for.is_empty() || exit == Exit::Unread {
+                return Ok(exit);
             }
             let mut missing = Vec::new();
             for wish in &self.wait_for {
@@ -118,7 +118,7 @@ impl Refresh {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 for line in missing {
-                    eprintln!("eipdns: {line}");
+                    print::complain(&line);
                 }
                 return Ok(Exit::No);
             }
@@ -127,24 +127,26 @@ impl Refresh {
         }
     }
 
-    /// One refresh; true when a source failed.
-    fn refresh(&self, client: &Client) -> Result<bool, RemoteError> {
+    /// One refresh: how it went.
+    fn refresh(&self, client: &Client) -> Result<Exit, RemoteError> {
         let accept = self.accept.to_string();
         let mut query = vec![("accept", accept.as_str())];
         query.extend(self.source.as_deref().map(|source| ("source", source)));
         let all: Vec<Refreshed> = client.post("/api/refresh", &query)?;
+        let mut told = String::new();
         for one in &all {
-            if self.json {
-                println!("{}", serde_json::json!(one));
-                continue;
-            }
-            match (&one.failed, one.took_ms) {
-                (Some(why), _) => eprintln!("eipdns: source {}: {why}", one.source),
-                (None, Some(took)) => println!("source {}: asked in {took:.1} ms", one.source),
-                (None, None) => {}
-            }
+            told += &match (&one.failed, one.took_ms) {
+                _ if self.json => format!("{}\n", serde_json::json!(one)),
+                (Some(why), _) => {
+                    print::complain(&format_args!("source {}: {why}", one.source));
+                    continue;
+                }
+                (None, Some(took)) => format!("source {}: asked in {took:.1} ms\n", one.source),
+                (None, None) => continue,
+            };
         }
-        Ok(all.iter().any(|one| one.failed.is_some()))
+        let failed = all.iter().any(|one| one.failed.is_some());
+        Ok(print::answer(&told, if failed { Exit::No } else { Exit::Ok }))
     }
 
     /// What is answered instead; none when the wish is true.

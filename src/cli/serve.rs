@@ -1,9 +1,11 @@
 //! `eipdns serve`
 
 use clap::Args;
+use tracing::{error, warn};
 
 use super::logging::Logging;
-use super::{Common, Exit};
+use super::{Common, Exit, print};
+use crate::config;
 use crate::run;
 
 /// Answers queries until SIGTERM or SIGINT; SIGHUP reads the configuration
@@ -25,21 +27,35 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Exit {
-        let loaded = match self.common.load() {
-            Ok(loaded) => loaded,
-            Err(exit) => return exit,
+        // From here on nothing but the log writes to stderr. Dropped at the end
+        // it waits a moment for its last lines.
+        let _log = match self.logging.start() {
+            Ok(log) => log,
+            Err(error) => {
+                print::complain(&format_args!("cannot start a thread for the log: {error}"));
+                return Exit::Internal;
+            }
         };
-        self.logging.start();
+        let config = match config::load(&self.common.directory(), &self.common.overrides()) {
+            Ok(loaded) => {
+                loaded.warnings.iter().for_each(|problem| warn!("{problem}"));
+                loaded.config
+            }
+            Err(invalid) => {
+                invalid.problems.iter().for_each(|problem| error!("{problem}"));
+                return Exit::Config;
+            }
+        };
         let options = run::Options {
             directory: self.common.directory(),
             overrides: self.common.overrides(),
             watch: self.watch,
             ordinary_path: self.ordinary_path,
         };
-        match run::run(loaded.config, options) {
+        match run::run(config, options) {
             Ok(()) => Exit::Ok,
             Err(error) => {
-                eprintln!("eipdns: {error}");
+                error!("{error}");
                 error.exit()
             }
         }

@@ -3,8 +3,9 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::Exit;
 use super::remote::Remote;
+use super::{Exit, print};
+use crate::text::one_line;
 
 /// Says how the running server and its sources do: 0 when every source is
 /// healthy, 1 when one is not, 69 when the server cannot be reached.
@@ -26,26 +27,23 @@ impl StatusOf {
         let status: Value = match self.remote.client().and_then(|c| c.get("/api/status", &[])) {
             Ok(status) => status,
             Err(error) => {
-                eprintln!("eipdns: {error}");
+                print::complain(&error);
                 return error.exit();
             }
         };
         if self.live {
             return Exit::Ok;
         }
-        if self.json {
-            println!("{status}");
-        } else {
-            print!("{}", text(&status));
-        }
-        if status["healthy"] == true { Exit::Ok } else { Exit::No }
+        let text = if self.json { format!("{status}\n") } else { text(&status) };
+        let exit = if status["healthy"] == true { Exit::Ok } else { Exit::No };
+        print::answer(&text, exit)
     }
 }
 
 /// For a terminal.
 fn text(status: &Value) -> String {
     let word = |v: &Value| match v {
-        Value::String(text) => text.clone(),
+        Value::String(text) => one_line(text).into_owned(),
         Value::Null => "-".into(),
         other => other.to_string(),
     };
@@ -85,6 +83,9 @@ fn text(status: &Value) -> String {
     }
     if !status["state_trouble"].is_null() {
         out += &format!("STATE NOT KEPT: {}\n", word(&status["state_trouble"]));
+    }
+    if !status["log"]["trouble"].is_null() {
+        out += &format!("LOG: {}\n", word(&status["log"]["trouble"]));
     }
     for source in status["sources"].as_array().into_iter().flatten() {
         let age = source["age"].as_f64().map_or("never".into(), |age| format!("{age:.1} s ago"));

@@ -1,7 +1,10 @@
 //! What this process has from its host, each thing in one place.
 //!
+//! * [`log`]: lines on their way to stderr; [`panics`]: what is said of a panic.
 //! * [`often`]: messages that come many times a second.
 //! * [`pulse`]: whether a loop still turns.
 
+pub mod log;
 pub mod often;
+pub mod panics;
 pub mod pulse;

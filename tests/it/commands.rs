@@ -271,7 +271,7 @@ fn a_token_guards_the_http_side() {
 }
 
 /// A whole answer over HTTP/1.0.
-fn http_get(address: &str, path: &str, headers: &str) -> String {
+pub(crate) fn http_get(address: &str, path: &str, headers: &str) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();

@@ -18,6 +18,7 @@ mod commands;
 mod ec2;
 mod forward;
 mod harness;
+mod logs;
 mod peers;
 mod readme;
 mod resolving;

@@ -77,9 +77,28 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Word("spawn"),
-        files: &["run*", "serve/listeners.rs", "serve/tcp.rs", "http.rs", "offline.rs"],
+        files: &[
+            "run*",
+            "serve/listeners.rs",
+            "serve/tcp.rs",
+            "http.rs",
+            "offline.rs",
+            "host/log/mod.rs",
+        ],
         why: "no orphans: who starts a task or thread also notices its end; `run` starts the \
-              long-lived ones, `serve` its workers and connections, `http` and `offline` join their calls",
+              long-lived ones, `serve` its workers and connections, `http` and `offline` join their \
+              calls, `host/log` shows what its one writer has not written",
+    },
+    Room {
+        what: Crate("tracing_subscriber"),
+        files: &["cli/logging.rs"],
+        why: "how lines look and which are shown is one place; all else only says something",
+    },
+    Room { what: Word("set_hook"), files: &["host/panics.rs"], why: "a process has one hook" },
+    Room {
+        what: Word("stderr"),
+        files: &["host/log/mod.rs", "cli/print.rs", "cli/logging.rs"],
+        why: "who writes there waits for whoever reads: a server logs, and commands print",
     },
 ];
 
@@ -315,6 +334,9 @@ mod tests {
             ("use axum::Router;", "http/status.rs"),
             ("fn f() { unsafe { libc::recvmmsg(x) } }", "serve/sys.rs"),
             ("fn f() { tokio::spawn(g()); }", "run.rs"),
+            ("fn f() { tracing_subscriber::fmt().init() }", "cli/logging.rs"),
+            ("fn f() { std::panic::set_hook(g) }", "host/panics.rs"),
+            ("fn f() { std::io::stderr().lock(); }", "cli/print.rs"),
             ("fn f() { std::thread::Builder::new().spawn(g)?; }", "serve/listeners.rs"),
             ("fn f(s: &mut JoinSet<()>) { s.spawn(g()); }", "serve/tcp.rs"),
         ] {
