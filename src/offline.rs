@@ -69,6 +69,7 @@ pub fn inventory(config: &Config) -> Inventory {
 fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
     use crate::run::aws_resolvers;
     use crate::source::ec2::Ec2;
+    use crate::source::error::PollError;
     use crate::source::known::shared;
     use crate::source::lookup::Resolver;
     use crate::source::poll::Describe;
@@ -76,7 +77,12 @@ fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "cannot start an event loop: EC2 is not asked");
+            let what = format!("cannot start an event loop to ask EC2: {error}");
+            for (said, source) in inventory.sources.iter_mut().zip(&config.server.sources) {
+                if let SourceKind::Ec2(_) = source.kind {
+                    *said = answered(source, Err(PollError::Other { what: what.clone() }.into()));
+                }
+            }
             return inventory;
         }
     };

@@ -71,7 +71,7 @@ impl Logging {
 /// A level alone is ours; other crates log what they are asked for by name.
 fn filter(text: &str) -> Result<EnvFilter, ParseError> {
     let mut all = ALWAYS.to_owned();
-    for directive in text.split(',').map(str::trim) {
+    for directive in text.split(',').map(str::trim).filter(|d| !d.is_empty()) {
         let is_level = directive.parse::<LevelFilter>().is_ok();
         all += if is_level { ",eipdns=" } else { "," };
         all += directive;
@@ -233,6 +233,7 @@ mod tests {
         assert_eq!(logged("warn,eipdns::source=debug,hyper=debug"), [2, 5, 6, 7, 8, 9]);
         assert_eq!(logged("off"), [5, 7, 8, 9], "why it does not start, and what is lost");
         assert_eq!(logged("off,aws_smithy_runtime=off,eipdns::cli=off"), [8, 9]);
+        assert_eq!(logged(""), [5, 7, 8, 9]);
         assert!(filter("loud").is_ok(), "a target");
         assert!(filter("info,=").is_err());
     }

@@ -23,6 +23,9 @@ use crate::host::often::Often;
 /// in the backlog, so trying again at once would only spin.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections that ended in a panic: a client may do that again and again.
+static LOST: Often = Often::new();
+
 /// Whether connections are to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -178,7 +181,9 @@ fn count(counters: &TcpCounters, ended: Result<End, JoinError>) -> bool {
         }
         Err(error) => {
             counters.broken.add(1);
-            tracing::error!(%error, "a TCP connection was lost to a bug");
+            if let Some(left_out) = LOST.may(std::time::Instant::now()) {
+                tracing::error!(%error, left_out, "a TCP connection was lost to a bug");
+            }
         }
     }
     false

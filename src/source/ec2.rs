@@ -49,6 +49,7 @@ use super::lookup::{LookupError, Resolver};
 use super::poll::Describe;
 use crate::config::Ec2Source;
 use crate::inventory::Address;
+use crate::text::{BRIEF, brief};
 
 /// The action that is needed, as IAM names it.
 const DESCRIBE: &str = "ec2:DescribeAddresses";
@@ -76,6 +77,9 @@ const ENDLESS: Duration = Duration::from_secs(15 * 60);
 /// credentials. As much as an address file may have, some 100,000 addresses;
 /// a network brings a gigabyte and more in the time of a call.
 const MAX_ANSWER: usize = 64 << 20;
+
+/// As much is shown of what each of the SDK's providers says.
+const MAX_ATTEMPT: usize = 100;
 
 /// How long a call may take.
 #[derive(Debug, Clone, Copy)]
@@ -315,7 +319,7 @@ fn ip(key: &str, text: &str) -> Result<Ipv4Addr, PollError> {
 }
 
 fn not_whole(what: &str) -> PollError {
-    PollError::NotWhole { what: what.to_owned() }
+    PollError::NotWhole { what: brief(what, BRIEF) }
 }
 
 fn other(error: &(dyn Error + 'static)) -> PollError {
@@ -571,7 +575,7 @@ fn of_connection(error: &ConnectorError) -> PollError {
     if let Some(Unresolved { host, cause }) = find::<Unresolved>(error) {
         PollError::Dns { host: host.clone(), cause: cause.to_string() }
     } else if let Some(tls) = find::<rustls::Error>(error) {
-        PollError::Tls { cause: tls.to_string() }
+        PollError::Tls { cause: brief(&tls.to_string(), BRIEF) }
     } else {
         PollError::Connect { cause: told(error) }
     }
@@ -580,7 +584,11 @@ fn of_connection(error: &ConnectorError) -> PollError {
 /// Names what went wrong with credentials.
 fn of_credentials(error: &CredentialsError) -> PollError {
     if let Some(sts) = find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
-        return of_call(ASSUME, sts);
+        return match find::<CredentialsError>(sts) {
+            // STS was not asked: there are none to ask it with.
+            Some(base) => of_credentials(base),
+            None => of_call(ASSUME, sts),
+        };
     }
     if let Some(imds) = find::<ImdsError>(error) {
         return PollError::Imds { cause: told(imds) };
@@ -599,7 +607,10 @@ fn of_credentials(error: &CredentialsError) -> PollError {
             cause: chain
                 .attempts()
                 .iter()
-                .map(|attempt| format!("{}: {}", attempt.name(), behind(attempt.error())))
+                .map(|attempt| {
+                    let why = brief(&behind(attempt.error()), MAX_ATTEMPT);
+                    format!("{}: {why}", attempt.name())
+                })
                 .collect::<Vec<_>>()
                 .join("; "),
         },
@@ -625,7 +636,8 @@ fn behind(error: &CredentialsError) -> String {
     told(error.source().unwrap_or(error))
 }
 
-/// The causes as one text, without what says the same again.
+/// The causes as one text that is not too long, without what says the same
+/// again.
 fn told(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for cause in causes(error).map(ToString::to_string) {
@@ -635,7 +647,7 @@ fn told(error: &(dyn Error + 'static)) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    text
+    brief(&text, BRIEF)
 }
 
 #[cfg(test)]

@@ -4,17 +4,28 @@ use std::fmt;
 use std::time::Duration;
 
 use super::file::FileError;
+use crate::text::{BRIEF, brief};
 
 /// Why a source did not deliver. The text says what, why and what to do; the
 /// source's name and what stands meanwhile are said by whoever logs it.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A source of type `file`.
-    #[error(transparent)]
+    #[error("{}", shown(.0))]
     File(#[from] FileError),
     /// A source of type `ec2`.
-    #[error(transparent)]
+    #[error("{}", shown(.0))]
     Poll(#[from] PollError),
+}
+
+/// The longest text of an error: ours, and what somebody else says in it.
+const MAX_SHOWN: usize = 2 * BRIEF;
+
+/// The longest error code that is shown; those of AWS are some 20 characters.
+const MAX_CODE: usize = 100;
+
+fn shown(error: &impl fmt::Display) -> String {
+    brief(&error.to_string(), MAX_SHOWN)
 }
 
 impl SourceError {
@@ -215,8 +226,10 @@ impl PollError {
     /// for, as IAM names it; codes are those of EC2's ("Error codes", API
     /// reference) and STS's common errors.
     pub fn of_service(action: &str, status: u16, code: Option<&str>, message: &str) -> Self {
-        let message = message.to_owned();
-        let Some(code) = code.map(str::to_owned) else {
+        // EC2 adds some 1,000 characters that only `sts
+        // decode-authorization-message` reads.
+        let message = brief(message, BRIEF);
+        let Some(code) = code.map(|code| brief(code, MAX_CODE)) else {
             return match status {
                 500.. => PollError::Server { status, code: "no code".into() },
                 429 => PollError::Throttled { code: "HTTP 429".into() },
@@ -297,6 +310,11 @@ mod tests {
         for (status, code, class) in cases {
             assert_eq!(of(status, code).class(), class, "{status} {code:?}");
         }
+        let long = "encoded ".repeat(200);
+        let error = PollError::of_service("a", 403, Some("UnauthorizedOperation"), &long);
+        assert!(error.to_string().ends_with("encoded enco…"), "{error}");
+        let error = PollError::of_service("a", 400, Some(&long), "Well.\nWell.");
+        assert!(error.to_string().ends_with("enco…: Well. Well."), "{error}");
         assert_eq!(
             of(403, Some("UnauthorizedOperation")).to_string(),
             "not allowed (UnauthorizedOperation): allow ec2:DescribeAddresses \

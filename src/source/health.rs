@@ -1,9 +1,10 @@
 //! How a source does: transitions, each logged once with its cause.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::clock::elapsed;
 use super::error::{Class, SourceError};
+use crate::host::often::QUIET;
 use crate::inventory::Health;
 
 /// Follows one source from call to call.
@@ -12,6 +13,9 @@ pub struct Tracker {
     source: String,
     health: Health,
     class: Option<Class>,
+    /// When it was stalled last.
+    stalled_for: Duration,
+    told: Told,
 }
 
 /// What a call changed.
@@ -30,7 +34,13 @@ pub enum Transition {
 impl Tracker {
     /// For a source that has not been asked yet, and carries on one that did so.
     pub fn new(source: &str, health: Health) -> Self {
-        Self { source: source.to_owned(), health, class: None }
+        Self {
+            source: source.to_owned(),
+            health,
+            class: None,
+            stalled_for: Duration::ZERO,
+            told: Told::default(),
+        }
     }
 
     /// How it does now.
@@ -42,20 +52,16 @@ impl Tracker {
     pub fn good(&mut self, now: SystemTime) -> Option<Transition> {
         let before = std::mem::replace(&mut self.health, Health::Healthy);
         self.class = None;
-        let source = self.source.as_str();
-        match before {
+        let transition = match before {
             Health::Healthy => None,
-            Health::Starting => {
-                tracing::info!(source, "source delivers");
-                Some(Transition::First)
-            }
+            Health::Starting => Some(Transition::First),
             Health::Stalled { since, .. } => {
-                let after = elapsed(since, now);
-                let shown = humantime::format_duration(Duration::from_secs(after.as_secs()));
-                tracing::info!(source, after = %shown, "source delivers again");
-                Some(Transition::Recovered(after))
+                self.stalled_for = elapsed(since, now);
+                Some(Transition::Recovered(self.stalled_for))
             }
-        }
+        };
+        self.tell();
+        transition
     }
 
     /// A failure. The cause in [`Health::Stalled`] stays that of the first
@@ -63,23 +69,108 @@ impl Tracker {
     /// equal health, and publishes nothing.
     pub fn bad(&mut self, now: SystemTime, error: &SourceError) -> Option<Transition> {
         let class = error.class();
-        let source = self.source.as_str();
-        let (since, transition) = match &self.health {
-            Health::Stalled { .. } if self.class == Some(class) => return None,
-            Health::Stalled { since, .. } => (*since, Transition::OtherCause),
-            Health::Starting | Health::Healthy => (now, Transition::Stalled),
+        let since = match &self.health {
+            Health::Stalled { since, .. } => Some(*since),
+            Health::Starting | Health::Healthy => None,
         };
-        match transition {
-            Transition::OtherCause => {
-                tracing::warn!(source, %class, %error, "source still stalled, for another reason");
-            }
-            _ => {
-                tracing::warn!(source, %class, %error, "source stalled; its last good answer stands");
-            }
+        let transition = match since {
+            Some(_) if self.class == Some(class) => None,
+            Some(_) => Some(Transition::OtherCause),
+            None => Some(Transition::Stalled),
+        };
+        if transition.is_some() {
+            let since = since.unwrap_or(now);
+            self.health = Health::Stalled { since, why: error.to_string() };
+            self.class = Some(class);
         }
-        self.health = Health::Stalled { since, why: error.to_string() };
-        self.class = Some(class);
-        Some(transition)
+        self.tell();
+        transition
+    }
+
+    /// Logs how it does, unless the log says so already.
+    fn tell(&mut self) {
+        let doing = match (&self.health, self.class) {
+            (Health::Starting, _) => Doing::Starting,
+            (Health::Stalled { .. }, Some(class)) => Doing::Badly(class),
+            (Health::Stalled { .. } | Health::Healthy, _) => Doing::Well,
+        };
+        let Some((line, left_out)) = self.told.line(doing, Instant::now()) else { return };
+        let left_out = (left_out > 0).then_some(left_out);
+        let source = self.source.as_str();
+        let (class, why) = match (&self.health, self.class) {
+            (Health::Stalled { why, .. }, Some(class)) => (class.as_str(), why.as_str()),
+            _ => ("", ""),
+        };
+        match line {
+            Line::Delivers => tracing::info!(source, "source delivers"),
+            Line::Again => {
+                let after = Duration::from_secs(self.stalled_for.as_secs());
+                let after = humantime::format_duration(after);
+                tracing::info!(source, %after, left_out, "source delivers again");
+            }
+            Line::Stalled => tracing::warn!(
+                source, class, error = %why, left_out,
+                "source stalled; its last good answer stands"
+            ),
+            Line::OtherCause => tracing::warn!(
+                source, class, error = %why, left_out,
+                "source still stalled, for another reason"
+            ),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Doing {
+    #[default]
+    Starting,
+    Well,
+    Badly(Class),
+}
+
+/// What the log can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Delivers,
+    Again,
+    Stalled,
+    OtherCause,
+}
+
+/// What the log has said. A source that comes and goes has one line of each
+/// kind a minute; what stands by then is said.
+#[derive(Debug, Default)]
+struct Told {
+    /// How the source does, as far as the log tells.
+    said: Doing,
+    seen: Doing,
+    /// Changes seen since.
+    changes: u64,
+    /// When there was a line of each kind.
+    last: [Option<Instant>; 4],
+}
+
+impl Told {
+    /// What to say of a source that is `doing` so, and how many changes nothing
+    /// was said of.
+    fn line(&mut self, doing: Doing, now: Instant) -> Option<(Line, u64)> {
+        if std::mem::replace(&mut self.seen, doing) != doing {
+            self.changes += 1;
+        }
+        let line = match (self.said, doing) {
+            (said, doing) if said == doing => return None,
+            (_, Doing::Starting) => return None,
+            (Doing::Badly(_), Doing::Well) => Line::Again,
+            (_, Doing::Well) => Line::Delivers,
+            (Doing::Badly(_), Doing::Badly(_)) => Line::OtherCause,
+            (_, Doing::Badly(_)) => Line::Stalled,
+        };
+        let last = &mut self.last[line as usize];
+        if last.is_some_and(|last| now.saturating_duration_since(last) < QUIET) {
+            return None;
+        }
+        (*last, self.said) = (Some(now), doing);
+        Some((line, std::mem::take(&mut self.changes).saturating_sub(1)))
     }
 }
 
@@ -117,5 +208,37 @@ mod tests {
         assert_eq!(successor.good(at(23)), Some(Transition::Recovered(Duration::from_secs(20))));
         let mut successor = Tracker::new("east", Health::Healthy);
         assert_eq!(successor.good(at(24)), None);
+    }
+
+    #[test]
+    fn a_source_that_comes_and_goes_fills_no_log() {
+        use Doing::{Badly, Well};
+        let mut told = Told::default();
+        let start = Instant::now();
+        let mut lines = |doing, seconds| told.line(doing, start + Duration::from_secs(seconds));
+        assert_eq!(lines(Doing::Starting, 0), None);
+        assert_eq!(lines(Badly(Class::Timeout), 0), Some((Line::Stalled, 0)));
+        assert_eq!(lines(Badly(Class::Timeout), 1), None, "it is said");
+        assert_eq!(lines(Well, 2), Some((Line::Again, 0)), "at once");
+        for second in 3..60 {
+            let doing = if second % 2 == 0 { Well } else { Badly(Class::Timeout) };
+            assert_eq!(lines(doing, second), None, "{second}");
+        }
+        // As it was left, although nothing changes.
+        assert_eq!(lines(Badly(Class::Timeout), 60), Some((Line::Stalled, 56)));
+        assert_eq!(lines(Badly(Class::Dns), 61), Some((Line::OtherCause, 0)));
+        assert_eq!(lines(Badly(Class::Tls), 62), None);
+        assert_eq!(lines(Badly(Class::Dns), 63), None);
+        assert_eq!(lines(Well, 64), Some((Line::Again, 2)));
+        assert_eq!(lines(Well, 200), None);
+    }
+
+    #[test]
+    fn why_is_not_long() {
+        let what = "x".repeat(70_000);
+        let mut tracker = Tracker::new("east", Health::Starting);
+        tracker.bad(SystemTime::UNIX_EPOCH, &SourceError::from(PollError::Other { what }));
+        let Health::Stalled { why, .. } = tracker.health() else { panic!() };
+        assert!(why.ends_with("x…") && why.len() < 1000, "{}", why.len());
     }
 }

@@ -24,6 +24,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::MAX_UDP;
+use crate::host::often::Often;
 
 /// The VPC's resolver, at every instance (VPC user guide, "DNS attributes").
 const VPC_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 253));
@@ -157,6 +158,7 @@ struct Inner {
     /// The server that answered last is asked first.
     first: AtomicUsize,
     found: Mutex<HashMap<String, Found>>,
+    failing: Often,
 }
 
 #[derive(Debug, Clone)]
@@ -172,8 +174,9 @@ impl Resolver {
     }
 
     fn with_hosts(servers: Vec<SocketAddr>, hosts: PathBuf) -> Self {
-        let (first, found) = (AtomicUsize::new(0), Mutex::default());
-        Self(Arc::new(Inner { servers: Mutex::new(servers.into()), hosts, first, found }))
+        let (first, found, failing) = Default::default();
+        let servers = Mutex::new(servers.into());
+        Self(Arc::new(Inner { servers, hosts, first, found, failing }))
     }
 
     /// Asks `servers` from the next lookup on, and forgets what others said.
@@ -218,7 +221,12 @@ impl Resolver {
                 Ok(found.addresses)
             }
             (Err(error), Some(old)) => {
-                tracing::debug!(name, %error, "the addresses found before are used on");
+                if let Some(left_out) = self.0.failing.may(Instant::now().into_std()) {
+                    tracing::debug!(
+                        name, %error, left_out,
+                        "the addresses found before are used on"
+                    );
+                }
                 Ok(old.addresses)
             }
             (Err(error), None) => Err(error),

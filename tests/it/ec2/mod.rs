@@ -14,6 +14,7 @@ mod resolvers;
 mod scripted;
 mod speed;
 mod state;
+mod told;
 mod web;
 
 use std::fmt::Write;

@@ -166,6 +166,8 @@ pub(super) enum Fault {
     EmptySet,
     /// A good answer with every second address.
     HalfSet,
+    /// STS gives no role, with a long message.
+    NoRole,
 }
 
 struct State {
@@ -502,6 +504,16 @@ impl Shared {
     /// Credentials that say which role they are of (STS API reference,
     /// "AssumeRole").
     fn assume(&self, request: &Request) -> Vec<u8> {
+        if self.lock().fault == Fault::NoRole {
+            // STS API reference, "Common Error Types".
+            let why = "You may not do this.\n".repeat(100);
+            let body = format!(
+                "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error>\
+                 <Type>Sender</Type><Code>AccessDenied</Code><Message>{why}</Message></Error>\
+                 <RequestId>1</RequestId></ErrorResponse>"
+            );
+            return response("403 Forbidden", "text/xml", "", &body);
+        }
         let arn = request.parameter("RoleArn").unwrap_or_default().to_owned();
         let external_id = request.parameter("ExternalId").map(str::to_owned);
         let role = arn.rsplit("%2F").next().unwrap_or_default().to_uppercase();
