@@ -32,12 +32,12 @@ impl Check {
         let broken = broken_files(&offline);
         super::print_problems(&broken);
         super::print_problems(&unmatched(&offline));
-        tell_state(config);
         if !broken.is_empty() {
             return Exit::Config;
         }
         let ok = format!(
-            "ok: {} zones, {} names, {} views, {} sources\n",
+            "{}ok: {} zones, {} names, {} views, {} sources\n",
+            of_state(config),
             config.zones.len(),
             config.zones.iter().map(|z| z.names.len()).sum::<usize>(),
             config.server.views.len(),
@@ -49,16 +49,18 @@ impl Check {
 
 /// What of the state on disk is of sources that were configured otherwise. A
 /// directory that this user may not read says nothing.
-fn tell_state(config: &Config) {
+fn of_state(config: &Config) -> String {
+    let mut lines = String::new();
     match state::peek(&config.server.state_directory, &config.server.sources) {
         Ok(None) => {}
         Ok(Some(found)) => {
-            found.carried.iter().for_each(|carried| println!("{carried}"));
-            found.mismatched.iter().for_each(|mismatch| println!("{mismatch}"));
+            found.carried.iter().for_each(|carried| lines += &format!("{carried}\n"));
+            found.mismatched.iter().for_each(|mismatch| lines += &format!("{mismatch}\n"));
         }
         Err(StateError::Read { cause, .. }) if cause.kind() == ErrorKind::PermissionDenied => {}
-        Err(error) => eprintln!("warning: {error}"),
+        Err(error) => print::line(&format_args!("warning: {error}")),
     }
+    lines
 }
 
 /// Address files that cannot be used. A server would start with them, answer

@@ -212,11 +212,13 @@ impl Server {
 
     /// Nobody reads the log until [`wake_log`](Self::wake_log): what the server
     /// writes stays in the pipe.
+    #[cfg(feature = "ec2")]
     pub(crate) fn lull_log(&self) {
         *self.log.asleep.lock().unwrap() = true;
     }
 
     /// The log is read again.
+    #[cfg(feature = "ec2")]
     pub(crate) fn wake_log(&self) {
         *self.log.asleep.lock().unwrap() = false;
         self.log.awake.notify_all();

@@ -45,10 +45,14 @@ impl Night {
         let ec2 = Ec2::with(4);
         let upstream = UdpSocket::bind("127.0.0.1:0").unwrap();
         let dir = Dir::empty();
-        dir.write("example.com.toml", &format!(
-            "[names]\nn1 = \"{}\"\nn2 = \"{}\"\nfiled = \"198.51.100.7\"\n",
-            public(1), public(2),
-        ));
+        dir.write(
+            "example.com.toml",
+            &format!(
+                "[names]\nn1 = \"{}\"\nn2 = \"{}\"\nfiled = \"198.51.100.7\"\n",
+                public(1),
+                public(2),
+            ),
+        );
         dir.write("files.json", &harness::describe(&[("198.51.100.7", Some("10.0.7.7"))]));
         configure(&dir, &ec2, &upstream, "500ms");
         let state = dir.path().join("disk");
@@ -84,8 +88,10 @@ impl Night {
 fn configure(dir: &Dir, ec2: &Ec2, upstream: &UdpSocket, poll: &str) {
     let (sources, upstream) =
         (source("east", &ec2.url(), poll, ""), upstream.local_addr().unwrap());
-    dir.replace("server.toml", &format!(
-        r#"
+    dir.replace(
+        "server.toml",
+        &format!(
+            r#"
 [listen]
 dns = ["127.0.0.1:0"]
 http = "127.0.0.1:0"
@@ -107,7 +113,8 @@ forward = true
 [[forward]]
 upstreams = ["{upstream}"]
 "#
-    ));
+        ),
+    );
 }
 
 /// A client at an address of its own.
