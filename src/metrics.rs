@@ -151,6 +151,21 @@ impl Reading {
         ] {
             connections.counter(&[("event", event)], count)?;
         }
+        family(encoder, "tcp_open", "TCP connections that are open", GAUGE)?
+            .only(&ConstGauge::new(tcp.open() as f64))?;
+        let mut strangers = family(
+            encoder,
+            "tcp_strangers",
+            "TCP connections of clients in no view, by event",
+            COUNTER,
+        )?;
+        for (event, count) in [
+            ("accepted", tcp.strangers_accepted),
+            ("refused", tcp.strangers_refused),
+            ("evicted", tcp.strangers_evicted),
+        ] {
+            strangers.counter(&[("event", event)], count)?;
+        }
         Ok(())
     }
 

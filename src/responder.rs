@@ -239,6 +239,12 @@ impl Respond for Responder {
         Self { tally: self.tally.alone(), ..self.clone() }
     }
 
+    fn is_known(&self, asker: &Asker) -> bool {
+        let snapshot = self.store.load();
+        snapshot.selector.select(asker.client.ip(), asker.local).is_some()
+            || snapshot.selector.trusts(asker.client.ip())
+    }
+
     fn respond(
         &mut self,
         asker: &Asker,
@@ -274,4 +280,80 @@ impl Respond for Responder {
 
 fn hex(octets: &[u8]) -> String {
     octets.iter().map(|o| format!("{o:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    /// "vpc" forwards; "inside" is only for who asks at 127.0.0.2.
+    const SERVER: &str = r#"
+[listen]
+dns = ["127.0.0.1:53", "127.0.0.2:53"]
+trust_ecs_from = ["198.51.100.53"]
+
+[[source]]
+name = "sample"
+type = "file"
+path = "addresses.json"
+region = "us-east-1"
+
+[[view]]
+name = "vpc"
+clients = ["10.0.0.0/8"]
+answer = "private"
+forward = true
+
+[[view]]
+name = "inside"
+clients = ["192.0.2.0/24"]
+listen = ["127.0.0.2:53"]
+answer = "private"
+"#;
+
+    fn responder() -> Responder {
+        let files = [("server.toml", SERVER), ("example.com.toml", "[names]\n")];
+        let snapshot = testing::snapshot(&testing::config(&files), &testing::inventory(&[]));
+        Responder::new(Store::new(snapshot), Arc::default(), false)
+    }
+
+    fn asker(client: &str, local: &str) -> Asker {
+        Asker { client: format!("{client}:1024").parse().unwrap(), local: local.parse().unwrap() }
+    }
+
+    #[test]
+    fn who_is_in_a_view_is_known_and_so_is_a_trusted_forwarder() {
+        let responder = responder();
+        for (client, local, known) in [
+            ("10.1.2.3", "127.0.0.1:53", true),
+            ("192.0.2.1", "127.0.0.1:53", false),
+            ("192.0.2.1", "127.0.0.2:53", true),
+            ("198.51.100.53", "127.0.0.1:53", true),
+            ("198.51.100.54", "127.0.0.2:53", false),
+        ] {
+            assert_eq!(responder.is_known(&asker(client, local)), known, "{client} at {local}");
+        }
+    }
+
+    /// Nothing that is waited for is done for who is in no view.
+    #[test]
+    fn strangers_are_refused_at_once() {
+        let mut responder = responder();
+        // RD, one question: www.example.net. A
+        let request = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03net\0\0\x01\0\x01";
+        let mut ask = |client: &str, transport| {
+            let mut reply = Vec::new();
+            let asker = asker(client, "127.0.0.1:53");
+            match responder.respond(&asker, transport, request, &mut reply) {
+                Action::Send => Some(reply[3] & 0xF),
+                Action::Later(_) | Action::Drop => None,
+            }
+        };
+        for transport in [Transport::Udp, Transport::Tcp] {
+            assert_eq!(ask("192.0.2.1", transport), Some(5), "REFUSED");
+            // Nobody to ask: but it would be asked.
+            assert_eq!(ask("10.1.2.3", transport), Some(2), "SERVFAIL");
+        }
+    }
 }

@@ -1,28 +1,54 @@
-//! Who may have a TCP connection: limits in all and for each client.
+//! Who may have a TCP connection for DNS: clients of some view, and, with a few
+//! places of their own, all others.
 //!
-//! A client at its own limit is refused. At the total limit the newcomer gets
-//! the place of a connection that does nothing: an exchange over TCP is short,
-//! and a client that finds its idle connection closed simply opens another
-//! (RFC 7766 section 6.2.4). Waiting in the backlog instead would let a few
-//! hosts that hold connections open keep everybody else out.
-//!
-//! Which one goes is found with a clock hand: it passes over the places, takes
-//! the mark from those that were active since its last visit, and stops at the
-//! first without one. A step is paid for by the activity that set the mark, so
-//! a flood of connections costs no search of all places each time.
+//! Who is in no view is told so (REFUSED), which takes a moment. It gets one of
+//! [`strangers`] places beside those of clients, and not much time; so however
+//! many of them there are, none takes a place from a client.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use super::places::{self, AtOwnLimit, Client, Pool};
+
+pub(super) use super::places::Refusal;
+
+/// Places for those in no view: enough for a misconfigured subnet to be told
+/// what is wrong, and few beside those of clients.
+const MAX_STRANGERS: usize = 64;
+
+/// Of as many places of clients there is one for those in no view.
+const CLIENTS_PER_STRANGER: usize = 16;
+
+/// Connections of one client in no view. A stub has one or two.
+const PER_STRANGER: usize = 8;
+
+/// How long a connection of a client in no view may be silent or slow. What it
+/// wants to ask it sends at once.
+const STRANGER_IDLE: Duration = Duration::from_secs(2);
+
+/// How many places there are for those in no view, beside `clients` for the
+/// others.
+pub(crate) const fn strangers(clients: usize) -> usize {
+    match clients / CLIENTS_PER_STRANGER {
+        0 => 1,
+        some if some < MAX_STRANGERS => some,
+        _ => MAX_STRANGERS,
+    }
+}
+
+/// How many clients there are places for, where they and those in no view may
+/// have so many `sockets` together.
+pub(crate) fn clients_within(sockets: usize) -> usize {
+    let few = sockets * CLIENTS_PER_STRANGER / (CLIENTS_PER_STRANGER + 1);
+    few.max(sockets.saturating_sub(MAX_STRANGERS)).min(sockets.saturating_sub(1)).max(1)
+}
 
 /// The limits of `[listen]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all.
+    /// Connections of clients in views, in all.
     pub clients: usize,
     /// Connections of one client.
     pub per_client: usize,
@@ -30,19 +56,11 @@ pub struct Limits {
     pub idle: Duration,
 }
 
-/// Why there is no place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The client has as many as it may.
-    Client,
-    /// All places are taken, and each was active within one turn of the hand.
-    Full,
-}
-
 /// Counts the connections of all listeners together.
 #[derive(Debug)]
 pub struct Gate {
-    places: Mutex<Places>,
+    clients: Arc<Pool>,
+    strangers: Arc<Pool>,
     /// Milliseconds; apart from the limits because every connection reads it.
     idle: AtomicU64,
 }
@@ -51,166 +69,79 @@ pub struct Gate {
 #[derive(Debug)]
 pub struct Permit {
     gate: Arc<Gate>,
-    index: usize,
-    seat: Arc<Seat>,
-}
-
-/// Whom the limit for each client counts as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Client(IpAddr);
-
-impl Client {
-    /// An IPv4 address, or the /64 of an IPv6 address: the least a host can be
-    /// given (RFC 7421), so more addresses of it prove no more clients.
-    fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V6(ip) => Self(Ipv6Addr::from_bits(ip.to_bits() & (!0 << 64)).into()),
-            ip => Self(ip),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Seat {
-    client: Client,
-    /// Was there activity since the hand last came by?
-    active: AtomicBool,
-    evicted: Notify,
-}
-
-#[derive(Debug)]
-struct Places {
-    clients: usize,
-    per_client: usize,
-    seats: Vec<Option<Arc<Seat>>>,
-    /// Indexes of `seats` without one.
-    free: Vec<usize>,
-    hand: usize,
-    by_client: HashMap<Client, usize>,
+    place: places::Permit,
+    /// Is it of a client in some view?
+    is_known: bool,
 }
 
 impl Gate {
     /// All places free.
     pub fn new(limits: &Limits) -> Self {
-        let places = Places {
-            clients: limits.clients,
-            per_client: limits.per_client,
-            seats: Vec::new(),
-            free: Vec::new(),
-            hand: 0,
-            by_client: HashMap::new(),
-        };
-        Self { places: Mutex::new(places), idle: AtomicU64::new(milliseconds(limits.idle)) }
+        let pool = |(places, each)| Pool::new(places, each, AtOwnLimit::Refuse);
+        let (clients, strangers) = both(limits);
+        Self {
+            clients: pool(clients),
+            strangers: pool(strangers),
+            idle: AtomicU64::new(milliseconds(limits.idle)),
+        }
     }
 
     /// New limits; those who are in may stay.
     pub fn set(&self, limits: &Limits) {
-        let mut places = self.places();
-        places.clients = limits.clients;
-        places.per_client = limits.per_client;
+        let (clients, strangers) = both(limits);
+        self.clients.set(clients.0, clients.1);
+        self.strangers.set(strangers.0, strangers.1);
         self.idle.store(milliseconds(limits.idle), Ordering::Relaxed);
     }
 
-    /// A place for a connection of `ip`.
-    pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Permit, Refusal> {
-        let client = Client::of(ip);
-        let mut places = self.places();
-        if places.by_client.get(&client).is_some_and(|count| *count >= places.per_client) {
-            return Err(Refusal::Client);
-        }
-        // More than one if the limit was lowered.
-        while places.taken() >= places.clients {
-            if !places.evict() {
-                return Err(Refusal::Full);
-            }
-        }
-        // Marked, so that it has one turn of the hand to send its request.
-        let seat = Seat { client, active: AtomicBool::new(true), evicted: Notify::new() };
-        let seat = Arc::new(seat);
-        let index = places.seat(Arc::clone(&seat));
-        Ok(Permit { gate: Arc::clone(self), index, seat })
+    /// A place for a connection of `ip`, which `is_known` when some view is for
+    /// it.
+    pub fn admit(self: &Arc<Self>, ip: IpAddr, is_known: bool) -> Result<Permit, Refusal> {
+        let pool = if is_known { &self.clients } else { &self.strangers };
+        let place = pool.admit(Client::from(ip))?;
+        Ok(Permit { gate: Arc::clone(self), place, is_known })
     }
 
-    /// Ends one inactive connection, to have its descriptor back.
+    /// Ends one connection to have its descriptor back, of a client in no view
+    /// if there is one.
     pub fn evict(&self) -> bool {
-        self.places().evict()
+        self.strangers.evict() || self.clients.evict()
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until most connections that lost their place have ended. Cancel
+    /// safe.
+    pub async fn settled(&self) {
+        self.strangers.settled().await;
+        self.clients.settled().await;
     }
+}
+
+/// Places in all and of each, of clients and of those in no view.
+fn both(limits: &Limits) -> ((usize, usize), (usize, usize)) {
+    let each = limits.per_client.min(PER_STRANGER);
+    ((limits.clients, limits.per_client), (strangers(limits.clients), each))
 }
 
 impl Permit {
     /// The connection did something: took a whole request, or was rid of octets.
     pub fn touch(&self) {
-        self.seat.active.store(true, Ordering::Relaxed);
+        self.place.touch();
     }
 
     /// Waits until the place is given to somebody else.
     pub async fn evicted(&self) {
-        self.seat.evicted.notified().await;
+        self.place.evicted().await;
+    }
+
+    /// Is it of a client in some view?
+    pub fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// How long the connection may be silent or slow, as of now.
     pub fn idle(&self) -> Duration {
-        Duration::from_millis(self.gate.idle.load(Ordering::Relaxed))
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.gate.places().leave(self.index, &self.seat);
-    }
-}
-
-impl Places {
-    fn taken(&self) -> usize {
-        self.seats.len() - self.free.len()
-    }
-
-    fn seat(&mut self, seat: Arc<Seat>) -> usize {
-        *self.by_client.entry(seat.client).or_default() += 1;
-        let index = self.free.pop().unwrap_or(self.seats.len());
-        match self.seats.get_mut(index) {
-            Some(place) => *place = Some(seat),
-            None => self.seats.push(Some(seat)),
-        }
-        index
-    }
-
-    /// Frees the place at `index` if it is still `seat`'s.
-    fn leave(&mut self, index: usize, seat: &Arc<Seat>) {
-        let Some(place) = self.seats.get_mut(index) else { return };
-        if place.as_ref().is_none_or(|taken| !Arc::ptr_eq(taken, seat)) {
-            return;
-        }
-        *place = None;
-        self.free.push(index);
-        if let Some(count) = self.by_client.get_mut(&seat.client) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_client.remove(&seat.client);
-            }
-        }
-    }
-
-    /// Frees the next place whose connection was inactive for a turn of the
-    /// hand; false if there is none.
-    fn evict(&mut self) -> bool {
-        // Twice round: once to take the marks, once to find one without.
-        for _ in 0..2 * self.seats.len() {
-            let index = self.hand;
-            self.hand = (index + 1) % self.seats.len();
-            let Some(Some(seat)) = self.seats.get(index) else { continue };
-            if !seat.active.swap(false, Ordering::Relaxed) {
-                let seat = Arc::clone(seat);
-                self.leave(index, &seat);
-                seat.evicted.notify_one();
-                return true;
-            }
-        }
-        false
+        let idle = Duration::from_millis(self.gate.idle.load(Ordering::Relaxed));
+        if self.is_known { idle } else { idle.min(STRANGER_IDLE) }
     }
 }
 
@@ -220,77 +151,78 @@ fn milliseconds(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
 
+    const IDLE: Duration = Duration::from_secs(10);
+
     fn gate(clients: usize, per_client: usize) -> Arc<Gate> {
-        Arc::new(Gate::new(&Limits { clients, per_client, idle: Duration::from_secs(10) }))
+        Arc::new(Gate::new(&Limits { clients, per_client, idle: IDLE }))
     }
 
-    fn admit(gate: &Arc<Gate>, ip: &str) -> Result<Permit, Refusal> {
-        gate.admit(ip.parse().unwrap())
+    fn ip(nth: usize) -> IpAddr {
+        let [.., a, b] = nth.to_be_bytes();
+        [10, 0, a, b].into()
     }
 
-    /// Has the place been given away?
     fn gone(permit: &Permit) -> bool {
-        use std::pin::pin;
-        use std::task::{Context, Waker};
         pin!(permit.evicted()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
-    fn a_client_has_its_own_limit() {
-        let gate = gate(10, 2);
-        let first = admit(&gate, "10.0.0.1").unwrap();
-        let _second = admit(&gate, "::ffff:10.0.0.1").unwrap();
-        assert_eq!(admit(&gate, "10.0.0.1").unwrap_err(), Refusal::Client);
-        let _other = admit(&gate, "10.0.0.2").unwrap();
-        drop(first);
-        let _again = admit(&gate, "10.0.0.1").unwrap();
-        assert_eq!(admit(&gate, "10.0.0.1").unwrap_err(), Refusal::Client);
+    fn those_in_no_view_take_no_place_from_clients() {
+        let gate = gate(4096, 256);
+        let clients: Vec<_> = (0..4096).map(|nth| gate.admit(ip(nth), true).unwrap()).collect();
+        // 1,500 of them, at 20 addresses.
+        let mut refused = 0;
+        let mut crowd = Vec::new();
+        for nth in 0..1500 {
+            match gate.admit([192, 0, 2, (nth % 20) as u8].into(), false) {
+                Ok(permit) => crowd.push(permit),
+                Err(refusal) => {
+                    assert_eq!(refusal, Refusal::Client);
+                    refused += 1;
+                }
+            }
+        }
+        assert!(clients.iter().all(|client| !gone(client)));
+        assert_eq!(gate.clients.taken(), 4096);
+        assert_eq!(gate.strangers.taken(), MAX_STRANGERS);
+        assert_eq!(crowd.len() + refused, 1500);
+        // Another one that is in no view takes its place from one of them.
+        let left = crowd.iter().filter(|one| !gone(one)).count();
+        let _one_more = gate.admit([192, 0, 2, 77].into(), false).unwrap();
+        assert_eq!(crowd.iter().filter(|one| gone(one)).count(), 1);
+        assert_eq!(left, MAX_STRANGERS);
     }
 
     #[test]
-    fn ipv6_counts_by_64() {
-        let gate = gate(10, 1);
-        let _first = admit(&gate, "2001:db8:0:1::1").unwrap();
-        assert_eq!(admit(&gate, "2001:db8:0:1:ffff:ffff:ffff:ffff").unwrap_err(), Refusal::Client);
-        let _other = admit(&gate, "2001:db8:0:2::1").unwrap();
+    fn they_have_little_time_and_go_first() {
+        let gate = gate(10, 10);
+        let client = gate.admit(ip(1), true).unwrap();
+        let stranger = gate.admit(ip(2), false).unwrap();
+        assert_eq!((client.idle(), stranger.idle()), (IDLE, STRANGER_IDLE));
+        let second = Duration::from_secs(1);
+        gate.set(&Limits { clients: 10, per_client: 10, idle: second });
+        assert_eq!((client.idle(), stranger.idle()), (second, second));
+        assert!(gate.evict() && gone(&stranger) && !gone(&client));
+        assert!(gate.evict() && gone(&client));
+        assert!(!gate.evict());
     }
 
     #[test]
-    fn the_inactive_one_makes_place() {
-        let gate = gate(3, 3);
-        let permits: Vec<_> = (0..3).map(|_| admit(&gate, "10.0.0.1").unwrap()).collect();
-        // All are marked by their admission: the first without a mark after a
-        // whole turn is the first.
-        let newcomer = admit(&gate, "10.0.0.2").unwrap();
-        assert_eq!(permits.iter().map(gone).collect::<Vec<_>>(), [true, false, false]);
-        // The hand is now at the second, which shows activity; the third not.
-        permits[1].touch();
-        let _another = admit(&gate, "10.0.0.3").unwrap();
-        assert_eq!(permits.iter().map(gone).collect::<Vec<_>>(), [false, false, true]);
-        assert!(!gone(&newcomer));
-        // Those that are gone do not give up the places of their successors.
-        drop(permits);
-        assert_eq!(gate.places().taken(), 2);
-        assert_eq!(gate.places().by_client.len(), 2);
-    }
-
-    #[test]
-    fn lower_limits_hold_from_the_next_connection_on() {
-        let gate = gate(4, 4);
-        let old: Vec<_> = (0..4).map(|_| admit(&gate, "10.0.0.1").unwrap()).collect();
-        gate.set(&Limits { clients: 2, per_client: 1, idle: Duration::from_millis(1500) });
-        assert_eq!(old[0].idle(), Duration::from_millis(1500));
-        assert_eq!(admit(&gate, "10.0.0.1").unwrap_err(), Refusal::Client);
-        let _new = admit(&gate, "10.0.0.2").unwrap();
-        assert_eq!(old.iter().filter(|permit| gone(permit)).count(), 3);
-        assert_eq!(gate.places().taken(), 2);
-    }
-
-    #[test]
-    fn nothing_to_evict_is_said() {
-        assert!(!gate(1, 1).evict());
-        assert_eq!(admit(&gate(0, 1), "10.0.0.1").unwrap_err(), Refusal::Full);
+    fn their_places_are_few_beside_those_of_clients() {
+        for (clients, places) in [(1, 1), (15, 1), (32, 2), (1024, 64), (4096, 64), (1_000_000, 64)]
+        {
+            assert_eq!(strangers(clients), places, "{clients}");
+        }
+        for sockets in (2..2000).chain([4160, 100_000]) {
+            let clients = clients_within(sockets);
+            assert!(clients >= 1 && clients + strangers(clients) <= sockets, "{sockets}");
+            assert!(clients + 2 + strangers(clients + 2) > sockets, "{sockets}");
+        }
+        assert_eq!(clients_within(4160), 4096);
     }
 }

@@ -15,9 +15,10 @@ use socket2::{Domain, Socket, Type};
 use super::holder::{self, Holder};
 use super::sys::{self, Family};
 
-/// Connections the kernel completes for us before we accept them. The kernel
-/// caps it at net.core.somaxconn.
-pub(super) const BACKLOG: i32 = 1024;
+/// Connections the kernel completes for us before we accept them. When there
+/// are more, it drops their segments, and a client tries again after a second.
+/// The kernel caps it at net.core.somaxconn, 4,096 since Linux 5.4.
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Octets asked for as receive buffer of each UDP socket. A query takes about
 /// 800 octets of kernel memory: this holds some 10,000, a tenth of a second at

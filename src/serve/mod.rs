@@ -13,18 +13,21 @@
 //! * [`mod@bind`]: addresses to sockets; `holder`: who has them already.
 //! * `udp`: one thread per socket, over `sys`: batches of datagrams.
 //! * `later`: answers that have to be waited for, sent by one task.
-//! * `tcp`: accepts; `connection`: one client; `admit`: how many of them.
+//! * `tcp`: accepts; `connection`: one client; `admit`: who may have one, by
+//!   `places`: how many, and who makes room; `trouble`: when accepting fails.
 //! * [`stats`]: what the sockets count.
 
-mod admit;
+pub(crate) mod admit;
 pub mod bind;
 mod connection;
 mod holder;
 mod later;
 pub mod listeners;
+pub(crate) mod places;
 pub mod stats;
 mod sys;
 mod tcp;
+pub(crate) mod trouble;
 mod udp;
 
 #[cfg(test)]
@@ -59,6 +62,12 @@ pub trait Respond: Clone + Send + 'static {
     /// A clone for one more UDP worker, which runs as long as the process.
     fn worker(&self) -> Self {
         self.clone()
+    }
+
+    /// Does it answer `asker` with anything but REFUSED? Who is in no view has
+    /// fewer connections and less time. Asked once for each TCP connection.
+    fn is_known(&self, _asker: &Asker) -> bool {
+        true
     }
 
     /// Answers one request. `reply` comes empty; over UDP it has room for

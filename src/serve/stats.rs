@@ -53,6 +53,9 @@ pub(super) struct TcpCounters {
     pub(super) malformed: Counter,
     pub(super) broken: Counter,
     pub(super) cut: Counter,
+    pub(super) strangers_accepted: Counter,
+    pub(super) strangers_refused: Counter,
+    pub(super) strangers_evicted: Counter,
 }
 
 /// UDP since the start, all workers together. Once the workers are at rest,
@@ -105,6 +108,22 @@ pub struct TcpTotals {
     pub broken: u64,
     /// Connections still busy when a drain ran out of time.
     pub cut: u64,
+    /// Of those accepted: of clients in no view.
+    pub strangers_accepted: u64,
+    /// Connections closed at once: of a client in no view that has as many as
+    /// it may.
+    pub strangers_refused: u64,
+    /// Of those evicted: of clients in no view, by others in no view.
+    pub strangers_evicted: u64,
+}
+
+impl TcpTotals {
+    /// Connections that are open.
+    pub fn open(&self) -> u64 {
+        let ended =
+            self.finished + self.idle + self.evicted + self.malformed + self.broken + self.cut;
+        self.accepted.saturating_sub(ended)
+    }
 }
 
 /// The handle to all counters of the sockets. Totals never go back, whatever
@@ -157,6 +176,9 @@ impl Stats {
             malformed: self.tcp.malformed.get(),
             broken: self.tcp.broken.get(),
             cut: self.tcp.cut.get(),
+            strangers_accepted: self.tcp.strangers_accepted.get(),
+            strangers_refused: self.tcp.strangers_refused.get(),
+            strangers_evicted: self.tcp.strangers_evicted.get(),
         }
     }
 }

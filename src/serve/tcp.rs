@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,13 +14,10 @@ use super::admit::{Gate, Refusal};
 use super::bind::BACKLOG;
 use super::connection::{self, End, Exchange};
 use super::stats::{Stats, TcpCounters};
+use super::trouble::{ERROR_PAUSE, is_about_one_connection, is_want_of_room};
 use super::{Respond, canonical};
 use crate::answer::Asker;
 use crate::host::often::Often;
-
-/// The wait after accept(2) failed for want of something. The connection stays
-/// in the backlog, so trying again at once would only spin.
-const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections that ended in a panic: a client may do that again and again.
 static LOST: Often = Often::new();
@@ -68,20 +64,21 @@ impl<R: Respond> Acceptor<R> {
             // Not wanted after all.
             return 0;
         }
+        let mut phase = self.phase.clone();
         let mut connections = JoinSet::new();
         let trouble = Often::new();
         let mut paused = None;
         let until = loop {
             tokio::select! {
                 biased;
-                until = draining(&mut self.phase) => break until,
+                until = draining(&mut phase) => break until,
                 Some(ended) = connections.join_next() => {
                     count(&self.stats.tcp, ended);
                 }
                 () = sleep_until(paused.unwrap_or_else(Instant::now)), if paused.is_some() => {
                     paused = None;
                 }
-                accepted = self.listener.accept(), if paused.is_none() => match accepted {
+                accepted = self.accept(), if paused.is_none() => match accepted {
                     Ok((stream, client)) => self.welcome(&mut connections, stream, client),
                     Err(error) => {
                         self.stats.tcp.accept_errors.add(1);
@@ -93,7 +90,8 @@ impl<R: Respond> Acceptor<R> {
                 },
             }
         };
-        self.take_backlog(&mut connections);
+        // An error says that time is up: the rest of the backlog is cut off.
+        let _ = timeout_at(until, self.take_backlog(&mut connections)).await;
         let Self { listener, stats, .. } = self;
         drop(listener);
         while let Ok(Some(ended)) = timeout_at(until, connections.join_next()).await {
@@ -107,34 +105,47 @@ impl<R: Respond> Acceptor<R> {
         cut
     }
 
+    /// The next connection, once those that lost their place to others have
+    /// ended: each still has its descriptor. Cancel safe.
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.gate.settled().await;
+        self.listener.accept().await
+    }
+
     /// Starts serving a connection, unless it is one too many.
     fn welcome(&self, connections: &mut JoinSet<End>, stream: TcpStream, client: SocketAddr) {
-        let client = canonical(client);
-        let permit = match self.gate.admit(client.ip()) {
-            Ok(permit) => permit,
-            Err(Refusal::Client) => return self.stats.tcp.refused_client.add(1),
-            Err(Refusal::Full) => return self.stats.tcp.refused_full.add(1),
-        };
-        self.stats.tcp.accepted.add(1);
+        let tcp = &self.stats.tcp;
         // Answers leave in whole writes: nothing is gained by holding them
         // back. Both fail only on a connection that is already reset.
         let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else {
-            return self.stats.tcp.broken.add(1);
+            tcp.accepted.add(1);
+            return tcp.broken.add(1);
         };
-        let asker = Asker { client, local: canonical(local) };
+        let asker = Asker { client: canonical(client), local: canonical(local) };
+        let is_known = self.responder.is_known(&asker);
+        let permit = match self.gate.admit(asker.client.ip(), is_known) {
+            Ok(permit) => permit,
+            Err(_) if !is_known => return tcp.strangers_refused.add(1),
+            Err(Refusal::Client) => return tcp.refused_client.add(1),
+            Err(Refusal::Full) => return tcp.refused_full.add(1),
+        };
+        tcp.accepted.add(1);
+        tcp.strangers_accepted.add(usize::from(!is_known));
         let exchange = Exchange::new(asker, self.responder.clone());
         let (phase, stats) = (self.phase.clone(), Arc::clone(&self.stats));
         connections.spawn(async move {
-            connection::serve(stream, exchange, &permit, phase, &stats.tcp).await
+            let end = connection::serve(stream, exchange, &permit, phase, &stats.tcp).await;
+            if end == End::Evicted && !permit.is_known() {
+                stats.tcp.strangers_evicted.add(1);
+            }
+            end
         });
     }
 
-    /// Nothing can be accepted for now: says so once, and closes an inactive
-    /// connection if that is what helps.
+    /// Nothing can be accepted for now: says so, and closes a connection if that
+    /// is what helps.
     fn make_room(&self, error: &io::Error, trouble: &Often) {
-        if let Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) =
-            error.raw_os_error()
-        {
+        if is_want_of_room(error) {
             self.gate.evict();
         }
         if let Some(left_out) = trouble.may(std::time::Instant::now()) {
@@ -148,10 +159,11 @@ impl<R: Respond> Acceptor<R> {
 
     /// Accepts the connections the kernel has completed already: their clients
     /// believe them open and may have sent requests.
-    fn take_backlog(&self, connections: &mut JoinSet<End>) {
+    async fn take_backlog(&mut self, connections: &mut JoinSet<End>) {
         // Asks the kernel itself: the reactor may not have heard of all yet.
         let listener = SockRef::from(&self.listener);
         for _ in 0..BACKLOG {
+            self.gate.settled().await;
             let (socket, client) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if is_about_one_connection(&error) => continue,
@@ -187,13 +199,4 @@ fn count(counters: &TcpCounters, ended: Result<End, JoinError>) -> bool {
         }
     }
     false
-}
-
-/// Did accept(2) report what had happened to a connection before it was
-/// accepted? Then the next one may be fine.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ECONNABORTED | libc::ECONNRESET | libc::EPROTO | libc::EPERM | libc::EINTR)
-    )
 }
