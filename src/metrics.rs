@@ -76,6 +76,7 @@ impl Collector for Reading {
         let known = self.0.known.borrow().clone();
         self.queries(&mut encoder)?;
         self.sockets(&mut encoder)?;
+        self.web(&mut encoder)?;
         self.sources(&mut encoder, &known)?;
         self.forwarding(&mut encoder, &known)?;
         self.snapshot(&mut encoder, &known)?;
@@ -165,6 +166,34 @@ impl Reading {
             ("evicted", tcp.strangers_evicted),
         ] {
             strangers.counter(&[("event", event)], count)?;
+        }
+        Ok(())
+    }
+
+    fn web(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let http = self.0.sockets.http();
+        let mut connections =
+            family(encoder, "http_connections", "HTTP connections by event", COUNTER)?;
+        for (event, count) in [
+            ("accepted", http.accepted),
+            ("refused", http.refused),
+            ("accept_error", http.accept_errors),
+            ("finished", http.finished),
+            ("idle", http.idle),
+            ("slow", http.slow),
+            ("evicted", http.evicted),
+            ("malformed", http.malformed),
+            ("broken", http.broken),
+        ] {
+            connections.counter(&[("event", event)], count)?;
+        }
+        family(encoder, "http_open", "HTTP connections that are open", GAUGE)?
+            .only(&ConstGauge::new(http.open() as f64))?;
+        let mut requests =
+            family(encoder, "http_requests", "HTTP requests by status of the answer", COUNTER)?;
+        for (status, count) in http.requests.iter().filter(|(_, count)| *count > 0) {
+            let status = if *status == 0 { "other".into() } else { status.to_string() };
+            requests.counter(&[("status", &status)], *count)?;
         }
         Ok(())
     }

@@ -224,7 +224,7 @@ impl App {
         };
         let http = http.map(|bound| {
             info!(address = %bound.address, "listening for HTTP");
-            tokio::spawn(http::serve(bound, board, stopped))
+            tokio::spawn(http::serve(bound, http::Places::default(), board, stopped))
         });
         let app = Self {
             options,
@@ -437,7 +437,9 @@ impl App {
     async fn drain(self) {
         info!("stopping");
         self.stop.send_replace(true);
-        let cut = self.listeners.drain(DRAIN).await;
+        // What is still under way there ends with the process.
+        let http = async { timeout(DRAIN, self.http?).await.ok() };
+        let (cut, _) = tokio::join!(self.listeners.drain(DRAIN), http);
         if cut > 0 {
             warn!(connections = cut, "TCP connections did not end in time and were cut");
         }

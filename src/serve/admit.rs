@@ -86,7 +86,7 @@ impl Gate {
         }
     }
 
-    /// New limits; those who are in may stay.
+    /// New limits.
     pub fn set(&self, limits: &Limits) {
         let (clients, strangers) = both(limits);
         self.clients.set(clients.0, clients.1);

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     #[inline]
-    pub(super) fn add(&self, count: usize) {
+    pub(crate) fn add(&self, count: usize) {
         // Nearly always nothing, for most counters; a locked addition waits for
         // all that was written before.
         if count == 0 {
@@ -56,6 +56,35 @@ pub(super) struct TcpCounters {
     pub(super) strangers_accepted: Counter,
     pub(super) strangers_refused: Counter,
     pub(super) strangers_evicted: Counter,
+}
+
+/// The counters of the HTTP side.
+#[derive(Debug, Default)]
+pub(crate) struct HttpCounters {
+    pub(crate) accepted: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) accept_errors: Counter,
+    pub(crate) finished: Counter,
+    pub(crate) idle: Counter,
+    pub(crate) slow: Counter,
+    pub(crate) evicted: Counter,
+    pub(crate) malformed: Counter,
+    pub(crate) broken: Counter,
+    /// In the order of [`STATUSES`], and all others.
+    requests: [Counter; STATUSES.len() + 1],
+}
+
+/// The status codes that are told apart.
+pub const STATUSES: [u16; 12] = [200, 400, 401, 403, 404, 405, 408, 413, 421, 429, 500, 503];
+
+impl HttpCounters {
+    /// Counts a request by its answer.
+    pub(crate) fn answered(&self, status: u16) {
+        let at = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len());
+        if let Some(counter) = self.requests.get(at) {
+            counter.add(1);
+        }
+    }
 }
 
 /// UDP since the start, all workers together. Once the workers are at rest,
@@ -126,12 +155,50 @@ impl TcpTotals {
     }
 }
 
+/// The HTTP side since the start. Each accepted connection ends as exactly one
+/// of `finished`, `idle`, `slow`, `evicted`, `malformed` and `broken`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct HttpTotals {
+    /// Connections that were served.
+    pub accepted: u64,
+    /// Connections closed at once: all places are taken, by requests that are
+    /// being worked on.
+    pub refused: u64,
+    /// Errors of accept(2), such as no descriptors left.
+    pub accept_errors: u64,
+    /// Connections ended by the client, or after an answer.
+    pub finished: u64,
+    /// Connections closed because there was no further request.
+    pub idle: u64,
+    /// Connections closed because a request did not come, or its answer was not
+    /// taken, in time.
+    pub slow: u64,
+    /// Connections closed in favour of a new one.
+    pub evicted: u64,
+    /// Connections closed because what came is no HTTP/1, or too much.
+    pub malformed: u64,
+    /// Connections lost to an error, such as a reset.
+    pub broken: u64,
+    /// Requests by status code; 0 stands for those not in [`STATUSES`].
+    pub requests: Vec<(u16, u64)>,
+}
+
+impl HttpTotals {
+    /// Connections that are open.
+    pub fn open(&self) -> u64 {
+        let ended =
+            self.finished + self.idle + self.slow + self.evicted + self.malformed + self.broken;
+        self.accepted.saturating_sub(ended)
+    }
+}
+
 /// The handle to all counters of the sockets. Totals never go back, whatever
 /// a reload opens and closes.
 #[derive(Debug, Default)]
 pub struct Stats {
     workers: Mutex<Vec<Arc<UdpCounters>>>,
     pub(super) tcp: TcpCounters,
+    pub(crate) http: HttpCounters,
 }
 
 impl Stats {
@@ -179,6 +246,24 @@ impl Stats {
             strangers_accepted: self.tcp.strangers_accepted.get(),
             strangers_refused: self.tcp.strangers_refused.get(),
             strangers_evicted: self.tcp.strangers_evicted.get(),
+        }
+    }
+
+    /// The HTTP side.
+    pub fn http(&self) -> HttpTotals {
+        let all = &self.http;
+        let statuses = STATUSES.iter().copied().chain([0]);
+        HttpTotals {
+            accepted: all.accepted.get(),
+            refused: all.refused.get(),
+            accept_errors: all.accept_errors.get(),
+            finished: all.finished.get(),
+            idle: all.idle.get(),
+            slow: all.slow.get(),
+            evicted: all.evicted.get(),
+            malformed: all.malformed.get(),
+            broken: all.broken.get(),
+            requests: statuses.zip(all.requests.iter().map(Counter::get)).collect(),
         }
     }
 }

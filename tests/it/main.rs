@@ -14,6 +14,7 @@ mod atomic;
 mod authority;
 mod changes;
 mod commands;
+mod crowd;
 #[cfg(feature = "ec2")]
 mod ec2;
 mod forward;

@@ -47,13 +47,18 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Crate("axum"),
-        files: &["http*"],
+        files: &["http/*"],
         why: "HTTP is a face of the status, not a part of it",
     },
     Room {
         what: Crate("http_body_util"),
         files: &["source/ec2.rs"],
         why: "what is read of an answer has its bound where it is read",
+    },
+    Room {
+        what: Crates("hyper"),
+        files: &["http/connection.rs", "http/server.rs"],
+        why: "connections are served by its loop, within limits of ours",
     },
     Room {
         what: Crate("imbl"),
@@ -81,12 +86,13 @@ const ROOMS: &[Room] = &[
             "run*",
             "serve/listeners.rs",
             "serve/tcp.rs",
-            "http.rs",
+            "http/api.rs",
+            "http/server.rs",
             "offline.rs",
             "host/log/mod.rs",
         ],
         why: "no orphans: who starts a task or thread also notices its end; `run` starts the \
-              long-lived ones, `serve` its workers and connections, `http` and `offline` join their \
+              long-lived ones, `serve` and `http` their workers and connections, `http` and `offline` join their \
               calls, `host/log` shows what its one writer has not written",
     },
     Room {
@@ -330,8 +336,9 @@ mod tests {
             ("use hickory_server::server::Request;", "answer/message.rs"),
             ("static S: arc_swap::ArcSwap<u8> = x;", "store.rs"),
             ("fn f() { toml::from_str(x) }", "config/toml.rs"),
-            ("use axum::Router;", "http.rs"),
-            ("use axum::Router;", "http/status.rs"),
+            ("use axum::Router;", "http/mod.rs"),
+            ("use hyper::Request;", "http/connection.rs"),
+            ("fn f() { hyper_util::rt::TokioIo::new(x); }", "http/server.rs"),
             ("fn f() { unsafe { libc::recvmmsg(x) } }", "serve/sys.rs"),
             ("fn f() { tokio::spawn(g()); }", "run.rs"),
             ("fn f() { tracing_subscriber::fmt().init() }", "cli/logging.rs"),

@@ -1,0 +1,163 @@
+//! The HTTP side: health, metrics, status, history, explanations, refresh.
+//!
+//! It changes nothing but by two acts: `refresh`, and `refresh` with `accept`.
+//! Requests must name us as their host and come from no foreign page (DNS
+//! rebinding). Beyond loopback everything but `/livez` and `/readyz` wants the
+//! bearer token; without one it is closed.
+//!
+//! HTTP/1 only. Whatever a client may take has a bound: connections, the time
+//! for a request and for reading its answer, the size of both its parts, and how
+//! many are worked on.
+//!
+//! * `server`: accepts, and says who makes room for whom.
+//! * `connection`: one client, and how long it may take.
+//! * `guard`: what a request must be like; `health`, `api`: what it gets.
+
+mod api;
+mod connection;
+mod guard;
+mod health;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::extract::State;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use socket2::SockRef;
+use tokio::sync::{Semaphore, watch};
+
+use crate::board::Board;
+use crate::config::Config;
+use crate::serve::bind::BACKLOG;
+
+pub use api::{Asked, Refresh, Refreshed};
+pub(crate) use server::{MAX_CONNECTIONS, Places};
+
+/// Answers that are being made or are on their way to their readers, those of
+/// `/livez` and `/readyz` aside. Some are megabytes.
+const MAX_ANSWERS: usize = 64;
+
+/// Refreshes that wait for their sources. They share calls, and are fewer than
+/// the connections that anybody can have.
+const MAX_REFRESHES: usize = 16;
+
+/// Why the HTTP side cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address cannot be had.
+    #[error(
+        "cannot listen on {address} for HTTP: {cause}; change `listen.http` or end what holds it"
+    )]
+    Bind {
+        /// `listen.http`
+        address: SocketAddr,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The token cannot be read.
+    #[error("cannot read the token in {path}: {cause}; mend `listen.http_token_file`")]
+    Token {
+        /// `listen.http_token_file`
+        path: String,
+        /// What the system says.
+        cause: io::Error,
+    },
+}
+
+/// The address bound and the token read, before anything is served.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    /// With the port that port 0 became.
+    pub address: SocketAddr,
+    token: Option<String>,
+}
+
+/// Binds `listen.http`; none when it is off.
+///
+/// # Errors
+/// The address or the token cannot be had.
+pub fn bind(config: &Config) -> Result<Option<Bound>, HttpError> {
+    let listen = &config.server.listen;
+    let Some(address) = listen.http else { return Ok(None) };
+    let token = match &listen.http_token_file {
+        None => None,
+        Some(path) => {
+            let failed = |cause| HttpError::Token { path: path.display().to_string(), cause };
+            let text = std::fs::read_to_string(path).map_err(failed)?;
+            let token = text.trim().to_owned();
+            if token.is_empty() {
+                return Err(failed(io::Error::other("it is empty")));
+            }
+            Some(token)
+        }
+    };
+    let failed = |cause| HttpError::Bind { address, cause };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    // The standard library's backlog is 128: less than a crowd.
+    SockRef::from(&listener).listen(BACKLOG).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok(Some(Bound { listener, address, token }))
+}
+
+/// What every handler sees.
+struct Shared {
+    board: Board,
+    address: SocketAddr,
+    token: Option<String>,
+    /// Once ready, always ready: an EC2 outage must not drain all replicas.
+    ready: AtomicBool,
+}
+
+type Site = State<Arc<Shared>>;
+
+/// Serves until told to stop, then ends as soon as what is under way is
+/// answered. Must be called within a tokio runtime.
+///
+/// # Errors
+/// The event loop does not take the listening socket.
+pub(crate) async fn serve(
+    bound: Bound,
+    places: Places,
+    board: Board,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let Bound { listener, address, token } = bound;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let stats = Arc::clone(&board.sockets);
+    let shared = Arc::new(Shared { board, address, token, ready: AtomicBool::new(false) });
+    server::serve(listener, router(shared), places, stats, stop).await;
+    Ok(())
+}
+
+/// Who is asked for what. The last layer is the first to see a request: who may
+/// not ask is told so before anything is read or taken for it.
+fn router(shared: Arc<Shared>) -> Router {
+    let limited = |most| from_fn_with_state(Arc::new(Semaphore::new(most)), guard::limited);
+    let told = Router::new()
+        .route("/metrics", get(api::metrics))
+        .route("/api/status", get(api::status))
+        .route("/api/history", get(api::history))
+        .route("/api/explain", get(api::explanation))
+        .route_layer(limited(MAX_ANSWERS));
+    let done =
+        Router::new().route("/api/refresh", post(api::refresh)).route_layer(limited(MAX_REFRESHES));
+    let closed = told
+        .merge(done)
+        .route_layer(from_fn(guard::with_body))
+        .route_layer(from_fn_with_state(Arc::clone(&shared), guard::authorised));
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .merge(closed)
+        .layer(from_fn(guard::named))
+        .with_state(shared)
+}
