@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Instant;
 
 use eipdns::forward::{Asked, Edns, ForwardConfig, Forwarder, Query, Question, Rule, compose};
+use eipdns::host::descriptors::Share;
 use eipdns::name::Key;
 
 const ANSWERS: usize = 2_000_000;
@@ -22,7 +23,8 @@ fn main() {
     let upstreams = vec![socket.local_addr().unwrap()];
     std::thread::spawn(move || answer_all(&socket));
     let rule = Rule { names: vec![Key::root()], upstreams, max_rate: None };
-    let (forwarder, driver) = Forwarder::new(&ForwardConfig { rules: vec![rule] }).unwrap();
+    let (forwarder, driver) =
+        Forwarder::new(&ForwardConfig { rules: vec![rule] }, &Share::default()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.spawn(driver.run());
 

@@ -13,6 +13,7 @@ use crate::changes::Change;
 use crate::config::{Config, SourceKind};
 use crate::counters::Counters;
 use crate::forward::{Forwarder, Looped, UpstreamStatus};
+use crate::host::descriptors::{self, Budget, Share};
 use crate::host::log::{self, STDERR};
 use crate::host::pulse::{self, Pulse};
 use crate::inventory::{Health, Inventory};
@@ -79,6 +80,10 @@ pub struct Known {
     pub state_trouble: Option<String>,
     /// Why what was delivered last is not answered, when it is not.
     pub publish_trouble: Option<String>,
+    /// Who may have how many descriptors.
+    pub budget: Budget,
+    /// Of which each socket to an upstream is one.
+    pub upstream_sockets: Share,
 }
 
 /// A past move.
@@ -148,6 +153,10 @@ pub struct Status {
     pub forwarding: Option<ForwardingStatus>,
     /// Why the state on disk is not up to date, when it is not.
     pub state_trouble: Option<String>,
+    /// Who may have how many descriptors.
+    pub descriptors: descriptors::Status,
+    /// Who has connections, and what became of others.
+    pub connections: serve::stats::Connections,
     /// How the log does.
     pub log: log::Status,
     /// Why what was delivered last is not answered, when it is not.
@@ -338,6 +347,8 @@ impl Board {
                 .as_ref()
                 .map(|forwarder| ForwardingStatus::of(forwarder, &known.loops)),
             state_trouble: known.state_trouble.clone(),
+            descriptors: known.budget.status(),
+            connections: self.sockets.connections(&known.upstream_sockets),
             log: STDERR.status(Instant::now()),
             publish_trouble: known.publish_trouble.clone(),
             publishing,

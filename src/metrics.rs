@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::answer::Transport;
 use crate::board::{Board, Known};
+use crate::host::descriptors;
 use crate::host::log::STDERR;
 use crate::inventory::Health;
 use crate::source::clock::elapsed;
@@ -77,6 +78,7 @@ impl Collector for Reading {
         self.queries(&mut encoder)?;
         self.sockets(&mut encoder)?;
         self.web(&mut encoder)?;
+        self.descriptors(&mut encoder, &known)?;
         self.sources(&mut encoder, &known)?;
         self.forwarding(&mut encoder, &known)?;
         self.snapshot(&mut encoder, &known)?;
@@ -196,6 +198,37 @@ impl Reading {
             requests.counter(&[("status", &status)], *count)?;
         }
         Ok(())
+    }
+
+    fn descriptors(&self, encoder: &mut DescriptorEncoder<'_>, known: &Known) -> fmt::Result {
+        let budget = &known.budget;
+        family(encoder, "descriptors_limit", "File descriptors the process may have", GAUGE)?
+            .only(&ConstGauge::new(budget.limit as f64))?;
+        // Without /proc nobody knows.
+        if let Ok(open) = descriptors::open() {
+            family(encoder, "descriptors_open", "File descriptors it has open", GAUGE)?
+                .only(&ConstGauge::new(open as f64))?;
+        }
+        let mut shares = family(
+            encoder,
+            "descriptors_budget",
+            "File descriptors by purpose: how many there are for it",
+            GAUGE,
+        )?;
+        for (purpose, count) in [
+            ("reserve", budget.reserve),
+            ("tcp", budget.tcp),
+            ("http", budget.http),
+            ("upstreams", budget.upstreams),
+        ] {
+            shares.gauge(&[("for", purpose)], count as f64)?;
+        }
+        let sockets = &known.upstream_sockets;
+        family(encoder, "upstream_sockets", "Sockets of questions to upstreams", GAUGE)?
+            .only(&ConstGauge::new(sockets.taken() as f64))?;
+        let help = "Times that a question to an upstream had no socket, because all were in use";
+        family(encoder, "upstream_no_socket", help, COUNTER)?
+            .only(&ConstCounter::new(sockets.refused()))
     }
 
     fn sources(&self, encoder: &mut DescriptorEncoder<'_>, known: &Known) -> fmt::Result {

@@ -40,6 +40,45 @@ impl StatusOf {
     }
 }
 
+/// Who may have how many descriptors, and who has them.
+fn descriptors(status: &Value, word: impl Fn(&Value) -> String) -> String {
+    let (all, now) = (&status["descriptors"], &status["connections"]);
+    let mut out = format!(
+        "descriptors: {} of {} open; DNS over TCP {} of {}, HTTP {} of {}, to upstreams {} of {}\n",
+        word(&all["open"]),
+        word(&all["limit"]),
+        word(&now["tcp"]),
+        word(&all["tcp"]),
+        word(&now["http"]),
+        word(&all["http"]),
+        word(&now["upstream_sockets"]),
+        word(&all["upstreams"]),
+    );
+    if all["enough"] == false {
+        out += &format!(
+            "  FEWER DESCRIPTORS than the {} this configuration can use: raise LimitNOFILE= (ulimit -n)\n",
+            word(&all["wanted"]),
+        );
+    }
+    let turned_away = [
+        ("tcp_refused", "TCP connections refused"),
+        ("tcp_evicted", "closed for newcomers"),
+        ("strangers_turned_away", "of clients in no view turned away"),
+        ("http_turned_away", "HTTP connections turned away"),
+        ("http_slow", "closed as slow"),
+        ("no_upstream_socket", "questions without a socket to an upstream"),
+    ];
+    let some: Vec<_> = turned_away
+        .into_iter()
+        .filter(|(key, _)| now[*key].as_u64().is_some_and(|count| count > 0))
+        .map(|(key, what)| format!("{} {what}", word(&now[key])))
+        .collect();
+    if !some.is_empty() {
+        out += &format!("  since the start: {}\n", some.join(", "));
+    }
+    out
+}
+
 /// For a terminal.
 fn text(status: &Value) -> String {
     let word = |v: &Value| match v {
@@ -87,6 +126,7 @@ fn text(status: &Value) -> String {
     if !status["log"]["trouble"].is_null() {
         out += &format!("LOG: {}\n", word(&status["log"]["trouble"]));
     }
+    out += &descriptors(status, word);
     for source in status["sources"].as_array().into_iter().flatten() {
         let age = source["age"].as_f64().map_or("never".into(), |age| format!("{age:.1} s ago"));
         out += &format!(

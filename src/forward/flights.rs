@@ -25,6 +25,19 @@ pub const MAX_WAITING: usize = 16_384;
 /// Flights that nobody waits for: stale answers being renewed.
 pub const MAX_REFRESHES: usize = 64;
 
+/// Sockets of one flight: of a try, and of the next one beside it.
+const SOCKETS: usize = 2;
+
+/// Sockets for [`MAX_FLIGHTS`] and [`MAX_REFRESHES`], which fair shares may
+/// exceed twofold.
+pub const MAX_SOCKETS: usize = 2 * SOCKETS * (MAX_FLIGHTS + MAX_REFRESHES);
+
+/// The limit of flights where there are so many sockets, [`MAX_FLIGHTS`] at
+/// most.
+pub fn flights_within(sockets: usize) -> usize {
+    (sockets / (2 * SOCKETS)).clamp(1, MAX_FLIGHTS)
+}
+
 /// The book of flights.
 #[derive(Clone)]
 pub(crate) struct Flights(Arc<Mutex<Book>>);
@@ -92,6 +105,11 @@ impl Flights {
             refreshes: 0,
             shed: 0,
         })))
+    }
+
+    /// Another limit of flights; those under way stay so.
+    pub(crate) fn limit(&self, flights: usize) {
+        self.book().starters.limit(flights);
     }
 
     /// Puts `client` on the flight for `question`, or on a new one. `landed`

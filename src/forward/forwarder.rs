@@ -19,13 +19,14 @@ use tokio::time;
 use super::cache::{CACHE_BYTES, Cache, Failing};
 use super::counters::Counter;
 use super::fetch::{TRY, fetch};
-use super::flights::{Boarding, Flights, Landing, Load, Seat};
+use super::flights::{Boarding, Flights, Landing, Load, Seat, flights_within};
 use super::hit::{Age, Hit};
 use super::network::{Network, Sockets};
 use super::probe::Probes;
 use super::question::{OwnedQuestion, Question, Unforwardable};
 use super::upstream::{Upstream, UpstreamStatus, now};
 use super::{ConfigError, ForwardConfig, routes};
+use crate::host::descriptors::Share;
 use crate::name::{self, Key};
 use crate::snapshot::Remark;
 
@@ -84,14 +85,22 @@ pub struct Ticket {
 }
 
 impl Forwarder {
-    /// A forwarder and the driver that must run for it to get anywhere. The
-    /// cache is empty: keep a forwarder over a reload when its configuration
-    /// is equal.
+    /// A forwarder and the driver that must run for it to get anywhere. Each of
+    /// its sockets is one of `sockets`. The cache is empty: keep a forwarder over
+    /// a reload when its configuration is equal.
     ///
     /// # Errors
     /// A configuration that cannot be carried out.
-    pub fn new(config: &ForwardConfig) -> Result<(Self, Driver), ConfigError> {
-        Self::with(config, Box::new(Sockets), CACHE_BYTES, Instant::now())
+    pub fn new(config: &ForwardConfig, sockets: &Share) -> Result<(Self, Driver), ConfigError> {
+        let network = Box::new(Sockets(sockets.clone()));
+        let made = Self::with(config, network, CACHE_BYTES, Instant::now())?;
+        made.0.has_sockets(sockets.most());
+        Ok(made)
+    }
+
+    /// There are so many sockets now: the limit of flights follows.
+    pub fn has_sockets(&self, sockets: usize) {
+        self.shared.flights.limit(flights_within(sockets));
     }
 
     pub(super) fn with(

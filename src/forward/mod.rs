@@ -41,7 +41,7 @@ mod upstream;
 pub use cache::{Cache, CacheStats};
 pub use compose::{Edns, Query, compose};
 pub use fetch::{DEADLINE, TRY};
-pub use flights::{Load, MAX_FLIGHTS, MAX_REFRESHES, MAX_WAITING};
+pub use flights::{Load, MAX_FLIGHTS, MAX_REFRESHES, MAX_SOCKETS, MAX_WAITING, flights_within};
 pub use forwarder::{Asked, CLIENT_PATIENCE, Driver, Forwarder, Ticket, failure};
 pub use hit::{Age, Hit, STALE_TTL};
 pub use message::Message;

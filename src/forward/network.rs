@@ -3,12 +3,13 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::counters::Counter;
 use super::question::Outgoing;
+use crate::host::descriptors::Share;
 
 /// Room for a UDP reply: upstreams that ignore our 1232 octets stay below what
 /// servers usually allow themselves.
@@ -58,8 +59,8 @@ pub(crate) trait Network: Send + Sync {
 /// The real network. Each query has a socket and so a port of its own, which
 /// the system picks at random (RFC 5452 section 9.2); the socket is connected,
 /// so only the upstream's address gets through, and its "port unreachable"
-/// reaches us at once.
-pub(crate) struct Sockets;
+/// reaches us at once. Each socket is one of those that forwarding may have.
+pub(crate) struct Sockets(pub(crate) Share);
 
 impl Network for Sockets {
     fn exchange<'a>(
@@ -69,10 +70,18 @@ impl Network for Sockets {
         query: &'a Outgoing,
         strays: &'a Counter,
     ) -> BoxFuture<'a, Result<Vec<u8>, NetworkError>> {
-        match via {
-            Via::Udp => Box::pin(udp(to, query, strays)),
-            Via::Tcp => Box::pin(tcp(to, query)),
-        }
+        let Some(socket) = self.0.take() else {
+            let most = self.0.most();
+            let text = format!("all {most} that forwarding may have are in use");
+            return Box::pin(ready(Err(NetworkError::NoSocket(io::Error::other(text)))));
+        };
+        Box::pin(async move {
+            let _until_the_end = socket;
+            match via {
+                Via::Udp => udp(to, query, strays).await,
+                Via::Tcp => tcp(to, query).await,
+            }
+        })
     }
 }
 

@@ -36,6 +36,11 @@ impl Shares {
         Self { limit, total: 0, of: HashMap::new() }
     }
 
+    /// Another number of places; nothing is taken away from anybody.
+    pub(crate) fn limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Takes a place for `client`; false when there is none for it.
     #[must_use]
     pub(crate) fn enter(&mut self, client: Client) -> bool {

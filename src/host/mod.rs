@@ -1,9 +1,11 @@
 //! What this process has from its host, each thing in one place.
 //!
+//! * [`descriptors`]: how many there are, and who may take how many.
 //! * [`log`]: lines on their way to stderr; [`panics`]: what is said of a panic.
 //! * [`often`]: messages that come many times a second.
 //! * [`pulse`]: whether a loop still turns.
 
+pub mod descriptors;
 pub mod log;
 pub mod often;
 pub mod panics;

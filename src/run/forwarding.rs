@@ -8,11 +8,13 @@ use tracing::{error, info};
 use super::RunError;
 use crate::config::Config;
 use crate::forward::{ConfigError, Driver, ForwardConfig, Forwarder, Looped, Rule};
+use crate::host::descriptors::Share;
 use crate::name::Key;
 
 /// Forwarding as it is configured.
-#[derive(Default)]
 pub(super) struct Forwarding {
+    /// Of which each of its sockets is one.
+    sockets: Share,
     current: Option<Current>,
     tasks: JoinSet<Ended>,
     /// Tells the tasks of different forwarders apart.
@@ -43,6 +45,12 @@ enum Ended {
 }
 
 impl Forwarding {
+    /// Nothing yet.
+    pub(super) fn new(sockets: &Share) -> Self {
+        let (sockets, tasks) = (sockets.clone(), JoinSet::new());
+        Self { sockets, current: None, tasks, next: 0, loops: Vec::new() }
+    }
+
     /// What a configuration asks for. Nothing changes yet.
     ///
     /// # Errors
@@ -59,7 +67,7 @@ impl Forwarding {
         if self.current.as_ref().is_some_and(|current| current.config == rules) {
             return Ok(Prepared::Same);
         }
-        let (forwarder, driver) = Forwarder::new(&rules)?;
+        let (forwarder, driver) = Forwarder::new(&rules, &self.sockets)?;
         Ok(Prepared::New(rules, forwarder, driver))
     }
 
@@ -93,6 +101,9 @@ impl Forwarding {
                 self.current = Some(Current { token, config, forwarder });
                 self.loops.clear();
             }
+        }
+        if let Some(current) = &self.current {
+            current.forwarder.has_sockets(self.sockets.most());
         }
     }
 

@@ -6,6 +6,7 @@
 //! that ends without being told to ends the process, with the reason.
 
 mod addresses;
+mod descriptors;
 mod forwarding;
 mod reload;
 mod sources;
@@ -37,6 +38,7 @@ use crate::source::clock::{Clock, Drift};
 use crate::source::lookup::Resolver;
 use crate::state::OpenError;
 use crate::writer::{Next, Panicked, STATE_WAITS, Start, Writer};
+use descriptors::Descriptors;
 use forwarding::Forwarding;
 use reload::{Read, Reload, ReloadEvent};
 use sources::Sources;
@@ -53,6 +55,11 @@ const FREE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Deliveries on their way to the writer. Each source has one at a time.
 const MAX_DELIVERIES: usize = 64;
+
+/// Threads that read and write files: one for the state, one or two for the
+/// configuration and each file source. More only wait for a disk that does not
+/// answer.
+const MAX_BLOCKING: usize = 256;
 
 /// What a server is started with besides its configuration.
 #[derive(Debug, Clone)]
@@ -122,12 +129,16 @@ impl RunError {
 /// # Errors
 /// Nothing can be served, or something ended that never should.
 pub fn run(config: Config, options: Options) -> Result<(), RunError> {
-    let dns = serve::bind(&config.server.listen)?;
+    let descriptors = Descriptors::raise(&config.server);
+    let dns = serve::bind(&descriptors.listen(&config.server))?;
     let http = http::bind(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(MAX_BLOCKING)
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(async {
         let state = keeper::open(&config.server.state_directory, &config.server.sources).await?;
-        let mut server = App::start(config, options, dns, http, state)?;
+        let mut server = App::start(config, options, descriptors, dns, http, state)?;
         let ended = server.serve().await;
         server.drain().await;
         ended
@@ -146,6 +157,7 @@ struct App {
     pulse: Pulse,
     writer: Writer,
     sources: Sources,
+    descriptors: Descriptors,
     forwarding: Forwarding,
     listeners: Listeners<Responder>,
     deliveries: mpsc::Receiver<Delivery>,
@@ -167,6 +179,7 @@ impl App {
     fn start(
         config: Config,
         options: Options,
+        descriptors: Descriptors,
         dns: serve::Bound,
         http: Option<http::Bound>,
         mut opened_state: keeper::Opened,
@@ -179,7 +192,7 @@ impl App {
         let mut sources = Sources::new(sender, clock, resolver);
         let config = Arc::new(config);
         let history = Arc::<History>::default();
-        let mut forwarding = Forwarding::default();
+        let mut forwarding = Forwarding::new(descriptors.upstreams());
         let prepared = forwarding.prepare(&config, &surroundings.host_resolvers)?;
         let forwarder = forwarding.after(&prepared);
         forwarding.apply(prepared);
@@ -207,7 +220,8 @@ impl App {
         tell_opened(&opened);
         let store = writer.store().clone();
         let reload = Reload::new(&options);
-        let first = Arc::new(Known::new(&writer, &sources, &listeners, &forwarding, 0, None));
+        let first =
+            Arc::new(Known::new(&writer, &sources, &listeners, &descriptors, &forwarding, 0, None));
         let (known, readers) = watch::channel(first);
         let (stop, stopped) = watch::channel(false);
         let pulse = Pulse::start();
@@ -222,9 +236,9 @@ impl App {
             pulse: pulse.clone(),
             deliveries: sources.deliveries().clone(),
         };
-        let http = http.map(|bound| {
+        let http = http.zip(descriptors.http().cloned()).map(|(bound, places)| {
             info!(address = %bound.address, "listening for HTTP");
-            tokio::spawn(http::serve(bound, http::Places::default(), board, stopped))
+            tokio::spawn(http::serve(bound, places, board, stopped))
         });
         let app = Self {
             options,
@@ -233,6 +247,7 @@ impl App {
             pulse,
             writer,
             sources,
+            descriptors,
             forwarding,
             listeners,
             deliveries,
@@ -331,6 +346,7 @@ impl App {
             &self.writer,
             &self.sources,
             &self.listeners,
+            &self.descriptors,
             &self.forwarding,
             self.reloads_refused,
             trouble,
@@ -395,10 +411,11 @@ impl App {
         };
         let answers = background::here(|| self.writer.prepare(next));
         let answers = answers.map_err(|problem| Some(problem.into()))?;
-        let listeners = self.listeners.prepare(&config.server.listen);
+        let listeners = self.listeners.prepare(&self.descriptors.listen(&config.server));
         let listeners = listeners.map_err(|problem| Some(problem.into()))?;
         self.tell_restart_needed(&config);
         self.listeners.close(&listeners).await;
+        self.descriptors.apply(&config.server);
         self.forwarding.apply(forwarding);
         let predecessors = answers.predecessors.clone();
         background::here(|| self.writer.commit(answers));
@@ -475,6 +492,7 @@ impl Known {
         writer: &Writer,
         sources: &Sources,
         listeners: &Listeners<Responder>,
+        descriptors: &Descriptors,
         forwarding: &Forwarding,
         reloads_refused: u64,
         state_trouble: Option<String>,
@@ -492,6 +510,8 @@ impl Known {
             reloads_refused,
             state_trouble,
             publish_trouble: writer.trouble().map(ToString::to_string),
+            budget: descriptors.budget(),
+            upstream_sockets: descriptors.upstreams().clone(),
         }
     }
 }

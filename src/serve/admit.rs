@@ -39,10 +39,12 @@ pub(crate) const fn strangers(clients: usize) -> usize {
 }
 
 /// How many clients there are places for, where they and those in no view may
-/// have so many `sockets` together.
+/// have so many `sockets` together. At least one.
 pub(crate) fn clients_within(sockets: usize) -> usize {
-    let few = sockets * CLIENTS_PER_STRANGER / (CLIENTS_PER_STRANGER + 1);
-    few.max(sockets.saturating_sub(MAX_STRANGERS)).min(sockets.saturating_sub(1)).max(1)
+    let fits = |clients: &usize| clients + strangers(*clients) <= sockets;
+    // A little less than fits, and then what does.
+    let few = sockets.saturating_sub(MAX_STRANGERS.min(sockets / CLIENTS_PER_STRANGER + 1));
+    (few..).take_while(fits).last().unwrap_or(few).max(1)
 }
 
 /// The limits of `[listen]`.
@@ -221,8 +223,10 @@ mod tests {
         for sockets in (2..2000).chain([4160, 100_000]) {
             let clients = clients_within(sockets);
             assert!(clients >= 1 && clients + strangers(clients) <= sockets, "{sockets}");
-            assert!(clients + 2 + strangers(clients + 2) > sockets, "{sockets}");
+            assert!(clients + 1 + strangers(clients + 1) > sockets, "{sockets}");
         }
-        assert_eq!(clients_within(4160), 4096);
+        for clients in [1, 15, 16, 100, 1023, 1024, 4096, 1_000_000] {
+            assert_eq!(clients_within(clients + strangers(clients)), clients);
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::host::descriptors::Share;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -192,6 +194,29 @@ impl HttpTotals {
     }
 }
 
+/// Who has connections, and what became of others since the start: for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Connections {
+    /// DNS over TCP: open.
+    pub tcp: u64,
+    /// Closed at once: their client has as many as it may.
+    pub tcp_refused: u64,
+    /// Closed for a newcomer.
+    pub tcp_evicted: u64,
+    /// Of clients in no view, closed at once or for others of those.
+    pub strangers_turned_away: u64,
+    /// HTTP: open.
+    pub http: u64,
+    /// Closed at once, or for a newcomer.
+    pub http_turned_away: u64,
+    /// Closed because they were slow.
+    pub http_slow: u64,
+    /// Sockets to upstreams: open.
+    pub upstream_sockets: usize,
+    /// Times that a question to an upstream had none.
+    pub no_upstream_socket: u64,
+}
+
 /// The handle to all counters of the sockets. Totals never go back, whatever
 /// a reload opens and closes.
 #[derive(Debug, Default)]
@@ -246,6 +271,22 @@ impl Stats {
             strangers_accepted: self.tcp.strangers_accepted.get(),
             strangers_refused: self.tcp.strangers_refused.get(),
             strangers_evicted: self.tcp.strangers_evicted.get(),
+        }
+    }
+
+    /// All of it in short, with the sockets to upstreams.
+    pub fn connections(&self, upstreams: &Share) -> Connections {
+        let (tcp, http) = (self.tcp(), self.http());
+        Connections {
+            tcp: tcp.open(),
+            tcp_refused: tcp.refused_client + tcp.refused_full,
+            tcp_evicted: tcp.evicted.saturating_sub(tcp.strangers_evicted),
+            strangers_turned_away: tcp.strangers_refused + tcp.strangers_evicted,
+            http: http.open(),
+            http_turned_away: http.refused + http.evicted,
+            http_slow: http.slow,
+            upstream_sockets: upstreams.taken(),
+            no_upstream_socket: upstreams.refused(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use eipdns::answer::Transport;
 use eipdns::forward::{self, Age, ForwardConfig, Forwarder, Hit, Query, Question, Rule, compose};
+use eipdns::host::descriptors::Share;
 use eipdns::name::Key;
 use hickory_proto::op::{self, Edns, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{Name, Record, RecordType};
@@ -149,7 +150,8 @@ fn free() -> SocketAddr {
 fn forwarder(upstreams: &[&Resolver]) -> Forwarder {
     let upstreams = upstreams.iter().map(|resolver| resolver.address).collect();
     let rule = Rule { names: vec![Key::root()], upstreams, max_rate: None };
-    let (forwarder, driver) = Forwarder::new(&ForwardConfig { rules: vec![rule] }).unwrap();
+    let (forwarder, driver) =
+        Forwarder::new(&ForwardConfig { rules: vec![rule] }, &Share::default()).unwrap();
     tokio::spawn(driver.run());
     forwarder
 }

@@ -67,8 +67,9 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Crate("rustix"),
-        files: &["background.rs", "state/trust.rs"],
-        why: "priorities and user ids are asked of the system in one place each",
+        files: &["background.rs", "host/descriptors.rs", "state/trust.rs"],
+        why: "what may be slow has a lower priority than answers, the limit of descriptors is \
+              raised, and who we are is asked: in one place each",
     },
     Room {
         what: Word("spawn_blocking"),

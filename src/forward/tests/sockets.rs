@@ -4,13 +4,21 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt;
 use hickory_proto::op::ResponseCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 
 use super::{ANSWER, Draft, SAME, asks_a, name};
-use crate::forward::{ForwardConfig, Forwarder, Hit, Rule, UpstreamStatus};
+use crate::forward::counters::Counter;
+use crate::forward::flights::flights_within;
+use crate::forward::network::{Network, NetworkError, Sockets, Via};
+use crate::forward::question::Outgoing;
+use crate::forward::{
+    ForwardConfig, Forwarder, Hit, MAX_FLIGHTS, MAX_SOCKETS, Rule, UpstreamStatus,
+};
+use crate::host::descriptors::Share;
 use crate::name::Key;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
@@ -92,7 +100,8 @@ async fn talk(mut stream: TcpStream, tcp: &impl Fn(&[u8]) -> Vec<u8>) {
 
 fn forwarder(upstreams: &[SocketAddr]) -> Forwarder {
     let rule = Rule { names: vec![Key::root()], upstreams: upstreams.to_vec(), max_rate: None };
-    let (forwarder, driver) = Forwarder::new(&ForwardConfig { rules: vec![rule] }).unwrap();
+    let (forwarder, driver) =
+        Forwarder::new(&ForwardConfig { rules: vec![rule] }, &Share::default()).unwrap();
     tokio::spawn(driver.run());
     forwarder
 }
@@ -267,4 +276,33 @@ async fn ports_and_ids_are_new_for_each_query() {
     };
     assert!(gaps(seen.iter().map(|(from, _)| from.port()).collect()) > 100, "no sequence");
     assert!(gaps(seen.iter().map(|(_, id)| u16::from_be_bytes(*id)).collect()) > 100);
+}
+
+#[tokio::test]
+async fn no_socket_is_opened_beyond_those_it_may_have() {
+    let silent = Bad::start(|_| Vec::new(), no_tcp).await;
+    let share = Share::new(1);
+    let network = Sockets(share.clone());
+    let query = Outgoing::new(&asks_a(&name("db.example.")), true).unwrap();
+    let strays = Counter::default();
+    let exchange = || network.exchange(silent.address, Via::Udp, &query, &strays);
+    let mut first = exchange();
+    assert!((&mut first).now_or_never().is_none(), "it waits for its reply");
+    let error = exchange().await.unwrap_err();
+    assert_eq!(error.to_string(), "no socket: all 1 that forwarding may have are in use");
+    assert!(matches!(error, NetworkError::NoSocket(_)), "no fault of the upstream");
+    assert_eq!((share.taken(), share.refused()), (1, 1));
+    drop(first);
+    assert!(exchange().now_or_never().is_none());
+    assert_eq!((share.taken(), share.refused()), (0, 1));
+}
+
+#[test]
+fn flights_follow_the_sockets() {
+    // Twice as many flights as the limit says, each with two sockets.
+    for (sockets, flights) in
+        [(0, 1), (40, 10), (320, 80), (MAX_SOCKETS, MAX_FLIGHTS), (usize::MAX, MAX_FLIGHTS)]
+    {
+        assert_eq!(flights_within(sockets), flights, "{sockets}");
+    }
 }

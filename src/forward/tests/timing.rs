@@ -22,6 +22,7 @@ use crate::forward::upstream::now;
 use crate::forward::{
     Age, ConfigError, DEADLINE, ForwardConfig, Hit, MAX_FLIGHTS, MAX_REFRESHES, Rule, TRY,
 };
+use crate::host::descriptors::Share;
 use crate::name::Key;
 
 /// What an upstream does with a query.
@@ -693,7 +694,8 @@ async fn a_loop_is_seen() {
 
 #[tokio::test(start_paused = true)]
 async fn a_configuration_that_cannot_work_is_refused() {
-    let refused = |rules| Forwarder::new(&ForwardConfig { rules }).err().unwrap();
+    let refused =
+        |rules| Forwarder::new(&ForwardConfig { rules }, &Share::default()).err().unwrap();
     let root = Key::root();
     assert_eq!(refused(vec![rule(&["."], &[])]), ConfigError::NoUpstream(root.clone()));
     let twice = vec![rule(&["."], &[ONE]), rule(&["a.", "."], &[TWO])];
