@@ -19,8 +19,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// costs nothing; but nothing here could use it.
 const MOST: usize = 1 << 20;
 
-/// Standard streams, event loop, signals, and the state directory with its lock
-/// and the file being written.
+/// Event loop, signals, and the state directory with its lock and the file being
+/// written.
 const PROCESS: usize = 16;
 
 /// What is open for a moment: the configuration when it is read, the host's
@@ -73,6 +73,9 @@ pub fn open() -> io::Result<usize> {
 /// What a configuration needs and wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Demand {
+    /// Open when the process began, standard streams included: whoever started
+    /// it may have left it more than those.
+    pub inherited: usize,
     /// Sockets to listen at: UDP and TCP, one for each worker and address.
     pub listeners: usize,
     /// File sources.
@@ -111,7 +114,8 @@ impl Budget {
     /// gets more than it wants, and nobody less than somebody else unless it
     /// wants no more.
     pub fn divide(limit: usize, demand: &Demand) -> Self {
-        let reserve = PROCESS
+        let reserve = demand.inherited
+            + PROCESS
             + OCCASIONAL
             // A reload opens the new ones before it closes the old ones.
             + 2 * demand.listeners
@@ -238,6 +242,7 @@ mod tests {
     use super::*;
 
     const USUAL: Demand = Demand {
+        inherited: 3,
         listeners: 3,
         file_sources: 1,
         ec2_sources: 2,
@@ -252,7 +257,7 @@ mod tests {
         let budget = Budget::divide(524_288, &USUAL);
         assert!(budget.is_enough());
         assert_eq!((budget.tcp, budget.http, budget.upstreams), (4160, 256, 4352));
-        assert_eq!(budget.reserve, 16 + 32 + 6 + 8 + 32 + 64);
+        assert_eq!(budget.reserve, 3 + 16 + 32 + 6 + 8 + 32 + 64);
         assert_eq!(budget.wanted, budget.reserve + 4160 + 256 + 4352);
         assert!(Budget::divide(budget.wanted, &USUAL).is_enough());
         assert!(!Budget::divide(budget.wanted - 1, &USUAL).is_enough());
@@ -262,15 +267,15 @@ mod tests {
     fn with_few_the_reserve_comes_first_and_the_rest_is_shared() {
         let budget = Budget::divide(1024, &USUAL);
         assert!(!budget.is_enough());
-        assert_eq!((budget.reserve, budget.http, budget.tcp), (158, 256, 305));
+        assert_eq!((budget.reserve, budget.http, budget.tcp), (161, 256, 303));
         assert_eq!(budget.reserve + budget.tcp + budget.http + budget.upstreams, 1024);
         // What one does not want is for the others.
         let alone = Demand { http: 0, upstreams: 0, ..USUAL };
         let budget = Budget::divide(1024, &alone);
-        assert_eq!((budget.tcp, budget.http, budget.upstreams), (866, 0, 0));
+        assert_eq!((budget.tcp, budget.http, budget.upstreams), (863, 0, 0));
         let modest = Demand { tcp: 34, ..USUAL };
         let budget = Budget::divide(1024, &modest);
-        assert_eq!((budget.tcp, budget.http, budget.upstreams), (34, 256, 576));
+        assert_eq!((budget.tcp, budget.http, budget.upstreams), (34, 256, 573));
     }
 
     #[test]

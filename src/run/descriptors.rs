@@ -16,6 +16,8 @@ const POOLS: usize = 4;
 /// The budget in use, and who has to keep to it.
 pub(super) struct Descriptors {
     limit: usize,
+    /// What was open at the start.
+    inherited: usize,
     budget: Budget,
     upstreams: Share,
     /// None: there is no HTTP side, and none before a restart.
@@ -26,8 +28,10 @@ impl Descriptors {
     /// Raises the limit and divides it.
     pub(super) fn raise(server: &Server) -> Self {
         let http = server.listen.http.map(|_| http::Places::default());
+        // Without /proc: the standard streams.
+        let inherited = descriptors::open().unwrap_or(3);
         let (limit, budget) = (descriptors::raise(), Budget::default());
-        let mut all = Self { limit, budget, upstreams: Share::new(0), http };
+        let mut all = Self { limit, inherited, budget, upstreams: Share::new(0), http };
         all.apply(server);
         all
     }
@@ -75,6 +79,7 @@ impl Descriptors {
         let forwards = server.views.iter().any(|view| view.forward);
         let has_http = usize::from(self.http.is_some());
         let demand = Demand {
+            inherited: self.inherited,
             listeners: dns.len() * (workers + 1) + has_http,
             file_sources: files,
             ec2_sources: server.sources.len() - files,
