@@ -1,9 +1,14 @@
-//! Who may have how much of something scarce: all of it while nobody else
-//! wants any, a fair share when it is full. Pure.
+//! Who may have how much of something scarce. Pure.
 //!
-//! Nothing is taken away from anybody. A client that had all of it gets no
-//! more until its part has shrunk to its share; until then the others come on
-//! top, and that is why the total can reach twice the limit, and no more.
+//! There are twice as many places as one client alone may have, and a client
+//! may have as many as are free ("dynamic thresholds", Choudhury and Hahne,
+//! IEEE/ACM ToN 6(2), 1998). So the more are taken the less anybody gets, in
+//! the end all the same, and something is left for whoever comes next: of `n`
+//! clients that want all they can get each has 2/(n + 1) of the limit, and a
+//! newcomer has half of that at once.
+//!
+//! Nothing is taken away from anybody: who has more than is free gets no more
+//! until that has changed.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -31,7 +36,7 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// `limit` places.
+    /// `limit` places for one client alone, and twice as many in all.
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, total: 0, of: HashMap::new() }
     }
@@ -45,12 +50,8 @@ impl Shares {
     #[must_use]
     pub(crate) fn enter(&mut self, client: Client) -> bool {
         let has = self.of.get(&client).copied().unwrap_or(0);
-        if self.total >= self.limit {
-            let clients = self.of.len() + usize::from(has == 0);
-            let share = (self.limit / clients).max(1);
-            if has >= share || self.total >= self.limit * 2 {
-                return false;
-            }
+        if has >= self.free() {
+            return false;
         }
         self.of.insert(client, has + 1);
         self.total += 1;
@@ -66,6 +67,10 @@ impl Shares {
                 self.of.remove(&client);
             }
         }
+    }
+
+    fn free(&self) -> usize {
+        (self.limit * 2).saturating_sub(self.total)
     }
 
     /// Places taken.
@@ -93,18 +98,30 @@ mod tests {
         assert!(shares.enter(client(1)));
     }
 
+    /// Takes all that a client can get, and says how much it has got.
+    fn take_all(shares: &mut Shares, who: u8) -> usize {
+        (0..).take_while(|_| shares.enter(client(who))).count()
+    }
+
     #[test]
     fn the_others_get_theirs_when_one_has_all() {
         let mut shares = Shares::new(100);
-        assert!((0..100).all(|_| shares.enter(client(1))));
-        // Two clients: half each.
-        assert!((0..50).all(|_| shares.enter(client(2))));
-        assert!(!shares.enter(client(2)));
-        // The first shrinks, and does not grow again at the other's cost.
-        (0..50).for_each(|_| shares.leave(client(1)));
+        assert_eq!(take_all(&mut shares, 1), 100);
+        assert_eq!(take_all(&mut shares, 2), 50);
         assert!(!shares.enter(client(1)));
-        assert!(!shares.enter(client(2)));
-        assert!(shares.enter(client(3)));
+        // The first shrinks, and both come near to two thirds.
+        (0..50).for_each(|_| shares.leave(client(1)));
+        while shares.enter(client(1)) | shares.enter(client(2)) {}
+        assert_eq!((shares.of[&client(1)], shares.of[&client(2)]), (67, 67));
+    }
+
+    /// One after the other takes what it can: what is left has halved each time.
+    #[test]
+    fn there_is_something_left_for_the_next() {
+        let mut shares = Shares::new(1_024);
+        for (who, got) in [(1, 1_024), (2, 512), (3, 256), (4, 128), (5, 64), (6, 32)] {
+            assert_eq!(take_all(&mut shares, who), got);
+        }
     }
 
     #[test]
@@ -125,13 +142,17 @@ mod tests {
             for (enter, who) in steps {
                 let has = held.entry(who).or_default();
                 if enter {
-                    *has += usize::from(shares.enter(client(who)));
+                    let free = shares.free();
+                    let entered = shares.enter(client(who));
+                    prop_assert_eq!(entered, *has < free, "has {}, free {}", has, free);
+                    *has += usize::from(entered);
                 } else if *has > 0 {
                     *has -= 1;
                     shares.leave(client(who));
                 }
                 prop_assert_eq!(shares.total(), held.values().sum::<usize>());
                 prop_assert!(shares.total() <= 32);
+                prop_assert!(held.values().all(|has| *has <= 16));
             }
             prop_assert!(shares.of.values().all(|has| *has > 0));
         }
