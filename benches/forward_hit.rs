@@ -17,6 +17,7 @@ use eipdns::host::descriptors::Share;
 use eipdns::name::Key;
 
 const ANSWERS: usize = 2_000_000;
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn main() {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -32,10 +33,7 @@ fn main() {
     let requests: Vec<Request> = names.iter().map(Request::new).collect();
     let begun = (Instant::now(), process_cpu());
     for some in requests.chunks(500) {
-        let ask = |request: &Request| {
-            let client = IpAddr::from(Ipv4Addr::LOCALHOST);
-            forwarder.ask(&request.question(), client, Instant::now())
-        };
+        let ask = |request: &Request| forwarder.ask(&request.question(), CLIENT, Instant::now());
         let asked: Vec<Asked> = some.iter().map(ask).collect();
         for asked in asked {
             if let Asked::Later(ticket) = asked {
@@ -76,7 +74,7 @@ fn serve(forwarder: &Forwarder, requests: &[Request]) -> (u64, u64) {
         // the processor could foresee.
         for nth in 0..ANSWERS {
             let request = &requests[nth.wrapping_mul(7_919) % requests.len()];
-            let hit = forwarder.cached(&request.question(), Instant::now()).unwrap();
+            let hit = forwarder.cached(&request.question(), CLIENT, Instant::now()).unwrap();
             if write {
                 compose(&hit, &request.query(), &[], &mut reply);
                 black_box(&reply);

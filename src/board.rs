@@ -189,8 +189,11 @@ pub struct ForwardingStatus {
     pub outstanding: u64,
     /// Clients waiting for answers.
     pub waiting: u64,
-    /// Clients turned away since the start, because everything was full.
+    /// Questions turned away since the start, because their client had its
+    /// share of what may be under way.
     pub shed: u64,
+    /// Stale answers that were not renewed for that reason.
+    pub not_renewed: u64,
     /// Cached answers.
     pub cached: u64,
     /// Octets they take, about.
@@ -212,6 +215,10 @@ pub struct UpstreamState {
     pub timeouts: u64,
     /// Questions it was not asked because of its `max_rate`.
     pub throttled: u64,
+    /// Questions that wait for their turn, for the same reason.
+    pub waiting: u64,
+    /// Queries to see whether it lives.
+    pub checks: u64,
 }
 
 impl ForwardingStatus {
@@ -224,13 +231,16 @@ impl ForwardingStatus {
             sent: one.sent,
             timeouts: one.timeouts,
             throttled: one.throttled,
+            waiting: one.waiting,
+            checks: one.checks,
         };
         Self {
             upstreams: forwarder.upstreams().into_iter().map(upstream).collect(),
             loops: loops.iter().map(|one| format!("{} for {}", one.upstream, one.name)).collect(),
             outstanding: load.outstanding,
             waiting: load.waiting,
-            shed: load.shed,
+            shed: load.shed.questions(),
+            not_renewed: load.shed.refreshes,
             cached: cache.entries,
             cached_bytes: cache.bytes,
         }

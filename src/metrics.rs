@@ -329,6 +329,7 @@ impl Reading {
                 ("error", one.errors),
                 ("stray", one.strays),
                 ("throttled", one.throttled),
+                ("check", one.checks),
             ] {
                 queries.counter(&[("upstream", &address), ("event", event)], count)?;
             }
@@ -337,6 +338,15 @@ impl Reading {
         for one in &upstreams {
             let is = f64::from(u8::from(one.up));
             up.gauge(&[("upstream", &one.address.to_string())], is)?;
+        }
+        let mut waiting = family(
+            encoder,
+            "upstream_waiting",
+            "Questions that wait for their turn, because of max_rate",
+            GAUGE,
+        )?;
+        for one in &upstreams {
+            waiting.gauge(&[("upstream", &one.address.to_string())], one.waiting as f64)?;
         }
         let mut time =
             family(encoder, "upstream_round_trip_seconds", "Smoothed time to an answer", GAUGE)?;
@@ -349,9 +359,21 @@ impl Reading {
         {
             lookups.counter(&[("result", result)], count)?;
         }
+        let mut shed = family(
+            encoder,
+            "forward_shed",
+            "Questions turned away (refreshes: stale answers not renewed) because their client has its share",
+            COUNTER,
+        )?;
+        for (limit, count) in [
+            ("flights", load.shed.flights),
+            ("waiting", load.shed.waiting),
+            ("refreshes", load.shed.refreshes),
+        ] {
+            shed.counter(&[("limit", limit)], count)?;
+        }
         for (name, help, value) in [
             ("cache_evictions", "Entries that gave way to others", cache.evictions),
-            ("forward_shed", "Clients turned away: everything was full", load.shed),
             ("forward_panics", "Forwarded questions that ended in a panic", load.panics),
         ] {
             family(encoder, name, help, COUNTER)?.only(&ConstCounter::new(value))?;

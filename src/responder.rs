@@ -80,7 +80,8 @@ impl Responder {
     ) -> Step {
         let transport = how.transport();
         loop {
-            let mut outside = Outside { forwarder: snapshot.forwarder.as_ref(), fetched };
+            let client = asker.client.ip();
+            let mut outside = Outside { forwarder: snapshot.forwarder.as_ref(), client, fetched };
             let mut open = None;
             // Counted in there, because all that comes out of it is copied.
             let answered = catch_unwind(AssertUnwindSafe(|| {
@@ -110,7 +111,7 @@ impl Responder {
                 (Err(_), _) => return self.panicked(request, reply),
             };
             let asked = match fetched.len() < MAX_ASKED {
-                true => ask(snapshot, &question, asker.client.ip()),
+                true => ask(snapshot, &question, client),
                 false => Asked::Now(forward::failure(
                     &question.borrow(),
                     "too many aliases between our names and others",
@@ -217,6 +218,8 @@ fn ask(snapshot: &Snapshot, question: &OwnedQuestion, client: IpAddr) -> Asked {
 /// The forwarder's cache, and what was fetched for the one request.
 struct Outside<'a> {
     forwarder: Option<&'a Forwarder>,
+    /// Who asks.
+    client: IpAddr,
     fetched: &'a [(OwnedQuestion, Hit)],
 }
 
@@ -225,7 +228,7 @@ impl Elsewhere for Outside<'_> {
         let fetched = self.fetched.iter().find(|(known, _)| known.borrow() == *question);
         match fetched {
             Some((_, hit)) => Some(hit.clone()),
-            None => self.forwarder?.cached(question, Instant::now()),
+            None => self.forwarder?.cached(question, self.client, Instant::now()),
         }
     }
 

@@ -158,12 +158,13 @@ fn text(status: &Value) -> String {
     let forwarding = &status["forwarding"];
     for upstream in forwarding["upstreams"].as_array().into_iter().flatten() {
         out += &format!(
-            "upstream {}: {}, {:.1} ms, {} sent, {} timeouts, {} held back by max_rate\n",
+            "upstream {}: {}, {:.1} ms, {} sent, {} timeouts, {} wait for max_rate, {} turned away by it\n",
             word(&upstream["address"]),
             if upstream["up"] == true { "up" } else { "DOWN" },
             upstream["round_trip_ms"].as_f64().unwrap_or_default(),
             word(&upstream["sent"]),
             word(&upstream["timeouts"]),
+            word(&upstream["waiting"]),
             word(&upstream["throttled"]),
         );
     }

@@ -246,6 +246,19 @@ impl Cache {
         }
     }
 
+    /// It was to be asked again, and its client had no place or turn for that:
+    /// whoever comes next may.
+    pub(super) fn not_asked(&self, hit: &Hit, now: Instant) {
+        let failed = &hit.stored.failed;
+        let packed = failed.load(Relaxed);
+        let era = self.era.load(Relaxed);
+        if Mark::unpack(packed).is_some_and(|mark| mark.is_of(era)) {
+            let again = Mark { era, ask_again: self.millis(now) }.pack();
+            // Another failure in between is newer.
+            let _ = failed.compare_exchange(packed, again, Relaxed, Relaxed);
+        }
+    }
+
     /// An upstream recovered: what failed before is worth asking again.
     pub(super) fn forget_failures(&self) {
         self.era.fetch_add(1, Relaxed);

@@ -1,28 +1,32 @@
 //! Questions on their way, each once, and who waits for which.
 //!
-//! Equal questions share one flight. Two things are scarce and bounded, each
-//! with fair shares when full: flights (sockets, packets) and waiting clients
-//! (memory).
+//! Equal questions share one flight. Three things are scarce and bounded, each
+//! with fair [`shares`](super::shares): flights (sockets, packets), waiting
+//! clients (memory), and flights that nobody waits for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::hit::Hit;
+use super::line::Askers;
 use super::question::OwnedQuestion;
 use super::shares::{Client, Shares};
 
-/// Questions under way to upstreams. Each has one socket, or two from its
-/// second try on; at 50 ms an answer this many are 20,000 questions a second,
-/// and with a dead upstream 250.
+/// Questions of one client under way to upstreams when nobody else asks; twice
+/// as many in all. Each has one socket, or two from its second try on; at 50 ms
+/// an answer this many are 20,000 questions a second, and with a dead upstream
+/// 250.
 pub const MAX_FLIGHTS: usize = 1_024;
 
-/// Clients waiting for an answer. Equal questions share a flight, and a name
-/// that everybody asks for at once must not be refused to most.
+/// Questions of one client that wait for answers when nobody else asks; twice
+/// as many in all. Equal questions share a flight, and a name that everybody
+/// asks for at once must not be refused to most.
 pub const MAX_WAITING: usize = 16_384;
 
-/// Flights that nobody waits for: stale answers being renewed.
+/// Flights that nobody waits for, stale answers being renewed, of those that
+/// one client asked for when nobody else does; twice as many in all.
 pub const MAX_REFRESHES: usize = 64;
 
 /// Sockets of one flight: of a try, and of the next one beside it.
@@ -46,13 +50,17 @@ struct Book {
     flights: HashMap<OwnedQuestion, Flight>,
     starters: Shares,
     waiting: Shares,
-    refreshes: usize,
-    shed: u64,
+    refreshes: Shares,
+    shed: Shed,
 }
 
 struct Flight {
-    /// Whose flight it is; none for a refresh.
-    starter: Option<Client>,
+    /// Whose flight it is.
+    starter: Client,
+    /// It began without anybody waiting for it.
+    is_refresh: bool,
+    /// For whom it flies: its starter, and who joined.
+    askers: watch::Sender<Vec<Client>>,
     waiters: Vec<oneshot::Sender<Hit>>,
 }
 
@@ -68,6 +76,16 @@ pub(crate) enum Boarding {
     Answered(Hit),
 }
 
+/// What becomes of a flight that nobody waits for.
+pub(crate) enum Refresh {
+    /// It is to be started.
+    Started(Landing),
+    /// There is one for this question.
+    UnderWay,
+    /// There is no place for it.
+    Full,
+}
+
 /// A place among those who wait; given back when dropped.
 pub(crate) struct Seat {
     pub(crate) hit: oneshot::Receiver<Hit>,
@@ -79,6 +97,8 @@ pub(crate) struct Seat {
 /// flight leaves the book and nobody waits for ever.
 pub(crate) struct Landing {
     pub(crate) question: OwnedQuestion,
+    /// For whom it flies.
+    pub(crate) askers: Askers,
     flights: Flights,
     in_the_air: bool,
 }
@@ -90,20 +110,40 @@ pub struct Load {
     pub outstanding: u64,
     /// Clients waiting for answers.
     pub waiting: u64,
-    /// Clients turned away since the start.
-    pub shed: u64,
+    /// What was turned away since the start, because its client had its share.
+    pub shed: Shed,
     /// Questions that ended in a panic since the start.
     pub panics: u64,
 }
 
+/// What had no place, by what there was no place for. Counts since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shed {
+    /// Questions for which no flight could begin.
+    pub flights: u64,
+    /// Questions that could not wait with others.
+    pub waiting: u64,
+    /// Stale answers that were given, and not renewed.
+    pub refreshes: u64,
+}
+
+impl Shed {
+    /// Questions that were not answered as they should have been.
+    pub fn questions(&self) -> u64 {
+        self.flights + self.waiting
+    }
+}
+
 impl Flights {
-    pub(crate) fn new() -> Self {
+    /// With places for so many flights of one client alone; see
+    /// [`MAX_FLIGHTS`].
+    pub(crate) fn new(flights: usize) -> Self {
         Self(Arc::new(Mutex::new(Book {
             flights: HashMap::new(),
-            starters: Shares::new(MAX_FLIGHTS),
+            starters: Shares::new(flights),
             waiting: Shares::new(MAX_WAITING),
-            refreshes: 0,
-            shed: 0,
+            refreshes: Shares::new(MAX_REFRESHES),
+            shed: Shed::default(),
         })))
     }
 
@@ -128,35 +168,52 @@ impl Flights {
             return Boarding::Answered(hit);
         }
         if !book.waiting.enter(client) {
-            book.shed += 1;
+            book.shed.waiting += 1;
             return Boarding::Full;
         }
         if !under_way && !book.starters.enter(client) {
             book.waiting.leave(client);
-            book.shed += 1;
+            book.shed.flights += 1;
             return Boarding::Full;
         }
         let (sender, hit) = oneshot::channel();
         let seat = Seat { hit, client, flights: self.clone() };
-        let flight = book.flights.entry(question.clone());
-        let flight = flight.or_insert(Flight { starter: Some(client), waiters: Vec::new() });
-        flight.waiters.push(sender);
-        match under_way {
-            true => Boarding::Joined(seat),
-            false => Boarding::Started(seat, self.landing(question)),
+        if let Some(flight) = book.flights.get_mut(&question) {
+            flight.waiters.push(sender);
+            flight.joined_by(client);
+            return Boarding::Joined(seat);
         }
+        let waiters = vec![sender];
+        Boarding::Started(seat, self.start(book, question, client, false, waiters))
     }
 
-    /// Begins a flight that nobody waits for; none when there is one already
-    /// or there are too many.
-    pub(crate) fn refresh(&self, question: OwnedQuestion) -> Option<Landing> {
-        let mut book = self.book();
-        if book.refreshes >= MAX_REFRESHES || book.flights.contains_key(&question) {
-            return None;
+    /// Begins a flight that nobody waits for, because of a question of
+    /// `client`.
+    pub(crate) fn refresh(&self, question: OwnedQuestion, client: Client) -> Refresh {
+        let mut guard = self.book();
+        let book = &mut *guard;
+        if book.flights.contains_key(&question) {
+            return Refresh::UnderWay;
         }
-        book.refreshes += 1;
-        book.flights.insert(question.clone(), Flight { starter: None, waiters: Vec::new() });
-        Some(self.landing(question))
+        if !book.refreshes.enter(client) {
+            book.shed.refreshes += 1;
+            return Refresh::Full;
+        }
+        Refresh::Started(self.start(book, question, client, true, Vec::new()))
+    }
+
+    fn start(
+        &self,
+        book: &mut Book,
+        question: OwnedQuestion,
+        starter: Client,
+        is_refresh: bool,
+        waiters: Vec<oneshot::Sender<Hit>>,
+    ) -> Landing {
+        let (askers, all) = watch::channel(vec![starter]);
+        book.flights.insert(question.clone(), Flight { starter, is_refresh, askers, waiters });
+        let askers = Askers::clients(all);
+        Landing { question, askers, flights: self.clone(), in_the_air: true }
     }
 
     /// How much is under way.
@@ -170,12 +227,28 @@ impl Flights {
         }
     }
 
-    fn landing(&self, question: OwnedQuestion) -> Landing {
-        Landing { question, flights: self.clone(), in_the_air: true }
+    /// Is there one for this question?
+    #[cfg(test)]
+    pub(crate) fn is_under_way(&self, question: &OwnedQuestion) -> bool {
+        self.book().flights.contains_key(question)
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flight {
+    /// It flies for one more client, or for the same once more. Who comes and
+    /// goes over TCP could make the list longer than there are places to wait.
+    fn joined_by(&self, client: Client) {
+        self.askers.send_if_modified(|all| {
+            let new = all.len() < MAX_WAITING && all.last() != Some(&client);
+            if new {
+                all.push(client);
+            }
+            new
+        });
     }
 }
 
@@ -203,9 +276,9 @@ impl Landing {
         }
         let mut book = self.flights.book();
         let Some(flight) = book.flights.remove(&self.question) else { return Vec::new() };
-        match flight.starter {
-            Some(client) => book.starters.leave(client),
-            None => book.refreshes -= 1,
+        match flight.is_refresh {
+            true => book.refreshes.leave(flight.starter),
+            false => book.starters.leave(flight.starter),
         }
         flight.waiters
     }

@@ -19,11 +19,15 @@ use tokio::time;
 use super::cache::{CACHE_BYTES, Cache, Failing};
 use super::counters::Counter;
 use super::fetch::{TRY, fetch};
-use super::flights::{Boarding, Flights, Landing, Load, Seat, flights_within};
+use super::flights::{
+    Boarding, Flights, Landing, Load, MAX_FLIGHTS, Refresh, Seat, flights_within,
+};
 use super::hit::{Age, Hit};
+use super::line::Askers;
 use super::network::{Network, Sockets};
 use super::probe::Probes;
 use super::question::{OwnedQuestion, Question, Unforwardable};
+use super::turns::Stage;
 use super::upstream::{Upstream, UpstreamStatus, now};
 use super::{ConfigError, ForwardConfig, routes};
 use crate::host::descriptors::Share;
@@ -60,7 +64,7 @@ pub(super) struct Shared {
     routes: HashMap<Key, Vec<usize>>,
     pub(super) upstreams: Vec<Upstream>,
     cache: Cache,
-    flights: Flights,
+    pub(super) flights: Flights,
     pub(super) network: Box<dyn Network>,
     pub(super) probes: Probes,
     panics: Counter,
@@ -114,7 +118,7 @@ impl Forwarder {
             routes,
             upstreams,
             cache: Cache::new(cache_bytes, now),
-            flights: Flights::new(),
+            flights: Flights::new(MAX_FLIGHTS),
             network,
             probes: Probes::default(),
             panics: Counter::default(),
@@ -126,7 +130,8 @@ impl Forwarder {
     /// What can be answered without asking anybody: a fresh answer, a failure
     /// of a moment ago, or a stale answer when asking would be in vain. Takes
     /// no task switch and holds no lock for longer than a table look-up.
-    pub fn cached(&self, question: &Question<'_>, now: Instant) -> Option<Hit> {
+    /// `client` is who asks: renewing a stale answer is at its cost.
+    pub fn cached(&self, question: &Question<'_>, client: IpAddr, now: Instant) -> Option<Hit> {
         let cache = &self.shared.cache;
         let Some(hit) = cache.lookup(question, now) else {
             cache.misses.add(1);
@@ -136,6 +141,18 @@ impl Forwarder {
             cache.hits.add(1);
             return Some(hit);
         }
+        self.stale(hit, question, client, now)
+    }
+
+    /// A stale answer, when asking would be in vain.
+    fn stale(
+        &self,
+        hit: Hit,
+        question: &Question<'_>,
+        client: IpAddr,
+        now: Instant,
+    ) -> Option<Hit> {
+        let cache = &self.shared.cache;
         let route = self.shared.route(question.name)?;
         let failing = cache.failing(&hit, now);
         if failing == Failing::No && !self.shared.is_dead(route) {
@@ -145,10 +162,14 @@ impl Forwarder {
         // Nobody waits for it: a stale answer is renewed behind the scenes.
         let mut upstreams = self.shared.on_route(route);
         let due = failing == Failing::Recheck || upstreams.any(|up| up.claim_probe(now));
-        if due && let Some(landing) = self.shared.flights.refresh(question.to_owned()) {
-            // Fails only when there is no driver any more, and then nothing
-            // can be renewed.
-            let _ = self.flying.send(landing);
+        if due {
+            match self.shared.flights.refresh(question.to_owned(), client.into()) {
+                // Fails only when there is no driver any more, and then nothing
+                // can be renewed.
+                Refresh::Started(landing) => drop(self.flying.send(landing)),
+                Refresh::UnderWay => {}
+                Refresh::Full => cache.not_asked(&hit, now),
+            }
         }
         cache.stale.add(1);
         Some(hit)
@@ -205,7 +226,7 @@ impl Forwarder {
     /// [`cached`](Self::cached), or else [`ask`](Self::ask): for those who may
     /// wait.
     pub async fn answer(&self, question: &Question<'_>, client: IpAddr) -> Hit {
-        if let Some(hit) = self.cached(question, now()) {
+        if let Some(hit) = self.cached(question, client, now()) {
             return hit;
         }
         match self.ask(question, client, now()) {
@@ -257,23 +278,38 @@ impl Driver {
     /// Runs until all [`Forwarder`]s are gone and what is under way has come to
     /// its end. All forwarding is this one task: it never takes more than one
     /// processor from those who answer for our own names.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let Self { shared, mut starting } = self;
+        let mut attended = pin!(shared.attend());
         let mut under_way = FuturesUnordered::new();
-        loop {
+        let mut more = true;
+        while more || !under_way.is_empty() {
             tokio::select! {
-                starting = self.starting.recv() => match starting {
+                landing = starting.recv(), if more => match landing {
                     Some(landing) => {
-                        let flight = AssertUnwindSafe(self.shared.fly(landing));
+                        let flight = AssertUnwindSafe(shared.fly(landing));
                         under_way.push(flight.catch_unwind());
                     }
-                    None => break,
+                    None => more = false,
                 },
-                Some(flown) = under_way.next() => self.note(flown),
+                Some(flown) = under_way.next() => shared.note(flown),
+                () = &mut attended => {}
             }
         }
-        while let Some(flown) = under_way.next().await {
-            self.note(flown);
-        }
+    }
+}
+
+impl Shared {
+    /// Lets packets go in their turn and watches the upstreams, for as long as
+    /// it is polled.
+    async fn attend(&self) {
+        let one = async |upstream: &Upstream| {
+            let watch = upstream.watch(&*self.network, || self.cache.forget_failures());
+            future::join(upstream.serve_turns(), watch).await;
+        };
+        future::join_all(self.upstreams.iter().map(one)).await;
+        // There are no upstreams.
+        future::pending().await
     }
 
     /// A panic ends its flight alone: who waits gets SERVFAIL. Said once.
@@ -281,14 +317,12 @@ impl Driver {
         if flown.is_ok() {
             return;
         }
-        if self.shared.panics.get() == 0 {
+        if self.panics.get() == 0 {
             tracing::error!("a forwarded question ended in a panic; its clients get SERVFAIL");
         }
-        self.shared.panics.add(1);
+        self.panics.add(1);
     }
-}
 
-impl Shared {
     /// The upstreams for a name: those of the longest suffix.
     fn route(&self, name: &[u8]) -> Option<&[usize]> {
         name::suffixes(name).find_map(|suffix| self.routes.get(suffix)).map(Vec::as_slice)
@@ -319,7 +353,8 @@ impl Shared {
         let stale = stale.filter(|hit| matches!(hit.age(), Age::Stale(_)));
         let was_down: Vec<_> = self.on_route(route).map(Upstream::is_down).collect();
 
-        let mut fetched = pin!(fetch(&*self.network, self.on_route(route), &question));
+        let askers = landing.askers.clone();
+        let mut fetched = pin!(fetch(&*self.network, self.on_route(route), &question, &askers));
         let in_time = match &stale {
             None => Ok(fetched.as_mut().await),
             Some(_) => time::timeout(CLIENT_PATIENCE, fetched.as_mut()).await,
@@ -341,8 +376,12 @@ impl Shared {
         }
         let hit = match (fetched, stale) {
             (Ok(message), _) => self.cache.insert(&owned, message, now()),
-            (Err(_), Some(stale)) => {
-                self.cache.failed(&stale, now());
+            (Err(failed), Some(stale)) => {
+                match failed.is_lasting() {
+                    true => self.cache.failed(&stale, now()),
+                    // What a client's share was too small for, others may ask.
+                    false => self.cache.not_asked(&stale, now()),
+                }
                 stale
             }
             (Err(failed), None) if failed.is_lasting() => {
@@ -364,13 +403,15 @@ impl Shared {
         }
         let mut due = self.on_route(route).filter(|upstream| upstream.claim_probe(now()));
         let Some(upstream) = due.next() else { return };
-        if upstream.pay(1, now(), Duration::ZERO).is_err() {
+        let ourselves = Askers::ourselves();
+        if upstream.turn(&ourselves, 1, Stage::First).await.is_err() {
             return;
         }
-        match time::timeout(TRY, upstream.ask(&*self.network, question)).await {
+        let began = now();
+        match time::timeout(TRY, upstream.ask(&*self.network, question, &ourselves)).await {
             Ok(_) if !upstream.is_down() => self.cache.forget_failures(),
             Ok(_) => {}
-            Err(_) => upstream.lost(now()),
+            Err(_) => upstream.lost(began, now()),
         }
     }
 

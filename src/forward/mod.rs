@@ -13,7 +13,9 @@
 //!
 //! * [`wire`], [`message`], [`question`]: octets read and written.
 //! * [`cache`], [`hit`], [`compose`](mod@compose): an answer kept, in hand, and sent.
-//! * `upstream` with `health`, `pace` and `network`: one upstream.
+//! * `upstream` with `health` and `watch`, `line`, `turns` and `pace`, and
+//!   `network`: one upstream, whether it lives, whose turn it is, how to get
+//!   there.
 //! * `fetch`: one question among many upstreams; `flights` with `shares`: many
 //!   clients for one question; `forwarder`: all of it together.
 //! * Loops are seen by `probe`.
@@ -30,18 +32,23 @@ mod fetch;
 mod flights;
 mod forwarder;
 mod health;
+mod line;
 mod network;
 mod pace;
 mod probe;
 mod shares;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod upstream;
+mod watch;
 
 pub use cache::{Cache, CacheStats};
 pub use compose::{Edns, Query, compose};
 pub use fetch::{DEADLINE, TRY};
-pub use flights::{Load, MAX_FLIGHTS, MAX_REFRESHES, MAX_SOCKETS, MAX_WAITING, flights_within};
+pub use flights::{
+    Load, MAX_FLIGHTS, MAX_REFRESHES, MAX_SOCKETS, MAX_WAITING, Shed, flights_within,
+};
 pub use forwarder::{Asked, CLIENT_PATIENCE, Driver, Forwarder, Ticket, failure};
 pub use hit::{Age, Hit, STALE_TTL};
 pub use message::Message;
@@ -98,11 +105,12 @@ pub enum ConfigError {
 }
 
 /// Upstreams by index for each name, and the upstreams. An upstream that stands
-/// in several rules is one: it has one health, and the lowest of their rates.
+/// in several rules is one: it has one health, the lowest of their rates, and
+/// is checked with the shortest of their names.
 type Routes = (HashMap<Key, Vec<usize>>, Vec<Upstream>);
 
 fn routes(config: &ForwardConfig) -> Result<Routes, ConfigError> {
-    let mut known: Vec<(SocketAddr, Option<NonZeroU32>)> = Vec::new();
+    let mut known: Vec<(SocketAddr, Key, Option<NonZeroU32>)> = Vec::new();
     let mut routes = HashMap::new();
     for rule in &config.rules {
         let name = rule.names.first().cloned().unwrap_or_else(Key::root);
@@ -119,13 +127,16 @@ fn routes(config: &ForwardConfig) -> Result<Routes, ConfigError> {
             if upstream.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
                 return Err(ConfigError::Address { name, upstream: *upstream });
             }
-            let at = known.iter().position(|(address, _)| address == upstream);
+            let at = known.iter().position(|(address, ..)| address == upstream);
             let at = at.unwrap_or_else(|| {
-                known.push((*upstream, None));
+                known.push((*upstream, name.clone(), None));
                 known.len() - 1
             });
-            if let Some((_, known)) = known.get_mut(at) {
+            if let Some((_, checked, known)) = known.get_mut(at) {
                 *known = [*known, rate].into_iter().flatten().min();
+                if let Some(name) = shortest(&rule.names, checked) {
+                    *checked = name.clone();
+                }
             }
             if !route.contains(&at) {
                 route.push(at);
@@ -137,6 +148,12 @@ fn routes(config: &ForwardConfig) -> Result<Routes, ConfigError> {
             }
         }
     }
-    let upstreams = known.into_iter().map(|(address, rate)| Upstream::new(address, rate)).collect();
-    Ok((routes, upstreams))
+    let upstream = |(address, name, rate)| Upstream::new(address, name, rate);
+    Ok((routes, known.into_iter().map(upstream).collect()))
+}
+
+/// The shortest of these names, if it is shorter than `than`.
+fn shortest<'n>(names: &'n [Key], than: &Key) -> Option<&'n Key> {
+    let shortest = names.iter().min_by_key(|name| name.octets().len())?;
+    (shortest.octets().len() < than.octets().len()).then_some(shortest)
 }

@@ -43,6 +43,26 @@ pub(crate) enum NetworkError {
     Wrong,
 }
 
+impl NetworkError {
+    /// What an error of a socket means. Descriptors, ports and memory that are
+    /// used up say nothing about the upstream: a flood of questions can use
+    /// them up.
+    fn of(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(
+                libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOBUFS
+                | libc::ENOMEM
+                | libc::EAGAIN
+                | libc::EADDRINUSE
+                | libc::EADDRNOTAVAIL,
+            ) => Self::NoSocket(error),
+            _ => Self::Unreachable(error),
+        }
+    }
+}
+
 /// Sends a query and waits, without limit, for its reply.
 pub(crate) trait Network: Send + Sync {
     /// Returns a reply that [`Outgoing::is_answered_by`] accepts. `strays`
@@ -91,11 +111,11 @@ async fn udp(to: SocketAddr, query: &Outgoing, strays: &Counter) -> Result<Vec<u
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any).await.map_err(NetworkError::NoSocket)?;
-    socket.connect(to).await.map_err(NetworkError::Unreachable)?;
-    socket.send(query.octets()).await.map_err(NetworkError::Unreachable)?;
+    socket.connect(to).await.map_err(NetworkError::of)?;
+    socket.send(query.octets()).await.map_err(NetworkError::of)?;
     let mut reply = vec![0; UDP_ROOM];
     for _ in 0..MAX_STRAYS {
-        let len = socket.recv(&mut reply).await.map_err(NetworkError::Unreachable)?;
+        let len = socket.recv(&mut reply).await.map_err(NetworkError::of)?;
         if query.is_answered_by(reply.get(..len).unwrap_or_default()) {
             reply.truncate(len);
             return Ok(reply);
@@ -106,21 +126,33 @@ async fn udp(to: SocketAddr, query: &Outgoing, strays: &Counter) -> Result<Vec<u
 }
 
 async fn tcp(to: SocketAddr, query: &Outgoing) -> Result<Vec<u8>, NetworkError> {
-    let mut stream = TcpStream::connect(to).await.map_err(|error| match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-            NetworkError::NoSocket(error)
-        }
-        _ => NetworkError::Unreachable(error),
-    })?;
+    let mut stream = TcpStream::connect(to).await.map_err(NetworkError::of)?;
     // Length and query in one segment.
     let length = (query.octets().len() as u16).to_be_bytes();
     let framed = [&length, query.octets()].concat();
-    stream.write_all(&framed).await.map_err(NetworkError::Unreachable)?;
-    let length = stream.read_u16().await.map_err(NetworkError::Unreachable)?;
+    stream.write_all(&framed).await.map_err(NetworkError::of)?;
+    let length = stream.read_u16().await.map_err(NetworkError::of)?;
     let mut reply = vec![0; length.into()];
-    stream.read_exact(&mut reply).await.map_err(NetworkError::Unreachable)?;
+    stream.read_exact(&mut reply).await.map_err(NetworkError::of)?;
     match query.is_answered_by(&reply) {
         true => Ok(reply),
         false => Err(NetworkError::Wrong),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_have_used_up_is_no_fault_of_the_upstream() {
+        let is_ours = |code| {
+            let error = NetworkError::of(io::Error::from_raw_os_error(code));
+            matches!(error, NetworkError::NoSocket(_))
+        };
+        assert!([libc::EMFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS].into_iter().all(is_ours));
+        assert!(![libc::ECONNREFUSED, libc::ENETUNREACH, libc::EPERM].into_iter().any(is_ours));
+        let early = NetworkError::of(io::ErrorKind::UnexpectedEof.into());
+        assert!(matches!(early, NetworkError::Unreachable(_)), "its stream ended");
     }
 }

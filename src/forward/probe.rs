@@ -16,8 +16,10 @@ use tokio::time;
 
 use super::ForwardConfig;
 use super::forwarder::Forwarder;
+use super::line::Askers;
 use super::question::OwnedQuestion;
-use super::upstream::{PATIENCE, Upstream, now};
+use super::turns::Stage;
+use super::upstream::Upstream;
 use crate::name::Key;
 
 /// A probe that takes longer than this to come back is missed: a loop that
@@ -74,12 +76,12 @@ impl Forwarder {
     async fn probe(&self, below: &Key, upstream: &Upstream) -> Option<Looped> {
         let name = random_name(below)?;
         let probe = self.shared.probes.start(name.clone());
-        let wait = upstream.pay(1, now(), PATIENCE).ok()?;
-        time::sleep(wait).await;
+        upstream.turn(&Askers::ourselves(), 1, Stage::First).await.ok()?;
         let question = OwnedQuestion::hinfo(name);
         let (network, question) = (&*self.shared.network, question.borrow());
         // Whatever it answers, all that counts is whether we were asked.
-        let _ = time::timeout(PROBE_WAIT, upstream.ask(network, &question)).await;
+        let _ =
+            time::timeout(PROBE_WAIT, upstream.ask(network, &question, &Askers::ourselves())).await;
         let looped = Looped { name: below.clone(), upstream: upstream.address };
         probe.came_back().then_some(looped)
     }

@@ -92,6 +92,11 @@ impl OwnedQuestion {
         Self { name, rtype: HINFO, class: wire::IN, dnssec_ok, checking_disabled }
     }
 
+    /// Asks for the SOA of `name`, as checks of upstreams do.
+    pub(crate) fn soa(name: Key) -> Self {
+        Self { rtype: wire::SOA, ..Self::hinfo(name) }
+    }
+
     /// The same with a borrowed name.
     pub fn borrow(&self) -> Question<'_> {
         Question {

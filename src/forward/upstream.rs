@@ -7,15 +7,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
+use tokio::sync::{Notify, oneshot};
 use tokio::time;
 
 use super::counters::Counter;
 use super::health::Health;
+use super::line::Askers;
 use super::message::{Message, Reply};
 use super::network::{Network, NetworkError, Via};
-use super::pace::{Busy, Pace};
-use super::question::{Outgoing, Question};
+use super::question::{Outgoing, OwnedQuestion, Question};
+use super::turns::{Busy, Payer, Stage, Turns};
+use super::watch::Said;
 use super::wire::Malformed;
+use crate::host::often::Often;
+use crate::name::Key;
 use crate::snapshot::Remark;
 
 /// What [`VPC_RESOLVERS`] may be sent by default: EC2 drops what exceeds 1,024
@@ -33,35 +38,40 @@ pub const VPC_RESOLVERS: [IpAddr; 2] = [
 /// acknowledgements, to close.
 const TCP_PACKETS: u32 = 6;
 
-/// A packet that would have to wait for longer is not sent: with a queue that
-/// long the answer comes too late for most who wait.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
-
 /// An upstream that does not know EDNS is asked without it for so long.
 const WITHOUT_EDNS: Duration = Duration::from_secs(3_600);
 
 /// An upstream.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
+    /// What it is asked to see whether it lives.
+    pub(super) check: OwnedQuestion,
     state: Mutex<State>,
-    counters: Counters,
+    pub(super) counters: Counters,
+    /// Somebody stands in line, and nobody did.
+    pub(super) lined_up: Notify,
+    /// There is something to do for its watch.
+    pub(super) to_do: Notify,
+    no_edns: Often,
 }
 
-#[derive(Default)]
-struct State {
-    pace: Option<Pace>,
-    health: Health,
+pub(super) struct State {
+    /// None without a `max_rate`.
+    pub(super) turns: Option<Turns<oneshot::Sender<()>>>,
+    pub(super) health: Health,
+    pub(super) said: Said,
     without_edns: Option<Instant>,
 }
 
 #[derive(Default)]
-struct Counters {
+pub(super) struct Counters {
     sent: Counter,
     answers: Counter,
-    timeouts: Counter,
+    pub(super) timeouts: Counter,
     errors: Counter,
-    strays: Counter,
-    throttled: Counter,
+    pub(super) strays: Counter,
+    pub(super) throttled: Counter,
+    pub(super) checks: Counter,
 }
 
 /// How an upstream does. Counts are since the start.
@@ -71,13 +81,15 @@ pub struct UpstreamStatus {
     pub address: SocketAddr,
     /// It answers, as far as is known.
     pub up: bool,
-    /// Smoothed time to an answer; zero before the first.
+    /// Smoothed time to an answer; zero before the first. A question that
+    /// another upstream answered while this one was silent counts as a second.
     pub round_trip: Duration,
-    /// Queries sent, over UDP and TCP.
+    /// Questions sent, over UDP and TCP.
     pub sent: u64,
     /// Replies that could be passed on, NXDOMAIN among them.
     pub answers: u64,
-    /// Tries that went without a reply for [`TRY`](super::TRY).
+    /// Tries that went without a reply for [`TRY`](super::TRY): of an upstream
+    /// that is up, for names that are slow.
     pub timeouts: u64,
     /// Replies that could not be passed on, and networks that failed.
     pub errors: u64,
@@ -85,6 +97,10 @@ pub struct UpstreamStatus {
     pub strays: u64,
     /// Questions it was not asked, because of its `max_rate`.
     pub throttled: u64,
+    /// Queries sent to see whether it lives; not among `sent`.
+    pub checks: u64,
+    /// Questions that wait for their turn, because of its `max_rate`.
+    pub waiting: u64,
 }
 
 /// Why an upstream had no answer.
@@ -114,7 +130,7 @@ pub(crate) enum Failure {
     #[error("truncated over TCP")]
     Truncated,
     /// Its `max_rate` is used up.
-    #[error("not asked, max_rate is used up")]
+    #[error("not asked: max_rate is used up, and those who wait have had their share")]
     Busy,
     /// The system has no random numbers.
     #[error("no random numbers: {0}")]
@@ -135,33 +151,41 @@ impl Failure {
 }
 
 impl Upstream {
-    /// An upstream; `max_rate` in packets per second, else what its address
-    /// says.
-    pub(crate) fn new(address: SocketAddr, max_rate: Option<NonZeroU32>) -> Self {
+    /// An upstream for `name` and all below it; `max_rate` in packets per
+    /// second, else what its address says.
+    pub(crate) fn new(address: SocketAddr, name: Key, max_rate: Option<NonZeroU32>) -> Self {
         let by_address = || NonZeroU32::new(VPC_MAX_RATE).filter(|_| is_vpc_resolver(address));
-        let pace = max_rate.or_else(by_address).map(Pace::new);
-        let state = Mutex::new(State { pace, ..State::default() });
-        Self { address, state, counters: Counters::default() }
+        let state = State {
+            turns: max_rate.or_else(by_address).map(Turns::new),
+            health: Health::default(),
+            said: Said::default(),
+            without_edns: None,
+        };
+        Self {
+            address,
+            check: OwnedQuestion::soa(name),
+            state: Mutex::new(state),
+            counters: Counters::default(),
+            lined_up: Notify::new(),
+            to_do: Notify::new(),
+            no_edns: Often::new(),
+        }
     }
 
     /// Asks: over UDP, once more for an upstream that turns out not to know
     /// EDNS, and over TCP when it says so. The first packet must be paid for;
-    /// see [`pay`](Self::pay). Waits for a reply without limit.
+    /// see [`line_up`](Self::line_up). Waits for a reply without limit.
     pub(crate) async fn ask(
         &self,
         network: &dyn Network,
         question: &Question<'_>,
+        askers: &Askers,
     ) -> Result<Message, Failure> {
-        let asked = self.ask_on(network, question).await;
+        let asked = self.ask_on(network, question, askers).await;
         match &asked {
             Ok(_) => self.counters.answers.add(1),
             Err(Failure::Busy) => {}
-            Err(failure) => {
-                self.counters.errors.add(1);
-                if let Failure::Network(NetworkError::Unreachable(_)) = failure {
-                    self.note_lost(now(), failure);
-                }
-            }
+            Err(_) => self.counters.errors.add(1),
         }
         asked
     }
@@ -170,23 +194,12 @@ impl Upstream {
         &self,
         network: &dyn Network,
         question: &Question<'_>,
+        askers: &Askers,
     ) -> Result<Message, Failure> {
         let mut edns = self.state().without_edns.is_none_or(|until| until <= now());
         let mut via = Via::Udp;
         loop {
-            let query = Outgoing::new(question, edns)?;
-            let sent = now();
-            self.counters.sent.add(1);
-            let exchanged = network.exchange(self.address, via, &query, &self.counters.strays);
-            let reply = match exchanged.await {
-                Ok(octets) => {
-                    self.note_answer(now() - sent);
-                    Reply::read(&octets, question)?
-                }
-                Err(NetworkError::Flooded) => Reply::Truncated,
-                Err(error) => return Err(error.into()),
-            };
-            match reply {
+            match self.exchange(network, question, edns, via).await? {
                 Reply::Answer(message) => return Ok(message),
                 Reply::Referral => return Err(Failure::Referral),
                 Reply::Truncated if via == Via::Tcp => return Err(Failure::Truncated),
@@ -199,64 +212,64 @@ impl Upstream {
                     ..
                 } if edns => {
                     edns = false;
-                    self.state().without_edns = Some(now() + WITHOUT_EDNS);
-                    tracing::info!(upstream = %self, "upstream does not know EDNS");
+                    self.does_not_know_edns(now());
                 }
                 Reply::Error { rcode, remarks, .. } => {
                     return Err(Failure::Said { rcode, remarks });
                 }
             }
             let packets = if via == Via::Tcp { TCP_PACKETS } else { 1 };
-            time::sleep(self.pay(packets, now(), PATIENCE)?).await;
+            self.turn(askers, packets, Stage::Further).await?;
         }
     }
 
-    /// Pays for packets, and says how long to wait before they may leave.
-    pub(crate) fn pay(
+    /// One query and its reply.
+    async fn exchange(
         &self,
-        packets: u32,
-        now: Instant,
-        patience: Duration,
-    ) -> Result<Duration, Busy> {
-        let mut state = self.state();
-        let Some(pace) = &mut state.pace else { return Ok(Duration::ZERO) };
-        let paid = pace.take(packets, now, patience);
-        if paid.is_err() {
-            self.counters.throttled.add(1);
-        }
-        paid
-    }
-
-    /// How long a packet would have to wait.
-    pub(crate) fn wait(&self, now: Instant) -> Duration {
-        self.state().pace.as_ref().map_or(Duration::ZERO, |pace| pace.wait(now))
-    }
-
-    /// A try went without a reply for too long. The reply still counts, should
-    /// it come.
-    pub(crate) fn lost(&self, now: Instant) {
-        self.counters.timeouts.add(1);
-        self.note_lost(now, &Failure::Silent);
-    }
-
-    fn note_lost(&self, now: Instant, why: &Failure) {
-        let mut state = self.state();
-        let was_down = state.health.is_down();
-        state.health.lost(now);
-        if !was_down && state.health.is_down() {
-            tracing::warn!(
-                upstream = %self,
-                "upstream is down ({why}); others are asked first, stale answers go out at once"
-            );
+        network: &dyn Network,
+        question: &Question<'_>,
+        edns: bool,
+        via: Via,
+    ) -> Result<Reply, Failure> {
+        let query = Outgoing::new(question, edns)?;
+        let sent = now();
+        self.counters.sent.add(1);
+        let exchange = network.exchange(self.address, via, &query, &self.counters.strays);
+        match exchange.await {
+            Ok(octets) => {
+                self.heard(now(), Some(now() - sent));
+                Ok(Reply::read(&octets, question)?)
+            }
+            Err(NetworkError::Flooded) => Ok(Reply::Truncated),
+            Err(error) => {
+                let unreachable = matches!(error, NetworkError::Unreachable(_));
+                let failure = error.into();
+                // TCP comes after a word over UDP: it lives, whatever is wrong
+                // with its TCP.
+                if unreachable && via == Via::Udp {
+                    self.unanswered(sent, now(), &failure);
+                }
+                Err(failure)
+            }
         }
     }
 
-    fn note_answer(&self, took: Duration) {
-        let mut state = self.state();
-        if state.health.is_down() {
-            tracing::info!(upstream = %self, "upstream answers again");
+    fn does_not_know_edns(&self, now: Instant) {
+        self.state().without_edns = Some(now + WITHOUT_EDNS);
+        if let Some(left_out) = self.no_edns.may(now) {
+            tracing::info!(upstream = %self, left_out, "upstream does not know EDNS");
         }
-        state.health.answered(took);
+    }
+
+    /// About how long a question would wait for its turn.
+    pub(crate) fn expected_wait(&self, payer: Payer, now: Instant) -> Duration {
+        let state = self.state();
+        state.turns.as_ref().map_or(Duration::ZERO, |turns| turns.expected(payer, now))
+    }
+
+    /// Another upstream answered what this one did not.
+    pub(crate) fn outdone(&self) {
+        self.state().health.outdone();
     }
 
     /// Another one was asked instead.
@@ -267,6 +280,11 @@ impl Upstream {
     /// Down, as far as is known.
     pub(crate) fn is_down(&self) -> bool {
         self.state().health.is_down()
+    }
+
+    /// Nothing was heard of it since a question went without a reply.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.state().health.is_suspect()
     }
 
     /// Down, and time to ask it again; said once per backoff.
@@ -281,7 +299,10 @@ impl Upstream {
 
     /// Counts and health.
     pub(crate) fn status(&self) -> UpstreamStatus {
-        let (up, round_trip) = (!self.is_down(), self.round_trip());
+        let state = self.state();
+        let (up, round_trip) = (!state.health.is_down(), state.health.round_trip());
+        let waiting = state.turns.as_ref().map_or(0, Turns::waiting) as u64;
+        drop(state);
         let counters = &self.counters;
         UpstreamStatus {
             address: self.address,
@@ -293,10 +314,12 @@ impl Upstream {
             errors: counters.errors.get(),
             strays: counters.strays.get(),
             throttled: counters.throttled.get(),
+            checks: counters.checks.get(),
+            waiting,
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

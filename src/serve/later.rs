@@ -11,11 +11,12 @@ use tokio::sync::mpsc;
 use super::Later;
 use super::stats::UdpCounters;
 use super::sys::{self, WayBack};
+use crate::forward::MAX_WAITING;
 
-/// Requests on their way from the workers to the task. It takes them at once,
-/// so there are this many only if it gets no processor for a while; how many
-/// may be waited for is up to those who answer.
-const QUEUE: usize = 4096;
+/// Requests on their way from the workers to the task, which takes them at
+/// once. As many as may be waited for: who has a place there, of which each
+/// client has its share, has one here, whatever others send.
+const QUEUE: usize = 2 * MAX_WAITING;
 
 /// A request without its answer.
 pub(super) struct Waiting {

@@ -1,7 +1,13 @@
 //! Tests of the whole room, and what they share: messages made by hand.
 
+#[cfg(feature = "virtual-clock")]
+mod fair;
+#[cfg(feature = "virtual-clock")]
+mod living;
 mod messages;
 mod property;
+#[cfg(feature = "virtual-clock")]
+mod room;
 mod sockets;
 #[cfg(feature = "virtual-clock")]
 mod timing;
