@@ -228,7 +228,7 @@ impl Flights {
     }
 
     /// Is there one for this question?
-    #[cfg(test)]
+    #[cfg(all(test, feature = "virtual-clock"))]
     pub(crate) fn is_under_way(&self, question: &OwnedQuestion) -> bool {
         self.book().flights.contains_key(question)
     }

@@ -8,7 +8,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 
 use super::records::knows;
-use super::upstream::{Answer, Upstream};
+use super::upstream::{Answer, Asked, Upstream};
 use super::{Client, ELASTIC, Latencies, forwarding, remarks};
 use crate::harness::{Dir, PATIENCE, Server, query};
 
@@ -114,6 +114,52 @@ fn an_alias_leads_to_a_stale_answer() {
         assert_eq!(told.answers[1].ttl, 30);
         assert_eq!(remarks(&told)[0].0, 3, "{told}");
     }
+}
+
+/// Names without an answer, one each 10 ms, while others are answered: nothing
+/// is said, and nothing is to be said. Then the upstream dies and comes back.
+#[test]
+fn a_slow_name_is_no_dead_upstream() {
+    const DEAD: u32 = 400;
+    let good = |asked: &Asked| asked.with(&[&format!("{} 0 A 192.0.2.80", asked.name())]).into();
+    let upstream = Upstream::start(move |asked| match asked.label().starts_with("dead") {
+        true => Answer::Silence,
+        false => good(asked),
+    });
+    let (_dir, mut server) = server(&upstream);
+    let client = Client::of(server.dns);
+    let said = |server: &Server, what: &str| {
+        let text = |line: &serde_json::Value| {
+            line["fields"]["message"].as_str().unwrap_or_default().starts_with(what)
+        };
+        server.lines().into_iter().filter(text).count()
+    };
+    // Nobody waits for these answers.
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.dns).unwrap();
+    for n in 0..DEAD {
+        let octets = query(&format!("dead{n}.test."), RecordType::A).to_vec().unwrap();
+        socket.send(&octets).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+        if n % 10 == 0 {
+            assert_eq!(client.data("good.test.", RecordType::A), ["192.0.2.80"]);
+        }
+    }
+    // The last ones are given up: nothing else was answered meanwhile.
+    let last = client.ask("dead.test.", RecordType::A);
+    assert_eq!(last.metadata.response_code, ResponseCode::ServFail);
+    assert_eq!((said(&server, "upstream is down"), said(&server, "upstream answers")), (0, 0));
+    assert!(upstream.checks() > 0, "but it was asked whether it lives");
+
+    upstream.change(|_| Answer::Silence);
+    assert_eq!(client.ask("x.test.", RecordType::A).metadata.response_code, ResponseCode::ServFail);
+    server.wait("upstream is down", |line| {
+        line["fields"]["upstream"] == upstream.at.to_string() && line["fields"]["left_out"] == 0
+    });
+    upstream.change(good);
+    assert_eq!(client.data("y.test.", RecordType::A), ["192.0.2.80"]);
+    server.wait_for("upstream answers again");
+    assert_eq!((said(&server, "upstream is down"), said(&server, "upstream answers")), (1, 1));
 }
 
 /// Asks for our own name, one question after the other.

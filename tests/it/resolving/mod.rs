@@ -5,6 +5,7 @@ mod aliases;
 mod bind;
 mod caches;
 mod dead;
+mod fair;
 mod home;
 mod late;
 mod links;

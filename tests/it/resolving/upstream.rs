@@ -165,10 +165,20 @@ impl Upstream {
         *self.shared.answers.lock().unwrap() = Arc::new(answers);
     }
 
-    /// All it was asked but for loop probes.
+    /// All it was asked but for loop probes and checks.
     pub(super) fn asked(&self) -> Vec<Asked> {
         let log = self.shared.log.lock().unwrap();
-        log.iter().filter(|asked| !is_probe(asked)).cloned().collect()
+        log.iter().filter(|asked| !is_probe(asked) && !is_check(asked)).cloned().collect()
+    }
+
+    /// How often it was asked whether it lives.
+    pub(super) fn checks(&self) -> usize {
+        self.shared.log.lock().unwrap().iter().filter(|asked| is_check(asked)).count()
+    }
+
+    /// How much that is, about: loop probes and checks among it.
+    pub(super) fn len(&self) -> usize {
+        self.shared.log.lock().unwrap().len()
     }
 
     /// The same as "name type", over UDP or TCP.
@@ -193,6 +203,12 @@ impl Upstream {
 
 fn is_probe(asked: &Asked) -> bool {
     asked.name().contains("eipdns-loop")
+}
+
+/// Does the server want to know whether the upstream lives? Answered as any
+/// question is.
+fn is_check(asked: &Asked) -> bool {
+    asked.name() == "." && asked.rtype() == RecordType::SOA
 }
 
 impl Drop for Upstream {
