@@ -80,10 +80,14 @@ impl Turn {
 pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     // Nothing else in the process runs on the runtime's blocking threads that
     // an answer waits for, so they may keep their priority.
-    spawn_blocking(move || {
-        lower();
-        in_turns(PATIENCE_ASIDE, work)
-    })
+    spawn_blocking(move || lowered(work))
+}
+
+/// Does `work` on this thread, which does nothing else afterwards that an
+/// answer waits for: it gets a lower priority for good.
+pub(crate) fn lowered<T>(work: impl FnOnce() -> T) -> T {
+    lower();
+    in_turns(PATIENCE_ASIDE, work)
 }
 
 /// Does `work` on this thread, with its priority, in turns.

@@ -1,11 +1,15 @@
 //! What this process has from its host, each thing in one place.
 //!
+//! * [`aside`]: reading what may hang.
 //! * [`descriptors`]: how many there are, and who may take how many.
+//! * [`files`]: reading what somebody else writes.
 //! * [`log`]: lines on their way to stderr; [`panics`]: what is said of a panic.
 //! * [`often`]: messages that come many times a second.
 //! * [`pulse`]: whether a loop still turns.
 
+pub mod aside;
 pub mod descriptors;
+pub mod files;
 pub mod log;
 pub mod often;
 pub mod panics;

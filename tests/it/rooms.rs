@@ -90,11 +90,13 @@ const ROOMS: &[Room] = &[
             "http/api.rs",
             "http/server.rs",
             "offline.rs",
+            "host/aside.rs",
             "host/log/mod.rs",
         ],
         why: "no orphans: who starts a task or thread also notices its end; `run` starts the \
               long-lived ones, `serve` and `http` their workers and connections, `http` and `offline` join their \
-              calls, `host/log` shows what its one writer has not written",
+              calls, `host/aside` counts those of its threads that hang, `host/log` shows what its one \
+              writer has not written",
     },
     Room {
         what: Crate("tracing_subscriber"),
