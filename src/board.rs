@@ -13,6 +13,7 @@ use crate::changes::Change;
 use crate::config::{Config, SourceKind};
 use crate::counters::Counters;
 use crate::forward::{Forwarder, Looped, UpstreamStatus};
+use crate::host::aside;
 use crate::host::descriptors::{self, Budget, Share};
 use crate::host::log::{self, STDERR};
 use crate::host::pulse::{self, Pulse};
@@ -153,6 +154,8 @@ pub struct Status {
     pub forwarding: Option<ForwardingStatus>,
     /// Why the state on disk is not up to date, when it is not.
     pub state_trouble: Option<String>,
+    /// Readings of files that do not end.
+    pub file_readings_hanging: usize,
     /// Who may have how many descriptors.
     pub descriptors: descriptors::Status,
     /// Who has connections, and what became of others.
@@ -357,6 +360,7 @@ impl Board {
                 .as_ref()
                 .map(|forwarder| ForwardingStatus::of(forwarder, &known.loops)),
             state_trouble: known.state_trouble.clone(),
+            file_readings_hanging: aside::hanging().0,
             descriptors: known.budget.status(),
             connections: self.sockets.connections(&known.upstream_sockets),
             log: STDERR.status(Instant::now()),

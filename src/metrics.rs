@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::answer::Transport;
 use crate::board::{Board, Known};
+use crate::host::aside;
 use crate::host::descriptors;
 use crate::host::log::STDERR;
 use crate::inventory::Health;
@@ -399,6 +400,7 @@ impl Reading {
         let seconds = |d: Duration| d.as_secs_f64();
         let published = self.0.clock.drift().shown(known.published_at);
         let publishing = self.0.publishing();
+        let (hanging, not_begun) = aside::hanging();
         for (name, help, value) in [
             (
                 "published_timestamp_seconds",
@@ -432,6 +434,7 @@ impl Reading {
                 "1: the state on disk is up to date",
                 f64::from(u8::from(known.state_trouble.is_none())),
             ),
+            ("file_readings_hanging", "Readings of files that do not end", hanging as f64),
         ] {
             family(encoder, name, help, GAUGE)?.only(&ConstGauge::new(value))?;
         }
@@ -441,6 +444,11 @@ impl Reading {
                 "reloads_refused",
                 "Reloads refused because of the configuration",
                 known.reloads_refused,
+            ),
+            (
+                "file_readings_not_begun",
+                "Readings of files not begun because too many hang",
+                not_begun,
             ),
         ] {
             family(encoder, name, help, COUNTER)?.only(&ConstCounter::new(value))?;

@@ -118,7 +118,7 @@ impl Common {
 
     /// Loads the configuration; prints what is wrong with it.
     fn load(&self) -> Result<Loaded, Exit> {
-        match config::load(&self.directory(), &self.overrides()) {
+        match config::load_in_time(&self.directory(), &self.overrides()) {
             Ok(loaded) => {
                 print_problems(&loaded.warnings);
                 Ok(loaded)

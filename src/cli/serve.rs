@@ -36,23 +36,23 @@ impl Serve {
                 return Exit::Internal;
             }
         };
-        let config = match config::load(&self.common.directory(), &self.common.overrides()) {
-            Ok(loaded) => {
-                loaded.warnings.iter().for_each(|problem| warn!("{problem}"));
-                loaded.config
-            }
+        let directory = self.common.directory();
+        let loaded = match config::load_in_time(&directory, &self.common.overrides()) {
+            Ok(loaded) => loaded,
             Err(invalid) => {
                 invalid.problems.iter().for_each(|problem| error!("{problem}"));
                 return Exit::Config;
             }
         };
+        loaded.warnings.iter().for_each(|problem| warn!("{problem}"));
         let options = run::Options {
-            directory: self.common.directory(),
+            directory,
             overrides: self.common.overrides(),
+            seen: loaded.seen,
             watch: self.watch,
             ordinary_path: self.ordinary_path,
         };
-        match run::run(config, options) {
+        match run::run(loaded.config, options) {
             Ok(()) => Exit::Ok,
             Err(error) => {
                 error!("{error}");

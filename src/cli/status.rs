@@ -127,6 +127,9 @@ fn text(status: &Value) -> String {
         out += &format!("LOG: {}\n", word(&status["log"]["trouble"]));
     }
     out += &descriptors(status, word);
+    if status["file_readings_hanging"].as_u64().unwrap_or_default() > 0 {
+        out += &format!("readings of files that hang: {}\n", status["file_readings_hanging"]);
+    }
     for source in status["sources"].as_array().into_iter().flatten() {
         let age = source["age"].as_f64().map_or("never".into(), |age| format!("{age:.1} s ago"));
         out += &format!(

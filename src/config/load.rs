@@ -1,23 +1,25 @@
 //! A configuration directory, from files to [`Config`].
 
 use std::fmt;
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::files::{Files, Progress, Seen};
 use super::server::{self, Context};
 use super::toml::File;
 use super::{Config, rules, scope, zone};
 use crate::diag::{Place, Problem, Problems};
+use crate::host::aside::{self, AsideError};
 
 /// The one file that is not a zone.
 const SERVER: &str = "server.toml";
 
-/// Files larger than this are not configuration: ten times what 100,000 names
-/// take.
-const MAX_FILE: u64 = 128 << 20;
+/// How long reading a configuration may take: 100,000 names take a second, and
+/// where files come over a network, or queries leave little time, some more.
+pub const WITHIN: Duration = Duration::from_secs(30);
 
 /// What flags and environment say; it wins over `server.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is odd about it, in order of file and line.
     pub warnings: Vec<Problem>,
+    /// What was read for it.
+    pub seen: Seen,
 }
 
 /// A configuration that is refused.
@@ -47,6 +51,21 @@ pub struct Invalid {
     /// Every error and warning of every file, in order of file and line; at
     /// least one is an error.
     pub problems: Vec<Problem>,
+    /// What was read: to mend it may be to change one of these.
+    pub seen: Seen,
+}
+
+impl Invalid {
+    /// What was being read takes too long.
+    pub fn hangs(progress: &Progress, cause: &AsideError) -> Self {
+        let mut problems = Problems::default();
+        problems.error(
+            Place::file(&progress.file()),
+            format!("reading it {cause}"),
+            "then read the configuration again",
+        );
+        Self { problems: problems.sorted(), seen: Seen::default() }
+    }
 }
 
 impl fmt::Display for Invalid {
@@ -63,25 +82,73 @@ impl fmt::Display for Invalid {
 /// Reads `server.toml` and every other `*.toml` of `directory`. Dotfiles are
 /// ignored, symbolic links followed, subdirectories not entered.
 ///
-/// Nothing but these files is opened, nothing is looked up: what a source or a
-/// token file holds is the business of those who use it.
+/// Nothing but these files and the master files they name is opened, nothing is
+/// looked up: what a source or a token file holds is the business of those who
+/// use it.
 ///
 /// # Errors
 /// All problems of all files at once, when one of them is an error.
 pub fn load(directory: &Path, overrides: &Overrides) -> Result<Loaded, Invalid> {
-    read(directory, overrides, scope::HAS_EC2)
+    load_telling(directory, overrides, &Progress::at(directory))
+}
+
+/// [`load`], within [`WITHIN`].
+///
+/// # Errors
+/// As there, or reading does not end.
+pub fn load_in_time(directory: &Path, overrides: &Overrides) -> Result<Loaded, Invalid> {
+    let progress = Progress::at(directory);
+    let (dir, overrides, telling) = (directory.to_owned(), overrides.clone(), progress.clone());
+    let work = move || load_telling(&dir, &overrides, &telling);
+    aside::within(&aside::Place::read(directory), WITHIN, work)
+        .unwrap_or_else(|cause| Err(Invalid::hangs(&progress, &cause)))
+}
+
+/// [`load`], saying in `progress` what is being read.
+///
+/// # Errors
+/// As there.
+pub fn load_telling(
+    directory: &Path,
+    overrides: &Overrides,
+    progress: &Progress,
+) -> Result<Loaded, Invalid> {
+    read(directory, overrides, scope::HAS_EC2, progress)
 }
 
 /// [`load`] as in a program with EC2, whether that is built in or not.
 #[cfg(test)]
 pub(crate) fn load_as_with_ec2(dir: &Path, overrides: &Overrides) -> Result<Loaded, Invalid> {
-    read(dir, overrides, true)
+    read(dir, overrides, true, &Progress::at(dir))
 }
 
-/// [`load`], with or without `type = "ec2"`.
-pub(super) fn read(dir: &Path, overrides: &Overrides, ec2: bool) -> Result<Loaded, Invalid> {
+/// [`load_telling`], with or without `type = "ec2"`.
+pub(super) fn read(
+    directory: &Path,
+    overrides: &Overrides,
+    ec2: bool,
+    progress: &Progress,
+) -> Result<Loaded, Invalid> {
+    let mut files = Files::new(progress);
+    let read = all(directory, overrides, ec2, &mut files);
+    let seen = files.seen();
+    match read {
+        Ok((config, warnings)) => {
+            Ok(Loaded { directory: directory.to_owned(), config, warnings, seen })
+        }
+        Err(problems) => Err(Invalid { problems, seen }),
+    }
+}
+
+/// The configuration and what is odd about it, else what is wrong with it.
+fn all(
+    dir: &Path,
+    overrides: &Overrides,
+    ec2: bool,
+    files: &mut Files,
+) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let mut problems = Problems::default();
-    let texts = texts(dir, &mut problems);
+    let texts = texts(dir, files, &mut problems);
     let context = Context { dir, overrides, ec2 };
     let server = server(&texts, &context, &mut problems);
     let drafts: Vec<_> = texts
@@ -90,7 +157,7 @@ pub(super) fn read(dir: &Path, overrides: &Overrides, ec2: bool) -> Result<Loade
         .filter_map(|text| {
             let content = text.content.as_deref()?;
             let file = File::parse(&text.path, content);
-            let draft = zone::read(&file, &text.path, dir, &server, &mut problems);
+            let draft = zone::read(&file, &text.path, dir, &server, files, &mut problems);
             problems.append(file.into_problems());
             draft
         })
@@ -99,12 +166,11 @@ pub(super) fn read(dir: &Path, overrides: &Overrides, ec2: bool) -> Result<Loade
     let fatal = problems.fatal();
     let problems = problems.sorted();
     if fatal {
-        return Err(Invalid { problems });
+        return Err(problems);
     }
     let mut zones: Vec<_> = drafts.into_iter().map(|draft| Arc::new(draft.zone)).collect();
     zones.sort_by(|a, b| a.origin.cmp(&b.origin));
-    let config = Config { server: server.server, zones };
-    Ok(Loaded { directory: dir.to_owned(), config, warnings: problems })
+    Ok((Config { server: server.server, zones }, problems))
 }
 
 /// One file; without content if it cannot be read, which has been reported.
@@ -121,8 +187,8 @@ impl Text {
 }
 
 /// Every `*.toml` of the directory, in order of name.
-fn texts(dir: &Path, problems: &mut Problems) -> Vec<Text> {
-    let mut paths = match paths(dir) {
+fn texts(dir: &Path, files: &mut Files, problems: &mut Problems) -> Vec<Text> {
+    let paths = match files.list(dir) {
         Ok(paths) => paths,
         Err(e) => {
             problems.error(
@@ -133,11 +199,10 @@ fn texts(dir: &Path, problems: &mut Problems) -> Vec<Text> {
             return vec![];
         }
     };
-    paths.sort();
     let texts: Vec<_> = paths
         .into_iter()
         .map(|path| {
-            let content = content(&path, problems);
+            let content = content(&path, files, problems);
             Text { path, content }
         })
         .collect();
@@ -158,20 +223,8 @@ fn texts(dir: &Path, problems: &mut Problems) -> Vec<Text> {
     texts
 }
 
-fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = vec![];
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let octets = name.as_encoded_bytes();
-        if octets.ends_with(b".toml") && !octets.starts_with(b".") {
-            paths.push(dir.join(name));
-        }
-    }
-    Ok(paths)
-}
-
-fn content(path: &Path, problems: &mut Problems) -> Option<String> {
-    let octets = match octets(path) {
+fn content(path: &Path, files: &mut Files, problems: &mut Problems) -> Option<String> {
+    let octets = match files.zone(path) {
         Ok(octets) => octets,
         Err(e) => {
             problems.error(
@@ -195,19 +248,6 @@ fn content(path: &Path, problems: &mut Problems) -> Option<String> {
             None
         }
     }
-}
-
-/// The whole of a regular file: anything else might never end.
-fn octets(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut octets = vec![];
-    fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut octets)?;
-    if octets.len() as u64 > MAX_FILE {
-        return Err(io::Error::other("it is larger than 128 MiB"));
-    }
-    Ok(octets)
 }
 
 /// The cause without the number of the error.

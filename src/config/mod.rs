@@ -2,17 +2,21 @@
 //! doubt. Reading the files is the business of [`load()`]; once a [`Config`]
 //! exists every key has its final value and every name is in its zone.
 //!
-//! Read in this order: this file (the types), `load` (the directory), `server`
+//! Read in this order: this file (the types), `load` (the directory), `files`
+//! (what is opened), `server`
 //! with `source`, `view` and `forward`, `zone` with `names` and `target` (one file each),
-//! `rules` (what only shows when all files are seen together). Below them:
+//! `rules` (what only shows when all files are seen together), `losses` (what an
+//! edit takes away). Below them:
 //! `toml`, `table`, `value` and `syntax` (spanned, recoverable reading),
 //! `readers` and `addresses` (what single values mean), `scope` (the parts of a
 //! file, and the keys that are not built yet), `words` (quoting and guessing
 //! for messages).
 
 mod addresses;
+mod files;
 mod forward;
 mod load;
+mod losses;
 mod names;
 mod readers;
 mod records;
@@ -44,9 +48,11 @@ use crate::forward::ForwardConfig;
 use crate::name::Key;
 use crate::records::MasterFile;
 
+pub use files::{Progress, Seen};
 #[cfg(test)]
 pub(crate) use load::load_as_with_ec2;
-pub use load::{Invalid, Loaded, Overrides, load};
+pub use load::{Invalid, Loaded, Overrides, WITHIN, load, load_in_time, load_telling};
+pub use losses::{Loss, losses};
 
 /// Index of a view in [`Server::views`].
 pub type ViewId = usize;

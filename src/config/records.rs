@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use hickory_proto::rr::{RData, RecordType};
 
+use super::files::Files;
 use super::readers;
 use super::scope::Scope;
 use super::value::{At, Value};
@@ -18,7 +19,7 @@ use crate::name::Key;
 use crate::records::{self, MasterFile, StaticRecord};
 
 /// Where the records of each view are: for a file for all views, the same.
-pub(super) type Files = Vec<Option<At<PathBuf>>>;
+pub(super) type Masters = Vec<Option<At<PathBuf>>>;
 
 /// One path for all views of the zone, or one per view.
 pub(super) fn files(
@@ -26,9 +27,9 @@ pub(super) fn files(
     dir: &Path,
     server: &server::Read,
     views: &[ViewId],
-) -> Option<Files> {
+) -> Option<Masters> {
     const EXAMPLE: &str = "example.com.zone";
-    let mut files: Files = vec![None; server.server.views.len()];
+    let mut files: Masters = vec![None; server.server.views.len()];
     let path = readers::at(readers::path(dir, EXAMPLE));
     if !v.is_table() {
         let one = path(v)?;
@@ -62,17 +63,18 @@ pub(super) fn files(
 
 /// Reads each file once.
 pub(super) fn load(
-    files: &Files,
+    masters: &Masters,
     origin: &Key,
     ttl: u32,
+    files: &mut Files,
     problems: &mut Problems,
 ) -> Vec<Option<Arc<MasterFile>>> {
     let mut read: BTreeMap<&Path, Arc<MasterFile>> = BTreeMap::new();
-    files
+    masters
         .iter()
         .map(|file| {
             let At { value: path, place } = file.as_ref()?;
-            let one = || Arc::new(read_one(path, place, origin, ttl, problems));
+            let one = || Arc::new(read_one(path, place, origin, ttl, files, problems));
             Some(Arc::clone(read.entry(path).or_insert_with(one)))
         })
         .collect()
@@ -84,9 +86,13 @@ fn read_one(
     place: &Place,
     origin: &Key,
     ttl: u32,
+    files: &mut Files,
     problems: &mut Problems,
 ) -> MasterFile {
-    if let Err(error) = fs::metadata(path) {
+    let mut first = Some(files.master(path));
+    if let Some(Err(_)) = &first
+        && let Err(error) = fs::metadata(path)
+    {
         problems.error(
             place.clone(),
             format!("cannot read the master file `{}`: {error}", path.display()),
@@ -94,7 +100,8 @@ fn read_one(
         );
         return MasterFile::default();
     }
-    records::read(path, origin, ttl, problems)
+    let mut open = |path: &Path| first.take().unwrap_or_else(|| files.master(path));
+    records::read(path, origin, ttl, &mut open, problems)
 }
 
 /// What each rule over a zone's records and names needs.

@@ -18,7 +18,7 @@ fn here(path: &str) -> PathBuf {
 
 /// Loads with every feature, whatever this build has.
 fn load_all(dir: &Path) -> Result<Loaded, Invalid> {
-    read(dir, &Overrides::default(), true)
+    read(dir, &Overrides::default(), true, &Progress::at(dir))
 }
 
 /// A directory with these files.
@@ -335,8 +335,9 @@ fn ec2_needs_its_feature() {
     let source = "[[source]]\nname = \"main\"\ntype = \"ec2\"\n";
     let server = format!("{SERVER}{source}");
     let dir = directory(&[("server.toml", server.as_str()), ("example.com.toml", ZONE)]);
-    assert!(read(dir.path(), &Overrides::default(), true).is_ok());
-    let invalid = read(dir.path(), &Overrides::default(), false).unwrap_err();
+    assert!(load_all(dir.path()).is_ok());
+    let invalid =
+        read(dir.path(), &Overrides::default(), false, &Progress::at(dir.path())).unwrap_err();
     assert_eq!(
         lines(dir.path(), &invalid.problems),
         "server.toml:10:8: error: `type = \"ec2\"` is not in this version of eipdns: it was \

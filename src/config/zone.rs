@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::files::Files;
 use super::names;
 use super::readers::{self, at, set, ttl};
 use super::records;
@@ -32,13 +33,14 @@ pub(super) struct Draft {
 
 /// Reads a zone file; none when its origin is not known.
 ///
-/// `dir` is where relative paths start; `problems` takes what is wrong in the
-/// master files it names.
+/// `dir` is where relative paths start; `files` opens the master files it names,
+/// and `problems` takes what is wrong in them.
 pub(super) fn read(
     file: &File<'_>,
     path: &Path,
     dir: &Path,
     server: &server::Read,
+    files: &mut Files,
     problems: &mut Problems,
 ) -> Option<Draft> {
     let mut t = file.root(Scope::Zone);
@@ -57,7 +59,7 @@ pub(super) fn read(
     let mut views = views.unwrap_or_else(|| (0..server.server.views.len()).collect());
     views.sort_unstable();
     let has_records = t.get("records").is_some();
-    let files = t.take("records", |v| records::files(v, dir, server, &views));
+    let masters = t.take("records", |v| records::files(v, dir, server, &views));
     let section = t.section("names", Scope::Names);
     let names = names::read_all(
         &section,
@@ -71,8 +73,8 @@ pub(super) fn read(
     }
     t.finish();
     let origin = origin?;
-    let records = match &files {
-        Some(files) => records::load(files, &origin.value, zone_ttl, problems),
+    let records = match &masters {
+        Some(masters) => records::load(masters, &origin.value, zone_ttl, files, problems),
         None => vec![None; server.server.views.len()],
     };
     let zone = Zone {

@@ -46,29 +46,30 @@ pub enum Cause {
     Time,
 }
 
-/// Why there is no outcome. The text goes on from "reading it does not end: ".
+/// Why there is no outcome. The text goes on from what is done with which file:
+/// "reading it".
 #[derive(Debug, thiserror::Error)]
 pub enum AsideError {
     /// It did not end in time, but may yet.
     #[error(
-        "nothing for {}; mend its disk, mount or file server, or put another file there",
+        "does not end: nothing for {}; mend its disk, mount or file server, or put another file there",
         humantime::format_duration(*.0)
     )]
     Late(Duration),
     /// Earlier attempts hang, so none more was begun.
     #[error(
-        "earlier attempts hang, none more is made until one ends; mend its disk, mount or file \
-         server, and restart if that ends none"
+        "does not end: earlier attempts hang, none more is made until one ends; mend its disk, \
+         mount or file server, and restart if that ends none"
     )]
     TooMany,
     /// An earlier attempt hangs that was begun a short while ago.
-    #[error("an earlier attempt hangs")]
+    #[error("does not end: an earlier attempt hangs")]
     NotYet,
     /// There is no thread for it.
-    #[error("no thread for it: {0}")]
+    #[error("cannot begin: no thread for it: {0}")]
     Thread(#[from] io::Error),
     /// It panicked.
-    #[error("it failed. This is a bug: report it with the file")]
+    #[error("failed. This is a bug: report it with the file")]
     Panicked,
 }
 
@@ -101,7 +102,7 @@ impl Place {
 }
 
 /// Does `work` at `place` on a thread of its own and waits for it, at most for
-/// `within`. For whoever has no event loop.
+/// `within`. For whoever has no event loop; with the priority of who waits.
 ///
 /// # Errors
 /// It does not end in time, or was not begun.
@@ -111,7 +112,7 @@ pub fn within<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, AsideError> {
     let (sender, ended) = sync_channel(1);
-    let attempt = start(place, Cause::Told, None, work, move |outcome| {
+    let attempt = start(Attempt::new(place, Cause::Told, None)?, work, move |outcome| {
         // Given up by then.
         let _ = sender.send(outcome);
     })?;
@@ -178,7 +179,9 @@ impl<T: Send + 'static> Aside<T> {
         let (sender, begun) = (self.sender.clone(), Instant::now());
         let hangs = self.newest.as_ref().filter(|newest| newest.attempt.is_under_way());
         let hangs = hangs.map(|newest| newest.begun);
-        let attempt = start(&self.place, cause, hangs, work, move |outcome| {
+        let attempt = Attempt::new(&self.place, cause, hangs)?;
+        let work = || background::lowered(work);
+        let attempt = start(attempt, work, move |outcome| {
             // Nobody is there who would wait.
             let _ = sender.blocking_send(Ended { number, outcome });
         })?;
@@ -328,11 +331,10 @@ impl Attempt {
     }
 }
 
-/// Begins an attempt on a thread that calls `tell` with its outcome.
+/// Does the work of an attempt on a thread of its own, which calls `tell` with the
+/// outcome.
 fn start<T: Send + 'static>(
-    place: &Place,
-    cause: Cause,
-    hangs: Option<Instant>,
+    attempt: Arc<Attempt>,
     work: impl FnOnce() -> T + Send + 'static,
     tell: impl FnOnce(Result<T, AsideError>) + Send + 'static,
 ) -> Result<Arc<Attempt>, AsideError> {
@@ -343,10 +345,9 @@ fn start<T: Send + 'static>(
             self.0.ended();
         }
     }
-    let attempt = Attempt::new(place, cause, hangs)?;
     let ends = Ends(Arc::clone(&attempt));
     thread::Builder::new().name("aside".into()).spawn(move || {
-        let outcome = background::lowered(|| catch_unwind(AssertUnwindSafe(work)));
+        let outcome = catch_unwind(AssertUnwindSafe(work));
         tell(outcome.map_err(|_| AsideError::Panicked));
         drop(ends);
     })?;

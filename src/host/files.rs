@@ -4,7 +4,7 @@
 //! What this cannot have is an end: a disk, a mount or a file server may hang
 //! in any call. Where somebody waits, reading goes through [`aside`](super::aside).
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -18,6 +18,18 @@ use crate::background::{self, PIECE};
 /// It cannot be read, or is no regular file; of kind
 /// [`FileTooLarge`](io::ErrorKind::FileTooLarge) when it has more octets.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_if(path, limit, |_| Ok(()))
+}
+
+/// [`read`], if `may` says so of what was opened.
+///
+/// # Errors
+/// As there, or what `may` says.
+pub fn read_if(
+    path: &Path,
+    limit: u64,
+    may: impl FnOnce(&Metadata) -> io::Result<()>,
+) -> io::Result<Vec<u8>> {
     // Before opening: to open a device may set it going.
     regular(&fs::metadata(path)?)?;
     // What was opened may be something else. Without waiting: to open a pipe
@@ -28,6 +40,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         .open(path)?;
     let about = file.metadata()?;
     regular(&about)?;
+    may(&about)?;
     let mut octets = Vec::with_capacity(about.len().min(limit) as usize + 1);
     while file.by_ref().take(PIECE as u64).read_to_end(&mut octets)? > 0 {
         if octets.len() as u64 > limit {
@@ -41,7 +54,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
-fn regular(about: &fs::Metadata) -> io::Result<()> {
+fn regular(about: &Metadata) -> io::Result<()> {
     if about.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
 }
 

@@ -29,8 +29,7 @@ mod tests;
 mod ttl;
 mod write;
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use hickory_proto::rr::{RData, RecordType};
@@ -100,22 +99,22 @@ pub struct Spot {
     column: u16,
 }
 
-/// Reads the master file `path` of zone `origin` and the files it includes.
+/// Reads the master file `path` of zone `origin` and the files it includes;
+/// `open` gives the octets of each, at most [`MAX_FILE`].
 ///
 /// `default_ttl`, in seconds, is for records before any `$TTL`, TTL or SOA.
 /// Every error and warning goes to `problems`; when there is an error the
 /// records are those that could be read.
-pub fn read(path: &Path, origin: &Key, default_ttl: u32, problems: &mut Problems) -> MasterFile {
+pub fn read(
+    path: &Path,
+    origin: &Key,
+    default_ttl: u32,
+    open: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+    problems: &mut Problems,
+) -> MasterFile {
+    let mut load = |path: &Path| {
+        let text = open(path)?;
+        Ok(Source { identity: path.canonicalize()?, text })
+    };
     read_text(path, origin, default_ttl, &mut load, problems)
-}
-
-/// A regular file, up to one octet more than [`MAX_FILE`].
-fn load(path: &Path) -> io::Result<Source> {
-    // Before opening: opening a pipe waits for its writer.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_FILE as u64 + 1).read_to_end(&mut text)?;
-    Ok(Source { identity: path.canonicalize()?, text })
 }

@@ -1,11 +1,21 @@
 //! What this host's addresses are, and who its resolvers.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
 
 use tracing::warn;
 
 use crate::config::{Config, Listen};
+use crate::host::aside::{self, Place};
+use crate::host::files;
 use crate::source::lookup;
+
+/// A resolv.conf of more octets is none: glibc takes three servers of it.
+const MAX_RESOLV_CONF: u64 = 64 << 10;
+
+/// How long the disk has for it.
+const WITHIN: Duration = Duration::from_secs(1);
 
 /// The addresses under which we can be reached: those listened at, and for a
 /// wildcard those of the host's interfaces, loopback only when there is no
@@ -47,8 +57,13 @@ pub fn host_resolvers(listen: &Listen) -> Vec<SocketAddr> {
 }
 
 fn resolvers(configured: &[IpAddr], listen: &Listen) -> Vec<SocketAddr> {
-    // A file that is not there names nobody.
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    // A file that is not there, or does not come, names nobody.
+    let read = |path: &'static str| {
+        let path = Path::new(path);
+        let reading = move || files::read(path, MAX_RESOLV_CONF).unwrap_or_default();
+        let octets = aside::within(&Place::read(path), WITHIN, reading).unwrap_or_default();
+        String::from_utf8_lossy(&octets).into_owned()
+    };
     lookup::resolvers(
         configured,
         &read("/etc/resolv.conf"),

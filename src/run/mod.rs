@@ -9,6 +9,7 @@ mod addresses;
 mod descriptors;
 mod forwarding;
 mod reload;
+mod settle;
 mod sources;
 mod surroundings;
 
@@ -25,7 +26,7 @@ use tracing::{error, info, warn};
 use crate::background;
 use crate::board::{Board, History, Known};
 use crate::cli::Exit;
-use crate::config::{Config, Invalid, Overrides};
+use crate::config::{Config, Invalid, Overrides, Seen};
 use crate::counters::Counters;
 use crate::forward;
 use crate::host::pulse::{BEAT, Pulse};
@@ -40,7 +41,7 @@ use crate::state::OpenError;
 use crate::writer::{Next, Panicked, STATE_WAITS, Start, Writer};
 use descriptors::Descriptors;
 use forwarding::Forwarding;
-use reload::{Read, Reload, ReloadEvent};
+use reload::{Read, Reload};
 use sources::Sources;
 use surroundings::Surroundings;
 
@@ -68,6 +69,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// What flags and environment say.
     pub overrides: Overrides,
+    /// The files that were read for it.
+    pub seen: Seen,
     /// Read it anew whenever a file in it changes.
     pub watch: bool,
     /// Answer without what is prebuilt: the same octets, slower.
@@ -150,7 +153,6 @@ pub fn run(config: Config, options: Options) -> Result<(), RunError> {
 
 /// A running server.
 struct App {
-    options: Options,
     clock: Clock,
     /// The wall clock's, as far as it is known.
     drift: Drift,
@@ -219,7 +221,7 @@ impl App {
         let listeners = dns.start(responder, Arc::clone(&sockets))?;
         tell_opened(&opened);
         let store = writer.store().clone();
-        let reload = Reload::new(&options);
+        let reload = Reload::new(&options, writer.config());
         let first =
             Arc::new(Known::new(&writer, &sources, &listeners, &descriptors, &forwarding, 0, None));
         let (known, readers) = watch::channel(first);
@@ -241,7 +243,6 @@ impl App {
             tokio::spawn(http::serve(bound, places, board, stopped))
         });
         let app = Self {
-            options,
             clock,
             drift: Drift::NONE,
             pulse,
@@ -294,15 +295,12 @@ impl App {
                 },
                 ended = ended(&mut self.http) => return Err(RunError::HttpEnded(ended)),
                 ended = &mut self.keeping => return Err(RunError::Keeping(ended.err())),
-                _ = self.hangup.recv() => self.reload.ask(&self.options),
-                event = self.reload.event() => match event {
-                    ReloadEvent::FileChanged => self.reload.ask_if_changed(&self.options),
-                    ReloadEvent::Read(read) => {
-                        self.take_configuration(*read).await;
-                        self.tell();
-                        self.reload.next(&self.options);
-                    }
-                },
+                _ = self.hangup.recv() => self.reload.ask(),
+                read = self.reload.event() => {
+                    self.take_configuration(read).await;
+                    self.tell();
+                    self.reload.dealt(self.writer.config());
+                }
                 () = self.keeper.trouble_changed() => self.tell(),
                 () = sleep_until(self.state_waits) => {
                     self.state_waits = None;

@@ -1,110 +1,346 @@
 //! Reading the configuration anew: on a signal, or when a file has changed.
+//!
+//! All of it beside the loop that publishes, which waits for no disk: what is
+//! to be done is [`Settle`]'s to say, and is done [aside](crate::host::aside).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tracing::error;
+use tokio::time::Instant;
+use tracing::{info, warn};
 
-use super::Options;
+use super::settle::{Due, Found, Outcome, Settle};
 use super::surroundings::Surroundings;
-use crate::background;
-use crate::config::{self, Invalid, Loaded, Overrides};
-use crate::source::watch::{Watch, fingerprint};
+use super::{Options, sleep_until};
+use crate::config::{self, Config, Invalid, Loaded, Loss, Overrides, Progress, Seen};
+use crate::diag::Problem;
+use crate::host::aside::{Aside, AsideError, Cause, Place};
+use crate::source::watch::Watch;
+
+/// So many times as long as looking at the files takes is the least time
+/// between two looks that nothing calls for.
+const REST: u32 = 20;
+
+/// But they are no rarer than this.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Reading the configuration anew, one reading at a time and beside the loop:
-/// a large directory must not hold a move back.
+/// neither a large directory nor a disk that hangs may hold a move back.
 pub(super) struct Reload {
+    directory: PathBuf,
+    overrides: Overrides,
+    /// What a reading is compared with.
+    in_use: Arc<Config>,
     watch: Option<Watch>,
-    seen: u128,
-    reading: Option<JoinHandle<Result<Read, Invalid>>>,
-    again: bool,
+    settle: Settle<Reading>,
+    work: Aside<Done>,
+    /// Of the newest work that was begun.
+    progress: Progress,
+    /// Why it is looked at.
+    cause: Cause,
+    /// No look that nothing calls for is made before.
+    rest_until: Instant,
+    /// That it hangs was said, and nothing has ended since.
+    said_hangs: bool,
 }
 
-impl Reload {
-    pub(super) fn new(options: &Options) -> Self {
-        let watch = options.watch.then(|| Watch::new(vec![options.directory.clone()]));
-        Self { watch, seen: print(options), reading: None, again: false }
-    }
-
-    /// Starts reading; when a reading is under way, another one follows it.
-    pub(super) fn ask(&mut self, options: &Options) {
-        if self.reading.is_some() {
-            self.again = true;
-            return;
-        }
-        let Options { directory, overrides, .. } = options.clone();
-        self.reading = Some(background::run(move || read(&directory, &overrides)));
-    }
-
-    /// Starts reading if a file's contents are not as they were.
-    pub(super) fn ask_if_changed(&mut self, options: &Options) {
-        let now = print(options);
-        if now != self.seen {
-            self.seen = now;
-            self.ask(options);
-        }
-    }
-
-    /// After a reading was dealt with: the one that was asked for meanwhile.
-    pub(super) fn next(&mut self, options: &Options) {
-        if std::mem::take(&mut self.again) {
-            self.ask(options);
-        }
-    }
-
-    /// Waits for a change in the directory, or for the reading under way.
-    /// Cancel safe.
-    pub(super) async fn event(&mut self) -> ReloadEvent {
-        let Self { watch, reading, .. } = self;
-        let changed = async {
-            match watch {
-                Some(watch) => watch.changed().await,
-                None => std::future::pending().await,
-            }
-        };
-        let read = async {
-            match reading {
-                Some(reading) => reading.await,
-                None => std::future::pending().await,
-            }
-        };
-        let read = tokio::select! {
-            () = changed => return ReloadEvent::FileChanged,
-            read = read => read,
-        };
-        self.reading = None;
-        ReloadEvent::Read(Box::new(read.unwrap_or_else(|error| {
-            error!(%error, "reading the configuration failed. This is a bug: report it");
-            Err(Invalid { problems: Vec::new() })
-        })))
-    }
-}
-
-/// What there is to do about the configuration.
-pub(super) enum ReloadEvent {
-    /// Some file may have changed.
-    FileChanged,
-    /// A reading ended.
-    Read(Box<Result<Read, Invalid>>),
-}
-
-/// A configuration as it was read, and what was found around it.
+/// A configuration to turn to, and what was found around it.
+#[derive(Debug)]
 pub(super) struct Read {
     pub(super) loaded: Loaded,
     pub(super) surroundings: Surroundings,
 }
 
-fn read(directory: &Path, overrides: &Overrides) -> Result<Read, Invalid> {
-    let loaded = config::load(directory, overrides)?;
-    let surroundings = Surroundings::of(&loaded.config);
-    Ok(Read { loaded, surroundings })
+/// What was read, and what would be lost with it.
+#[derive(Debug)]
+struct Reading {
+    result: Result<Read, Invalid>,
+    losses: Vec<Loss>,
 }
 
-/// A digest of every configuration file.
-fn print(options: &Options) -> u128 {
-    let entries = std::fs::read_dir(&options.directory).into_iter().flatten().flatten();
-    let mut files: Vec<_> =
-        entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "toml")).collect();
+/// What work brings.
+enum Done {
+    Read { found: Box<Found<Reading>>, asked: bool, began: Instant },
+    Compared { digest: u128, began: Instant },
+}
+
+impl Reload {
+    pub(super) fn new(options: &Options, in_use: &Arc<Config>) -> Self {
+        let Options { directory, overrides, seen, .. } = options.clone();
+        let seen = Arc::new(seen);
+        let mut watch = options.watch.then(|| Watch::entries(&directory, ".toml"));
+        if let Some(watch) = &mut watch {
+            watch.set_files(files(&seen));
+        }
+        Self {
+            work: Aside::new(Place::read(&directory), config::WITHIN),
+            progress: Progress::at(&directory),
+            directory,
+            overrides,
+            in_use: Arc::clone(in_use),
+            watch,
+            settle: Settle::new(seen),
+            cause: Cause::Told,
+            rest_until: Instant::now(),
+            said_hangs: false,
+        }
+    }
+
+    /// Starts reading what is there, to be taken as it is; when a reading is
+    /// under way, another one follows it.
+    pub(super) fn ask(&mut self) {
+        self.settle.ask();
+    }
+
+    /// What [`event`](Self::event) gave was dealt with, and this is in use.
+    pub(super) fn dealt(&mut self, in_use: &Arc<Config>) {
+        self.in_use = Arc::clone(in_use);
+    }
+
+    /// Waits for a configuration that is to be taken, or for why one that was
+    /// read, or could not be, is not. Cancel safe.
+    pub(super) async fn event(&mut self) -> Result<Read, Invalid> {
+        loop {
+            while let Some(due) = self.settle.take_due() {
+                if let Err(error) = self.begin(due)
+                    && let Some(invalid) = self.hangs(&error)
+                {
+                    return Err(invalid);
+                }
+            }
+            let done = tokio::select! {
+                cause = changed(&mut self.watch) => {
+                    self.look(cause);
+                    continue;
+                }
+                () = sleep_until(self.settle.wakes()) => {
+                    self.settle.wake();
+                    continue;
+                }
+                done = self.work.next() => done,
+            };
+            let read = match done {
+                Ok(done) => self.done(done),
+                Err(error) => self.hangs(&error).map(Err),
+            };
+            if let Some(read) = read {
+                return read;
+            }
+        }
+    }
+
+    fn look(&mut self, cause: Cause) {
+        let now = Instant::now();
+        if cause == Cause::Told || now >= self.rest_until {
+            self.cause = cause;
+            self.settle.look(now);
+        }
+    }
+
+    fn begin(&mut self, due: Due) -> Result<(), AsideError> {
+        let began = Instant::now();
+        let (directory, progress) = (self.directory.clone(), Progress::at(&self.directory));
+        let telling = progress.clone();
+        match due {
+            Due::Compare => {
+                let seen = Arc::clone(self.settle.seen());
+                self.work.begin(self.cause, move || Done::Compared {
+                    digest: seen.digest_now(&directory, &telling),
+                    began,
+                })?;
+            }
+            Due::Read { asked } => {
+                let (overrides, in_use) = (self.overrides.clone(), Arc::clone(&self.in_use));
+                self.work.begin(Cause::Told, move || {
+                    let result = config::load_telling(&directory, &overrides, &telling);
+                    let result = result.map(|loaded| {
+                        let surroundings = Surroundings::of(&loaded.config);
+                        Read { loaded, surroundings }
+                    });
+                    Done::Read { found: Box::new(found(result, &in_use)), asked, began }
+                })?;
+            }
+        }
+        self.progress = progress;
+        Ok(())
+    }
+
+    /// Takes in what work has brought.
+    fn done(&mut self, done: Done) -> Option<Result<Read, Invalid>> {
+        let now = Instant::now();
+        self.said_hangs = false;
+        let outcome = match done {
+            Done::Compared { digest, began } => {
+                let rest = (now - began).saturating_mul(REST);
+                self.rest_until = now + rest.min(LONGEST_REST);
+                self.settle.compared(digest, now)
+            }
+            Done::Read { found, asked, began } => {
+                if let Some(watch) = &mut self.watch {
+                    watch.set_files(files(&found.seen));
+                }
+                self.settle.was_read(*found, asked, began, now)
+            }
+        };
+        match outcome? {
+            Outcome::Take(read) => return Some(read.result),
+            Outcome::Refuse(read) => return Some(self.refused(read)),
+            Outcome::Waits => self.say_waits(),
+            Outcome::Restless => warn!(
+                directory = %self.directory.display(),
+                "configuration files change all the time: they are read once they rest, or on SIGHUP"
+            ),
+        }
+        None
+    }
+
+    /// Why what would lose something is not taken.
+    fn refused(&self, reading: Reading) -> Result<Read, Invalid> {
+        let Reading { result, losses } = reading;
+        result.and_then(|Read { loaded: Loaded { mut warnings, seen, .. }, .. }| {
+            warnings.extend(self.problems(&losses));
+            Err(Invalid { problems: warnings, seen })
+        })
+    }
+
+    fn problems<'l>(&self, losses: &'l [Loss]) -> impl Iterator<Item = Problem> + use<'_, 'l> {
+        losses.iter().take(MAX_LOGGED).map(|loss| loss.problem(&self.directory))
+    }
+
+    fn say_waits(&self) {
+        let losses = self.settle.found().map_or(&[][..], |read| &read.losses);
+        for problem in self.problems(losses) {
+            info!(
+                file = %problem.place, what = %problem.what,
+                "configuration changed: what would be gone may yet come back, waiting until its files rest"
+            );
+        }
+    }
+
+    /// Reading does not end: said to who asked, and else once.
+    fn hangs(&mut self, cause: &AsideError) -> Option<Invalid> {
+        let asked = self.settle.failed(Instant::now());
+        // Known.
+        let again = std::mem::replace(&mut self.said_hangs, true);
+        (asked || !again).then(|| Invalid::hangs(&self.progress, cause))
+    }
+}
+
+/// How many losses are logged.
+const MAX_LOGGED: usize = 20;
+
+fn found(result: Result<Read, Invalid>, in_use: &Config) -> Found<Reading> {
+    let (seen, losses) = match &result {
+        Ok(Read { loaded, .. }) => (&loaded.seen, config::losses(in_use, &loaded.config)),
+        // Refused anyhow.
+        Err(invalid) => (&invalid.seen, Vec::new()),
+    };
+    Found {
+        seen: Arc::new(seen.clone()),
+        loses: !losses.is_empty(),
+        read: Reading { result, losses },
+    }
+}
+
+/// The files to watch, each once.
+fn files(seen: &Seen) -> Vec<PathBuf> {
+    let mut files = seen.files.clone();
     files.sort();
-    fingerprint(files.iter().map(PathBuf::as_path))
+    files.dedup();
+    files
+}
+
+async fn changed(watch: &mut Option<Watch>) -> Cause {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::testing::SERVER;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn names(last: u8) -> String {
+        format!("[names]\nwww = {{ address = \"10.0.2.{last}\" }}\n")
+    }
+
+    fn start(directory: &std::path::Path, watch: bool) -> Reload {
+        let overrides = Overrides::default();
+        let Loaded { config, seen, .. } = config::load(directory, &overrides).unwrap();
+        let directory = directory.to_owned();
+        let options = Options { directory, overrides, seen, watch, ordinary_path: false };
+        Reload::new(&options, &Arc::new(config))
+    }
+
+    fn directory() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("server.toml"), SERVER).unwrap();
+        fs::write(dir.path().join("example.com.toml"), names(1)).unwrap();
+        dir
+    }
+
+    /// The loop that publishes waits for much else: whatever comes first drops
+    /// what waits for the configuration.
+    #[tokio::test]
+    async fn waiting_may_be_cancelled_all_the_time() {
+        let dir = directory();
+        let mut reload = start(dir.path(), true);
+        let deadline = Instant::now() + PATIENCE;
+        for last in [2, 3] {
+            fs::write(dir.path().join("example.com.toml"), names(last)).unwrap();
+            let loaded = loop {
+                let event = tokio::time::timeout(Duration::from_micros(100), reload.event());
+                if let Ok(event) = event.await {
+                    break event.unwrap().loaded;
+                }
+                assert!(Instant::now() < deadline, "the change is never seen: {:?}", reload.settle);
+            };
+            let target = loaded.config.zones[0].names[0].target.to_string();
+            assert_eq!(target, format!("10.0.2.{last}"));
+            reload.dealt(&Arc::new(loaded.config));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_in_use_says_what_is_lost() {
+        let dir = directory();
+        let mut reload = start(dir.path(), true);
+        let file = dir.path().join("example.com.toml");
+        fs::write(&file, "").unwrap();
+        let refused = tokio::time::timeout(PATIENCE, reload.event()).await.unwrap().unwrap_err();
+        let told: Vec<_> = refused.problems.iter().map(|problem| &problem.what).collect();
+        assert!(told[1].starts_with("[names] of zone example.com. had names"), "{told:?}");
+        // An operator means it.
+        reload.ask();
+        let loaded = tokio::time::timeout(PATIENCE, reload.event()).await.unwrap().unwrap().loaded;
+        reload.dealt(&Arc::new(loaded.config));
+        fs::write(&file, "ttl = 7\n").unwrap();
+        let loaded = tokio::time::timeout(PATIENCE, reload.event()).await.unwrap().unwrap().loaded;
+        assert_eq!(loaded.config.zones[0].ttl, 7);
+    }
+
+    /// What is asked for while nothing can be read is answered with what hangs.
+    #[tokio::test]
+    async fn what_hangs_is_told_once_and_to_whoever_asks() {
+        let dir = directory();
+        let mut reload = start(dir.path(), false);
+        let late = || AsideError::Late(config::WITHIN);
+        let told = reload.hangs(&late()).unwrap().to_string();
+        let expected =
+            format!("{}: error: reading it does not end: nothing for 30s", dir.path().display());
+        assert!(told.starts_with(&expected), "{told}");
+        assert!(reload.hangs(&late()).is_none());
+        reload.ask();
+        assert!(reload.hangs(&late()).is_some());
+        reload.ask();
+        assert!(tokio::time::timeout(PATIENCE, reload.event()).await.unwrap().is_ok());
+        assert!(reload.hangs(&late()).is_some(), "since then something has ended");
+    }
 }

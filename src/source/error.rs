@@ -33,6 +33,7 @@ impl SourceError {
     pub fn class(&self) -> Class {
         match self {
             SourceError::File(FileError::Read { .. } | FileError::TooLarge { .. }) => Class::File,
+            SourceError::File(FileError::Hangs { .. }) => Class::Timeout,
             SourceError::File(FileError::Parse { .. }) => Class::NotWhole,
             SourceError::Poll(error) => error.class(),
         }

@@ -24,6 +24,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::MAX_UDP;
+use crate::host::files;
 use crate::host::often::Often;
 
 /// The VPC's resolver, at every instance (VPC user guide, "DNS attributes").
@@ -41,6 +42,9 @@ const ROUNDS: usize = 2;
 
 /// How long to wait for IPv6 addresses once there are IPv4 ones.
 const GRACE: Duration = Duration::from_millis(30);
+
+/// The largest /etc/hosts that is read, in octets: more is no list of hosts.
+const MAX_HOSTS: u64 = 1 << 20;
 
 /// Bounds on how long an answer is used without asking again.
 const LEAST_TTL: Duration = Duration::from_secs(5);
@@ -204,8 +208,8 @@ impl Resolver {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
         // Small and local: no reason to leave the thread for it.
-        let hosts = std::fs::read_to_string(&self.0.hosts).unwrap_or_default();
-        let listed = in_hosts(&hosts, &name);
+        let hosts = files::read(&self.0.hosts, MAX_HOSTS).unwrap_or_default();
+        let listed = in_hosts(&String::from_utf8_lossy(&hosts), &name);
         if !listed.is_empty() {
             return Ok(listed);
         }
@@ -609,5 +613,8 @@ mod tests {
         std::fs::write(&hosts, "10.0.0.9 moto\n").unwrap();
         let listed = Resolver::with_hosts(vec![], hosts);
         assert_eq!(listed.lookup("MOTO").await.unwrap(), ips(&["10.0.0.9"]));
+        // What has no end is not read.
+        let endless = Resolver::with_hosts(vec![], "/dev/zero".into());
+        assert!(endless.lookup("MOTO").await.is_err());
     }
 }

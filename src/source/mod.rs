@@ -5,7 +5,7 @@
 //! source, publishes, and then [acknowledges](Delivery::published), which
 //! answers those who asked for a refresh. Nothing else connects the two.
 //!
-//! * [`mod@file`]: a JSON file, watched ([`watch`], [`json`]).
+//! * [`mod@file`]: a JSON file, watched ([`watch`], `ways`, [`json`]).
 //! * [`known`]: what of an answer is as in the one before.
 //! * [`accept`]: how losses are taken, between a source and what is published.
 //! * [`poll`]: when EC2 is called, and who is told.
@@ -31,6 +31,7 @@ pub mod successor;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod watch;
+mod ways;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

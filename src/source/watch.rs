@@ -8,26 +8,25 @@
 //! and swaps `..data`). After each event the way is walked anew.
 //!
 //! An event says "look", not "changed": events come for permissions, twice for
-//! one edit. Whoever waits here compares contents, of a file by itself or with
-//! [`fingerprint`]. Neighbours' events say nothing: who writes aside and
-//! renames writes many times.
+//! one edit. Whoever waits here compares contents. Neighbours' events say
+//! nothing: who writes aside and renames writes many times.
+//!
+//! Walking the way touches the file system, which may hang: it is done
+//! [aside](crate::host::aside), and while it hangs contents are looked at now
+//! and then, as without events.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::OsString;
-use std::hash::Hasher;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{fs, io};
 
-use notify::event::{AccessKind, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use siphasher::sip128::{Hasher128, SipHasher24};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::background;
+use super::ways::{Inode, Wanted, Ways, look, matters};
+use crate::host::aside::{Aside, AsideError, Cause, Place};
 
 /// How often to look although no event came. Events are missed on network
 /// file systems, or when a directory above the watched ones is renamed.
@@ -36,152 +35,219 @@ const RESCAN: Duration = Duration::from_secs(3);
 /// How often to look when there are no events at all.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How many symlinks may lie on the way to a file: Linux's own limit
-/// (path_resolution(7)).
-const MAX_LINKS: usize = 40;
-
 /// How often the walk is repeated when links move under our feet. After that
 /// the next look heals what is left.
 const MAX_WALKS: usize = 4;
 
-/// Waits for changes of some files or directories. A directory stands for
-/// the entries directly in it.
+/// How long walking the ways may take before the files are looked at all the
+/// same. It takes microseconds.
+const WITHIN: Duration = Duration::from_secs(1);
+
+/// So many times as long as walking takes is the least time between two walks
+/// that no event calls for: with thousands of files they take a part of one
+/// processor that nobody notices.
+const REST: u32 = 20;
+
+/// But they are no rarer than this.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// Waits for changes of some files.
 #[derive(Debug)]
 pub struct Watch {
-    inner: Arc<Mutex<Inner>>,
+    wanted: Wanted,
+    /// No walk has begun since it was changed.
+    is_new: bool,
+    walking: Aside<(Walker, notify::Result<()>)>,
+    began: Instant,
+    /// None while a walk is under way or hangs.
+    walker: Option<Walker>,
+    make: Make,
+    tell: mpsc::Sender<()>,
     told: mpsc::Receiver<()>,
-    /// None until the first look.
-    next_look: Option<Instant>,
+    /// Why the walk that is due is made.
+    due: Option<Cause>,
+    /// When to look although no event came.
+    next_look: Instant,
     rescan: Duration,
+    /// Why there are no events, when there are none.
+    polling: Option<String>,
 }
 
 impl Watch {
-    /// Watches `paths`, which need not exist yet.
-    pub fn new(paths: Vec<PathBuf>) -> Self {
-        // One place is enough: any number of events is one reason to look.
-        let (tell, told) = mpsc::channel(1);
-        let inner = Inner {
-            paths,
-            tell,
-            ways: Arc::default(),
-            make: watcher,
-            watcher: None,
-            watched: BTreeMap::new(),
-            polling: None,
-        };
-        Self { inner: Arc::new(Mutex::new(inner)), told, next_look: None, rescan: RESCAN }
+    /// Watches the file at `path`.
+    pub fn new(path: &Path) -> Self {
+        Self::start(path, Wanted { files: vec![path.to_owned()], entries: None })
     }
 
-    /// Watches other paths from the next [`changed`](Self::changed) on,
-    /// which returns at once.
-    pub fn set_paths(&mut self, paths: Vec<PathBuf>) {
-        self.lock().paths = paths;
-        self.next_look = None;
+    /// Watches the entries of `directory` whose names end in `ending`.
+    pub fn entries(directory: &Path, ending: &'static str) -> Self {
+        let entries = Some((directory.to_owned(), ending));
+        Self::start(directory, Wanted { files: Vec::new(), entries })
+    }
+
+    fn start(path: &Path, wanted: Wanted) -> Self {
+        // One place is enough: any number of events is one reason to look.
+        let (tell, told) = mpsc::channel(1);
+        let now = Instant::now();
+        Self {
+            wanted,
+            is_new: true,
+            walking: Aside::new(Place::watch(path), WITHIN),
+            began: now,
+            walker: None,
+            make: watcher,
+            tell,
+            told,
+            due: Some(Cause::Told),
+            next_look: now,
+            rescan: RESCAN,
+            polling: None,
+        }
+    }
+
+    /// Watches these files too, in place of those given before, from the next
+    /// [`changed`](Self::changed) on, which returns at once.
+    pub fn set_files(&mut self, files: Vec<PathBuf>) {
+        if self.wanted.files != files {
+            self.wanted.files = files;
+            self.is_new = true;
+            self.due = Some(Cause::Told);
+        }
     }
 
     /// Returns when it is time to look: at once the first time, then after
     /// an event (several are one), at the latest after a few seconds. What
     /// happens from then on is told by the next call. Cancel safe.
-    pub async fn changed(&mut self) {
-        if let Some(at) = self.next_look {
-            tokio::select! {
-                // The channel stays open: `inner` holds a sender.
-                _ = self.told.recv() => {}
-                () = tokio::time::sleep_until(at) => {}
+    pub async fn changed(&mut self) -> Cause {
+        let cause = match self.due {
+            Some(cause) => cause,
+            None => self.reason().await,
+        };
+        // Should the walk be cancelled, the reason to look stays.
+        self.due = Some(cause);
+        loop {
+            if !self.walking.is_awaited()
+                && let Err(error) = self.begin(cause)
+            {
+                self.failed(Some(error));
+                break;
             }
-            // Should the next lines be cancelled, the reason to look stays.
-            self.next_look = None;
+            let walked = self.walking.next().await;
+            self.walked(walked);
+            if !self.is_new {
+                break;
+            }
         }
-        let inner = Arc::clone(&self.inner);
-        // Touches the file system, which may be slow or gone.
-        let walk = move || inner.lock().unwrap_or_else(PoisonError::into_inner).walk();
-        let polling = background::run(walk).await.unwrap_or(true);
-        self.next_look = Some(Instant::now() + if polling { POLL } else { self.rescan });
+        self.due = None;
+        cause
+    }
+
+    /// Waits for a reason to look; takes in walks that end late.
+    async fn reason(&mut self) -> Cause {
+        loop {
+            tokio::select! {
+                // The channel stays open: `self` holds a sender.
+                _ = self.told.recv() => return Cause::Told,
+                () = tokio::time::sleep_until(self.next_look) => return Cause::Time,
+                late = self.walking.next() => self.walked(late),
+            }
+        }
+    }
+
+    fn begin(&mut self, cause: Cause) -> Result<(), AsideError> {
+        let walker = self.walker.take();
+        let (make, tell) = (self.make, self.tell.clone());
+        let wanted = self.wanted.clone();
+        self.is_new = false;
+        self.began = Instant::now();
+        self.walking.begin(cause, move || {
+            let mut walker = walker.unwrap_or_else(|| Walker::new(tell));
+            let walked = walker.walk(&wanted, make);
+            (walker, walked)
+        })
+    }
+
+    fn walked(&mut self, walked: Result<(Walker, notify::Result<()>), AsideError>) {
+        match walked {
+            Ok((walker, walked)) => {
+                self.walker = Some(walker);
+                self.failed(walked.err());
+            }
+            Err(error) => self.failed(Some(error)),
+        }
+    }
+
+    /// Notes whether there are events, and when to look next.
+    fn failed(&mut self, why: Option<impl std::fmt::Display>) {
+        let now = Instant::now();
+        let why = why.map(|why| why.to_string());
+        if why.is_some() != self.polling.is_some() {
+            let path = self.wanted.path().display();
+            match &why {
+                Some(why) => tracing::warn!(
+                    %path, why,
+                    "no file events (fs.inotify limits, a disk that hangs?); contents are looked \
+                     at each second"
+                ),
+                None => tracing::info!(%path, "file events are back"),
+            }
+        }
+        let rest = (now - self.began).saturating_mul(REST).min(LONGEST_REST);
+        self.next_look = now + if why.is_some() { POLL } else { self.rescan.max(rest) };
+        self.polling = why;
     }
 
     /// Why there are no events, when there are none and contents are looked
     /// at each second instead.
-    pub fn polling(&self) -> Option<String> {
-        self.lock().polling.clone()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    #[cfg(test)]
+    fn polling(&self) -> Option<String> {
+        self.polling.clone()
     }
 }
 
+/// Makes what asks the kernel for events.
+type Make = fn(mpsc::Sender<()>, Arc<Mutex<Ways>>) -> notify::Result<RecommendedWatcher>;
+
+/// Walks the ways and keeps the watches on them.
 #[derive(Debug)]
-struct Inner {
-    paths: Vec<PathBuf>,
+struct Walker {
     tell: mpsc::Sender<()>,
     /// For the watcher.
     ways: Arc<Mutex<Ways>>,
-    make: fn(mpsc::Sender<()>, Arc<Mutex<Ways>>) -> notify::Result<RecommendedWatcher>,
     watcher: Option<RecommendedWatcher>,
     /// Directories, free of symlinks, with the inode that is watched: two
     /// names of one directory would share one watch in the kernel.
     watched: BTreeMap<PathBuf, Inode>,
-    polling: Option<String>,
 }
 
-/// Device and inode.
-type Inode = (u64, u64);
-
-/// Directories, and which of their entries matter.
-type Ways = BTreeMap<PathBuf, Names>;
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Names {
-    all: bool,
-    some: BTreeSet<OsString>,
-}
-
-impl Inner {
-    /// Watches what has to be watched now. Returns whether that has failed
-    /// and contents must be polled instead.
-    fn walk(&mut self) -> bool {
-        let failed = self.try_walk().err().map(|e| e.to_string());
-        if failed.is_some() != self.polling.is_some() {
-            match &failed {
-                Some(why) => tracing::warn!(
-                    paths = ?self.paths, why,
-                    "no file events (fs.inotify limits?); contents are looked at each second"
-                ),
-                None => tracing::info!(paths = ?self.paths, "file events are back"),
-            }
-        }
-        self.polling = failed;
-        self.polling.is_some()
+impl Walker {
+    fn new(tell: mpsc::Sender<()>) -> Self {
+        Self { tell, ways: Arc::default(), watcher: None, watched: BTreeMap::new() }
     }
 
-    fn try_walk(&mut self) -> notify::Result<()> {
-        let (mut ways, mut wanted) = self.wanted();
+    /// Watches what has to be watched now.
+    fn walk(&mut self, wanted: &Wanted, make: Make) -> notify::Result<()> {
+        let (mut ways, mut directories) = look(wanted);
         for _ in 0..MAX_WALKS {
             // Before the watches, which may tell at once.
             self.ways.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&ways);
-            self.watch_all(&wanted)?;
+            self.watch_all(&directories, make)?;
             // A link swapped before its watch was there has told nobody.
-            let now = self.wanted();
-            if now == (ways, wanted) {
+            let now = look(wanted);
+            if now == (ways, directories) {
                 break;
             }
-            (ways, wanted) = now;
+            (ways, directories) = now;
         }
         Ok(())
     }
 
-    fn wanted(&self) -> (Ways, BTreeMap<PathBuf, Inode>) {
-        let ways = ways(&self.paths);
-        let watched = ways.keys().filter_map(|dir| Some((dir.clone(), inode(dir)?))).collect();
-        (ways, watched)
-    }
-
-    fn watch_all(&mut self, wanted: &BTreeMap<PathBuf, Inode>) -> notify::Result<()> {
+    fn watch_all(&mut self, wanted: &BTreeMap<PathBuf, Inode>, make: Make) -> notify::Result<()> {
         let mut watcher = match self.watcher.take() {
             Some(watcher) => watcher,
             None => {
                 self.watched.clear();
-                (self.make)(self.tell.clone(), Arc::clone(&self.ways))?
+                make(self.tell.clone(), Arc::clone(&self.ways))?
             }
         };
         self.watched.retain(|dir, id| {
@@ -220,22 +286,6 @@ fn watcher(tell: mpsc::Sender<()>, ways: Arc<Mutex<Ways>>) -> notify::Result<Rec
     })
 }
 
-/// Can the event have made one of the ways lead elsewhere, or changed what is
-/// at its end?
-fn matters(event: &notify::Event, ways: &Ways) -> bool {
-    // Opening a file to look at it is an event as well.
-    if matches!(event.kind, EventKind::Access(AccessKind::Open(_))) {
-        return false;
-    }
-    let entry = |path: &PathBuf| {
-        // A directory tells of itself, too. What is not known is looked at.
-        let known =
-            path.parent().and_then(|dir| ways.get(dir)).filter(|_| !ways.contains_key(path));
-        known.is_none_or(|of| of.all || path.file_name().is_none_or(|n| of.some.contains(n)))
-    };
-    event.paths.is_empty() || event.paths.iter().any(entry)
-}
-
 fn is_gone(error: &notify::Error) -> bool {
     match &error.kind {
         notify::ErrorKind::PathNotFound => true,
@@ -246,114 +296,11 @@ fn is_gone(error: &notify::Error) -> bool {
     }
 }
 
-fn inode(path: &Path) -> Option<Inode> {
-    fs::symlink_metadata(path).ok().map(|m| (m.dev(), m.ino()))
-}
-
-/// The entries that can make one of `paths` another file.
-fn ways(paths: &[PathBuf]) -> Ways {
-    let (mut ways, mut passed) = (Ways::new(), Vec::new());
-    for path in paths.iter().filter_map(|path| std::path::absolute(path).ok()) {
-        way(&path, &mut ways, &mut passed);
-    }
-    // A directory on the way may be renamed. That is told where its own
-    // directory is watched for something else, and else found out later.
-    for (dir, name) in passed {
-        if let Some(names) = ways.get_mut(&dir) {
-            names.some.insert(name);
-        }
-    }
-    ways
-}
-
-/// Adds each symlink on the way and the file at its end; when the way ends
-/// early, the name that is missing in the last directory there is. `passed`
-/// gets the directories on the way.
-fn way(path: &Path, ways: &mut Ways, passed: &mut Vec<(PathBuf, OsString)>) {
-    let mut here = PathBuf::from("/");
-    let mut rest: VecDeque<OsString> = names(path);
-    let mut links = 0;
-    while let Some(name) = rest.pop_front() {
-        if name == ".." {
-            here.pop();
-            continue;
-        }
-        let there = here.join(&name);
-        let about = fs::symlink_metadata(&there);
-        match about.as_ref().map(|m| m.file_type()) {
-            Ok(kind) if kind.is_dir() && !rest.is_empty() => {
-                passed.push((std::mem::replace(&mut here, there), name));
-            }
-            Ok(kind) if kind.is_dir() => {
-                // The path itself is a directory.
-                ways.entry(here).or_default().some.insert(name);
-                ways.entry(there).or_default().all = true;
-                return;
-            }
-            Ok(kind) if kind.is_symlink() => {
-                ways.entry(here.clone()).or_default().some.insert(name);
-                links += 1;
-                let Ok(target) = fs::read_link(&there) else { return };
-                if links > MAX_LINKS {
-                    return;
-                }
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
-                }
-                for name in names(&target).into_iter().rev() {
-                    rest.push_front(name);
-                }
-            }
-            // The file, something that is none, or nothing.
-            Ok(_) | Err(_) => {
-                let names = ways.entry(here).or_default();
-                names.some.insert(name);
-                // Events name the link that is written through; one made since,
-                // or elsewhere, is left to the slow look.
-                names.all |= about.is_ok_and(|about| about.nlink() > 1);
-                return;
-            }
-        }
-    }
-    // A path that ends in `..`, or the root.
-    ways.entry(here).or_default().all = true;
-}
-
-/// The names a path is made of, `..` among them.
-fn names(path: &Path) -> VecDeque<OsString> {
-    path.components()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some("..".into()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-        })
-        .collect()
-}
-
-/// A digest of the contents of files, symlinks followed: equal while nothing
-/// that is read has changed. A file that cannot be read counts by its error.
-pub fn fingerprint<'p>(files: impl IntoIterator<Item = &'p Path>) -> u128 {
-    let mut hasher = SipHasher24::new();
-    for file in files {
-        let name = file.as_os_str().as_encoded_bytes();
-        let contents = fs::read(file).map_err(|e| e.kind().to_string());
-        let (found, octets) = match &contents {
-            Ok(octets) => (1, octets.as_slice()),
-            Err(why) => (0, why.as_bytes()),
-        };
-        // Lengths keep neighbours apart.
-        hasher.write_usize(name.len());
-        hasher.write(name);
-        hasher.write_u8(found);
-        hasher.write_usize(octets.len());
-        hasher.write(octets);
-    }
-    hasher.finish128().as_u128()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
+    use std::sync::Condvar;
 
     use super::*;
 
@@ -363,7 +310,7 @@ mod tests {
     /// A watch that has looked once. Its slow look is beyond any patience:
     /// only events count.
     async fn ready(path: &Path) -> Watch {
-        let mut watch = Watch::new(vec![path.to_owned()]);
+        let mut watch = Watch::new(path);
         watch.rescan = PATIENCE * 10;
         watch.changed().await;
         assert_eq!(watch.polling(), None);
@@ -439,39 +386,6 @@ mod tests {
         until(&mut watch, || read(&path) == "v2").await;
     }
 
-    #[test]
-    fn what_is_at_a_way_matters() {
-        use notify::event::{CreateKind, ModifyKind, RenameMode};
-        let names =
-            |names: &[&str], all| Names { all, some: names.iter().map(Into::into).collect() };
-        let ways = Ways::from([
-            ("/etc/eipdns".into(), names(&["a.json", "link"], false)),
-            ("/etc/eipdns/zones".into(), names(&[], true)),
-        ]);
-        let created = EventKind::Create(CreateKind::File);
-        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::Both));
-        let opened = EventKind::Access(AccessKind::Open(notify::event::AccessMode::Any));
-        for (kind, paths, expected) in [
-            (created, &["/etc/eipdns/a.json"][..], true),
-            (created, &["/etc/eipdns/link"], true),
-            (created, &["/etc/eipdns/.a.json.swp"], false),
-            (created, &["/etc/eipdns/zones/any.toml"], true),
-            (renamed, &["/etc/eipdns/.a.json.swp", "/etc/eipdns/a.json"], true),
-            (renamed, &["/etc/eipdns/a.json", "/etc/eipdns/b"], true),
-            (renamed, &["/etc/eipdns/b", "/etc/eipdns/c"], false),
-            (opened, &["/etc/eipdns/a.json"], false),
-            // The directories themselves, others, and lost events.
-            (EventKind::Any, &["/etc/eipdns"], true),
-            (EventKind::Any, &["/etc/eipdns/zones"], true),
-            (EventKind::Any, &["/srv/a.json"], true),
-            (EventKind::Other, &[], true),
-        ] {
-            let mut event = notify::Event::new(kind);
-            event.paths = paths.iter().map(PathBuf::from).collect();
-            assert_eq!(matters(&event, &ways), expected, "{event:?}");
-        }
-    }
-
     #[tokio::test]
     async fn a_config_map_swap_is_told_each_time() {
         let dir = tempfile::tempdir().unwrap();
@@ -523,7 +437,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let zones = dir.path().join("zones");
         fs::create_dir(&zones).unwrap();
-        let mut watch = ready(&zones).await;
+        let mut watch = Watch::entries(&zones, ".toml");
+        watch.rescan = PATIENCE * 10;
+        watch.changed().await;
         // The second and third are told only if the directory that took the
         // place of the first is watched in turn.
         for round in ["1", "2", "3"] {
@@ -545,15 +461,15 @@ mod tests {
     async fn without_events_the_contents_are_polled_until_they_are_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
-        let mut watch = Watch::new(vec![path.clone()]);
+        let mut watch = Watch::new(&path);
         watch.rescan = PATIENCE * 10;
-        watch.lock().make = |_, _| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        watch.make = |_, _| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
         watch.changed().await;
         assert_eq!(watch.polling().as_deref(), Some("OS file watch limit reached."));
         fs::write(&path, "1").unwrap();
         until(&mut watch, || read(&path) == "1").await;
         assert!(watch.polling().is_some());
-        watch.lock().make = watcher;
+        watch.make = watcher;
         watch.changed().await;
         assert_eq!(watch.polling(), None);
         fs::write(&path, "2").unwrap();
@@ -561,64 +477,59 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_walk_that_hangs_holds_nothing_up() {
+        static HANGS: Mutex<bool> = Mutex::new(true);
+        static GOES_ON: Condvar = Condvar::new();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        let mut watch = Watch::new(&path);
+        watch.rescan = PATIENCE * 10;
+        watch.walking = Aside::new(Place::watch(&path), Duration::from_millis(500));
+        watch.make = |tell, ways| {
+            drop(GOES_ON.wait_while(HANGS.lock().unwrap(), |hangs| *hangs).unwrap());
+            watcher(tell, ways)
+        };
+        // Time to look all the same, and each second.
+        assert_eq!(watch.changed().await, Cause::Told);
+        assert!(
+            watch.polling().unwrap().starts_with("does not end: nothing for 500ms"),
+            "{watch:?}"
+        );
+        assert_eq!(watch.changed().await, Cause::Time);
+        assert_eq!(watch.polling().as_deref(), Some("does not end: an earlier attempt hangs"));
+        // Something else to watch is a reason for another attempt, which ends.
+        watch.make = watcher;
+        watch.set_files(vec![dir.path().join("b.json")]);
+        assert_eq!(watch.changed().await, Cause::Told);
+        assert_eq!(watch.polling(), None);
+        fs::write(dir.path().join("b.json"), "1").unwrap();
+        assert_eq!(watch.changed().await, Cause::Told);
+        *HANGS.lock().unwrap() = false;
+        GOES_ON.notify_all();
+    }
+
+    #[tokio::test]
+    async fn other_files_are_watched_though_a_walk_is_under_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(&dir.path().join("a.json"));
+        watch.rescan = PATIENCE * 10;
+        // Cancelled while it walks.
+        assert!(futures_util::FutureExt::now_or_never(watch.changed()).is_none());
+        watch.set_files(vec![dir.path().join("b.json")]);
+        watch.changed().await;
+        fs::write(dir.path().join("b.json"), "1").unwrap();
+        let told = tokio::time::timeout(PATIENCE, watch.changed());
+        assert_eq!(told.await.expect("no event"), Cause::Told);
+    }
+
+    #[tokio::test]
     async fn a_slow_look_comes_without_any_event() {
         let dir = tempfile::tempdir().unwrap();
         let mut watch = ready(&dir.path().join("a.json")).await;
         watch.rescan = Duration::from_millis(1);
-        watch.next_look = None;
+        watch.due = Some(Cause::Time);
         for _ in 0..3 {
             tokio::time::timeout(PATIENCE, watch.changed()).await.unwrap();
         }
-    }
-
-    #[test]
-    fn the_way_names_the_directory_of_each_link() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(dir.path()).unwrap();
-        fs::create_dir_all(root.join("real/deep")).unwrap();
-        fs::create_dir(root.join("links")).unwrap();
-        fs::write(root.join("real/deep/a"), "").unwrap();
-        symlink("../real", root.join("links/one")).unwrap();
-        symlink(root.join("links/one/deep"), root.join("two")).unwrap();
-        let walked = |path: &Path| {
-            let ways = ways(&[path.to_owned()]);
-            let entries = ways.iter().map(|(dir, names)| {
-                let some: Vec<_> = names.some.iter().map(|n| n.to_str().unwrap()).collect();
-                let dir = dir.strip_prefix(&root).map_or("above", |dir| dir.to_str().unwrap());
-                format!("{dir}:{}{}", some.join(","), if names.all { "*" } else { "" })
-            });
-            entries.collect::<Vec<_>>()
-        };
-        assert_eq!(walked(&root.join("two/a")), [":links,real,two", "links:one", "real/deep:a"]);
-        assert_eq!(walked(&root.join("two/../b")), [":links,real,two", "links:one", "real:b,deep"]);
-        assert_eq!(
-            walked(&root.join("two/none/a")),
-            [":links,real,two", "links:one", "real/deep:none"]
-        );
-        assert_eq!(walked(&root.join("two/..")), [":links,real,two", "links:one", "real:deep*"]);
-        assert_eq!(walked(&root.join("links")), [":links", "links:*"]);
-        // A link to itself ends.
-        symlink("loop", root.join("loop")).unwrap();
-        assert_eq!(walked(&root.join("loop")), [":loop"]);
-    }
-
-    #[test]
-    fn fingerprints_follow_contents_and_names() {
-        let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-        let all = || fingerprint([a.as_path(), b.as_path()]);
-        let none = all();
-        fs::write(&a, "1").unwrap();
-        let one = all();
-        fs::write(&b, "").unwrap();
-        let empty = all();
-        fs::write(&b, "1").unwrap();
-        let both = all();
-        fs::remove_file(&a).unwrap();
-        let other = all();
-        let distinct: BTreeSet<_> = [none, one, empty, both, other].into();
-        assert_eq!(distinct.len(), 5);
-        fs::write(&a, "1").unwrap();
-        assert_eq!(all(), both);
     }
 }

@@ -5,12 +5,12 @@
 //! or belong to somebody else. A group that may write is told: Kubernetes'
 //! `fsGroup` makes volumes so.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::background::{PIECE, breathe};
+use crate::host::files;
 
 /// The largest file that is read: more than half a million addresses. What is
 /// larger, or never ends, is no state.
@@ -56,28 +56,10 @@ fn judge(owner: u32, mode: u32, us: u32) -> Result<bool, Untrusted> {
 /// What the system says; an error with [`Untrusted`] in it; or it is no
 /// regular file, or too large.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for its writer. What was opened is judged, not
-    // what stands at the path a moment before.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let about = file.metadata()?;
-    if !about.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    check(&about).map_err(io::Error::other)?;
-    if about.len() > MAX_FILE {
-        return Err(io::Error::other(format!("it has more than {MAX_FILE} octets")));
-    }
-    all(file, about.len())
-}
-
-fn all(file: File, expected: u64) -> io::Result<Vec<u8>> {
-    let mut octets = Vec::with_capacity(expected as usize + 1);
-    // A file that grows meanwhile is not read to its end.
-    let mut file = file.take(MAX_FILE);
-    while file.by_ref().take(PIECE as u64).read_to_end(&mut octets)? > 0 {
-        breathe();
-    }
-    Ok(octets)
+    files::read_if(path, MAX_FILE, |about| match check(about) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(io::Error::other(why)),
+    })
 }
 
 #[cfg(test)]

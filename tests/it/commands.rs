@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Dir, Server, eipdns, root};
+use crate::harness::{Dir, Server, eipdns, http_get, root};
 use crate::peers;
 
 fn text(octets: &[u8]) -> &str {
@@ -268,16 +268,4 @@ fn a_token_guards_the_http_side() {
     let path = dir.path().to_str().unwrap();
     let out = eipdns(&["status", "--config", path, "--listen-http", http]);
     assert_eq!(out.status.code(), Some(0), "the command reads the token: {}", text(&out.stderr));
-}
-
-/// A whole answer over HTTP/1.0.
-pub(crate) fn http_get(address: &str, path: &str, headers: &str) -> String {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
-    let host = if headers.starts_with("Host:") { "" } else { &format!("Host: {address}\r\n") };
-    write!(stream, "GET {path} HTTP/1.0\r\n{host}{headers}\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }

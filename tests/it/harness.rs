@@ -74,6 +74,13 @@ answer = "private"
         fs::rename(aside, self.path().join(name)).unwrap();
     }
 
+    /// Has the server listen for HTTP, at [`Server::http`].
+    pub(crate) fn http(&self) {
+        let config = fs::read_to_string(self.path().join("server.toml")).unwrap();
+        let listen = "[listen]\nhttp = \"127.0.0.1:0\"\n";
+        self.write("server.toml", &config.replace("[listen]\n", listen));
+    }
+
     /// Sets the addresses: Elastic IP and private address.
     pub(crate) fn addresses(&self, all: &[(&str, Option<&str>)]) {
         self.replace("addresses.json", &describe(all));
@@ -194,7 +201,17 @@ impl Server {
 
     /// Waits for the next log line that `matches`.
     pub(crate) fn wait(&mut self, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE, what, matches)
+    }
+
+    /// The same, for what may take longer than anything else.
+    pub(crate) fn wait_within(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        matches: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let deadline = Instant::now() + patience;
         let mut lines = self.log.lines.lock().unwrap();
         loop {
             while self.seen < lines.0.len() {
@@ -227,6 +244,14 @@ impl Server {
     /// Every line so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.log.lines.lock().unwrap().0.clone()
+    }
+
+    /// Where it listens for HTTP, with [`Dir::http`].
+    pub(crate) fn http(&self) -> String {
+        let lines = self.lines();
+        let said = |line: &&Value| line["fields"]["message"] == "listening for HTTP";
+        let line = lines.iter().find(said).expect("the HTTP side is said");
+        line["fields"]["address"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -327,4 +352,15 @@ pub(crate) fn eipdns(args: &[&str]) -> Output {
 /// The repository.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A whole answer over HTTP/1.0.
+pub(crate) fn http_get(address: &str, path: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let host = if headers.starts_with("Host:") { "" } else { &format!("Host: {address}\r\n") };
+    write!(stream, "GET {path} HTTP/1.0\r\n{host}{headers}\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }

@@ -13,7 +13,7 @@ use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
-use crate::commands::http_get;
+use crate::harness::http_get;
 use crate::harness::{Dir, PATIENCE, PROGRAM, eipdns, query, udp};
 
 /// Lines of one reload: more than the queue and a pipe take.

@@ -18,9 +18,11 @@ mod crowd;
 #[cfg(feature = "ec2")]
 mod ec2;
 mod forward;
+mod hanging;
 mod harness;
 mod logs;
 mod peers;
 mod readme;
 mod resolving;
 mod rooms;
+mod watching;

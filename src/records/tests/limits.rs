@@ -47,11 +47,12 @@ fn a_file_that_is_too_long_is_not_read() {
 #[test]
 fn what_is_no_file_is_not_read() {
     let mut problems = Problems::default();
-    crate::records::read(Path::new("/dev/null"), &key("example.com"), 5, &mut problems);
+    let mut open = |path: &Path| crate::host::files::read(path, MAX_FILE as u64);
+    crate::records::read(Path::new("/dev/null"), &key("example.com"), 5, &mut open, &mut problems);
     let problems: Vec<_> = problems.sorted().iter().map(ToString::to_string).collect();
     assert_eq!(
         problems,
-        ["/dev/null: error: cannot read `/dev/null`: not a regular file; \
+        ["/dev/null: error: cannot read `/dev/null`: it is not a regular file; \
           correct the path or the permissions"]
     );
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::upstream::Upstream;
 use super::{Client, Latencies, forwarding, remarks};
-use crate::commands::http_get;
+use crate::harness::http_get;
 use crate::harness::{Dir, Server, eipdns, query};
 
 /// Names a second that no cache knows; without optimisation less, so that what

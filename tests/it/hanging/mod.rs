@@ -1,0 +1,218 @@
+//! Files that are not there to be read: disks and file servers that hang, pipes
+//! and devices. Nothing outside stops the loop that publishes.
+
+mod fuse;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::RecordType;
+
+use crate::harness::{Dir, PATIENCE, Server, describe, eipdns, http_get};
+use fuse::Fuse;
+
+const ZONE: &str = "[names]\ndb = \"75.101.137.243\"\n";
+
+/// A directory whose `name` leads to a file system that can hang.
+fn through(fuse: &Fuse, dir: &Dir, name: &str) {
+    let link = dir.path().join(name);
+    let _ = fs::remove_file(&link);
+    symlink(fuse.path(name), link).unwrap();
+}
+
+/// Asks until the answer is `right`; there is no event to wait for.
+fn until_answered(server: &Server, right: impl Fn(&Message) -> bool) -> Message {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = server.ask("db.example.com.", RecordType::A);
+        if right(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{answer:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn has(answer: &Message, ede: u8, text: &str) -> bool {
+    let edns = answer.edns.as_ref().unwrap();
+    edns.options().as_ref().iter().any(|(code, option)| {
+        let option: Vec<u8> = option.try_into().unwrap();
+        u16::from(*code) == 15
+            && option[..2] == [0, ede]
+            && String::from_utf8_lossy(&option[2..]).contains(text)
+    })
+}
+
+#[test]
+fn an_address_file_that_hangs_stalls_its_source_until_another_is_in_its_place() {
+    let text = describe(&[("75.101.137.243", Some("10.0.1.5"))]);
+    let Some(fuse) = Fuse::new(&[("addresses.json", &text)]) else { return };
+    let dir = Dir::new("[serve]\nmax_stale = \"12s\"\n");
+    dir.http();
+    dir.write("example.com.toml", ZONE);
+    through(&fuse, &dir, "addresses.json");
+    let mut server = Server::start(dir.path());
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
+    // Not told by any event, as on any network file system.
+    fuse.write("addresses.json", &describe(&[("75.101.137.243", Some("10.0.1.6"))]));
+    server.wait_for_move("new", "10.0.1.6");
+
+    fuse.hang();
+    let line = server.wait_for("source stalled; its last good answer stands");
+    let told = line.to_string();
+    assert!(told.contains("addresses.json does not end: nothing for 3s"), "{told}");
+    let stale = until_answered(&server, |answer| has(answer, 3, "not readable since"));
+    assert_eq!(stale.metadata.response_code, ResponseCode::NoError);
+    let metrics = http_get(&server.http(), "/metrics", "");
+    for line in ["eipdns_source_healthy{source=\"sample\"} 0.0", "class=\"timeout\"} 1"] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    assert!(!metrics.contains("eipdns_file_readings_hanging 0"), "{metrics}");
+    let status = eipdns(&[
+        "status",
+        "--config",
+        dir.path().to_str().unwrap(),
+        "--listen-http",
+        &server.http(),
+    ]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("does not end: nothing for 3s"), "{status}");
+    assert!(status.contains("readings of files that hang: "), "{status}");
+    // From the last good look on, which was not long ago; the last change was
+    // no longer ago here, but for what the next test shows.
+    until_answered(&server, |answer| answer.metadata.response_code == ResponseCode::ServFail);
+
+    dir.addresses(&[("75.101.137.243", Some("10.0.1.7"))]);
+    server.wait_for("source delivers again");
+    server.wait_for_move("new", "10.0.1.7");
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.7"]);
+    // The end waits for none of the readings.
+    assert!(server.stop().success());
+}
+
+/// An address file that is read all the time is as old as its last look, not as
+/// its last change.
+#[test]
+fn a_file_grows_old_from_its_last_look_on() {
+    let text = describe(&[("75.101.137.243", Some("10.0.1.5"))]);
+    let Some(fuse) = Fuse::new(&[("addresses.json", &text)]) else { return };
+    let dir = Dir::new("[serve]\nmax_stale = \"10s\"\n");
+    dir.http();
+    dir.write("example.com.toml", ZONE);
+    through(&fuse, &dir, "addresses.json");
+    let mut server = Server::start(dir.path());
+    // Some looks, without any change.
+    let polls = |server: &Server| {
+        let metrics = http_get(&server.http(), "/metrics", "");
+        let count = metrics
+            .lines()
+            .find_map(|l| l.strip_prefix("eipdns_source_polls_total{source=\"sample\"} "));
+        count.unwrap().parse::<u64>().unwrap()
+    };
+    let (before, deadline) = (polls(&server), Instant::now() + PATIENCE);
+    while polls(&server) < before + 4 {
+        assert!(Instant::now() < deadline, "it is not looked at");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    fuse.hang();
+    server.wait_for("source stalled; its last good answer stands");
+    let answer = until_answered(&server, |answer| has(answer, 3, "not readable since"));
+    assert_eq!(answer.metadata.response_code, ResponseCode::NoError, "not too old already");
+}
+
+/// A start waits for no file: what does not need it is answered. `check` says what
+/// hangs.
+#[test]
+fn a_start_does_not_wait_for_an_address_file() {
+    let Some(fuse) = Fuse::new(&[("addresses.json", "")]) else { return };
+    let dir = Dir::new("");
+    dir.write("example.com.toml", &format!("{ZONE}www = {{ address = \"10.0.2.1\" }}\n"));
+    through(&fuse, &dir, "addresses.json");
+    fuse.hang();
+    let check = eipdns(&["check", "--config", dir.path().to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&check.stderr).into_owned();
+    assert_eq!(check.status.code(), Some(78), "{told}");
+    assert!(told.contains("addresses.json does not end: nothing for 3s"), "{told}");
+    let mut server = Server::start(dir.path());
+    assert_eq!(server.data("www.example.com.", RecordType::A), ["10.0.2.1"]);
+    let unknown = server.ask("db.example.com.", RecordType::A);
+    assert_eq!(unknown.metadata.response_code, ResponseCode::ServFail);
+    fuse.write("addresses.json", &describe(&[("75.101.137.243", Some("10.0.1.5"))]));
+    fuse.go_on();
+    server.wait_for_move("new", "10.0.1.5");
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
+}
+
+#[test]
+fn a_pipe_or_a_device_in_place_of_a_file_is_named_and_not_waited_for() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", ZONE);
+    let mut server = Server::start(dir.path());
+    let aside = dir.path().join("aside");
+    let place = dir.path().join("addresses.json");
+    assert!(Command::new("mkfifo").arg(&aside).status().unwrap().success());
+    fs::rename(&aside, &place).unwrap();
+    let told = server.wait_for("source stalled; its last good answer stands").to_string();
+    assert!(told.contains("addresses.json: it is not a regular file"), "{told}");
+    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    server.wait_for_move("new", "10.0.1.6");
+    symlink("/dev/zero", &aside).unwrap();
+    fs::rename(&aside, &place).unwrap();
+    let told = server.wait_for("source stalled; its last good answer stands").to_string();
+    assert!(told.contains("addresses.json: it is not a regular file"), "{told}");
+
+    // In the configuration.
+    fs::remove_file(dir.path().join("example.com.toml")).unwrap();
+    symlink("/dev/zero", dir.path().join("example.com.toml")).unwrap();
+    server.signal("HUP");
+    let told = server.wait("problem", |l| l["level"] == "ERROR").to_string();
+    assert!(told.contains("example.com.toml") && told.contains("not a regular file"), "{told}");
+    server.wait_for("configuration not reloaded; the one in use stands");
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.6"]);
+}
+
+/// Of a configuration that cannot be read, with and without `--watch`: moves are
+/// published meanwhile, what was asked for is not lost, and it is said.
+#[test]
+fn a_configuration_that_hangs_holds_nothing_up_and_is_told() {
+    let zone = |last: u8| format!("[names]\nwww = {{ address = \"10.0.2.{last}\" }}\n");
+    let Some(fuse) = Fuse::new(&[("example.net.toml", &zone(1))]) else { return };
+    let dir = Dir::new("");
+    dir.write("example.com.toml", ZONE);
+    through(&fuse, &dir, "example.net.toml");
+    let mut server = Server::start_with(dir.path(), |command| {
+        command.arg("--watch");
+    });
+    let www = |server: &Server| server.data("www.example.net.", RecordType::A);
+    assert_eq!(www(&server), ["10.0.2.1"]);
+    // Not told by any event.
+    fuse.write("example.net.toml", &zone(2));
+    server.wait_for("configuration reloaded");
+    assert_eq!(www(&server), ["10.0.2.2"]);
+
+    fuse.hang();
+    fuse.wait_until_somebody_hangs();
+    server.signal("HUP");
+    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    server.wait_for_move("new", "10.0.1.6");
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.6"]);
+    let told = server.wait_within(config_takes(), "what hangs", |line| line["level"] == "ERROR");
+    let hangs = "example.net.toml: error: reading it does not end: nothing for 30s";
+    assert!(told.to_string().contains(hangs), "{told}");
+    server.wait_for("configuration not reloaded; the one in use stands");
+    // Asked for while it hangs; done when it goes on.
+    fuse.write("example.net.toml", &zone(3));
+    server.signal("HUP");
+    fuse.go_on();
+    server.wait_for("configuration reloaded");
+    assert_eq!(www(&server), ["10.0.2.3"]);
+    assert!(server.stop().success());
+}
+
+/// Longer than reading a configuration may take.
+fn config_takes() -> Duration {
+    eipdns::config::WITHIN + PATIENCE
+}
