@@ -375,7 +375,7 @@ impl Board {
         let turned = self.pulse.since();
         Publishing {
             turned: turned.as_secs_f64(),
-            hangs: turned > pulse::HANGS,
+            hangs: turned >= pulse::HANGS,
             waiting: self.deliveries.max_capacity() - self.deliveries.capacity(),
         }
     }
