@@ -114,7 +114,7 @@ fn what_clients_and_upstreams_take_leaves_enough_for_the_rest() {
     assert!(web.iter().filter(|s| is_closed(s)).count() >= 800);
     assert!(clients.iter().filter(|s| is_closed(s)).count() >= 500);
     assert!(strangers.iter().filter(|s| is_closed(s)).count() >= 400);
-    assert!(value("eipdns_forward_shed_total") > 0.0);
+    assert!(value("eipdns_forward_shed_total{limit=\"flights\"}") > 0.0);
 
     // It was said at the start, with what to do about it.
     let lines = server.lines();

@@ -24,6 +24,9 @@ const DESCRIPTORS: u64 = 1_024;
 /// More than that, of clients that say nothing.
 const IDLE: usize = 1_100;
 
+/// Mail exchanges without an address.
+const WARNINGS: usize = 12_000;
+
 /// Questions a second for names that nobody answers, and how many at most.
 const PACE: Duration = Duration::from_millis(3);
 const MOST: u64 = 20_000;
@@ -53,6 +56,10 @@ impl Night {
                 public(2),
             ),
         );
+        // Each reload has more to warn of than a log that nobody reads can hold.
+        let lost: String = (0..WARNINGS).map(|n| format!("m{n} MX 10 nowhere{n}\n")).collect();
+        dir.write("example.net.zone", &lost);
+        dir.write("example.net.toml", "records = \"example.net.zone\"\n");
         dir.write("files.json", &harness::describe(&[("198.51.100.7", Some("10.0.7.7"))]));
         configure(&dir, &ec2, &upstream, "500ms");
         let state = dir.path().join("disk");
@@ -173,6 +180,9 @@ fn all_of_it_in_one_night() {
         dir.replace("files.json", &harness::describe(&[("198.51.100.7", Some("10.0.7.9"))]));
         until("the file's move", || asked(server.dns, NAMES[2]).0 == answer("10.0.7.9"));
         until("the disk is full", || status(server)["state_trouble"].is_string());
+        until("the upstream is down", || {
+            status(server)["forwarding"]["upstreams"][0]["up"] == false
+        });
         assert_surfaces(server);
         // Over TCP as well, with forwarding at its limits.
         let octets = query(NAMES[0], RecordType::A).to_vec().unwrap();

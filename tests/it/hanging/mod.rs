@@ -5,6 +5,7 @@ mod fuse;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -148,30 +149,32 @@ fn a_start_does_not_wait_for_an_address_file() {
 
 #[test]
 fn a_pipe_or_a_device_in_place_of_a_file_is_named_and_not_waited_for() {
+    let pipe = |at: &Path| assert!(Command::new("mkfifo").arg(at).status().unwrap().success());
+    let device = |at: &Path| symlink("/dev/zero", at).unwrap();
+    for make in [&pipe as &dyn Fn(&Path), &device] {
+        let dir = Dir::new("");
+        dir.write("example.com.toml", ZONE);
+        let mut server = Server::start(dir.path());
+        let aside = dir.path().join("aside");
+        make(&aside);
+        fs::rename(&aside, dir.path().join("addresses.json")).unwrap();
+        let told = server.wait_for("source stalled; its last good answer stands").to_string();
+        assert!(told.contains("addresses.json: it is not a regular file"), "{told}");
+        dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+        server.wait_for_move("new", "10.0.1.6");
+    }
+
+    // In the configuration.
     let dir = Dir::new("");
     dir.write("example.com.toml", ZONE);
     let mut server = Server::start(dir.path());
-    let aside = dir.path().join("aside");
-    let place = dir.path().join("addresses.json");
-    assert!(Command::new("mkfifo").arg(&aside).status().unwrap().success());
-    fs::rename(&aside, &place).unwrap();
-    let told = server.wait_for("source stalled; its last good answer stands").to_string();
-    assert!(told.contains("addresses.json: it is not a regular file"), "{told}");
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
-    server.wait_for_move("new", "10.0.1.6");
-    symlink("/dev/zero", &aside).unwrap();
-    fs::rename(&aside, &place).unwrap();
-    let told = server.wait_for("source stalled; its last good answer stands").to_string();
-    assert!(told.contains("addresses.json: it is not a regular file"), "{told}");
-
-    // In the configuration.
     fs::remove_file(dir.path().join("example.com.toml")).unwrap();
     symlink("/dev/zero", dir.path().join("example.com.toml")).unwrap();
     server.signal("HUP");
     let told = server.wait("problem", |l| l["level"] == "ERROR").to_string();
     assert!(told.contains("example.com.toml") && told.contains("not a regular file"), "{told}");
     server.wait_for("configuration not reloaded; the one in use stands");
-    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.6"]);
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
 }
 
 /// Of a configuration that cannot be read, with and without `--watch`: moves are
