@@ -8,6 +8,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 
 use super::{Common, Exit};
+use crate::http;
 
 /// How long to wait for a connection: the server is near.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -82,11 +83,9 @@ impl Remote {
             (Some(token), _) => Some(token.clone()),
             (None, None) => None,
             (None, Some(path)) => {
-                let text = std::fs::read_to_string(path).map_err(|cause| RemoteError::Token {
-                    path: path.display().to_string(),
-                    cause,
-                })?;
-                Some(text.trim().to_owned())
+                let path_shown = || path.display().to_string();
+                let failed = |cause| RemoteError::Token { path: path_shown(), cause };
+                Some(http::read_token(path).map_err(failed)?)
             }
         };
         let address = match address {

@@ -23,8 +23,10 @@ mod tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -35,6 +37,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::board::Board;
 use crate::config::Config;
+use crate::host::aside::{self, Place};
+use crate::host::files;
 use crate::serve::bind::BACKLOG;
 
 pub use api::{Asked, Refresh, Refreshed};
@@ -47,6 +51,12 @@ const MAX_ANSWERS: usize = 64;
 /// Refreshes that wait for their sources. They share calls, and are fewer than
 /// the connections that anybody can have.
 const MAX_REFRESHES: usize = 16;
+
+/// How long the disk has for the token.
+const TOKEN: Duration = Duration::from_secs(3);
+
+/// The largest token file, in octets; a header of more is refused anyway.
+const MAX_TOKEN: u64 = 8 << 10;
 
 /// Why the HTTP side cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +90,21 @@ pub struct Bound {
     token: Option<String>,
 }
 
+/// The bearer token in a file, without the white space around it.
+///
+/// # Errors
+/// It cannot be read within [`TOKEN`], is no text, or is empty.
+pub(crate) fn read_token(path: &Path) -> io::Result<String> {
+    let reading = path.to_owned();
+    let octets = aside::within(&Place::read(path), TOKEN, move || files::read(&reading, MAX_TOKEN))
+        .map_err(io::Error::other)??;
+    let text = String::from_utf8(octets).map_err(|_| io::Error::other("it is not UTF-8"))?;
+    match text.trim() {
+        "" => Err(io::Error::other("it is empty")),
+        token => Ok(token.to_owned()),
+    }
+}
+
 /// Binds `listen.http`; none when it is off.
 ///
 /// # Errors
@@ -91,12 +116,7 @@ pub fn bind(config: &Config) -> Result<Option<Bound>, HttpError> {
         None => None,
         Some(path) => {
             let failed = |cause| HttpError::Token { path: path.display().to_string(), cause };
-            let text = std::fs::read_to_string(path).map_err(failed)?;
-            let token = text.trim().to_owned();
-            if token.is_empty() {
-                return Err(failed(io::Error::other("it is empty")));
-            }
-            Some(token)
+            Some(read_token(path).map_err(failed)?)
         }
     };
     let failed = |cause| HttpError::Bind { address, cause };

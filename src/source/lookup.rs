@@ -24,6 +24,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::MAX_UDP;
+use crate::host::aside::{Aside, Cause, Place};
 use crate::host::files;
 use crate::host::often::Often;
 
@@ -42,6 +43,10 @@ const ROUNDS: usize = 2;
 
 /// How long to wait for IPv6 addresses once there are IPv4 ones.
 const GRACE: Duration = Duration::from_millis(30);
+
+/// How long the disk has for the hosts file: a part of the second that a call
+/// to EC2 gives name and connection together.
+const HOSTS: Duration = Duration::from_millis(200);
 
 /// The largest /etc/hosts that is read, in octets: more is no list of hosts.
 const MAX_HOSTS: u64 = 1 << 20;
@@ -207,9 +212,7 @@ impl Resolver {
         if name == "localhost" || name.ends_with(".localhost") {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        // Small and local: no reason to leave the thread for it.
-        let hosts = files::read(&self.0.hosts, MAX_HOSTS).unwrap_or_default();
-        let listed = in_hosts(&String::from_utf8_lossy(&hosts), &name);
+        let listed = in_hosts(&self.hosts().await, &name);
         if !listed.is_empty() {
             return Ok(listed);
         }
@@ -239,6 +242,18 @@ impl Resolver {
 
     fn found(&self) -> MutexGuard<'_, HashMap<String, Found>> {
         self.0.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hosts file; one that cannot be read in time names nobody.
+    async fn hosts(&self) -> String {
+        let path = self.0.hosts.clone();
+        let mut reading = Aside::new(Place::read(&path), HOSTS);
+        let octets = match reading.begin(Cause::Told, move || files::read(&path, MAX_HOSTS)) {
+            Ok(()) => reading.next().await,
+            Err(error) => Err(error),
+        };
+        let octets = octets.ok().and_then(Result::ok).unwrap_or_default();
+        String::from_utf8_lossy(&octets).into_owned()
     }
 
     async fn ask_all(&self, name: &str) -> Result<Found, LookupError> {
