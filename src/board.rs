@@ -75,8 +75,8 @@ pub struct Known {
     pub published_at: SystemTime,
     /// Upstreams through which our own questions come back.
     pub loops: Vec<Looped>,
-    /// Reloads that were refused because of the configuration.
-    pub reloads_refused: u64,
+    /// What became of reloads.
+    pub reloads: Reloads,
     /// Why the state on disk is not up to date, when it is not.
     pub state_trouble: Option<String>,
     /// Why what was delivered last is not answered, when it is not.
@@ -85,6 +85,16 @@ pub struct Known {
     pub budget: Budget,
     /// Of which each socket to an upstream is one.
     pub upstream_sockets: Share,
+}
+
+/// What became of reloads.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Reloads {
+    /// Refused since the start.
+    pub refused: u64,
+    /// Why the last one was refused, if it was: the files are then not what is
+    /// served.
+    pub trouble: Option<String>,
 }
 
 /// A past move.
@@ -166,8 +176,8 @@ pub struct Status {
     pub publish_trouble: Option<String>,
     /// The loop that publishes.
     pub publishing: Publishing,
-    /// Reloads that were refused since the start.
-    pub reloads_refused: u64,
+    /// What became of reloads.
+    pub reloads: Reloads,
 }
 
 /// How the loop does that takes deliveries and publishes snapshots.
@@ -366,7 +376,7 @@ impl Board {
             log: STDERR.status(Instant::now()),
             publish_trouble: known.publish_trouble.clone(),
             publishing,
-            reloads_refused: known.reloads_refused,
+            reloads: known.reloads.clone(),
         }
     }
 

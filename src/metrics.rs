@@ -443,7 +443,7 @@ impl Reading {
             (
                 "reloads_refused",
                 "Reloads refused because of the configuration",
-                known.reloads_refused,
+                known.reloads.refused,
             ),
             (
                 "file_readings_not_begun",

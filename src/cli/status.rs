@@ -93,10 +93,11 @@ fn text(status: &Value) -> String {
         status["dns"].as_array().into_iter().flatten().map(word).collect::<Vec<_>>().join(" "),
     );
     out += &format!(
-        "generation {} published {} built in {:.1} ms, {} names moved since the start\n",
+        "generation {} published {} built in {:.1} ms, {} deliveries wait, {} names moved since the start\n",
         word(&status["generation"]),
         word(&status["published_at"]),
         status["built_in_ms"].as_f64().unwrap_or_default(),
+        word(&status["publishing"]["waiting"]),
         word(&status["moves"]),
     );
     out += &format!(
@@ -114,11 +115,8 @@ fn text(status: &Value) -> String {
             word(&publishing["waiting"]),
         );
     }
-    if status["reloads_refused"] != 0 {
-        out += &format!(
-            "{} reloads refused since the start: see the log, and `eipdns check`\n",
-            word(&status["reloads_refused"]),
-        );
+    if !status["reloads"]["trouble"].is_null() {
+        out += &format!("CONFIGURATION NOT RELOADED: {}\n", word(&status["reloads"]["trouble"]));
     }
     if !status["state_trouble"].is_null() {
         out += &format!("STATE NOT KEPT: {}\n", word(&status["state_trouble"]));

@@ -7,11 +7,13 @@
 
 mod addresses;
 mod descriptors;
+mod error;
 mod forwarding;
 mod reload;
 mod settle;
 mod sources;
 mod surroundings;
+mod turn;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,33 +21,31 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::background;
-use crate::board::{Board, History, Known};
-use crate::cli::Exit;
-use crate::config::{Config, Invalid, Overrides, Seen};
+use crate::board::{Board, History, Known, Reloads};
+use crate::config::{Config, Overrides, Seen};
 use crate::counters::Counters;
-use crate::forward;
 use crate::host::pulse::{BEAT, Pulse};
-use crate::http::{self, HttpError};
+use crate::http;
 use crate::keeper::{self, Keeper};
 use crate::responder::Responder;
-use crate::serve::{self, BindError, Failure, Listeners, Opened, Stats};
+use crate::serve::{self, Listeners, Opened, Stats};
 use crate::source::Delivery;
 use crate::source::clock::{Clock, Drift};
 use crate::source::lookup::Resolver;
-use crate::state::OpenError;
-use crate::writer::{Next, Panicked, STATE_WAITS, Start, Writer};
+use crate::writer::{STATE_WAITS, Start, Writer};
 use descriptors::Descriptors;
 use forwarding::Forwarding;
-use reload::{Read, Reload};
+use reload::Reload;
 use sources::Sources;
 use surroundings::Surroundings;
 
 pub use addresses::{aws_resolvers, own_addresses};
+pub use error::RunError;
 
 /// How long clients get to take their answers when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -75,56 +75,6 @@ pub struct Options {
     pub watch: bool,
     /// Answer without what is prebuilt: the same octets, slower.
     pub ordinary_path: bool,
-}
-
-/// Why a server ended that was not told to.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// An address cannot be listened at.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The HTTP side cannot be had.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// Another process has the state directory.
-    #[error(transparent)]
-    State(#[from] OpenError),
-    /// The HTTP side ended.
-    #[error("the HTTP side ended, which it never should ({0}); stopping")]
-    HttpEnded(String),
-    /// What keeps the state on disk ended.
-    #[error("keeping state ended, which it never should ({0:?}); stopping")]
-    Keeping(Option<JoinError>),
-    /// The event loop or a signal handler cannot be had.
-    #[error("cannot start: {0}")]
-    Start(#[from] std::io::Error),
-    /// A worker or accept loop ended.
-    #[error("{} ended, which it never should; stopping", .0.what)]
-    Listener(Failure),
-    /// What forwards questions ended.
-    #[error("forwarding ended, which it never should ({0}); stopping")]
-    Forwarding(String),
-    /// `[[forward]]` cannot be carried out.
-    #[error(transparent)]
-    Forward(#[from] forward::ConfigError),
-    /// The configuration gives no answers.
-    #[error(transparent)]
-    Writer(#[from] Panicked),
-    /// A source's task ended.
-    #[error("source {name} ended, which it never should ({why}); stopping")]
-    Source {
-        /// Its name.
-        name: String,
-        /// What it said, or that it panicked.
-        why: String,
-    },
-}
-
-impl RunError {
-    /// The exit code that says so.
-    pub fn exit(&self) -> Exit {
-        Exit::Internal
-    }
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -171,7 +121,7 @@ struct App {
     stop: watch::Sender<bool>,
     /// Until when state that is not fresh waits for a source's first word.
     state_waits: Option<Instant>,
-    reloads_refused: u64,
+    reloads: Reloads,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -222,8 +172,15 @@ impl App {
         tell_opened(&opened);
         let store = writer.store().clone();
         let reload = Reload::new(&options, writer.config());
-        let first =
-            Arc::new(Known::new(&writer, &sources, &listeners, &descriptors, &forwarding, 0, None));
+        let first = Arc::new(Known::new(
+            &writer,
+            &sources,
+            &listeners,
+            &descriptors,
+            &forwarding,
+            &Reloads::default(),
+            None,
+        ));
         let (known, readers) = watch::channel(first);
         let (stop, stopped) = watch::channel(false);
         let pulse = Pulse::start();
@@ -259,7 +216,7 @@ impl App {
             http,
             stop,
             state_waits: Some(Instant::now() + STATE_WAITS),
-            reloads_refused: 0,
+            reloads: Reloads::default(),
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
@@ -346,7 +303,7 @@ impl App {
             &self.listeners,
             &self.descriptors,
             &self.forwarding,
-            self.reloads_refused,
+            &self.reloads,
             trouble,
         );
         self.known.send_replace(Arc::new(known));
@@ -364,74 +321,6 @@ impl App {
         self.drift = drift;
         background::here(|| self.writer.tick());
         self.tell();
-    }
-
-    /// A configuration was read: take all of it or nothing.
-    async fn take_configuration(&mut self, read: Result<Read, Invalid>) {
-        let taken = match read {
-            Ok(read) => self.turn_to(read).await,
-            Err(invalid) => {
-                for problem in &invalid.problems {
-                    error!("{problem}");
-                }
-                Err(None)
-            }
-        };
-        match taken {
-            Ok(()) => self.tell_serving("configuration reloaded"),
-            Err(problem) => {
-                if let Some(problem) = problem {
-                    error!("{problem}");
-                }
-                self.reloads_refused += 1;
-                warn!("configuration not reloaded; the one in use stands");
-            }
-        }
-    }
-
-    /// The answers are made before anybody is asked for them at a new address,
-    /// and an address goes before its clients would get those of others.
-    async fn turn_to(&mut self, read: Read) -> Result<(), Option<RunError>> {
-        let Read { loaded, surroundings } = read;
-        for problem in &loaded.warnings {
-            warn!("{problem}");
-        }
-        let config = Arc::new(loaded.config);
-        let forwarding = self
-            .forwarding
-            .prepare(&config, &surroundings.host_resolvers)
-            .map_err(|problem| Some(problem.into()))?;
-        let next = Next {
-            config: Arc::clone(&config),
-            at_hand: surroundings.at_hand,
-            addresses: surroundings.addresses,
-            forwarder: self.forwarding.after(&forwarding),
-        };
-        let answers = background::here(|| self.writer.prepare(next));
-        let answers = answers.map_err(|problem| Some(problem.into()))?;
-        let listeners = self.listeners.prepare(&self.descriptors.listen(&config.server));
-        let listeners = listeners.map_err(|problem| Some(problem.into()))?;
-        self.tell_restart_needed(&config);
-        self.listeners.close(&listeners).await;
-        self.descriptors.apply(&config.server);
-        self.forwarding.apply(forwarding);
-        let predecessors = answers.predecessors.clone();
-        background::here(|| self.writer.commit(answers));
-        tell_opened(&self.listeners.open(listeners));
-        self.sources.resolver().set(&surroundings.aws_resolvers);
-        self.sources.apply(&config, &predecessors, self.writer.inventory());
-        Ok(())
-    }
-
-    fn tell_restart_needed(&self, config: &Config) {
-        let (before, after) = (&self.writer.config().server, &config.server);
-        if (&before.listen.http, &before.listen.http_token_file, &before.state_directory)
-            != (&after.listen.http, &after.listen.http_token_file, &after.state_directory)
-        {
-            warn!(
-                "listen.http, listen.http_token_file and state.directory change with a restart only"
-            );
-        }
     }
 
     fn tell_serving(&self, what: &str) {
@@ -492,7 +381,7 @@ impl Known {
         listeners: &Listeners<Responder>,
         descriptors: &Descriptors,
         forwarding: &Forwarding,
-        reloads_refused: u64,
+        reloads: &Reloads,
         state_trouble: Option<String>,
     ) -> Self {
         Self {
@@ -505,7 +394,7 @@ impl Known {
             built_in: writer.built_in(),
             published_at: writer.published_at(),
             loops: forwarding.loops().to_vec(),
-            reloads_refused,
+            reloads: reloads.clone(),
             state_trouble,
             publish_trouble: writer.trouble().map(ToString::to_string),
             budget: descriptors.budget(),

@@ -9,7 +9,7 @@ use std::time::Instant;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use crate::harness::{Dir, PATIENCE, Server, describe, query, try_udp, udp};
+use crate::harness::{Dir, PATIENCE, Server, describe, eipdns, query, try_udp, udp};
 
 const ZONE: &str = "[names]\ndb = \"75.101.137.243\"\n";
 
@@ -156,6 +156,31 @@ fn a_reload_moves_listen_addresses_and_keeps_the_others() {
     server.signal("HUP");
     server.wait_for("configuration reloaded");
     assert!(!udp(kept, &ask).is_empty());
+}
+
+/// The files are not what is served: status says so, and why, until they are.
+#[test]
+fn a_refused_reload_is_said_by_the_status() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", ZONE);
+    let mut server = Server::start_with(dir.path(), |command| {
+        command.env("EIPDNS_LISTEN_HTTP", "127.0.0.1:0");
+    });
+    let said = |server: &Server| {
+        let out = eipdns(&["status", "--listen-http", &server.http()]);
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert!(!said(&server).contains("NOT RELOADED"), "{}", said(&server));
+    dir.write("example.com.toml", "[names]\ndb = \"75.101.137\"\nweb = \"no address\"\n");
+    server.signal("HUP");
+    server.wait_for("configuration not reloaded; the one in use stands");
+    let told = said(&server);
+    let line = told.lines().find(|l| l.starts_with("CONFIGURATION NOT RELOADED")).expect(&told);
+    assert!(line.contains("example.com.toml:2") && line.contains("1 more error"), "{line}");
+    dir.write("example.com.toml", ZONE);
+    server.signal("HUP");
+    server.wait_for("configuration reloaded");
+    assert!(!said(&server).contains("NOT RELOADED"), "{}", said(&server));
 }
 
 /// A view that is asked at an address of its own, which comes and goes by a
