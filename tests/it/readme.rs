@@ -20,6 +20,32 @@ fn blocks(language: &str) -> Vec<String> {
     blocks.map(|rest| rest.split("\n```").next().unwrap().to_string()).collect()
 }
 
+/// The Rust that the README and the crate ask for is what the locked crates need.
+#[test]
+fn the_locked_crates_build_with_the_rust_that_is_named() {
+    let metadata = Command::new("cargo")
+        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
+        .arg("--all-features")
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let version = |text: &str| -> Vec<u32> {
+        let mut parts: Vec<u32> = text.split('.').map(|part| part.parse().unwrap()).collect();
+        parts.resize(3, 0);
+        parts
+    };
+    let packages = metadata["packages"].as_array().unwrap();
+    let needs = |package: &serde_json::Value| package["rust_version"].as_str().map(str::to_owned);
+    let ours = packages.iter().find(|p| p["name"] == "eipdns").and_then(needs).unwrap();
+    let others = packages.iter().filter(|p| p["name"] != "eipdns").filter_map(needs);
+    let most = others.max_by_key(|text| version(text)).unwrap();
+    assert!(version(&ours) >= version(&most), "Cargo.toml says {ours}, the lock file needs {most}");
+    let said = format!("Rust {ours} or later");
+    assert!(readme().contains(&said), "the README does not say {said:?}");
+}
+
 /// The first command, as a new user runs it: no arguments, in a directory that
 /// has `zones/`.
 #[test]

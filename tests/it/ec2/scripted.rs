@@ -434,7 +434,7 @@ impl Shared {
                     to.write_all(head.as_bytes())?;
                     let whole = describe(&addresses);
                     let begin = whole.find("<item>").expect("an address");
-                    to.write_all(whole[..begin].as_bytes())?;
+                    to.write_all(&whole.as_bytes()[..begin])?;
                     let piece = some.repeat(200);
                     // Until it is hung up on, or no one believes it any more.
                     for _ in 0..MOST / piece.len() {
