@@ -96,6 +96,8 @@ pub enum Path {
     Forwarded,
     /// An upstream, asked earlier.
     Cached,
+    /// Nowhere: a special name, of which nobody is asked.
+    Special,
     /// What is said of the server itself.
     Chaos,
     /// Nowhere: refused.
@@ -106,11 +108,12 @@ pub enum Path {
 
 impl Path {
     /// Every path, in the order of the enum.
-    pub const ALL: [Path; 7] = [
+    pub const ALL: [Path; 8] = [
         Path::Zone,
         Path::Ec2,
         Path::Forwarded,
         Path::Cached,
+        Path::Special,
         Path::Chaos,
         Path::Refused,
         Path::Malformed,
@@ -123,6 +126,7 @@ impl Path {
             Path::Ec2 => "ec2",
             Path::Forwarded => "forwarded",
             Path::Cached => "cached",
+            Path::Special => "special",
             Path::Chaos => "chaos",
             Path::Refused => "refused",
             Path::Malformed => "malformed",
@@ -264,6 +268,7 @@ fn path_of(hit: &Hit) -> Path {
     match hit.age() {
         Age::New => Path::Forwarded,
         Age::Fresh(_) | Age::Stale(_) => Path::Cached,
+        Age::Own => Path::Special,
     }
 }
 
@@ -339,12 +344,16 @@ fn compose<'s>(
     Ok(Said::Here(path))
 }
 
-/// What is known elsewhere, with addresses that this view may see.
+/// What is known elsewhere, with addresses that this view may see. Special
+/// names are asked of nobody.
 fn at_hand(
     table: &ViewTable,
     elsewhere: &mut impl Elsewhere,
     question: &forward::Question<'_>,
 ) -> Result<Hit, OwnedQuestion> {
+    if let Some(hit) = forward::special(question) {
+        return Ok(hit);
+    }
     let hit = elsewhere.answer(question).ok_or_else(|| question.to_owned())?;
     if table.rewrites.is_empty() {
         return Ok(hit);

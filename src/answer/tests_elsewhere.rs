@@ -62,6 +62,7 @@ const RECORDS: &str = "
 www  CNAME www.elsewhere.test.
 back CNAME back.elsewhere.test.
 dep  DNAME elsewhere.test.
+home CNAME localhost.
 ";
 
 const VPC: &str = "10.0.0.9";
@@ -384,4 +385,144 @@ fn a_trusted_forwarder_chooses_the_view() {
     let reply = of("10.0.0.54", [192, 0, 2, 7]);
     assert_eq!(answers(&reply), ["db.example.com. 5 IN A 10.0.1.1"]);
     assert_eq!(subnet(&reply), None, "others are not believed, and nothing is echoed");
+}
+
+/// Asked of nobody, also where an alias of ours leads there.
+#[test]
+fn special_names_are_answered_here() {
+    let mut world = World::default();
+    let soa = |zone: &str| {
+        vec![format!("{zone} 10800 IN SOA localhost. nobody.invalid. 1 3600 1200 604800 10800")]
+    };
+    let mut told = |qname: &str, rtype| {
+        let (reply, path) = ask(VPC, qname, rtype, &mut world);
+        assert_eq!(path.as_str(), "special", "{qname}");
+        assert!(reply.metadata.recursion_available && !reply.metadata.authoritative);
+        let authority = reply.authorities.iter().map(crate::records::record_line);
+        let authority: Vec<_> = authority.map(|line| line.replace('\t', " ")).collect();
+        (reply.metadata.response_code, answers(&reply), authority)
+    };
+    for (qname, zone) in [
+        ("onion.", "onion."),
+        ("x.y.onion.", "onion."),
+        ("x.invalid.", "invalid."),
+        ("x.resolver.arpa.", "resolver.arpa."),
+        ("x._dns.resolver.arpa.", "resolver.arpa."),
+    ] {
+        for rtype in [RecordType::A, RecordType::SVCB, RecordType::ANY] {
+            assert_eq!(told(qname, rtype), (ResponseCode::NXDomain, vec![], soa(zone)), "{qname}");
+        }
+    }
+    for qname in ["resolver.arpa.", "_dns.Resolver.arpa."] {
+        for rtype in [RecordType::SVCB, RecordType::DS] {
+            let nodata = (ResponseCode::NoError, vec![], soa("resolver.arpa."));
+            assert_eq!(told(qname, rtype), nodata, "{qname}");
+        }
+    }
+    for qname in ["localhost.", "db.localhost."] {
+        for (rtype, data) in [(RecordType::A, "A 127.0.0.1"), (RecordType::AAAA, "AAAA ::1")] {
+            let expected = vec![format!("{qname} 10800 IN {data}")];
+            assert_eq!(told(qname, rtype), (ResponseCode::NoError, expected, vec![]));
+        }
+        let nodata = (ResponseCode::NoError, vec![], soa("localhost."));
+        assert_eq!(told(qname, RecordType::MX), nodata);
+    }
+    let (reply, _) = ask(VPC, "home.example.com.", RecordType::A, &mut world);
+    assert_eq!(
+        answers(&reply),
+        ["home.example.com. 5 IN CNAME localhost.", "localhost. 10800 IN A 127.0.0.1"]
+    );
+}
+
+#[test]
+fn other_names_are_not_special() {
+    for qname in [
+        "printer.local.",
+        "ipv4only.arpa.",
+        "1.0.0.10.in-addr.arpa.",
+        "notonion.",
+        "onion.test.",
+        "arpa.",
+        "xresolver.arpa.",
+    ] {
+        let wanted = wanted(VPC, qname, RecordType::A);
+        assert!(wanted.ends_with("type 1 class 1"), "{qname}: {wanted}");
+    }
+    // Who is not forwarded for is refused, and a zone of ours comes first.
+    for (client, rd) in [(VPC, false), (OUTSIDE, true)] {
+        let request = request("localhost.", RecordType::A, |m| m.metadata.recursion_desired = rd);
+        let mut world = World::default();
+        let (_, path) = asked(&snapshot([10, 0, 1, 1]), client, &request, &mut world).unwrap();
+        assert_eq!(path, Path::Refused);
+    }
+    let config = testing::config(&[
+        ("server.toml", SERVER),
+        ("onion.toml", "records = \"onion.zone\"\n"),
+        ("onion.zone", "db A 192.0.2.7\n"),
+    ]);
+    let snapshot = testing::snapshot(&config, &testing::inventory(&[]));
+    let request = request("db.onion.", RecordType::A, |_| ());
+    let (reply, path) = asked(&snapshot, VPC, &request, &mut World::default()).unwrap();
+    assert_eq!((answers(&reply), path), (vec!["db.onion. 5 IN A 192.0.2.7".into()], Path::Zone));
+}
+
+/// Whose view it is that is missing: that of the subnet, not the forwarder's.
+#[test]
+fn the_subnet_in_no_view_is_named() {
+    let request = request("db.example.com.", RecordType::A, |message| {
+        let subnet = ClientSubnet::new(Ipv4Addr::new(203, 0, 113, 7).into(), 24, 0);
+        message.edns.get_or_insert_default().options_mut().insert(EdnsOption::Subnet(subnet));
+    });
+    let why = |client: &str| {
+        let snapshot = snapshot([10, 0, 1, 1]);
+        let (reply, _) = asked(&snapshot, client, &request, &mut World::default()).unwrap();
+        assert_eq!(reply.metadata.response_code, ResponseCode::Refused);
+        match reply.edns.unwrap().option(15.into()) {
+            Some(EdnsOption::Unknown(_, data)) => String::from_utf8(data[2..].to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(why("10.0.0.53"), "203.0.113.0/24, for which 10.0.0.53 asks, is in no view");
+    assert_eq!(why("203.0.113.1"), "203.0.113.1 is in no view");
+}
+
+/// RFC 6891 section 7: whoever sent an OPT gets one back.
+#[test]
+fn an_error_has_an_opt_for_who_sent_one() {
+    let snapshot = snapshot([10, 0, 1, 1]);
+    let asker = Asker { client: ([10, 0, 0, 9], 53).into(), local: ([127, 0, 0, 1], 53).into() };
+    let told = |request: &[u8]| {
+        let mut reply = Vec::new();
+        let mut world = World::default();
+        answer(&snapshot, &asker, Transport::Udp, request, &mut world, &mut reply);
+        reply
+    };
+    let asks = b"\0\x4d\x01\0\0\x01\0\0\0\0\0\x01\x02db\x07example\x03com\0\0\x01\0\x01";
+    // Family 1, source length 40.
+    let subnet = b"\0\x08\0\x09\0\x01\x28\0\x0a\0\0\x01\x02";
+    let opt = |version: u8, flags: u8| {
+        [&[0, 0, 41, 4, 0xd0, 0, version, flags, 0, 0, 13][..], subnet].concat()
+    };
+    let ours = |rcode: u8, high: u8, flags: u8| {
+        let head = [0, 77, 0x81, rcode, 0, 0, 0, 0, 0, 0, 0, 1];
+        [&head[..], &[0, 0, 41, 4, 0xd0, high, 0, flags, 0, 0, 0]].concat()
+    };
+    assert_eq!(told(&[&asks[..], &opt(0, 0)].concat()), ours(1, 0, 0));
+    assert_eq!(told(&[&asks[..], &opt(0, 0x80)].concat()), ours(1, 0, 0x80), "DO comes back");
+    assert_eq!(told(&[&asks[..], &opt(1, 0)].concat()), ours(0, 1, 0), "BADVERS");
+    // Junk behind it, two questions, another opcode.
+    assert_eq!(told(&[&asks[..], &opt(0, 0), b"junk"].concat()), ours(1, 0, 0));
+    let mut two = asks.to_vec();
+    two[5] = 2;
+    two.extend_from_slice(&asks[12..]);
+    assert_eq!(told(&[&two[..], &opt(0, 0)].concat()), ours(1, 0, 0));
+    let mut status = [&asks[..], &opt(0, 0)].concat();
+    status[2] |= 0x10;
+    let mut expected = ours(4, 0, 0);
+    expected[2] |= 0x10;
+    assert_eq!(told(&status), expected);
+    // No OPT that can be found: a header.
+    let broken = [&asks[..], &opt(0, 0)].concat();
+    let cut = &broken[..broken.len() - 1];
+    assert_eq!(told(cut), [0, 77, 0x81, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
 }

@@ -43,12 +43,19 @@ pub enum Age {
     Fresh(u32),
     /// So many seconds past its TTL (RFC 8767).
     Stale(u32),
+    /// Nobody was asked: true at any time.
+    Own,
 }
 
 impl Hit {
     /// An answer that just came in and is kept by nobody else.
     pub(super) fn new(message: Message) -> Self {
         Self::of(Arc::new(Stored::uncached(message)), Age::New)
+    }
+
+    /// An answer for which nobody was asked.
+    pub(super) fn own(message: Message) -> Self {
+        Self::of(Arc::new(Stored::uncached(message)), Age::Own)
     }
 
     /// What an upstream's reply comes to, for tests elsewhere.
@@ -62,7 +69,7 @@ impl Hit {
 
     /// An answer of this age.
     pub(super) fn of(stored: Arc<Stored>, age: Age) -> Self {
-        Self { stored, age, counted: age == Age::New }
+        Self { stored, age, counted: matches!(age, Age::New | Age::Own) }
     }
 
     /// An answer of our own: no records, a response code and why.
@@ -90,7 +97,7 @@ impl Hit {
     pub fn ttl(&self, ttl: u32) -> u32 {
         match self.age {
             _ if self.counted => ttl,
-            Age::New => ttl,
+            Age::New | Age::Own => ttl,
             Age::Fresh(seconds) => ttl.saturating_sub(seconds),
             Age::Stale(_) => STALE_TTL,
         }

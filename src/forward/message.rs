@@ -73,7 +73,7 @@ impl Message {
     /// Takes a message in: notes where TTLs and addresses stand, brings TTLs
     /// within bounds and finds out how long it is good for. The question must
     /// be `question` already, and OPT gone.
-    fn take(
+    pub(super) fn take(
         mut octets: Vec<u8>,
         question: &Question<'_>,
         authenticated: bool,

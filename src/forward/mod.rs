@@ -16,6 +16,7 @@
 //! * `upstream` with `health` and `watch`, `line`, `turns` and `pace`, and
 //!   `network`: one upstream, whether it lives, whose turn it is, how to get
 //!   there.
+//! * `special`: names that are asked of nobody.
 //! * `fetch`: one question among many upstreams; `flights` with `shares`: many
 //!   clients for one question; `forwarder`: all of it together.
 //! * Loops are seen by `probe`.
@@ -37,6 +38,7 @@ mod network;
 mod pace;
 mod probe;
 mod shares;
+mod special;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -54,6 +56,7 @@ pub use hit::{Age, Hit, STALE_TTL};
 pub use message::Message;
 pub use probe::{Looped, PROBE_WAIT};
 pub use question::{OwnedQuestion, Question, Unforwardable};
+pub(crate) use special::special;
 pub use upstream::{UpstreamStatus, VPC_MAX_RATE, VPC_RESOLVERS};
 
 use std::collections::HashMap;

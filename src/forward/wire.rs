@@ -25,7 +25,9 @@ pub(crate) const HINFO: u16 = 13;
 /// Type SIG; as a record of a transaction, SIG(0) (RFC 2931).
 pub(crate) const SIG: u16 = 24;
 /// Type AAAA.
-const AAAA: u16 = 28;
+pub(crate) const AAAA: u16 = 28;
+/// Type DNAME (RFC 6672).
+pub(crate) const DNAME: u16 = 39;
 /// Type OPT (RFC 6891).
 pub(crate) const OPT: u16 = 41;
 /// Type RRSIG (RFC 4034).

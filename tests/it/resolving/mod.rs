@@ -16,6 +16,7 @@ mod records;
 mod rewriting;
 mod scripts;
 mod signed;
+mod special;
 mod storm;
 mod stubs;
 mod upstream;
