@@ -38,8 +38,10 @@ pub const VPC_RESOLVERS: [IpAddr; 2] = [
 /// acknowledgements, to close.
 const TCP_PACKETS: u32 = 6;
 
-/// An upstream that does not know EDNS is asked without it for so long.
-const WITHOUT_EDNS: Duration = Duration::from_secs(3_600);
+/// An upstream that does not know EDNS is asked without it for so long: nobody
+/// gets signatures meanwhile, and it may have passed on what another server
+/// said. Asking anew costs one query.
+const WITHOUT_EDNS: Duration = Duration::from_secs(300);
 
 /// An upstream.
 pub(crate) struct Upstream {
@@ -197,22 +199,28 @@ impl Upstream {
         askers: &Askers,
     ) -> Result<Message, Failure> {
         let mut edns = self.state().without_edns.is_none_or(|until| until <= now());
-        let mut via = Via::Udp;
+        let (mut via, mut refused_edns) = (Via::Udp, false);
         loop {
             match self.exchange(network, question, edns, via).await? {
-                Reply::Answer(message) => return Ok(message),
+                Reply::Answer(message) => {
+                    if refused_edns {
+                        self.does_not_know_edns(now());
+                    }
+                    return Ok(message);
+                }
                 Reply::Referral => return Err(Failure::Referral),
                 Reply::Truncated if via == Via::Tcp => return Err(Failure::Truncated),
                 Reply::Truncated => via = Via::Tcp,
                 // It did not understand, and did not answer with an OPT: it
-                // does not know EDNS (RFC 6891 section 7).
+                // does not know EDNS if it answers without (RFC 6891 section
+                // 7). Else it is about the question: some pass on errors of
+                // others.
                 Reply::Error {
                     rcode: ResponseCode::FormErr | ResponseCode::NotImp,
                     edns: false,
                     ..
                 } if edns => {
-                    edns = false;
-                    self.does_not_know_edns(now());
+                    (edns, refused_edns) = (false, true);
                 }
                 Reply::Error { rcode, remarks, .. } => {
                     return Err(Failure::Said { rcode, remarks });

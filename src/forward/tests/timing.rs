@@ -170,10 +170,19 @@ async fn an_upstream_without_edns_is_remembered() {
         room.answer("other.example.").await;
         let edns: Vec<_> = room.calls().iter().map(Call::has_edns).collect();
         assert_eq!(edns, [true, false, false]);
-        time::advance(Duration::from_secs(3_600)).await;
+        time::advance(Duration::from_secs(301)).await;
         room.answer("third.example.").await;
         assert!(room.calls()[3].has_edns(), "it may have been replaced");
     }
+    // One that passes on what others say of a name says nothing of itself.
+    let room = Room::new(&[ONE], |call| match call.query[12..].starts_with(b"\x03odd") {
+        true => Reply(call.draft().rcode(1)),
+        false => call.answer(300),
+    });
+    assert_eq!(room.answer("odd.example.").await.rcode(), ResponseCode::ServFail);
+    room.answer("db.example.").await;
+    let edns: Vec<_> = room.calls().iter().map(Call::has_edns).collect();
+    assert_eq!(edns, [true, false, true]);
     // One that knows EDNS and does not like the question is not asked again.
     let room = Room::new(&[ONE], |call| Reply(call.draft().rcode(1).opt(&[])));
     assert_eq!(room.answer("db.example.").await.rcode(), ResponseCode::ServFail);

@@ -209,6 +209,40 @@ fn an_upstream_without_edns_is_asked_without() {
     assert_eq!(with, [true, false, false], "and that is remembered");
 }
 
+/// dnsmasq passes on the FORMERR of a name's own server: that says nothing of
+/// dnsmasq, and others are to get their signatures.
+#[test]
+fn an_error_passed_on_does_not_switch_edns_off() {
+    let upstream = Upstream::start(|asked| match asked.label().as_str() {
+        "odd" => {
+            let mut message = asked.error(ResponseCode::FormErr);
+            message.edns = None;
+            message.into()
+        }
+        _ => right(asked).into(),
+    });
+    let (_dir, server) = server(&[&upstream]);
+    let client = Client::of(server.dns);
+    let told = client.ask("odd.test.", RecordType::A);
+    assert_eq!(told.metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(client.data("a.test.", RecordType::A), [RIGHT]);
+    let with: Vec<_> = upstream.asked().iter().map(|asked| asked.message.edns.is_some()).collect();
+    assert_eq!(with, [true, false, true]);
+}
+
+/// As the trade calls it, not as hickory does.
+#[test]
+fn badvers_is_told_as_such() {
+    let upstream = Upstream::start(|asked| {
+        let mut message = asked.error(ResponseCode::BADVERS);
+        message.edns.as_mut().unwrap().set_rcode_high(1);
+        message.into()
+    });
+    let (_dir, server) = server(&[&upstream]);
+    let why = remarks(&Client::of(server.dns).ask("a.test.", RecordType::A));
+    assert_eq!(why[0].1, format!("{}: BADVERS", upstream.at));
+}
+
 /// At most a day (RFC 8767 section 4); with the top bit set 0 (RFC 2181
 /// section 8), which is not kept.
 #[test]
