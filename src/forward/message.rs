@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 
 use hickory_proto::op::ResponseCode;
 
+use super::chain::in_order;
 use super::question::{Question, asks_for};
 use super::wire::{
     CNAME, Encoder, Malformed, OPT, Record, SIG, SOA, Section, TSIG, Walk, WireName, overlay,
@@ -206,7 +207,8 @@ impl Message {
     }
 }
 
-fn start(octets: &[u8], question_end: usize) -> Result<Vec<u8>, Malformed> {
+/// Header and question of a message, no records counted.
+pub(super) fn start(octets: &[u8], question_end: usize) -> Result<Vec<u8>, Malformed> {
     let mut start = octets.get(..question_end).ok_or(Malformed::Question)?.to_vec();
     overlay(&mut start, 6, &[0; 6]);
     Ok(start)
@@ -282,6 +284,9 @@ impl Reply {
         let authenticated = head[3] & 0x20 != 0;
         let mut kept = stripped.octets.into_owned();
         overlay(&mut kept, 0, &[0, 0, 0, low]);
+        if let Some(in_order) = in_order(&kept, question)? {
+            kept = in_order;
+        }
         Message::take(kept, question, authenticated, remarks).map(Self::Answer)
     }
 }

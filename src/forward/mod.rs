@@ -17,6 +17,7 @@
 //!   `network`: one upstream, whether it lives, whose turn it is, how to get
 //!   there.
 //! * `special`: names that are asked of nobody.
+//! * `chain`, `svcb`: what of a reply has to be read to hand it on.
 //! * `fetch`: one question among many upstreams; `flights` with `shares`: many
 //!   clients for one question; `forwarder`: all of it together.
 //! * Loops are seen by `probe`.
@@ -28,6 +29,7 @@ pub mod message;
 pub mod question;
 pub mod wire;
 
+mod chain;
 mod counters;
 mod fetch;
 mod flights;

@@ -66,6 +66,9 @@ pub enum Malformed {
     /// More than one OPT, or one where none may be (RFC 6891 section 6.1.1).
     #[error("a misplaced OPT")]
     Opt,
+    /// Answers, none of which is for the question's name.
+    #[error("no answer is for the name asked for")]
+    Chain,
     /// Longer than 65,535 octets once written anew.
     #[error("too long once written anew")]
     TooLong,
@@ -207,6 +210,11 @@ impl<'m> Record<'m> {
             return Err(Malformed::Data { at: record.place.start, rtype: record.rtype });
         }
         Ok(record)
+    }
+
+    /// The message it stands in.
+    pub(crate) fn message(&self) -> &'m [u8] {
+        self.message
     }
 
     /// The RDATA as it stands in the message; names in it may be compressed.

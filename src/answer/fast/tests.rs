@@ -216,9 +216,12 @@ impl Elsewhere for Others {
             2 => alias("db.example.com."),
             3 => alias("a.example.net."),
             // An Elastic IP, which the views that forward rewrite.
+            _ if !matches!(question.rtype, 1 | 255) => alias("a.example.net."),
             _ => RData::A(Ipv4Addr::new(198, 51, 100, 1).into()),
         };
-        reply.answers.push(Record::from_rdata(owner, 60, data));
+        let mut record = Record::from_rdata(owner, 60, data);
+        record.dns_class = question.class.into();
+        reply.answers.push(record);
         Some(Hit::from_reply(&reply.to_vec().unwrap(), question))
     }
 

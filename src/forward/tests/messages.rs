@@ -280,7 +280,8 @@ fn a_denial_is_good_for_what_its_soa_says() {
     // What goes out is what is kept: the client must not keep it for longer.
     let message = draft().rcode(3).soa(300, 60).message(&asks_a(&db));
     assert_eq!(message.records().next().unwrap().ttl, 60);
-    assert_eq!(life(draft().rcode(6).record(ANSWER, SAME, 39, 50, &[0])), 0, "YXDOMAIN");
+    let above = name("example.");
+    assert_eq!(life(draft().rcode(6).record(ANSWER, &above, 39, 50, &[0])), 0, "YXDOMAIN");
 }
 
 #[test]
@@ -465,4 +466,78 @@ fn what_may_not_be_kept_takes_the_old_along() {
     let hit = cache.insert(&asks_a(&db).to_owned(), message(0), start);
     assert_eq!((hit.age(), hit.message().addresses().count()), (Age::New, 1));
     assert!(cache.lookup(&asks_a(&db), start).is_none());
+}
+
+/// In order and not, as a stub walks it.
+#[test]
+fn answers_stand_in_the_order_of_the_chain() {
+    let (a, b, c) = (name("a.test."), name("b.test."), name("c.test."));
+    let alias = |draft: Draft, from: &[u8], to: &[u8]| draft.record(ANSWER, from, 5, 300, to);
+    let address = |draft: Draft, of: &[u8]| draft.record(ANSWER, of, 1, 300, &[192, 0, 2, 1]);
+    let sig = |draft: Draft, of: &[u8], covers: u8| {
+        let data = [&[0, covers][..], &[0; 16], &[0], b"signature"].concat();
+        draft.record(ANSWER, of, 46, 300, &data)
+    };
+    let told = |draft: &Draft, dnssec_ok| -> Vec<(String, u16)> {
+        let question = Question { dnssec_ok, ..asks_a(&a) };
+        let message = draft.message(&question);
+        let text = |r: crate::forward::wire::Record<'_>| {
+            (crate::name::Key::from_folded(r.owner.folded().octets()).to_string(), r.rtype)
+        };
+        message.records().map(text).collect()
+    };
+    let of = |all: &[(&str, u16)]| -> Vec<(String, u16)> {
+        all.iter().map(|(name, rtype)| ((*name).to_owned(), *rtype)).collect()
+    };
+    let draft = || Draft::to(&asks_a(&a));
+    let in_order = of(&[("a.test.", 5), ("b.test.", 5), ("c.test.", 1)]);
+    let mixed = alias(alias(address(draft(), &c), &b, &c), &a, &b);
+    for dnssec_ok in [false, true] {
+        assert_eq!(told(&mixed, dnssec_ok), in_order);
+    }
+    // The case of names does not matter, nor that they are compressed.
+    let shouting = alias(address(draft(), b"\x01B\x04TEST\0"), SAME, b"\x01b\xc0\x0e");
+    assert_eq!(told(&shouting, false), of(&[("a.test.", 5), ("b.test.", 1)]));
+    // Signatures stand behind what they sign, and are for those who asked.
+    let signed = sig(sig(alias(address(draft(), &b), &a, &b), &b, 1), &a, 5);
+    assert_eq!(told(&signed, false), of(&[("a.test.", 5), ("b.test.", 1)]));
+    let all = of(&[("a.test.", 5), ("a.test.", 46), ("b.test.", 1), ("b.test.", 46)]);
+    assert_eq!(told(&signed, true), all);
+    // What is not on the chain stands at its end, for those who validate.
+    let beside = address(address(draft(), &c), &a);
+    assert_eq!(told(&beside, false), of(&[("a.test.", 1)]));
+    assert_eq!(told(&beside, true), of(&[("a.test.", 1), ("c.test.", 1)]));
+    // A circle is gone around once.
+    let circle = alias(alias(draft(), &b, &a), &a, &b);
+    assert_eq!(told(&circle, false), of(&[("a.test.", 5), ("b.test.", 5)]));
+    // A DNAME stands before the alias that was made from it.
+    let test = name("test.");
+    let dname = draft().record(ANSWER, SAME, 5, 300, &name("a.other.")).record(
+        ANSWER,
+        &test,
+        39,
+        300,
+        &name("other."),
+    );
+    let dname = address(dname, &name("a.other."));
+    assert_eq!(told(&dname, false), of(&[("test.", 39), ("a.test.", 5), ("a.other.", 1)]));
+    // Other sections stay as they are.
+    let soa = alias(draft(), &b, &c);
+    let soa = alias(soa, &a, &b).soa(300, 60).record(ADDITIONAL, &c, 1, 60, &[1; 4]);
+    let expected = of(&[("a.test.", 5), ("b.test.", 5), (".", 6), ("c.test.", 1)]);
+    assert_eq!(told(&soa, false), expected);
+}
+
+#[test]
+fn an_answer_to_another_name_is_none() {
+    let (a, b) = (name("a.test."), name("b.test."));
+    for dnssec_ok in [false, true] {
+        let question = Question { dnssec_ok, ..asks_a(&a) };
+        let draft = || Draft::to(&question);
+        let strange = draft().record(ANSWER, &b, 1, 300, &[192, 0, 2, 1]);
+        assert!(Reply::read(&strange.0, &question).is_err());
+        let other_type = draft().record(ANSWER, SAME, 28, 300, &[1; 16]);
+        assert!(Reply::read(&other_type.0, &question).is_err());
+        assert!(Reply::read(&draft().soa(300, 60).0, &question).is_ok(), "no answer is one");
+    }
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::{Draft, asks_a, name};
 use crate::forward::hit::Hit;
 use crate::forward::message::Reply;
-use crate::forward::{Edns, Query, compose};
+use crate::forward::{Edns, Query, Question, compose};
 use crate::name::Key;
 
 /// Everything that may be done with a reply, short of sending it.
@@ -148,16 +148,20 @@ proptest! {
     /// and written anew.
     #[test]
     fn all_records_come_out_as_they_went_in(
-        answers in records(6),
+        mut answers in records(6),
         authorities in records(4),
         additionals in records(4),
         asked in labels(),
     ) {
         let folded = Key::parse(&asked, None).unwrap();
-        let question = asks_a(folded.octets());
+        // All that stands at the name is an answer to ANY.
+        let question = Question { rtype: 255, ..asks_a(folded.octets()) };
+        for answer in &mut answers {
+            answer.name = Name::from_ascii(&asked).unwrap();
+        }
         let mut message = op::Message::new(7, MessageType::Response, OpCode::Query);
         message.metadata.recursion_available = true;
-        message.add_query(op::Query::query(folded.to_name(), 1.into()));
+        message.add_query(op::Query::query(folded.to_name(), 255.into()));
         message.answers = answers;
         message.authorities = authorities;
         message.additionals = additionals;
@@ -184,15 +188,49 @@ proptest! {
         }
     }
 
-    /// And octet for octet but for ID, flags and OPT, when nothing stands
-    /// behind the OPT.
+    /// Whatever order it came in: each answer stands at the question's name or
+    /// where an alias before it leads, and none is there that was not.
     #[test]
-    fn a_reply_is_a_copy(answers in records(6), additionals in records(3)) {
+    fn a_stub_can_walk_what_comes_out(answers in records(8)) {
         let qname = name("db.example.");
         let question = asks_a(&qname);
         let mut message = op::Message::new(7, MessageType::Response, OpCode::Query);
         message.metadata.recursion_available = true;
-        message.add_query(op::Query::query(Name::from_ascii("db.example.").unwrap(), 1.into()));
+        let asked = Name::from_ascii("db.example.").unwrap();
+        message.add_query(op::Query::query(asked.clone(), 1.into()));
+        message.answers = answers;
+        let starts = message.answers.iter().any(|r| {
+            r.name == asked && matches!(r.data, RData::A(_) | RData::CNAME(_))
+        });
+        let read = Reply::read(&message.to_vec().unwrap(), &question);
+        if !starts && !message.answers.is_empty() {
+            prop_assert!(read.is_err());
+            return Ok(());
+        }
+        let Ok(Reply::Answer(taken)) = read else { panic!("not taken: {message:?}") };
+        let mut reachable = vec![asked];
+        for record in Hit::new(taken).answers().unwrap() {
+            prop_assert!(message.answers.contains(&record));
+            prop_assert_eq!(Some(&record.name), reachable.last());
+            match record.data {
+                RData::CNAME(target) => reachable.push(target.0),
+                data => prop_assert!(matches!(data, RData::A(_))),
+            }
+        }
+    }
+
+    /// And octet for octet but for ID, flags and OPT, when nothing stands
+    /// behind the OPT.
+    #[test]
+    fn a_reply_is_a_copy(mut answers in records(6), additionals in records(3)) {
+        let qname = name("db.example.");
+        let question = Question { rtype: 255, ..asks_a(&qname) };
+        for answer in &mut answers {
+            answer.name = Name::from_ascii("db.example.").unwrap();
+        }
+        let mut message = op::Message::new(7, MessageType::Response, OpCode::Query);
+        message.metadata.recursion_available = true;
+        message.add_query(op::Query::query(Name::from_ascii("db.example.").unwrap(), 255.into()));
         message.answers = answers;
         message.additionals = additionals;
         let without = message.to_vec().unwrap();

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 
-use super::{ANSWER, Draft, SAME, asks_a, name};
+use super::{ADDITIONAL, Draft, SAME, asks_a, name};
 use crate::forward::counters::Counter;
 use crate::forward::flights::flights_within;
 use crate::forward::network::{Network, NetworkError, Sockets, Via};
@@ -195,11 +195,11 @@ async fn tcp_carries_64_kib() {
         let room = usize::from(u16::MAX) - start.0.len();
         // 256 octets each, and one that fills up to the last octet.
         let full = (0..room / 256 - 1).fold(start, |draft, i| {
-            draft.record(ANSWER, SAME, 16, 300, &[&[243][..], &[i as u8; 243]].concat())
+            draft.record(ADDITIONAL, SAME, 16, 300, &[&[243][..], &[i as u8; 243]].concat())
         });
         let rest = usize::from(u16::MAX) - full.0.len() - 12;
         let data: Vec<u8> = [&vec![0; rest - 255 - 1][..], &[255], &[b'x'; 255]].concat();
-        let full = full.record(ANSWER, SAME, 65_280, 300, &data);
+        let full = full.record(ADDITIONAL, SAME, 65_280, 300, &data);
         assert_eq!(full.0.len(), 65_535);
         framed(&full.0)
     };

@@ -11,6 +11,7 @@ mod late;
 mod links;
 mod loops;
 mod namespace;
+mod order;
 mod passed;
 mod records;
 mod rewriting;
