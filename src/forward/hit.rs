@@ -11,7 +11,8 @@ use hickory_proto::rr;
 use super::cache::Stored;
 use super::message::Message;
 use super::question::Question;
-use super::wire::{A, IN, RRSIG, Record, SOA, Section, u16_at};
+use super::svcb::{ADDRESS, addresses_at};
+use super::wire::{IN, RRSIG, Record, SOA, Section, overlay, u16_at};
 use crate::snapshot::Remark;
 
 /// TTL of records that are past theirs (RFC 8767 section 4).
@@ -159,8 +160,8 @@ impl Hit {
         Ok(records)
     }
 
-    /// Puts other addresses into A records: `new` says which instead of
-    /// which, and the most their TTL may be. Equal records in an RRset so
+    /// Puts other addresses into A records and into the hints of SVCB and HTTPS
+    /// records: `new` says which instead of which, and the most the TTL may be. Equal records in an RRset so
     /// changed are merged, and AD is cleared. RRsets with a signature stay as
     /// they are: a change would break it.
     ///
@@ -172,18 +173,21 @@ impl Hit {
         if !message.addresses().any(|old| new(old).is_some()) {
             return None;
         }
-        // RRsets by section and owner. All are of type A and class IN.
-        let set_of = |record: &Record<'_>| {
-            (record.section as u8, record.owner.folded().octets().to_vec().into_boxed_slice())
+        // RRsets by section, type and owner. All are of class IN.
+        let set_of = |record: &Record<'_>, rtype| {
+            let owner = record.owner.folded().octets().to_vec().into_boxed_slice();
+            (record.section as u8, rtype, owner)
         };
         let signed: HashSet<_> =
-            message.records().filter(covers_addresses).map(|r| set_of(&r)).collect();
+            message.records().filter_map(|r| Some(set_of(&r, covers(&r)?))).collect();
         // RRsets that change, and the most their TTL may be: one for all
         // records (RFC 2181 section 5.2).
         let mut changed: HashMap<_, u32> = HashMap::new();
         for record in message.records() {
-            let Some((_, ttl)) = record.address().and_then(new) else { continue };
-            let set = set_of(&record);
+            let Some(ttl) = addresses(&record).filter_map(new).map(|(_, ttl)| ttl).min() else {
+                continue;
+            };
+            let set = set_of(&record, record.rtype);
             if !signed.contains(&set) {
                 changed.entry(set).and_modify(|least| *least = ttl.min(*least)).or_insert(ttl);
             }
@@ -194,11 +198,10 @@ impl Hit {
         let mut said = HashSet::new();
         let edited = message.edited(|record| {
             let ttl = self.ttl(record.ttl);
-            let Some(old) = record.address() else { return Some((ttl, None)) };
-            let set = set_of(record);
+            let set = set_of(record, record.rtype);
             let Some(max_ttl) = changed.get(&set).copied() else { return Some((ttl, None)) };
-            let address = new(old).map_or(old, |(address, _)| address);
-            said.insert((set, address)).then_some((ttl.min(max_ttl), Some(address)))
+            let rdata = with_addresses(record, new);
+            said.insert((set, rdata.clone())).then_some((ttl.min(max_ttl), Some(rdata)))
         });
         // No longer than before but for names that are written out anew; should
         // it not fit, the public address is better than none.
@@ -207,7 +210,27 @@ impl Hit {
     }
 }
 
-/// Is it a signature over an A RRset (RFC 4034 section 3.1.1)?
-fn covers_addresses(record: &Record<'_>) -> bool {
-    record.rtype == RRSIG && record.class == IN && u16_at(record.rdata(), 0) == Some(A)
+/// The type that a signature covers (RFC 4034 section 3.1.1).
+fn covers(record: &Record<'_>) -> Option<u16> {
+    let signs = record.rtype == RRSIG && record.class == IN;
+    u16_at(record.rdata(), 0).filter(|_| signs)
+}
+
+/// The IPv4 addresses in a record.
+fn addresses<'m>(record: &Record<'m>) -> impl Iterator<Item = Ipv4Addr> + use<'m> {
+    let (octets, _) = record.rdata().get(addresses_at(record)).unwrap_or_default().as_chunks();
+    octets.iter().map(|octets: &[u8; ADDRESS]| Ipv4Addr::from(*octets))
+}
+
+/// The RDATA with other addresses.
+fn with_addresses(
+    record: &Record<'_>,
+    new: impl Fn(Ipv4Addr) -> Option<(Ipv4Addr, u32)>,
+) -> Vec<u8> {
+    let mut rdata = record.rdata().to_vec();
+    let at = addresses_at(record).step_by(ADDRESS);
+    for (at, (new, _)) in at.zip(addresses(record)).filter_map(|(at, old)| Some((at, new(old)?))) {
+        overlay(&mut rdata, at, &new.octets());
+    }
+    rdata
 }

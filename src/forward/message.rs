@@ -12,6 +12,7 @@ use hickory_proto::op::ResponseCode;
 
 use super::chain::in_order;
 use super::question::{Question, asks_for};
+use super::svcb::{ADDRESS, addresses_at};
 use super::wire::{
     CNAME, Encoder, Malformed, OPT, Record, SIG, SOA, Section, TSIG, Walk, WireName, overlay,
     u16_at, u32_at,
@@ -41,7 +42,8 @@ pub struct Message {
     pub(crate) additional_at: u16,
     /// Where TTLs stand.
     pub(crate) ttls: Box<[u16]>,
-    /// Where the addresses of A records of class IN stand.
+    /// Where IPv4 addresses of class IN stand: of A records, and hints of SVCB
+    /// and HTTPS records.
     addresses: Box<[u16]>,
     /// Where the targets of CNAME records in the answer section stand.
     aliases: Box<[u16]>,
@@ -101,9 +103,8 @@ impl Message {
                 Section::Authority => {}
                 Section::Additional => additional_at = additional_at.min(record.start),
             }
-            if record.address().is_some() {
-                addresses.push(record.place.start as u16);
-            }
+            let hints = addresses_at(&record).step_by(ADDRESS);
+            addresses.extend(hints.map(|at| (record.place.start + at) as u16));
             ttls.push(record.ttl_at as u16);
             fixes.push((record.ttl_at, ttl));
             lowest = Some(lowest.map_or(ttl, |other| other.min(ttl)));
@@ -155,7 +156,8 @@ impl Message {
             .map_while(Result::ok)
     }
 
-    /// The addresses of all A records, without taking records apart.
+    /// The addresses of all A records and in hints of SVCB and HTTPS records,
+    /// without taking records apart.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.addresses.iter().filter_map(|at| u32_at(&self.octets, (*at).into())).map(Into::into)
     }
@@ -167,16 +169,16 @@ impl Message {
     }
 
     /// The same question with records chosen and changed by `edit`, which
-    /// returns the TTL and, for A records, the address to write; none leaves
-    /// the record out. Not authenticated any more, and not to be kept.
+    /// returns the TTL and, where it is to change, the RDATA to write; none
+    /// leaves the record out. Not authenticated any more, and not to be kept.
     pub(crate) fn edited(
         &self,
-        mut edit: impl FnMut(&Record<'_>) -> Option<(u32, Option<Ipv4Addr>)>,
+        mut edit: impl FnMut(&Record<'_>) -> Option<(u32, Option<Vec<u8>>)>,
     ) -> Result<Self, Malformed> {
         let mut encoder = Encoder::new(&self.start()?);
         for record in self.records() {
-            if let Some((ttl, address)) = edit(&record) {
-                encoder.push(&record, ttl, address);
+            if let Some((ttl, rdata)) = edit(&record) {
+                encoder.push(&record, ttl, rdata.as_deref());
             }
         }
         let question_end = usize::from(self.question_end);

@@ -41,6 +41,7 @@ mod pace;
 mod probe;
 mod shares;
 mod special;
+mod svcb;
 #[cfg(test)]
 mod tests;
 mod turns;

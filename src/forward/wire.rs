@@ -32,6 +32,10 @@ pub(crate) const DNAME: u16 = 39;
 pub(crate) const OPT: u16 = 41;
 /// Type RRSIG (RFC 4034).
 pub(crate) const RRSIG: u16 = 46;
+/// Type SVCB (RFC 9460).
+pub(crate) const SVCB: u16 = 64;
+/// Type HTTPS (RFC 9460).
+pub(crate) const HTTPS: u16 = 65;
 /// Type TSIG (RFC 8945).
 pub(crate) const TSIG: u16 = 250;
 /// Question type ANY.
@@ -382,17 +386,17 @@ impl Encoder {
         encoder
     }
 
-    /// Appends a record with this TTL and, for an A record, this address.
-    /// Sections must come in order.
-    pub(crate) fn push(&mut self, record: &Record<'_>, ttl: u32, address: Option<Ipv4Addr>) {
+    /// Appends a record with this TTL and perhaps other RDATA, in which names
+    /// are not compressed. Sections must come in order.
+    pub(crate) fn push(&mut self, record: &Record<'_>, ttl: u32, rdata: Option<&[u8]>) {
         self.name(&record.owner);
         self.octets.extend_from_slice(&record.rtype.to_be_bytes());
         self.octets.extend_from_slice(&record.class.to_be_bytes());
         self.octets.extend_from_slice(&ttl.to_be_bytes());
         let length_at = self.octets.len();
         self.octets.extend_from_slice(&[0, 0]);
-        match address {
-            Some(address) => self.octets.extend_from_slice(&address.octets()),
+        match rdata {
+            Some(rdata) => self.octets.extend_from_slice(rdata),
             None => {
                 record.parts(|piece| match piece {
                     Piece::Name(name) if is_compressible(record.rtype) => self.name(name),

@@ -13,7 +13,7 @@ use crate::answer::{MAX_UDP, Transport};
 use crate::forward::cache::{CACHE_BYTES, Cache, FAILURE_TTL, Failing, RECHECK, STALE_FOR};
 use crate::forward::hit::{Age, Hit, STALE_TTL};
 use crate::forward::message::{MAX_NEGATIVE_TTL, MAX_TTL, Message, Reply};
-use crate::forward::wire::Malformed;
+use crate::forward::wire::{Malformed, overlay};
 use crate::forward::{Edns, Query, Question, compose};
 use crate::name::wire_len;
 use crate::snapshot::Remark;
@@ -540,4 +540,46 @@ fn an_answer_to_another_name_is_none() {
         assert!(Reply::read(&other_type.0, &question).is_err());
         assert!(Reply::read(&draft().soa(300, 60).0, &question).is_ok(), "no answer is one");
     }
+}
+
+/// SVCB and HTTPS name addresses too (RFC 9460 section 7.3).
+#[test]
+fn hints_are_rewritten() {
+    let db = name("db.example.");
+    let question = Question { rtype: 65, ..asks_a(&db) };
+    // 1 . alpn=h2 ipv4hint=75.101.137.243,192.0.2.1 ipv6hint=::1
+    let data = |first: [u8; 4]| {
+        let head = b"\0\x01\0\0\x01\0\x03\x02h2\0\x04\0\x08";
+        let more = [&[0, 6, 0, 16][..], &[0; 15], &[1]].concat();
+        [&head[..], &first, &[192, 0, 2, 1], &more].concat()
+    };
+    let (public, private) = ([75, 101, 137, 243], [10, 0, 0, 7]);
+    let home = |old: Ipv4Addr| (old.octets() == public).then_some((Ipv4Addr::from(private), 5));
+    let draft = |rtype| {
+        Draft::to(&question)
+            .record(ANSWER, SAME, rtype, 300, &data(public))
+            .record(ADDITIONAL, SAME, 1, 300, &public)
+    };
+    for rtype in [64, 65] {
+        let question = Question { rtype, ..question };
+        let mut draft = draft(rtype);
+        overlay(&mut draft.0, HEADER + db.len(), &rtype.to_be_bytes());
+        let home = Hit::new(draft.message(&question)).rewrite(home).expect("it changes");
+        let seen: Vec<_> = home.message().records().map(|r| (r.ttl, r.uncompressed())).collect();
+        assert_eq!(seen, [(5, data(private)), (5, private.to_vec())]);
+    }
+    // A type of which we do not know where addresses are, and a list that is none.
+    let text =
+        Draft::to(&question).record(ANSWER, SAME, 65, 300, b"\0\x01\0\0\x04\0\x03\x4b\x65\x89");
+    assert!(Hit::new(text.message(&question)).rewrite(|_| Some((private.into(), 5))).is_none());
+    // Signed: it stays as it is, beside what is not signed.
+    let signed = Question { dnssec_ok: true, ..question };
+    let covers = [&[0, 65][..], &[0; 16], &[0], b"signature"].concat();
+    let draft = Draft::to(&signed)
+        .record(ANSWER, SAME, 65, 300, &data(public))
+        .record(ANSWER, SAME, 46, 300, &covers)
+        .record(ADDITIONAL, SAME, 1, 300, &public);
+    let hit = Hit::new(draft.message(&signed)).rewrite(home).expect("the address is not signed");
+    let seen: Vec<_> = hit.message().records().map(|r| (r.ttl, r.uncompressed())).collect();
+    assert_eq!(seen, [(300, data(public)), (300, covers), (5, private.to_vec())]);
 }

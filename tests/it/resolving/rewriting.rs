@@ -136,6 +136,50 @@ fn signed_addresses_stay_for_those_who_see_the_signature() {
     assert_eq!(plain.answers[0].data.to_string(), "10.0.1.5");
 }
 
+/// Browsers connect to the hints of HTTPS records (RFC 9460 section 7.3).
+#[test]
+fn hints_are_rewritten_unless_signed() {
+    let data = "1 . alpn=h2 ipv4hint=75.101.137.243,192.0.2.9";
+    let upstream = Upstream::start(move |asked| {
+        let (name, rtype) = (asked.name(), asked.rtype());
+        let mut message = asked.with(&[&format!("{name} 300 {rtype} {data}")]);
+        if asked.message.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok) {
+            message.answers.push(signature(&name, rtype));
+        }
+        message.into()
+    });
+    let dir = forwarding(&[upstream.at], VIEWS);
+    addresses(&dir, "10.0.1.5");
+    dir.write("example.com.toml", "records = \"records.zone\"\n");
+    dir.write("records.zone", "$TTL 5\nalias CNAME web.test.\n");
+    let server = Server::start(dir.path());
+    let client = Client::of(server.dns);
+    let hints = |client: Client, name: &str, rtype, dnssec_ok: bool| -> (u32, String) {
+        let (told, _) = client.ask_with(name, rtype, |message| {
+            message.edns.as_mut().unwrap().set_dnssec_ok(dnssec_ok);
+        });
+        let record = told.answers.iter().find(|r| r.record_type() == rtype).expect("an answer");
+        (record.ttl, record.data.to_string())
+    };
+    let private = |ttl, hints: String| {
+        assert_eq!(ttl, 5);
+        assert!(hints.contains("10.0.1.5,192.0.2.9"), "{hints}");
+        assert!(!hints.contains(ELASTIC), "{hints}");
+    };
+    for rtype in [RecordType::HTTPS, RecordType::SVCB] {
+        for name in ["web.test.", "alias.example.com."] {
+            for _ in ["new", "from the cache"] {
+                let (ttl, data) = hints(client, name, rtype, false);
+                private(ttl, data);
+            }
+        }
+        let (_, signed) = hints(client, "web.test.", rtype, true);
+        assert!(signed.contains(ELASTIC), "{signed}");
+        let (_, others) = hints(client.from("127.9.0.1"), "web.test.", rtype, false);
+        assert!(others.contains(ELASTIC), "{others}");
+    }
+}
+
 /// An RRSIG of no value (RFC 4034 section 3.1).
 fn signature(owner: &str, covers: RecordType) -> Record {
     let covered = u16::from(covers).to_be_bytes();
