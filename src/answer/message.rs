@@ -34,6 +34,8 @@ const PLAIN_UDP: usize = 512;
 pub const OPT_LEN: usize = 11;
 /// Octets of an option without its data (RFC 6891 section 6.1.2).
 const OPTION: usize = 4;
+/// Type OPT, its lower octet; the upper one is 0 (RFC 6891).
+const OPT: u8 = 41;
 /// Option code of NSID (RFC 5001).
 pub const NSID: u16 = 3;
 /// Option code of Extended DNS Errors (RFC 8914).
@@ -67,6 +69,66 @@ impl Head {
         // QR, the opcode and RD as they came.
         reply.extend_from_slice(&[id0, id1, 0x80 | (flags & 0x79), rcode.low()]);
         reply.extend_from_slice(&[0; 8]);
+    }
+
+    /// The same with an OPT for whoever sent one that can be found, though it
+    /// be in an option that the request cannot be read (RFC 6891 section 7).
+    /// Options of another version are not ours to judge: BADVERS instead of
+    /// FORMERR (section 6.1.3). Returns the response code.
+    pub fn write_error(
+        self,
+        request: &[u8],
+        rcode: ResponseCode,
+        reply: &mut Vec<u8>,
+    ) -> ResponseCode {
+        let opt = OptHead::find(request);
+        let rcode = match opt {
+            Some(opt) if opt.version > 0 && rcode == ResponseCode::FormErr => ResponseCode::BADVERS,
+            _ => rcode,
+        };
+        self.write_bare(rcode, reply);
+        if let Some(opt) = opt {
+            opt.write(rcode, reply);
+        }
+        rcode
+    }
+}
+
+/// The fixed part of a request's OPT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OptHead {
+    version: u8,
+    dnssec_ok: bool,
+}
+
+impl OptHead {
+    /// Finds the first OPT, whatever is in it and behind it.
+    fn find(request: &[u8]) -> Option<Self> {
+        let count = |at| forward::wire::u16_at(request, at).map(usize::from);
+        let mut at = HEADER;
+        for _ in 0..count(4)? {
+            at = skip_name(request, at)? + 4;
+        }
+        let before = count(6)? + count(8)?;
+        for nth in 0..before + count(10)? {
+            let owner = at;
+            let begin = skip_name(request, at)?;
+            at = begin + 10 + count(begin + 8)?;
+            let is_opt = request.get(owner..begin + 2)? == [0, 0, OPT];
+            let [version, flags] = *request.get(begin..at)?.get(5..)?.first_chunk()?;
+            if is_opt && nth >= before {
+                return Some(Self { version, dnssec_ok: flags & 0x80 != 0 });
+            }
+        }
+        None
+    }
+
+    /// An OPT of ours in answer to it, without options.
+    fn write(self, rcode: ResponseCode, reply: &mut Vec<u8>) {
+        let mut opt = forward::question::opt(self.dnssec_ok, 0);
+        opt[5] = rcode.high();
+        reply.extend_from_slice(&opt);
+        forward::wire::overlay(reply, 10, &[0, 1]);
     }
 }
 

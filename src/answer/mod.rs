@@ -210,7 +210,7 @@ fn respond(
         return Outcome::Drop;
     }
     let bare = |rcode, reply: &mut Vec<u8>| {
-        head.write_bare(rcode, reply);
+        let rcode = head.write_error(octets, rcode, reply);
         Outcome::Reply { rcode, view: None, path: Path::Malformed }
     };
     if !head.is_query() {

@@ -255,7 +255,8 @@ impl Reply {
         let low = head[3] & 0x0f;
         if u16_at(head, 4) == Some(0) {
             let rcode = ResponseCode::from(0, low);
-            return Ok(Self::Error { rcode, edns: false, remarks: Vec::new() });
+            let edns = strip(octets, HEADER).is_ok_and(|stripped| stripped.opt.is_some());
+            return Ok(Self::Error { rcode, edns, remarks: Vec::new() });
         }
         if head[2] & 0x02 != 0 {
             return Ok(Self::Truncated);

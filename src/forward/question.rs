@@ -158,7 +158,7 @@ impl Outgoing {
 
     /// Is `reply` a response to this query: same ID, same question, whatever
     /// the case (RFC 5452 section 9.1)? An error may come without a question,
-    /// as some servers send it that could not read ours.
+    /// as some servers send it that could not read ours, and with an OPT.
     pub(crate) fn is_answered_by(&self, reply: &[u8]) -> bool {
         let Some(head) = reply.first_chunk::<HEADER>() else { return false };
         let is_response = head[2] & 0xf8 == 0x80;
@@ -166,7 +166,7 @@ impl Outgoing {
             return false;
         }
         match u16_at(head, 4) {
-            Some(0) => head[3] & 0x0f != 0 && reply.len() == HEADER,
+            Some(0) => head[3] & 0x0f != 0 && head.get(6..10) == Some(&[0; 4]),
             Some(1) => {
                 let asked = self.octets.get(HEADER..self.question_end).unwrap_or_default();
                 let said = reply.get(HEADER..self.question_end).unwrap_or_default();
@@ -271,5 +271,10 @@ mod tests {
         assert!(!sent.is_answered_by(&bare), "no question and no error");
         bare[3] = 1;
         assert!(sent.is_answered_by(&bare), "FORMERR");
+        bare[11] = 1;
+        bare.extend_from_slice(&opt(false, 0));
+        assert!(sent.is_answered_by(&bare), "FORMERR with an OPT");
+        bare[7] = 1;
+        assert!(!sent.is_answered_by(&bare), "an answer to nothing");
     }
 }

@@ -267,19 +267,29 @@ fn what_is_no_query() {
     let question = b"\x02db\x07example\x03com\x00\x00\x01\x00\x01";
     let bare = |rcode: u8, flags: u8| raw([flags, rcode], [0; 4], b"");
     let opt = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00";
-    let formerr: [(&str, Vec<u8>); 8] = [
+    let formerr: [(&str, Vec<u8>); 7] = [
         ("no question", raw([1, 0], [0; 4], b"")),
         ("two questions", raw([1, 0], [2, 0, 0, 0], &[question.as_slice(), question].concat())),
         ("cut off", raw([1, 0], [1, 0, 0, 0], &question[..9])),
         ("octets behind", raw([1, 0], [1, 0, 0, 0], &[question.as_slice(), b"x"].concat())),
         ("compressed", raw([1, 0], [1, 0, 0, 0], b"\xc0\x0c\x00\x01\x00\x01")),
         ("a record too few", raw([1, 0], [1, 0, 0, 1], question)),
-        ("two OPTs", raw([1, 0], [1, 0, 0, 2], &[question.as_slice(), opt, opt].concat())),
         ("OPT as answer", raw([1, 0], [1, 1, 0, 0], &[question.as_slice(), opt].concat())),
     ];
     for (what, octets) in formerr {
         assert_eq!(udp(server.dns, &octets), bare(1, 0x81), "{what}");
         assert_eq!(tcp(server.dns, &octets), bare(1, 0x81), "{what} over TCP");
+    }
+    // Whoever sent an OPT gets one back (RFC 6891 section 7).
+    let with_opt = raw([0x81, 1], [0, 0, 0, 1], opt);
+    let subnet = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x0d\x00\x08\x00\x09\x00\x01\x28\x00\x0a\x00\x00\x01\x02";
+    for (what, count, opts) in [
+        ("two OPTs", 2, [opt.as_slice(), opt].concat()),
+        ("an ECS of 40 bits of IPv4", 1, subnet.to_vec()),
+    ] {
+        let octets = raw([1, 0], [1, 0, 0, count], &[question.as_slice(), &opts].concat());
+        assert_eq!(udp(server.dns, &octets), with_opt, "{what}");
+        assert_eq!(tcp(server.dns, &octets), with_opt, "{what} over TCP");
     }
     for opcode in [1u8, 2, 4, 5, 15] {
         let octets = raw([opcode << 3 | 1, 0], [1, 0, 0, 0], question);
