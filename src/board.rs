@@ -220,8 +220,8 @@ pub struct UpstreamState {
     pub address: String,
     /// It answers, as far as is known.
     pub up: bool,
-    /// Smoothed time to an answer, in milliseconds.
-    pub round_trip_ms: f64,
+    /// Smoothed time to an answer, in milliseconds; null before the first.
+    pub round_trip_ms: Option<f64>,
     /// Queries sent.
     pub sent: u64,
     /// Tries without a reply.
@@ -240,7 +240,7 @@ impl ForwardingStatus {
         let upstream = |one: UpstreamStatus| UpstreamState {
             address: one.address.to_string(),
             up: one.up,
-            round_trip_ms: one.round_trip.as_secs_f64() * 1000.0,
+            round_trip_ms: one.round_trip.map(|time| time.as_secs_f64() * 1000.0),
             sent: one.sent,
             timeouts: one.timeouts,
             throttled: one.throttled,

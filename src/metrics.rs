@@ -352,7 +352,10 @@ impl Reading {
         let mut time =
             family(encoder, "upstream_round_trip_seconds", "Smoothed time to an answer", GAUGE)?;
         for one in &upstreams {
-            time.gauge(&[("upstream", &one.address.to_string())], one.round_trip.as_secs_f64())?;
+            // Nothing, and no number, of one that never answered.
+            if let Some(round_trip) = one.round_trip {
+                time.gauge(&[("upstream", &one.address.to_string())], round_trip.as_secs_f64())?;
+            }
         }
         let (cache, load) = (forwarder.cache().stats(), forwarder.load());
         let mut lookups = family(encoder, "cache_lookups", "Look-ups in the cache", COUNTER)?;

@@ -222,9 +222,9 @@ fn respond(
     let Ok(request) = Request::read(octets, &question) else {
         return bare(ResponseCode::FormErr, reply);
     };
-    let Chosen { view, option } = match client {
+    let Chosen { view, option, subnet } = match client {
         Client::At(asker) => subnet::choose(&snapshot.selector, asker, request.subnet()),
-        Client::In(view) => Chosen { view: Some(*view), option: None },
+        Client::In(view) => Chosen { view: Some(*view), ..Chosen::default() },
     };
     let table = view.and_then(|view| snapshot.views.get(view));
     let mut out = Reply::to(&request, transport);
@@ -240,7 +240,11 @@ fn respond(
             Err(question) => return Outcome::Ask(question),
         },
         (None, Client::At(asker)) => {
-            let why = format!("{} is in no view", asker.client.ip());
+            let client = asker.client.ip();
+            let why = match subnet {
+                Some(subnet) => format!("{subnet}, for which {client} asks, is in no view"),
+                None => format!("{client} is in no view"),
+            };
             Said::Here(out.refuse(EDE_PROHIBITED, why))
         }
         (None, Client::In(_)) => Said::Here(Path::Refused),

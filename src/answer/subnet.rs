@@ -19,6 +19,8 @@ pub struct Chosen {
     pub view: Option<ViewId>,
     /// The option of the answer, when a trusted forwarder asked with one.
     pub option: Option<Vec<u8>>,
+    /// The subnet that decided, when it was not the address of who asks.
+    pub subnet: Option<IpNet>,
 }
 
 /// The view of whoever asks: of the subnet that a trusted forwarder names, or
@@ -27,18 +29,18 @@ pub struct Chosen {
 pub fn choose(selector: &Selector, asker: &Asker, subnet: Option<&ClientSubnet>) -> Chosen {
     let own = || selector.select(asker.client.ip(), asker.local);
     let Some(subnet) = subnet.filter(|_| selector.trusts(asker.client.ip())) else {
-        return Chosen { view: own(), option: None };
+        return Chosen { view: own(), ..Chosen::default() };
     };
     let (address, length) = (subnet.addr(), subnet.source_prefix());
     let net = match IpNet::new(address, length) {
         Ok(net) if length > 0 => net.trunc(),
         _ => {
             let option = Some(option(address, 0, 0));
-            return Chosen { view: own(), option };
+            return Chosen { view: own(), option, subnet: None };
         }
     };
     let (view, scope) = selector.select_net(net, asker.local);
-    Chosen { view, option: Some(option(net.addr(), length, scope)) }
+    Chosen { view, option: Some(option(net.addr(), length, scope)), subnet: Some(net) }
 }
 
 /// The option's data (RFC 7871 section 6): family, source and scope prefix
@@ -104,12 +106,12 @@ mod tests {
         let chosen = ask("10.0.0.53", "10.1.130.0/17");
         assert_eq!(chosen.option.unwrap(), [0, 1, 17, 16, 10, 1, 128]);
         let chosen = ask("10.0.0.53", "0.0.0.0/0");
-        assert_eq!(chosen, Chosen { view: Some(0), option: Some(vec![0, 1, 0, 0]) });
+        assert_eq!(chosen, Chosen { view: Some(0), option: Some(vec![0, 1, 0, 0]), subnet: None });
     }
 
     #[test]
     fn others_are_not_believed() {
-        assert_eq!(ask("10.0.0.54", "10.1.2.0/24"), Chosen { view: Some(0), option: None });
+        assert_eq!(ask("10.0.0.54", "10.1.2.0/24"), Chosen { view: Some(0), ..Chosen::default() });
         assert_eq!(ask("198.51.100.1", "10.1.2.0/24"), Chosen::default());
     }
 }

@@ -159,10 +159,13 @@ fn text(status: &Value) -> String {
     let forwarding = &status["forwarding"];
     for upstream in forwarding["upstreams"].as_array().into_iter().flatten() {
         out += &format!(
-            "upstream {}: {}, {:.1} ms, {} sent, {} timeouts, {} wait for max_rate, {} turned away by it\n",
+            "upstream {}: {}, {}, {} sent, {} timeouts, {} wait for max_rate, {} turned away by it\n",
             word(&upstream["address"]),
             if upstream["up"] == true { "up" } else { "DOWN" },
-            upstream["round_trip_ms"].as_f64().unwrap_or_default(),
+            match upstream["round_trip_ms"].as_f64() {
+                Some(ms) => format!("{ms:.1} ms"),
+                None => "not answered yet".to_owned(),
+            },
             word(&upstream["sent"]),
             word(&upstream["timeouts"]),
             word(&upstream["waiting"]),

@@ -42,6 +42,8 @@ const OUTDONE_COUNTS_AS: Duration = Duration::from_secs(1);
 pub(crate) struct Health {
     /// Smoothed; none until it answered or was outdone.
     round_trip: Option<Duration>,
+    /// It has answered a question.
+    has_answered: bool,
     heard: Option<Instant>,
     /// Tries since then that had no reply.
     unanswered: Option<Unanswered>,
@@ -73,6 +75,11 @@ impl Health {
 
     /// That reply was to a question, and took so long.
     pub(crate) fn took(&mut self, took: Duration) {
+        self.has_answered = true;
+        self.count(took);
+    }
+
+    fn count(&mut self, took: Duration) {
         // An eighth of the new, as TCP does (RFC 6298 section 2).
         self.round_trip = Some(self.round_trip.map_or(took, |old| (old * 7 + took) / 8));
     }
@@ -97,7 +104,7 @@ impl Health {
 
     /// Another upstream answered a question to which this one had no reply.
     pub(crate) fn outdone(&mut self) {
-        self.took(OUTDONE_COUNTS_AS);
+        self.count(OUTDONE_COUNTS_AS);
     }
 
     /// Another one was asked instead. Its figure fades, so that an upstream
@@ -141,8 +148,13 @@ impl Health {
         }
     }
 
-    /// Smoothed time to an answer; zero before the first, so that each
-    /// upstream is tried.
+    /// Smoothed time to an answer, to be told; none before the first.
+    pub(crate) fn time_to_answer(&self) -> Option<Duration> {
+        self.round_trip.filter(|_| self.has_answered)
+    }
+
+    /// The same, to choose by; zero before the first, so that each upstream is
+    /// tried.
     pub(crate) fn round_trip(&self) -> Duration {
         self.round_trip.unwrap_or_default()
     }
@@ -227,6 +239,16 @@ mod tests {
         let claims: Vec<u64> =
             (0..34).filter(|s| health.claim_probe(start + Duration::from_secs(*s))).collect();
         assert_eq!(claims, [3, 4, 6, 10, 18, 26]);
+    }
+
+    #[test]
+    fn who_never_answered_has_no_time_to_tell() {
+        let mut health = Health::default();
+        health.outdone();
+        assert_eq!(health.time_to_answer(), None);
+        assert_eq!(health.round_trip(), OUTDONE_COUNTS_AS, "it is asked last");
+        health.took(ms(8));
+        assert_eq!(health.time_to_answer(), Some(health.round_trip()));
     }
 
     #[test]

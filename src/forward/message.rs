@@ -273,7 +273,12 @@ impl Reply {
             stripped => stripped?,
         };
         let opt = stripped.opt.as_ref();
-        let rcode = ResponseCode::from(opt.map_or(0, |opt| (opt.ttl >> 24) as u8), low);
+        let rcode = match ResponseCode::from(opt.map_or(0, |opt| (opt.ttl >> 24) as u8), low) {
+            // Both are 16: BADSIG is one of TSIG records only (RFC 8945
+            // section 3), and hickory does not tell them apart.
+            ResponseCode::BADSIG => ResponseCode::BADVERS,
+            rcode => rcode,
+        };
         let edns = opt.is_some();
         let remarks = opt.map(|opt| remarks(opt.rdata())).unwrap_or_default();
         match rcode {

@@ -83,9 +83,9 @@ pub struct UpstreamStatus {
     pub address: SocketAddr,
     /// It answers, as far as is known.
     pub up: bool,
-    /// Smoothed time to an answer; zero before the first. A question that
+    /// Smoothed time to an answer; none before the first. A question that
     /// another upstream answered while this one was silent counts as a second.
-    pub round_trip: Duration,
+    pub round_trip: Option<Duration>,
     /// Questions sent, over UDP and TCP.
     pub sent: u64,
     /// Replies that could be passed on, NXDOMAIN among them.
@@ -308,7 +308,7 @@ impl Upstream {
     /// Counts and health.
     pub(crate) fn status(&self) -> UpstreamStatus {
         let state = self.state();
-        let (up, round_trip) = (!state.health.is_down(), state.health.round_trip());
+        let (up, round_trip) = (!state.health.is_down(), state.health.time_to_answer());
         let waiting = state.turns.as_ref().map_or(0, Turns::waiting) as u64;
         drop(state);
         let counters = &self.counters;

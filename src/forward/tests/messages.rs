@@ -306,6 +306,8 @@ fn replies_are_sorted_by_what_they_are_good_for() {
     assert_eq!(error(garbled), (ResponseCode::NotImp, false, 0));
     let extended = draft().rcode(7).record(ADDITIONAL, &[0], 41, 1 << 24, &[]);
     assert_eq!(error(extended).0, ResponseCode::BADCOOKIE, "the upper bits are in OPT");
+    let badvers = draft().record(ADDITIONAL, &[0], 41, 1 << 24, &[]);
+    assert_eq!(format!("{:?}", error(badvers).0), "BADVERS", "BADSIG is one of TSIG");
 }
 
 #[test]
