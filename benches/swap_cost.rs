@@ -17,12 +17,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use eipdns::board::History;
 use eipdns::config::{self, Config, Guard, Overrides};
-use eipdns::inventory::{Address, Health, Inventory};
+use eipdns::inventory::{Address, Addresses, Health, Inventory};
 use eipdns::name::Key;
 use eipdns::snapshot::Node;
 use eipdns::source::accept::{Accepted, Policy, accept};
 use eipdns::source::clock::Clock;
 use eipdns::source::known::shared;
+use eipdns::source::usable::Said;
 use eipdns::source::{Delivery, Waiters, silent};
 use eipdns::state::State;
 use eipdns::writer::{Start, Writer};
@@ -122,7 +123,8 @@ fn poll_cost(answer: &[Arc<Address>]) -> Duration {
     let guard = Guard::default();
     let policy = Policy { guard, bound: &|_| Some(guard.hold), accept_losses: false };
     let now = SystemTime::now();
-    let (first, _) = accept(&Accepted::default(), answer, now, &policy);
+    let said = |all: &[Arc<Address>]| Said::from(Addresses::from(all));
+    let (first, _) = accept(&Accepted::default(), &said(answer), now, &policy);
     // With strings of its own, as it comes.
     let moved = |which: [u32; 2]| {
         let mut answer: Vec<Address> = answer.iter().map(|a| Address::clone(a)).collect();
@@ -130,10 +132,10 @@ fn poll_cost(answer: &[Arc<Address>]) -> Duration {
         answer
     };
     let before = shared(answer, moved([5, 50]));
-    let (second, _) = accept(&first, &before, now, &policy);
-    let said = moved([500, 5_000]);
+    let (second, _) = accept(&first, &said(&before), now, &policy);
+    let third = moved([500, 5_000]);
     let begun = Instant::now();
-    let answer = shared(&before, said);
+    let answer = Said::from(shared(&before, third));
     let (third, _) = accept(&second, &answer, now, &policy);
     let took = begun.elapsed();
     assert_ne!(third.entries, second.entries);
@@ -182,7 +184,7 @@ fn delivery(answer: &[Arc<Address>]) -> Delivery {
         at: SystemTime::now(),
         took: Default::default(),
         region: None,
-        answer: Ok(answer.into()),
+        answer: Ok(Addresses::from(answer).into()),
         health: Health::Healthy,
         accept_losses: false,
         waiters: Waiters::default(),

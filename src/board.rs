@@ -303,6 +303,10 @@ pub struct SourceState {
     pub last_call_ms: Option<f64>,
     /// Elastic IPs it has.
     pub addresses: usize,
+    /// Entries of its last good answer that cannot be used.
+    pub left_out: usize,
+    /// Why, of the first few.
+    pub left_out_first: Vec<String>,
     /// Does the guard hold a mass loss back?
     pub mass_loss: bool,
     /// What is kept although it is not said any longer.
@@ -441,6 +445,8 @@ impl Known {
             failures: totals.failed_in_all(),
             last_call_ms: totals.last_took.map(|t| t.as_secs_f64() * 1000.0),
             addresses: source.entries.as_ref().map_or(0, |e| e.len()),
+            left_out: totals.left_out.count,
+            left_out_first: totals.left_out.first.iter().map(ToString::to_string).collect(),
             mass_loss: losses.mass,
             held: losses
                 .held

@@ -298,6 +298,15 @@ impl Reading {
             let count = source.entries.as_ref().map_or(0, |e| e.len());
             addresses.gauge(&[("source", &source.name)], count as f64)?;
         }
+        let mut left_out = family(
+            encoder,
+            "source_entries_left_out",
+            "Entries of the last good answer that cannot be used",
+            GAUGE,
+        )?;
+        for (name, totals) in &all {
+            left_out.gauge(&[("source", name)], totals.left_out.count as f64)?;
+        }
         let mut held = family(
             encoder,
             "source_held_addresses",

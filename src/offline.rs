@@ -1,16 +1,18 @@
 //! A snapshot without a server: what `check`, `dump` and `explain` look at.
 //! Each source is asked once, now.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::compile::{Input, Serials, compile};
 use crate::config::{Config, Source, SourceKind};
-use crate::inventory::{Addresses, Health, Inventory, SourceInventory};
+use crate::inventory::{Health, Inventory, SourceInventory};
 use crate::run::own_addresses;
 use crate::snapshot::Snapshot;
 use crate::source::accept::{Accepted, accept_file};
 use crate::source::clock::Drift;
 use crate::source::error::SourceError;
+use crate::source::usable::{LeftOut, Said};
 use crate::source::{file, silent};
 
 /// A configuration, what its sources say now, and the answers that gives.
@@ -70,7 +72,6 @@ fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
     use crate::run::aws_resolvers;
     use crate::source::ec2::Ec2;
     use crate::source::error::PollError;
-    use crate::source::known::shared;
     use crate::source::lookup::Resolver;
     use crate::source::poll::Describe;
 
@@ -96,8 +97,10 @@ fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
         }
         for (id, answer, region) in calls.join_all().await {
             let source = &config.server.sources[id];
-            inventory.sources[id] =
-                answered(source, answer.map(|said| shared(&[], said)).map_err(Into::into));
+            inventory.sources[id] = answered(
+                source,
+                answer.map(|said| said.beside(&Said::default())).map_err(Into::into),
+            );
             if region.is_some() {
                 inventory.sources[id].region = region;
             }
@@ -109,20 +112,31 @@ fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
 /// What is at hand without asking anybody: the contents of files. All other
 /// sources are yet to deliver.
 pub fn at_hand(config: &Config) -> Inventory {
+    all_at_hand(config).0
+}
+
+/// The same, and what of each source cannot be used.
+pub fn all_at_hand(config: &Config) -> (Inventory, Vec<Arc<LeftOut>>) {
     let ask = |source: &Source| match &source.kind {
-        SourceKind::File { path } => answered(source, file::read(path).map_err(Into::into)),
-        SourceKind::Ec2(_) => silent(source),
+        SourceKind::File { path } => {
+            let said = file::read(path).map_err(Into::into);
+            let left_out = said.as_ref().map(|said: &Said| Arc::clone(&said.left_out));
+            let left_out = left_out.unwrap_or_default();
+            (answered(source, said), left_out)
+        }
+        SourceKind::Ec2(_) => (silent(source), Arc::default()),
     };
-    Inventory { sources: config.server.sources.iter().map(ask).collect() }
+    let (sources, left_out) = config.server.sources.iter().map(ask).unzip();
+    (Inventory { sources }, left_out)
 }
 
 /// A source's part of the inventory after one answer. A source that fails is
 /// stalled and has nothing.
-fn answered(source: &Source, answer: Result<Addresses, SourceError>) -> SourceInventory {
+fn answered(source: &Source, answer: Result<Said, SourceError>) -> SourceInventory {
     let now = SystemTime::now();
     let (entries, health) = match answer {
-        Ok(addresses) => {
-            let accepted = accept_file(&Accepted::default(), &addresses, now);
+        Ok(said) => {
+            let accepted = accept_file(&Accepted::default(), &said, now);
             (Some(accepted.entries), Health::Healthy)
         }
         Err(error) => (None, Health::Stalled { since: now, why: error.to_string() }),

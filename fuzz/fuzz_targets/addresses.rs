@@ -32,7 +32,7 @@ fn read(data: &[u8], before: &Listing) -> Result<Listing, ParseError> {
 
 fuzz_target!(|data: &[u8]| {
     let Ok(listing) = read(data, &Listing::default()) else { return };
-    let addresses = listing.addresses();
+    let (said, addresses) = (listing.said(), &listing.said().addresses);
     let different: BTreeSet<_> = addresses.iter().map(|address| address.public_ip).collect();
     assert_eq!(different.len(), addresses.len(), "an address stands twice");
 
@@ -43,11 +43,11 @@ fuzz_target!(|data: &[u8]| {
     // Whatever was read before, the text says the same.
     for before in [&*OTHER, &listing] {
         let again = read(data, before).expect("it could be read before");
-        assert_eq!(again.addresses(), addresses);
+        assert_eq!(again.said(), said);
     }
 
     let now = SystemTime::now();
-    let accepted = accept_file(&Accepted::default(), addresses, now);
+    let accepted = accept_file(&Accepted::default(), said, now);
     assert_eq!(accepted.entries.len(), addresses.len());
     let inventory = Inventory {
         sources: vec![SourceInventory {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -11,6 +12,7 @@ use crate::config::{Config, SourceKind};
 use crate::diag::{Place, Problem, Severity};
 use crate::inventory::Health;
 use crate::offline::{self, Offline};
+use crate::source::usable::{LeftOut, Unusable};
 use crate::state::{self, StateError};
 
 /// Reads the configuration as `serve` would and reports every error and
@@ -28,9 +30,11 @@ impl Check {
             Err(exit) => return exit,
         };
         let config = &loaded.config;
-        let offline = Offline::new(config, offline::at_hand(config));
+        let (inventory, left_out) = offline::all_at_hand(config);
+        let offline = Offline::new(config, inventory);
         let broken = broken_files(&offline);
         super::print_problems(&broken);
+        super::print_problems(&unusable_entries(config, &left_out));
         super::print_problems(&unmatched(&offline));
         if !broken.is_empty() {
             return Exit::Config;
@@ -78,6 +82,35 @@ fn broken_files(offline: &Offline<'_>) -> Vec<Problem> {
             _ => None,
         });
     broken.collect()
+}
+
+/// Entries of address files that are left out: the first few of each file.
+fn unusable_entries(config: &Config, left_out: &[Arc<LeftOut>]) -> Vec<Problem> {
+    let mut all = Vec::new();
+    for (source, left_out) in config.server.sources.iter().zip(left_out) {
+        let SourceKind::File { path } = &source.kind else { continue };
+        let problem = |what, remedy: &str| Problem {
+            place: Place::file(path),
+            severity: Severity::Warning,
+            what,
+            remedy: remedy.into(),
+        };
+        let shown = left_out.first.iter().map(|why| match why {
+            Unusable::NotElastic { .. } => {
+                problem(why.to_string(), "nothing to do if no name is meant for it")
+            }
+            _ => problem(why.to_string(), "mend the entry"),
+        });
+        all.extend(shown);
+        let more = left_out.count - left_out.first.len();
+        if more > 0 {
+            all.push(problem(
+                format!("{more} more entries cannot be used"),
+                "mend those above first",
+            ));
+        }
+    }
+    all
 }
 
 /// Bindings that no address matches: a typing error, or an address that is

@@ -79,6 +79,17 @@ fn descriptors(status: &Value, word: impl Fn(&Value) -> String) -> String {
     out
 }
 
+/// What of a source's last good answer cannot be used.
+fn left_out(source: &Value, word: impl Fn(&Value) -> String) -> String {
+    let shown = source["left_out_first"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut out: String = shown.iter().map(|why| format!("  LEFT OUT: {}\n", word(why))).collect();
+    let more = source["left_out"].as_u64().unwrap_or_default().saturating_sub(shown.len() as u64);
+    if more > 0 {
+        out += &format!("  LEFT OUT: {more} more entries\n");
+    }
+    out
+}
+
 /// For a terminal.
 fn text(status: &Value) -> String {
     let word = |v: &Value| match v {
@@ -143,6 +154,7 @@ fn text(status: &Value) -> String {
         if !source["why"].is_null() {
             out += &format!("  since {}: {}\n", word(&source["since"]), word(&source["why"]));
         }
+        out += &left_out(source, word);
         if source["mass_loss"] == true {
             out += "  MASS LOSS held back: `eipdns refresh --accept` if it is meant\n";
         }

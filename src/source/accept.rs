@@ -25,6 +25,9 @@
 //! but does not make a stale read of the one it pushes aside: that one may
 //! well be the newer of the two, and must pass at once.
 //!
+//! An entry that cannot be used ([`usable`](super::usable)) is no loss either:
+//! what is known of its address stays as it is, and nothing kept of it ends.
+//!
 //! Times are those of [`clock`](super::clock). One in the future, from before
 //! a restart with the clock set back, is taken as now.
 
@@ -34,6 +37,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::clock::elapsed;
+use super::usable::Said;
 use crate::background::breathing;
 use crate::config::Guard;
 use crate::inventory::{Address, Entries, Entry, Standing};
@@ -107,17 +111,19 @@ pub struct Held {
 /// equal to what is accepted returns the very same entries.
 pub fn accept(
     previous: &Accepted,
-    answer: &[Arc<Address>],
+    answer: &Said,
     now: SystemTime,
     policy: &Policy<'_>,
 ) -> (Accepted, Losses) {
     let news = News::of(previous, answer);
-    if news.is_none() && previous.superseded.is_empty() && previous.released.is_empty() {
+    let unknown = &answer.left_out.unknown;
+    let nothing_else = previous.superseded.is_empty() && previous.released.is_empty();
+    if news.is_none() && nothing_else && unknown.is_empty() {
         return (previous.clone(), Losses::default());
     }
     let mut superseded = previous.superseded.clone();
     superseded.values_mut().for_each(|ids| ids.retain(|_, at| is_within(REMEMBERED, *at, now)));
-    let mut stale = BTreeSet::new();
+    let mut stale = unknown.clone();
     let mut entries = news.beside(previous);
     for (ip, said) in &news.said {
         let entry = match previous.entries.get(ip) {
@@ -148,7 +154,7 @@ pub fn accept(
 }
 
 /// Takes the contents of a `file` source: edits are the truth, losses too.
-pub fn accept_file(previous: &Accepted, answer: &[Arc<Address>], now: SystemTime) -> Accepted {
+pub fn accept_file(previous: &Accepted, answer: &Said, now: SystemTime) -> Accepted {
     let news = News::of(previous, answer);
     if news.is_none() {
         return Accepted { entries: Arc::clone(&previous.entries), ..Accepted::default() };
@@ -170,7 +176,7 @@ pub fn accept_file(previous: &Accepted, answer: &[Arc<Address>], now: SystemTime
 struct News<'a> {
     /// What is new, or said otherwise than it is answered.
     said: BTreeMap<Ipv4Addr, &'a Arc<Address>>,
-    /// What is answered and not said.
+    /// What is answered and not in the answer.
     unsaid: Vec<(Ipv4Addr, &'a Entry)>,
     /// What is said as it is answered, but is other memory: what is answered
     /// came from the state of the last process, say, or was read at the start.
@@ -180,7 +186,8 @@ struct News<'a> {
 impl<'a> News<'a> {
     /// Of thousands of addresses nearly all are as they were. To find that out
     /// is the price of a poll; it is small where they are the same memory.
-    fn of(previous: &'a Accepted, answer: &'a [Arc<Address>]) -> Self {
+    fn of(previous: &'a Accepted, answer: &'a Said) -> Self {
+        let (answer, unknown) = (&answer.addresses, &answer.left_out.unknown);
         debug_assert!(
             answer.len() == answer.iter().map(|a| a.public_ip).collect::<BTreeSet<_>>().len(),
             "an Elastic IP stands twice in an answer"
@@ -188,7 +195,7 @@ impl<'a> News<'a> {
         let mut said = BTreeMap::new();
         let mut copies = Vec::new();
         let mut found = 0;
-        for address in breathing(answer) {
+        for address in breathing(answer.iter()) {
             let ip = address.public_ip;
             let before = previous.entries.get(&ip);
             found += usize::from(before.is_some());
@@ -202,7 +209,7 @@ impl<'a> News<'a> {
         if found < previous.entries.len() {
             let all: BTreeSet<_> = answer.iter().map(|address| address.public_ip).collect();
             let before = previous.entries.iter().map(|(ip, entry)| (*ip, entry));
-            unsaid.extend(before.filter(|(ip, _)| !all.contains(ip)));
+            unsaid.extend(before.filter(|(ip, _)| !all.contains(ip) && !unknown.contains(ip)));
         }
         Self { said, unsaid, copies }
     }
@@ -351,7 +358,8 @@ impl Accepted {
         held > 0 && all >= MASS_LEAST && lost * 2 > all
     }
 
-    /// Lets go what is due, but not what the answer was `stale` about.
+    /// Lets go what is due, but not what the answer was `stale` about, or said
+    /// nothing of that can be used.
     fn release(&mut self, stale: &BTreeSet<Ipv4Addr>, now: SystemTime, policy: &Policy<'_>) {
         let mut mass = !policy.accept_losses && self.is_mass_loss(policy);
         loop {
@@ -419,6 +427,7 @@ mod tests {
 
     use super::super::known::shared;
     use super::super::testing::address;
+    use super::super::usable::LeftOut;
     use super::*;
     use crate::inventory::Addresses;
 
@@ -481,8 +490,18 @@ mod tests {
 
         fn says_to(&mut self, policy: &Policy<'_>, seconds: u64, answer: &[Address]) {
             let answer = shared(&self.said, answer.to_vec());
-            (self.accepted, self.losses) = accept(&self.accepted, &answer, at(seconds), policy);
+            let said = Said::from(Arc::clone(&answer));
+            (self.accepted, self.losses) = accept(&self.accepted, &said, at(seconds), policy);
             self.said = answer;
+        }
+
+        /// An answer in which the entries of `unknown` cannot be used.
+        fn says_but(&mut self, seconds: u64, answer: &[Address], unknown: &[u8]) {
+            let unknown = unknown.iter().map(|n| ip(*n)).collect();
+            let left_out = LeftOut { unknown, ..LeftOut::default() }.into();
+            let said = Said { addresses: shared(&self.said, answer.to_vec()), left_out };
+            (self.accepted, self.losses) = accept(&self.accepted, &said, at(seconds), &POLICY);
+            self.said = said.addresses;
         }
 
         fn private(&self, n: u8) -> Option<u8> {
@@ -740,9 +759,49 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_used_is_no_loss_and_changes_nothing() {
+        let mut source = Source::default();
+        source.says(0, &[held_by(0, 1), held_by(1, 1), held_by(2, 1)]);
+        let before = Arc::clone(&source.accepted.entries);
+        // Two of three bound addresses: as a loss that would be a mass loss.
+        source.says_but(10, &[held_by(0, 1)], &[1, 2]);
+        assert!(Arc::ptr_eq(&before, &source.accepted.entries), "nothing to publish");
+        assert_eq!(source.losses, Losses::default());
+        source.says_but(10_000, &[held_by(0, 1)], &[1, 2]);
+        assert_eq!((source.private(1), source.private(2)), (Some(1), Some(1)));
+        // What was kept stays kept, and does not end on it.
+        source.says(10_001, &[held_by(0, 1), address(ip(1)), held_by(2, 1)]);
+        source.says_but(10_002, &[held_by(0, 1), held_by(2, 1)], &[1]);
+        assert_eq!(source.losses.held.len(), 1, "still told");
+        source.says_but(10_040, &[held_by(0, 1), held_by(2, 1)], &[1]);
+        assert_eq!(source.private(1), Some(1));
+        source.says(10_041, &[held_by(0, 1), address(ip(1)), held_by(2, 1)]);
+        assert_eq!(source.private(1), None);
+        // An address that was not known is not known now, and others move.
+        source.says_but(10_050, &[held_by(0, 2), address(ip(1)), held_by(2, 1)], &[3]);
+        assert_eq!((source.entry(3), source.private(0)), (None, Some(2)));
+    }
+
+    #[test]
+    fn what_cannot_be_used_in_a_file_changes_nothing() {
+        let said = |all: &[Address], unknown: &[u8]| {
+            let unknown = unknown.iter().map(|n| ip(*n)).collect();
+            let left_out = LeftOut { unknown, ..LeftOut::default() }.into();
+            Said { addresses: shared(&[], all.to_vec()), left_out }
+        };
+        let first =
+            accept_file(&Accepted::default(), &said(&[held_by(1, 1), held_by(2, 1)], &[]), at(0));
+        let next = accept_file(&first, &said(&[held_by(2, 2)], &[1, 3]), at(5));
+        let private = |n: u8| next.entries.get(&ip(n)).and_then(|e| e.address.private_ip);
+        assert_eq!(private(1), held_by(1, 1).private_ip);
+        assert_eq!(private(2), held_by(2, 2).private_ip);
+        assert_eq!(private(3), None);
+    }
+
+    #[test]
     fn the_contents_of_a_file_are_the_truth() {
         let accept_file = |before: &Accepted, said: &[Address], at| {
-            accept_file(before, &shared(&[], said.to_vec()), at)
+            accept_file(before, &shared(&[], said.to_vec()).into(), at)
         };
         let first = accept_file(&Accepted::default(), &[held_by(1, 1), held_by(2, 1)], at(0));
         let again = accept_file(&first, &[held_by(1, 1), held_by(2, 1)], at(5));
@@ -934,7 +993,7 @@ mod tests {
 
                 // An equal answer gives an equal result: nothing is published.
                 // Also where no memory is shared.
-                let said = shared(&[], answer.clone());
+                let said = shared(&[], answer.clone()).into();
                 let (again, losses) = accept(&source.accepted, &said, at(now), &policy);
                 prop_assert!(Arc::ptr_eq(&again.entries, &source.accepted.entries));
                 prop_assert_eq!(&again, &source.accepted);

@@ -5,9 +5,9 @@
 //! and every way to fail becomes a [`PollError`]. Its HTTP client finds hosts
 //! through [`Resolver`], for EC2, STS and whatever else it asks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -46,7 +46,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::error::PollError;
 use super::lookup::{LookupError, Resolver};
-use super::poll::Describe;
+use super::poll::{Describe, Described};
+use super::usable::{Gather, Item};
 use crate::config::Ec2Source;
 use crate::inventory::Address;
 use crate::text::{BRIEF, brief};
@@ -156,7 +157,7 @@ impl Ec2 {
 }
 
 impl Describe for Ec2 {
-    async fn describe(&mut self) -> Result<Vec<Address>, PollError> {
+    async fn describe(&mut self) -> Result<Described, PollError> {
         let caller = match self.caller.take() {
             Some(caller) => caller,
             None => self.set_up().await?,
@@ -224,7 +225,7 @@ impl Caller {
         Ok(Self { region, main, fresh, keeper, filters, limits })
     }
 
-    async fn describe(&self) -> Result<Vec<Address>, PollError> {
+    async fn describe(&self) -> Result<Described, PollError> {
         self.keeper.renew().await?;
         let mut failed = None;
         let outcome = match timeout(self.limits.whole, self.hedged(&mut failed)).await {
@@ -241,7 +242,7 @@ impl Caller {
     /// One call, and a second one beside it when it is slow: the first good
     /// answer counts. Connections die in silence, and a packet lost costs a
     /// second.
-    async fn hedged(&self, failed: &mut Option<PollError>) -> Result<Vec<Address>, PollError> {
+    async fn hedged(&self, failed: &mut Option<PollError>) -> Result<Described, PollError> {
         let mut first = pin!(self.call(&self.main));
         tokio::select! {
             // The connect timeout may be the same second.
@@ -255,7 +256,7 @@ impl Caller {
             outcome = &mut second => (outcome, true),
         };
         match outcome {
-            Ok(addresses) => Ok(addresses),
+            Ok(described) => Ok(described),
             Err(error) => {
                 *failed = Some(error);
                 if first_left { first.await } else { second.await }
@@ -263,45 +264,40 @@ impl Caller {
         }
     }
 
-    async fn call(&self, client: &Client) -> Result<Vec<Address>, PollError> {
+    async fn call(&self, client: &Client) -> Result<Described, PollError> {
         let call = client.describe_addresses().set_filters(self.filters.clone());
-        addresses(call.send().await.map_err(|e| of_call(DESCRIBE, &e))?)
+        described(call.send().await.map_err(|e| of_call(DESCRIBE, &e))?)
     }
 }
 
-/// The addresses of an answer, if it is one.
-fn addresses(answer: DescribeAddressesOutput) -> Result<Vec<Address>, PollError> {
+/// What an answer says, if it is one.
+fn described(answer: DescribeAddressesOutput) -> Result<Described, PollError> {
     let Some(items) = answer.addresses else {
         return Err(not_whole("it has no addressesSet"));
     };
-    let mut seen = BTreeSet::new();
-    let mut all = Vec::with_capacity(items.len());
+    let mut gather = Gather::<Address>::new();
     for item in items {
-        let Some(text) = some(item.public_ip) else {
-            // Carrier and customer-owned addresses are no Elastic IPs.
-            if some(item.carrier_ip).or(some(item.customer_owned_ip)).is_some() {
-                continue;
-            }
-            return Err(not_whole("an address has no publicIp"));
-        };
-        let public_ip = ip("publicIp", &text)?;
-        if !seen.insert(public_ip) {
-            return Err(not_whole(&format!("{public_ip} is in it twice")));
-        }
-        let private_ip = some(item.private_ip_address);
-        all.push(Address {
-            public_ip,
+        let item = Item {
+            public_ip: some(item.public_ip),
+            carrier_ip: some(item.carrier_ip),
+            customer_owned_ip: some(item.customer_owned_ip),
             allocation_id: some(item.allocation_id),
             association_id: some(item.association_id),
             instance_id: some(item.instance_id),
             network_interface_id: some(item.network_interface_id),
             network_interface_owner_id: some(item.network_interface_owner_id),
-            private_ip: private_ip.map(|text| ip("privateIpAddress", &text)).transpose()?,
+            private_ip: some(item.private_ip_address),
             service_managed: item.service_managed.map(|by| by.as_str().to_owned()),
             tags: tags(item.tags.unwrap_or_default()),
-        });
+        };
+        match item.judge() {
+            Ok(Ok(address)) => gather.take(address),
+            Ok(Err(why)) => gather.leave_out(why),
+            Err(fault) => return Err(not_whole(&format!("an address in it: {fault}"))),
+        }
     }
-    Ok(all)
+    let (all, left_out) = gather.finish();
+    Ok(Described { addresses: all.collect(), left_out })
 }
 
 fn tags(tags: Vec<aws_sdk_ec2::types::Tag>) -> BTreeMap<String, String> {
@@ -312,10 +308,6 @@ fn tags(tags: Vec<aws_sdk_ec2::types::Tag>) -> BTreeMap<String, String> {
 /// An empty string is none.
 fn some(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
-}
-
-fn ip(key: &str, text: &str) -> Result<Ipv4Addr, PollError> {
-    text.parse().map_err(|_| not_whole(&format!("{key} {text:?} is not an IPv4 address")))
 }
 
 fn not_whole(what: &str) -> PollError {

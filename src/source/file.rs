@@ -13,12 +13,12 @@ use tokio::time::Instant;
 
 use super::error::SourceError;
 use super::json::{Listing, ParseError};
+use super::usable::Said;
 use super::watch::Watch;
 use super::{Answer, Ended, Handle, Pending, Post, Setup};
 use crate::background;
 use crate::host::aside::{self, Aside, AsideError, Cause, Place};
 use crate::host::files;
-use crate::inventory::Addresses;
 
 /// The largest file taken, in octets: some 100,000 addresses with tags.
 /// More is not a list of addresses.
@@ -79,11 +79,11 @@ pub enum FileError {
 /// # Errors
 /// When the file cannot be read in time or is not what
 /// `aws ec2 describe-addresses` prints.
-pub fn read(path: &Path) -> Result<Addresses, FileError> {
+pub fn read(path: &Path) -> Result<Said, FileError> {
     let reading = path.to_owned();
     let octets = aside::within(&Place::read(path), WITHIN, move || contents(&reading))
         .unwrap_or_else(|cause| Err(FileError::Hangs { path: path.to_owned(), cause }))?;
-    listing(path, octets, None).map(|listing| Arc::clone(listing.addresses()))
+    listing(path, octets, None).map(|listing| listing.said().clone())
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>, FileError> {
@@ -274,7 +274,7 @@ impl Judge {
         match (seen, &self.told) {
             (Ok(seen), told) => {
                 self.bad_since = None;
-                let answer = Ok(Arc::clone(seen.addresses()));
+                let answer = Ok(seen.said().clone());
                 if matches!(told, Some(Ok(told)) if Arc::ptr_eq(told, &seen)) {
                     return Verdict::Same(answer);
                 }
@@ -323,7 +323,7 @@ mod tests {
     }
 
     fn last_octet(answer: &Answer) -> Option<u8> {
-        answer.as_ref().ok()?.first().map(|a| a.public_ip.octets()[3])
+        answer.as_ref().ok()?.addresses.first().map(|a| a.public_ip.octets()[3])
     }
 
     struct Running {
@@ -546,7 +546,10 @@ mod tests {
         let second = source.next().await;
         assert!(second.at >= first.at + STILL);
         let (Ok(first), Ok(second)) = (first.answer, second.answer) else { panic!("both good") };
-        assert!(Arc::ptr_eq(&first, &second), "the same memory: nothing to be compared");
+        assert!(
+            Arc::ptr_eq(&first.addresses, &second.addresses),
+            "the same memory: nothing to be compared"
+        );
         assert_eq!(source.handle.stats().read().failed_in_all(), 0);
     }
 
@@ -588,6 +591,6 @@ mod tests {
         assert!(said.ends_with("it is not a regular file"), "{said}");
         let path = dir.path().join("a.json");
         fs::write(&path, listing(7)).unwrap();
-        assert_eq!(read(&path).unwrap()[0].public_ip.octets()[3], 7);
+        assert_eq!(read(&path).unwrap().addresses[0].public_ip.octets()[3], 7);
     }
 }

@@ -1,15 +1,16 @@
 //! What `aws ec2 describe-addresses` prints (JSON), as addresses.
 //!
 //! The file is written by people and scripts, so the reader is strict about
-//! what it would have to guess (a second entry for one Elastic IP, an address
-//! that is none) and lenient about what it does not use: unknown keys are
-//! skipped, every key but `PublicIp` may be absent, `null` or `""`. Items are
-//! UTF-8 as a whole, as JSON is (RFC 8259 section 8.1).
+//! what it would have to guess (an address that is none) and lenient about what
+//! it does not use: unknown keys are skipped, every key but `PublicIp` may be
+//! absent, `null` or `""`. [`usable`](super::usable) says what of it can be
+//! used. Items are UTF-8 as a whole, as JSON is (RFC 8259
+//! section 8.1).
 
-use std::collections::{BTreeMap, HashSet};
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,8 +21,9 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::known::Known;
+use super::usable::{Gather, ItemFault, Said, Unusable};
 use crate::background;
-use crate::inventory::{Address, Addresses};
+use crate::inventory::Address;
 
 /// UTF-8 byte order mark: some editors write one.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -79,32 +81,13 @@ pub enum ParseError {
     },
 }
 
-/// Why one item is not an address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ItemFault {
-    /// No `PublicIp`, or an empty one.
-    #[error("it has no \"PublicIp\"")]
-    NoPublicIp,
-    /// A key that holds an address does not.
-    #[error("\"{key}\": \"{text}\" is not an IPv4 address")]
-    BadIp {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        text: String,
-    },
-    /// The Elastic IP stands in an earlier item too.
-    #[error("{0} stands twice; keep one of the two")]
-    Twice(Ipv4Addr),
-}
-
 /// A text that was read, and the addresses in it.
 #[derive(Debug, Default)]
 pub struct Listing {
     text: Vec<u8>,
     /// Where in the text each address stands.
     places: Vec<Range<usize>>,
-    addresses: Addresses,
+    said: Said,
 }
 
 impl Listing {
@@ -115,8 +98,8 @@ impl Listing {
     /// once more, and addresses that are as in `before` are the very same.
     ///
     /// # Errors
-    /// Any text that leaves a doubt about what it says; nothing is returned for
-    /// a part of it.
+    /// Any text that leaves a doubt about which addresses it has; nothing is
+    /// returned for a part of it.
     pub fn read(text: Vec<u8>, before: &Listing) -> Result<Self, ParseError> {
         let json = text.strip_prefix(BOM).unwrap_or(&text);
         if json.trim_ascii().is_empty() {
@@ -131,8 +114,10 @@ impl Listing {
             (Err(_), Some(fault)) => return Err(fault),
             (Err(error), None) => return Err(from_json(&error, error.line(), error.column())),
         }
-        let (places, addresses) = (reader.places, reader.addresses.into());
-        Ok(Self { places, addresses, text })
+        let (all, left_out) = reader.gather.finish();
+        let (places, addresses): (_, Vec<_>) = all.map(|item| (item.place, item.address)).unzip();
+        let said = Said { addresses: addresses.into(), left_out: left_out.into() };
+        Ok(Self { places, said, text })
     }
 
     /// What was read.
@@ -140,9 +125,21 @@ impl Listing {
         &self.text
     }
 
-    /// The addresses, in their order.
-    pub fn addresses(&self) -> &Addresses {
-        &self.addresses
+    /// What it says: the addresses, in their order.
+    pub fn said(&self) -> &Said {
+        &self.said
+    }
+}
+
+/// An address and where it stands.
+struct Placed {
+    place: Range<usize>,
+    address: Arc<Address>,
+}
+
+impl Borrow<Address> for Placed {
+    fn borrow(&self) -> &Address {
+        &self.address
     }
 }
 
@@ -151,18 +148,15 @@ struct Reader<'r> {
     text: &'r [u8],
     before: &'r Listing,
     known: Known<'r>,
-    seen: HashSet<Ipv4Addr>,
-    places: Vec<Range<usize>>,
-    addresses: Vec<Arc<Address>>,
+    gather: Gather<Placed>,
     /// What is wrong with the last item: an error of serde carries only text.
     fault: Option<ParseError>,
 }
 
 impl<'r> Reader<'r> {
     fn new(text: &'r [u8], before: &'r Listing) -> Self {
-        let known = Known::new(&before.addresses);
-        let (seen, places, addresses) = Default::default();
-        Self { text, before, known, seen, places, addresses, fault: None }
+        let known = Known::new(&before.said.addresses);
+        Self { text, before, known, gather: Gather::new(), fault: None }
     }
 
     /// Takes the text of an item. It is JSON, and nothing else is known of it.
@@ -173,13 +167,15 @@ impl<'r> Reader<'r> {
         let again = as_before.filter(|as_before| *as_before == item.as_bytes());
         let address = match again.and_then(|_| self.known.again()) {
             Some(address) => address,
-            None => self.known.share(address(item, &place, self.text)?),
+            None => match address(item, &place, self.text)? {
+                Ok(address) => self.known.share(address),
+                Err(why) => {
+                    self.gather.leave_out(why);
+                    return Ok(());
+                }
+            },
         };
-        if !self.seen.insert(address.public_ip) {
-            return Err(at_end(self.text, &place, ItemFault::Twice(address.public_ip)));
-        }
-        self.places.push(place);
-        self.addresses.push(address);
+        self.gather.take(Placed { place, address });
         Ok(())
     }
 }
@@ -190,20 +186,22 @@ fn place_of(part: &str, text: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-/// The address that an item at a place in the text is.
-fn address(item: &str, place: &Range<usize>, text: &[u8]) -> Result<Address, ParseError> {
+/// The address that an item at a place in the text is, or why it is none.
+fn address(
+    item: &str,
+    place: &Range<usize>,
+    text: &[u8],
+) -> Result<Result<Address, Unusable>, ParseError> {
     let Object(item) = serde_json::from_str::<Object<Item>>(item).map_err(|error| {
         let lines = item.split_inclusive('\n').take(error.line().saturating_sub(1));
         let behind = lines.map(str::len).sum::<usize>() + error.column();
         let (line, column) = line_and_column(text, place.start + behind);
         from_json(&error, line, column)
     })?;
-    item.try_into().map_err(|fault| at_end(text, place, fault))
-}
-
-fn at_end(text: &[u8], place: &Range<usize>, fault: ItemFault) -> ParseError {
-    let (line, column) = line_and_column(text, place.end);
-    ParseError::Item { line, column, fault }
+    super::usable::Item::from(item).judge().map_err(|fault| {
+        let (line, column) = line_and_column(text, place.end);
+        ParseError::Item { line, column, fault }
+    })
 }
 
 /// Line and column of the last of the first `count` octets.
@@ -298,6 +296,10 @@ struct Item {
     #[serde(default, deserialize_with = "text")]
     public_ip: Option<String>,
     #[serde(default, deserialize_with = "text")]
+    carrier_ip: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    customer_owned_ip: Option<String>,
+    #[serde(default, deserialize_with = "text")]
     allocation_id: Option<String>,
     #[serde(default, deserialize_with = "text")]
     association_id: Option<String>,
@@ -329,28 +331,22 @@ fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> 
     Ok(Option::<String>::deserialize(from)?.filter(|text| !text.is_empty()))
 }
 
-impl TryFrom<Item> for Address {
-    type Error = ItemFault;
-
-    fn try_from(item: Item) -> Result<Self, ItemFault> {
-        let public_ip = item.public_ip.ok_or(ItemFault::NoPublicIp)?;
-        let private_ip = item.private_ip_address;
-        Ok(Address {
-            public_ip: ip("PublicIp", public_ip)?,
+impl From<Item> for super::usable::Item {
+    fn from(item: Item) -> Self {
+        Self {
+            public_ip: item.public_ip,
+            carrier_ip: item.carrier_ip,
+            customer_owned_ip: item.customer_owned_ip,
             allocation_id: item.allocation_id,
             association_id: item.association_id,
             instance_id: item.instance_id,
             network_interface_id: item.network_interface_id,
             network_interface_owner_id: item.network_interface_owner_id,
-            private_ip: private_ip.map(|text| ip("PrivateIpAddress", text)).transpose()?,
+            private_ip: item.private_ip_address,
             service_managed: item.service_managed,
             tags: tags(item.tags.unwrap_or_default()),
-        })
+        }
     }
-}
-
-fn ip(key: &'static str, text: String) -> Result<Ipv4Addr, ItemFault> {
-    text.parse().map_err(|_| ItemFault::BadIp { key, text })
 }
 
 fn tags(list: Vec<Object<Tag>>) -> BTreeMap<String, String> {
@@ -383,14 +379,22 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+    use crate::inventory::Addresses;
     use crate::source::testing::{address, addresses};
 
     fn parse(text: &[u8]) -> Result<Addresses, ParseError> {
-        Listing::read(text.to_vec(), &Listing::default()).map(|listing| listing.addresses)
+        said(text).map(|said| said.addresses)
+    }
+
+    fn said(text: &[u8]) -> Result<Said, ParseError> {
+        Listing::read(text.to_vec(), &Listing::default()).map(|listing| listing.said)
     }
 
     /// `addresses` as the CLI prints them.
@@ -515,11 +519,6 @@ mod tests {
                 "the address that ends at line 1, column 65: \
                  \"PrivateIpAddress\": \"::1\" is not an IPv4 address",
             ),
-            (
-                "{\"Addresses\": [{\"PublicIp\": \"1.2.3.4\"},\n{\"PublicIp\": \"1.2.3.4\"}]}",
-                "the address that ends at line 2, column 23: \
-                 1.2.3.4 stands twice; keep one of the two",
-            ),
         ];
         for (text, said) in cases {
             assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), *said, "{text}");
@@ -533,6 +532,36 @@ mod tests {
         assert!(error.starts_with("line 1, column 16: invalid type: integer `1`"), "{error}");
         let error = parse(b"\xef\xbb\xbf{\"Addresses\": [\n{}]}").unwrap_err().to_string();
         assert!(error.starts_with("the address that ends at line 2, column 2: "), "{error}");
+    }
+
+    /// Wavelength and Outposts (EC2 API reference, `Address`), and doubles.
+    #[test]
+    fn what_cannot_be_used_is_left_out_and_the_rest_is_read() {
+        let text = br#"{"Addresses": [
+            {"PublicIp": "75.101.137.1", "PrivateIpAddress": "10.0.0.1"},
+            {"AllocationId": "eipalloc-0c", "Domain": "vpc", "PublicIpv4Pool": "amazon",
+             "NetworkBorderGroup": "us-east-1-wl1-bos-wlz-1", "CarrierIp": "155.146.10.111"},
+            {"PublicIp": "", "AllocationId": "eipalloc-0d", "CustomerOwnedIp": "192.0.2.7",
+             "CustomerOwnedIpv4Pool": "ipv4pool-coip-1"},
+            {"PublicIp": "75.101.137.2", "PrivateIpAddress": "10.0.0.2"},
+            {"PublicIp": "75.101.137.3", "PrivateIpAddress": "10.0.0.3"},
+            {"PublicIp": "75.101.137.2", "PrivateIpAddress": "10.0.0.9"},
+            {"PublicIp": "75.101.137.4", "PrivateIpAddress": "0.0.0.0"},
+            {"PrivateIpAddress": "10.0.0.3", "PublicIp": "75.101.137.3"}
+        ]}"#;
+        let said = said(text).unwrap();
+        let last = |ip: &Ipv4Addr| ip.octets()[3];
+        let all: Vec<_> = said.addresses.iter().map(|a| last(&a.public_ip)).collect();
+        assert_eq!(all, [1, 3]);
+        assert_eq!(said.left_out.unknown.iter().map(last).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!((said.left_out.count, said.left_out.first.len()), (4, 4));
+        // Read again as it was, and with the contradiction gone.
+        let before = Listing::read(text.to_vec(), &Listing::default()).unwrap();
+        let mended = String::from_utf8_lossy(text).replace("10.0.0.9", "10.0.0.2");
+        let mended = Listing::read(mended.into_bytes(), &before).unwrap().said;
+        let all: Vec<_> = mended.addresses.iter().map(|a| last(&a.public_ip)).collect();
+        assert_eq!(all, [1, 2, 3]);
+        assert!(Arc::ptr_eq(&mended.addresses[2], &before.said.addresses[1]), "the same memory");
     }
 
     #[test]
@@ -594,15 +623,15 @@ mod tests {
                 text = serde_json::from_str::<serde_json::Value>(&text).unwrap().to_string();
             }
             let read = Listing::read(text.clone().into(), &before).unwrap();
-            prop_assert!(read.addresses.iter().map(|address| &**address).eq(&now));
-            prop_assert_eq!(&read.addresses, &parse(text.as_bytes()).unwrap());
-            for address in &read.addresses[..] {
-                let known = before.addresses.iter().find(|known| *known == address);
+            prop_assert!(read.said.addresses.iter().map(|address| &**address).eq(&now));
+            prop_assert_eq!(&read.said.addresses, &parse(text.as_bytes()).unwrap());
+            for address in &read.said.addresses[..] {
+                let known = before.said.addresses.iter().find(|known| *known == address);
                 prop_assert!(known.is_none_or(|known| Arc::ptr_eq(known, address)));
             }
             // What was read so is as good for the next time.
             let again = Listing::read(print(&all).into(), &read).unwrap();
-            prop_assert_eq!(again.addresses, before.addresses);
+            prop_assert_eq!(again.said.addresses, before.said.addresses);
         }
 
         /// A fault is told as without anything read before.
@@ -618,7 +647,7 @@ mod tests {
             if text.is_char_boundary(at) {
                 text.insert_str(at, &with);
             }
-            let read = Listing::read(text.clone().into(), &before).map(|read| read.addresses);
+            let read = Listing::read(text.clone().into(), &before).map(|read| read.said.addresses);
             prop_assert_eq!(read, parse(text.as_bytes()));
         }
 

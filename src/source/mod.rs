@@ -7,6 +7,7 @@
 //!
 //! * [`mod@file`]: a JSON file, watched ([`watch`], `ways`, [`json`]).
 //! * [`known`]: what of an answer is as in the one before.
+//! * [`usable`]: what of an answer can be used at all.
 //! * [`accept`]: how losses are taken, between a source and what is published.
 //! * [`poll`]: when EC2 is called, and who is told.
 //! * `ec2`: the call itself, through the AWS SDK (feature `ec2`).
@@ -30,6 +31,7 @@ pub mod stats;
 pub mod successor;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod usable;
 pub mod watch;
 mod ways;
 
@@ -39,13 +41,14 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Source, SourceId};
-use crate::inventory::{Addresses, Health, SourceInventory};
+use crate::inventory::{Health, SourceInventory};
 use clock::Clock;
 use error::SourceError;
 use stats::Stats;
+use usable::Said;
 
 /// Everything a source says at one moment, or why it says nothing.
-pub type Answer = Result<Addresses, Arc<SourceError>>;
+pub type Answer = Result<Said, Arc<SourceError>>;
 
 /// What a source hands to the writer after a call.
 #[derive(Debug)]
@@ -235,6 +238,7 @@ pub(crate) struct Post {
     source: SourceId,
     clock: Clock,
     tracker: health::Tracker,
+    teller: usable::Teller,
     stats: Arc<Stats>,
     asks: mpsc::Receiver<Ask>,
     deliveries: mpsc::Sender<Delivery>,
@@ -257,7 +261,8 @@ impl Post {
         let (sender, asks) = mpsc::channel(MAX_ASKS);
         let handle = Handle { asks: sender, stats: Arc::clone(&stats) };
         let tracker = health::Tracker::new(&name, health);
-        (Self { source, clock, tracker, stats, asks, deliveries }, handle)
+        let teller = usable::Teller::new(&name);
+        (Self { source, clock, tracker, teller, stats, asks, deliveries }, handle)
     }
 
     /// Waits for an ask. Cancel safe.
@@ -273,11 +278,14 @@ impl Post {
     /// Counts and judges a call, without telling anybody.
     fn note(&mut self, took: Duration, answer: &Answer) -> SystemTime {
         let now = self.clock.now();
-        self.stats.count(now, took, answer.as_ref().err().map(Arc::as_ref));
+        self.stats.count(now, took, answer);
         match answer {
-            Ok(_) => self.tracker.good(now),
-            Err(error) => self.tracker.bad(now, error),
-        };
+            Ok(said) => {
+                self.tracker.good(now);
+                self.teller.hear(&said.left_out);
+            }
+            Err(error) => drop(self.tracker.bad(now, error)),
+        }
         now
     }
 

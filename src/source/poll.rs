@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 use super::error::{Class, PollError};
 use super::known::shared;
+use super::usable::{LeftOut, Said};
 use super::{Answer, Ask, Ended, Handle, Pending, Post, Setup};
-use crate::inventory::{Address, Addresses};
+use crate::inventory::Address;
 
 /// The least part of `poll` between the starts of two calls; the most is all
 /// of it. Replicas started together drift apart.
@@ -44,10 +45,30 @@ const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 pub trait Describe: Send {
     /// One call, with its own deadline. Dropping it ends it. No Elastic IP
     /// stands twice in what it says.
-    fn describe(&mut self) -> impl Future<Output = Result<Vec<Address>, PollError>> + Send;
+    fn describe(&mut self) -> impl Future<Output = Result<Described, PollError>> + Send;
 
     /// The region that is asked, once known.
     fn region(&self) -> Option<String>;
+}
+
+/// What a call brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described {
+    /// The addresses, each Elastic IP once.
+    pub addresses: Vec<Address>,
+    /// What of the answer cannot be used.
+    pub left_out: LeftOut,
+}
+
+impl Described {
+    /// The same, in the memory of what was said `before` where that is equal.
+    pub fn beside(self, before: &Said) -> Said {
+        let left_out = match &before.left_out {
+            known if **known == self.left_out => Arc::clone(known),
+            _ => self.left_out.into(),
+        };
+        Said { addresses: shared(&before.addresses, self.addresses), left_out }
+    }
 }
 
 /// One source of type `ec2`, ready to [`run`](Self::run).
@@ -59,14 +80,14 @@ pub struct Poller<D> {
     /// Who asked while a call was under way.
     later: Pending,
     /// The last good answer.
-    said: Addresses,
+    said: Said,
 }
 
 impl<D: Describe> Poller<D> {
     /// A source that calls `called` each `poll`, and delivers what it says.
     pub fn new(setup: Setup, poll: Duration, called: D) -> (Self, Handle) {
         let (post, handle) = Post::new(setup);
-        let (pace, later, said) = (Pace::new(poll), Pending::default(), Addresses::default());
+        let (pace, later, said) = (Pace::new(poll), Pending::default(), Said::default());
         (Self { called, pace, post, later, said }, handle)
     }
 
@@ -100,8 +121,8 @@ impl<D: Describe> Poller<D> {
         self.pace.ended(said.as_ref().err().map(PollError::class), jitter());
         let answer: Answer = match said {
             Ok(said) => {
-                self.said = shared(&self.said, said);
-                Ok(Arc::clone(&self.said))
+                self.said = said.beside(&self.said);
+                Ok(self.said.clone())
             }
             Err(error) => Err(Arc::new(error.into())),
         };
@@ -110,7 +131,7 @@ impl<D: Describe> Poller<D> {
 
     /// One call. Whoever asks meanwhile may know of a change that it does not
     /// show: they are for the next one.
-    async fn call(&mut self) -> Result<Result<Vec<Address>, PollError>, Ended> {
+    async fn call(&mut self) -> Result<Result<Described, PollError>, Ended> {
         let mut call = pin!(self.called.describe());
         loop {
             tokio::select! {
@@ -211,15 +232,15 @@ mod tests {
     /// Longer than any test.
     const NEVER: Duration = Duration::from_secs(3600);
 
-    type Said = Result<Vec<Address>, PollError>;
+    type Reply = Result<Described, PollError>;
 
     /// Each call is handed to the test, which answers it.
     struct Script {
-        calls: mpsc::Sender<oneshot::Sender<Said>>,
+        calls: mpsc::Sender<oneshot::Sender<Reply>>,
     }
 
     impl Describe for Script {
-        async fn describe(&mut self) -> Said {
+        async fn describe(&mut self) -> Reply {
             let (answer, said) = oneshot::channel();
             self.calls.send(answer).await.unwrap();
             said.await.unwrap()
@@ -232,7 +253,7 @@ mod tests {
 
     struct Running {
         handle: Handle,
-        calls: mpsc::Receiver<oneshot::Sender<Said>>,
+        calls: mpsc::Receiver<oneshot::Sender<Reply>>,
         deliveries: mpsc::Receiver<Delivery>,
         task: tokio::task::JoinHandle<Ended>,
     }
@@ -251,7 +272,7 @@ mod tests {
             Self { handle, calls, deliveries, task: tokio::spawn(poller.run()) }
         }
 
-        async fn call(&mut self) -> oneshot::Sender<Said> {
+        async fn call(&mut self) -> oneshot::Sender<Reply> {
             soon(self.calls.recv()).await
         }
 
@@ -271,8 +292,9 @@ mod tests {
         }
     }
 
-    fn one(last: u8) -> Said {
-        Ok(vec![address(Ipv4Addr::new(75, 101, 137, last))])
+    fn one(last: u8) -> Reply {
+        let addresses = vec![address(Ipv4Addr::new(75, 101, 137, last))];
+        Ok(Described { addresses, ..Described::default() })
     }
 
     fn server_error() -> PollError {
@@ -332,7 +354,7 @@ mod tests {
         east.call().await.send(one(1)).unwrap();
         let delivery = east.delivery().await;
         assert_eq!(delivery.health, Health::Healthy);
-        let first = delivery.answer.unwrap();
+        let first = delivery.answer.unwrap().addresses;
         assert_eq!(first.len(), 1);
         east.call().await.send(Err(server_error())).unwrap();
         let stalled = east.delivery().await;
@@ -344,7 +366,7 @@ mod tests {
         east.call().await.send(one(1)).unwrap();
         let healed = east.delivery().await;
         assert_eq!(healed.health, Health::Healthy);
-        let again = healed.answer.unwrap();
+        let again = healed.answer.unwrap().addresses;
         assert!(Arc::ptr_eq(&first[0], &again[0]), "an address that is as before was copied");
         let totals = east.handle.stats().read();
         assert_eq!((totals.polls, totals.failed(Class::Server), totals.failed_in_all()), (4, 2, 2));

@@ -1,9 +1,11 @@
 //! What each source has done so far, for metrics and status.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::error::{Class, SourceError};
+use super::Answer;
+use super::error::Class;
+use super::usable::LeftOut;
 
 /// Counters of one source: written by its loop a few times a second, read by
 /// whoever shows them.
@@ -23,6 +25,8 @@ pub struct Totals {
     pub last_took: Option<Duration>,
     /// How long all calls took together.
     pub took: Duration,
+    /// What of the last good answer cannot be used.
+    pub left_out: Arc<LeftOut>,
 }
 
 impl Totals {
@@ -44,14 +48,17 @@ impl Stats {
     }
 
     /// Counts a call.
-    pub(super) fn count(&self, now: SystemTime, took: Duration, error: Option<&SourceError>) {
+    pub(super) fn count(&self, now: SystemTime, took: Duration, answer: &Answer) {
         let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         totals.polls += 1;
         totals.last_took = Some(took);
         totals.took += took;
-        match error {
-            None => totals.last_good = Some(now),
-            Some(error) => totals.failures[error.class() as usize] += 1,
+        match answer {
+            Ok(said) => {
+                totals.last_good = Some(now);
+                totals.left_out.clone_from(&said.left_out);
+            }
+            Err(error) => totals.failures[error.class() as usize] += 1,
         }
     }
 }

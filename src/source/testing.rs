@@ -24,6 +24,12 @@ pub(crate) fn address(public_ip: Ipv4Addr) -> Address {
     }
 }
 
+/// An address that a host may have.
+fn host() -> impl Strategy<Value = Ipv4Addr> {
+    (prop_oneof![1..=126u8, 128..=168u8, 170..=223u8], any::<[u8; 3]>())
+        .prop_map(|(first, [b, c, d])| Ipv4Addr::new(first, b, c, d))
+}
+
 /// A few addresses, each Elastic IP once.
 pub(crate) fn addresses() -> impl Strategy<Value = Vec<Address>> {
     let id = || option::of("[a-z]{1,8}-[0-9a-f]{1,17}");
@@ -33,11 +39,11 @@ pub(crate) fn addresses() -> impl Strategy<Value = Vec<Address>> {
         id(),
         id(),
         option::of("[0-9]{12}"),
-        option::of(any::<Ipv4Addr>()),
+        option::of(host()),
         option::of("alb|nlb|rds|rnat"),
         btree_map(".{1,10}", ".{0,10}", 0..4),
     );
-    vec((any::<Ipv4Addr>(), rest), 0..8).prop_map(|all| {
+    vec((host(), rest), 0..8).prop_map(|all| {
         let by_ip: BTreeMap<_, _> = all.into_iter().collect();
         by_ip
             .into_iter()

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::config::Source;
-use crate::inventory::{Address, Entries};
+use crate::inventory::{Address, Addresses, Entries};
 use crate::snapshot::Freshness;
 use crate::source::Waiters;
 use crate::source::error::{PollError, SourceError};
@@ -69,7 +69,9 @@ fn delivery(writer: &Writer, answer: Option<&[(u8, u8)]>) -> Delivery {
             Some(_) => Health::Healthy,
             None => Health::Stalled { since: at, why: refused().to_string() },
         },
-        answer: answer.map(|all| addresses(all).into()).ok_or_else(|| Arc::new(refused())),
+        answer: answer
+            .map(|all| Addresses::from(addresses(all)).into())
+            .ok_or_else(|| Arc::new(refused())),
         accept_losses: false,
         waiters: Waiters::default(),
     }

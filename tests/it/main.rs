@@ -25,4 +25,5 @@ mod peers;
 mod readme;
 mod resolving;
 mod rooms;
+mod unusable;
 mod watching;

@@ -1,6 +1,6 @@
 //! The real SDK against a scripted server on this host.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_credential_types::credential_fn::provide_credentials_fn;
@@ -182,11 +182,17 @@ fn caller(url: String, limits: Limits) -> Caller {
     caller_with(&settings(url), &ProxyConfig::disabled(), limits)
 }
 
+async fn described(
+    reply: impl Fn(usize) -> Reply + Send + Sync + 'static,
+) -> Result<Described, PollError> {
+    let server = Server::start(reply).await;
+    caller(server.url(), PATIENT).describe().await
+}
+
 async fn said(
     reply: impl Fn(usize) -> Reply + Send + Sync + 'static,
 ) -> Result<Vec<Address>, PollError> {
-    let server = Server::start(reply).await;
-    caller(server.url(), PATIENT).describe().await
+    described(reply).await.map(|described| described.addresses)
 }
 
 #[tokio::test]
@@ -217,9 +223,33 @@ async fn an_answer_becomes_addresses() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_used_is_left_out_and_the_rest_is_taken() {
+    let item = |fields: &str| format!("<item>{fields}<domain>vpc</domain></item>");
+    let of = |public: u8, private: &str| {
+        item(&format!(
+            "<publicIp>75.101.137.{public}</publicIp><privateIpAddress>{private}</privateIpAddress>"
+        ))
+    };
+    let items = [
+        of(1, "10.0.0.1"),
+        item("<carrierIp>155.146.0.1</carrierIp><allocationId>eipalloc-0c</allocationId>"),
+        item("<publicIp/><customerOwnedIp>192.0.2.7</customerOwnedIp>"),
+        of(2, "10.0.0.2"),
+        of(1, "10.0.0.1"),
+        of(2, "10.0.0.3"),
+        of(3, "127.0.0.1"),
+    ];
+    let set = format!("<addressesSet>{}</addressesSet>", items.concat());
+    let said = described(move |_| http("200 OK", &xml(&set))).await.unwrap();
+    let last = |ip: &Ipv4Addr| ip.octets()[3];
+    assert_eq!(said.addresses.iter().map(|a| last(&a.public_ip)).collect::<Vec<_>>(), [1]);
+    assert_eq!(said.left_out.unknown.iter().map(last).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(said.left_out.count, 4);
+}
+
+#[tokio::test]
 async fn what_is_not_whole_is_no_answer() {
     let whole = xml(ONE);
-    let item = "<item><publicIp>75.101.137.243</publicIp></item>";
     let cases = [
         ("cut in an item", whole[..whole.find("<privateIp").unwrap()].to_owned()),
         ("cut after the set", whole[..whole.find("\n</Desc").unwrap()].to_owned()),
@@ -233,7 +263,6 @@ async fn what_is_not_whole_is_no_answer() {
         ("no address", xml("<addressesSet><item><domain>vpc</domain></item></addressesSet>")),
         ("bad address", xml(&ONE.replace("75.101.137.243", "75.101.137.2433"))),
         ("bad private address", xml(&ONE.replace("10.0.1.5", "::1"))),
-        ("twice", xml(&format!("<addressesSet>{item}{item}</addressesSet>"))),
     ];
     for (name, body) in cases {
         let error = said(move |_| http("200 OK", &body)).await.unwrap_err();
@@ -320,8 +349,8 @@ async fn the_first_of_two_tries_that_is_good_counts() {
     let server =
         Server::start(|n| if n == 0 { Reply::Hang } else { http("200 OK", &xml(ONE)) }).await;
     let caller = caller(server.url(), BRIEF);
-    assert_eq!(caller.describe().await.unwrap().len(), 1);
-    assert_eq!(caller.describe().await.unwrap().len(), 1);
+    assert_eq!(caller.describe().await.unwrap().addresses.len(), 1);
+    assert_eq!(caller.describe().await.unwrap().addresses.len(), 1);
     let on: Vec<usize> = server.requests().iter().map(|r| r.connection).collect();
     assert_eq!(on, [0, 1, 2], "the dead connection is not used again, nor is the hedge's");
 
