@@ -224,14 +224,27 @@ impl<'a> Index<'a> {
         if best.is_empty() {
             return self.not_found(binding);
         }
-        let mut remark = best.iter().find_map(|s| self.kept(s));
-        let data = match (mode, &best[..]) {
-            (Mode::Cname, [one]) if !matches!(binding.target, Target::Tags(_)) => {
-                match self.public_name(one) {
-                    Some(name) => Data::Cname(name),
-                    None => Data::NotReady,
-                }
+        let mut sources: Vec<SourceId> = best.iter().map(|s| s.source).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let is_set = matches!(binding.target, Target::Tags(_));
+        let mut answered = best;
+        if is_set {
+            // Nobody is at the others: one in so many tries would hang.
+            answered.retain(|s| s.entry.address.associated().is_some());
+        }
+        let mut remark = answered.iter().find_map(|s| self.kept(s));
+        let data = match (mode, &answered[..]) {
+            (_, []) => {
+                let text: Arc<str> =
+                    format!("no address that has {} is associated", binding.target).into();
+                remark = Some(Remark { code: EDE_OTHER, text: text.clone() });
+                Data::Nothing(text)
             }
+            (Mode::Cname, [one]) if !is_set => match self.public_name(one) {
+                Some(name) => Data::Cname(name),
+                None => Data::NotReady,
+            },
             (Mode::Cname | Mode::Public, all) => {
                 Data::Addresses(in_order(all.iter().map(|s| s.entry.address.public_ip.into())))
             }
@@ -251,9 +264,6 @@ impl<'a> Index<'a> {
                 }
             }
         };
-        let mut sources: Vec<SourceId> = best.iter().map(|s| s.source).collect();
-        sources.sort_unstable();
-        sources.dedup();
         let not_ready = data == Data::NotReady;
         Resolved { data, basis: Some(Basis { sources, not_ready, remark }) }
     }

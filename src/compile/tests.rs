@@ -16,6 +16,7 @@ use super::*;
 use crate::answer::answer_in_view;
 use crate::changes::changes;
 use crate::inventory::{Address, Entries, Entry, Standing};
+use crate::name::Key;
 use crate::snapshot::{Node, ZoneTable};
 use crate::source::clock::Drift;
 use crate::testing::{self, noon};
@@ -75,6 +76,49 @@ const ASKED: [&str; 5] = ["q", "q.w", "z", "q.y.z", "still"];
 
 fn ip(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 51, 100, n)
+}
+
+/// A set has members that answer; a single name in public mode has its address
+/// however it stands, as a promise to those who have it in their firewalls.
+#[test]
+fn a_set_leaves_out_what_is_not_associated() {
+    let names = "[names]\nall = { tag = { Role = \"db\" }, answer = { vpc = \"private\", \
+                 peered = \"public\", outside = \"public\" } }\n\
+                 one = { elastic_ip = \"198.51.100.2\", answer = \"public\" }\n";
+    let server = testing::SERVER.replace("answer = \"cname\"", "answer = \"public\"");
+    let config = testing::config(&[("server.toml", server.as_str()), ("example.com.toml", names)]);
+    let private = |n| Some(Ipv4Addr::new(10, 0, 0, n));
+    let said = |snapshot: &Snapshot, view: &str, name: &str| {
+        let view = snapshot.views.iter().find(|v| &*v.name == view).unwrap();
+        let zone = view.zones.values().next().unwrap();
+        zone.resolved.get(Key::parse(name, None).unwrap().octets()).unwrap().data.clone()
+    };
+    let addresses =
+        |all: &[[u8; 4]]| Data::Addresses(all.iter().map(|ip| IpAddr::from(*ip)).collect());
+    let inventory = testing::inventory(&[(ip(1), private(1)), (ip(2), None), (ip(3), private(3))]);
+    let some = testing::snapshot(&config, &inventory);
+    for view in ["peered", "outside"] {
+        let both = addresses(&[[198, 51, 100, 1], [198, 51, 100, 3]]);
+        assert_eq!(said(&some, view, "all.example.com."), both, "{view}");
+        let one = addresses(&[[198, 51, 100, 2]]);
+        assert_eq!(said(&some, view, "one.example.com."), one, "{view}");
+    }
+    let both = addresses(&[[10, 0, 0, 1], [10, 0, 0, 3]]);
+    assert_eq!(said(&some, "vpc", "all.example.com."), both);
+    let none = testing::snapshot(&config, &testing::inventory(&[(ip(1), None), (ip(2), None)]));
+    for view in ["vpc", "peered", "outside"] {
+        let Data::Nothing(why) = said(&none, view, "all.example.com.") else { panic!("{view}") };
+        assert!(
+            why.starts_with("no address that has ") && why.ends_with(" is associated"),
+            "{why}"
+        );
+    }
+    // An address that is kept is a member: its association stands.
+    let mut kept = inventory;
+    let entries = Arc::make_mut(kept.sources[0].entries.as_mut().unwrap());
+    entries.get_mut(&ip(3)).unwrap().standing = Standing::Unassociated { since: noon() };
+    let kept = testing::snapshot(&config, &kept);
+    assert_eq!(said(&kept, "vpc", "all.example.com."), both);
 }
 
 #[derive(Debug, Clone, Copy)]
