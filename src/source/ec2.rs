@@ -1,16 +1,21 @@
-//! DescribeAddresses through the AWS SDK. The only file that knows the SDK.
+//! DescribeAddresses through the AWS SDK. The only place that knows the SDK;
+//! `credentials` keeps what calls are signed with.
 //!
 //! The SDK retries nothing and waits for nothing here: one call has one
 //! deadline, a second try on a connection of its own when the first is slow,
 //! and every way to fail becomes a [`PollError`]. Its HTTP client finds hosts
 //! through [`Resolver`], for EC2, STS and whatever else it asks.
 
+mod credentials;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use std::{io, iter};
 
 use aws_config::SdkConfig;
@@ -19,9 +24,8 @@ use aws_config::meta::ProviderChainError;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
-use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_ec2::config::{
@@ -41,8 +45,9 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
+use credentials::Keeper;
 use http_body_util::{LengthLimitError, Limited};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::error::PollError;
 use super::lookup::{LookupError, Resolver};
@@ -60,19 +65,6 @@ const ASSUME: &str = "sts:AssumeRole";
 
 /// How long the SDK may take to find its region and set itself up.
 const SET_UP: Duration = Duration::from_secs(5);
-
-/// How long credentials may take. The SDK gives the metadata service, when it
-/// is silent, a little over three seconds.
-const CREDENTIALS: Duration = Duration::from_secs(5);
-
-/// How long before their end credentials are renewed. Late, as a renewal
-/// delays the call it precedes; early enough for some tries.
-const RENEW_BEFORE: Duration = Duration::from_secs(60);
-
-/// How long to use credentials on after a renewal has failed, and how long
-/// those are used that have no end: a profile's keys may be replaced.
-const RENEW_AGAIN: Duration = Duration::from_secs(20);
-const ENDLESS: Duration = Duration::from_secs(15 * 60);
 
 /// The longest answer that is read, in octets: of EC2, STS and whoever gives
 /// credentials. As much as an address file may have, some 100,000 addresses;
@@ -210,7 +202,7 @@ impl Caller {
                 .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
                 // The keeper is the cache.
                 .identity_cache(IdentityCache::no_cache())
-                .credentials_provider(keeper.clone())
+                .credentials_provider(keeper.kept.clone())
                 .interceptor(WholeXml);
             Client::from_conf(match &settings.endpoint_url {
                 Some(url) => config.endpoint_url(url).build(),
@@ -225,8 +217,8 @@ impl Caller {
         Ok(Self { region, main, fresh, keeper, filters, limits })
     }
 
-    async fn describe(&self) -> Result<Described, PollError> {
-        self.keeper.renew().await?;
+    async fn describe(&mut self) -> Result<Described, PollError> {
+        self.keeper.provide().await?;
         let mut failed = None;
         let outcome = match timeout(self.limits.whole, self.hedged(&mut failed)).await {
             Ok(outcome) => outcome,
@@ -234,7 +226,7 @@ impl Caller {
             Err(_) => Err(failed.unwrap_or(PollError::Timeout { after: self.limits.whole })),
         };
         if let Err(PollError::Refused { .. }) = outcome {
-            self.keeper.forget();
+            self.keeper.kept.forget();
         }
         outcome
     }
@@ -346,82 +338,6 @@ impl Intercept for WholeXml {
         let whole = !response.status().is_success()
             || body.trim_ascii_end().ends_with(b"</DescribeAddressesResponse>");
         if whole { Ok(()) } else { Err(CutShort.into()) }
-    }
-}
-
-/// Keeps credentials while they are good. Different from the SDK's own cache
-/// it renews before a call, in time of its own, and names what goes wrong.
-#[derive(Debug, Clone)]
-struct Keeper {
-    provider: SharedCredentialsProvider,
-    kept: Arc<Mutex<Option<Kept>>>,
-}
-
-#[derive(Debug, Clone)]
-struct Kept {
-    credentials: Credentials,
-    /// When to get new ones.
-    renew_at: SystemTime,
-}
-
-impl Keeper {
-    fn new(provider: SharedCredentialsProvider) -> Self {
-        Self { provider, kept: Arc::default() }
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next call gets new ones.
-    fn forget(&self) {
-        *self.kept() = None;
-    }
-
-    /// Gets credentials if there are none, or if it is time. While the old
-    /// ones are good a failure is no error yet.
-    async fn renew(&self) -> Result<(), PollError> {
-        let now = SystemTime::now();
-        if self.kept().as_ref().is_some_and(|kept| now < kept.renew_at) {
-            return Ok(());
-        }
-        let asked = Instant::now();
-        let error = match timeout(CREDENTIALS, self.provider.provide_credentials()).await {
-            Ok(Ok(credentials)) => {
-                let renew_at = match credentials.expiry() {
-                    Some(expiry) => expiry.checked_sub(RENEW_BEFORE).unwrap_or(now),
-                    None => now + ENDLESS,
-                };
-                *self.kept() = Some(Kept { credentials, renew_at });
-                return Ok(());
-            }
-            Ok(Err(error)) => of_credentials(&error),
-            Err(_) => PollError::NoCredentials {
-                cause: format!(
-                    "their provider does not answer within {} s",
-                    asked.elapsed().as_secs()
-                ),
-            },
-        };
-        match &mut *self.kept() {
-            Some(kept) if kept.credentials.expiry().is_none_or(|end| now < end) => {
-                tracing::debug!(%error, "the credentials are not renewed yet");
-                kept.renew_at = now + RENEW_AGAIN;
-                Ok(())
-            }
-            _ => Err(error),
-        }
-    }
-}
-
-impl ProvideCredentials for Keeper {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let kept = self.kept().as_ref().map(|kept| kept.credentials.clone());
-        let kept = kept.ok_or_else(CredentialsError::not_loaded_no_source);
-        future::ProvideCredentials::ready(kept)
     }
 }
 
@@ -641,6 +557,3 @@ fn told(error: &(dyn Error + 'static)) -> String {
     }
     brief(&text, BRIEF)
 }
-
-#[cfg(test)]
-mod tests;

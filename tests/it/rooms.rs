@@ -27,7 +27,7 @@ use What::{Crate, Crates, Word};
 const ROOMS: &[Room] = &[
     Room {
         what: Crates("aws_"),
-        files: &["source/ec2.rs"],
+        files: &["source/ec2.rs", "source/ec2/credentials.rs"],
         why: "the SDK is large, optional and replaceable; the rest knows `Address` only",
     },
     Room {
@@ -90,12 +90,13 @@ const ROOMS: &[Room] = &[
             "http/api.rs",
             "http/server.rs",
             "offline.rs",
+            "source/ec2/credentials.rs",
             "host/aside.rs",
             "host/log/mod.rs",
         ],
         why: "no orphans: who starts a task or thread also notices its end; `run` starts the \
               long-lived ones, `serve` and `http` their workers and connections, `http` and `offline` join their \
-              calls, `host/aside` counts those of its threads that hang, `host/log` shows what its one \
+              calls, `credentials` takes what its one renewal brings, and ends it, `host/aside` counts those of its threads that hang, `host/log` shows what its one \
               writer has not written",
     },
     Room {

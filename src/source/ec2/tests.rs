@@ -1,8 +1,11 @@
 //! The real SDK against a scripted server on this host.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
+use aws_credential_types::Credentials;
 use aws_credential_types::credential_fn::provide_credentials_fn;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -348,7 +351,7 @@ async fn the_first_of_two_tries_that_is_good_counts() {
     // The first connection is dead; the second try has one of its own.
     let server =
         Server::start(|n| if n == 0 { Reply::Hang } else { http("200 OK", &xml(ONE)) }).await;
-    let caller = caller(server.url(), BRIEF);
+    let mut caller = caller(server.url(), BRIEF);
     assert_eq!(caller.describe().await.unwrap().addresses.len(), 1);
     assert_eq!(caller.describe().await.unwrap().addresses.len(), 1);
     let on: Vec<usize> = server.requests().iter().map(|r| r.connection).collect();
@@ -377,7 +380,7 @@ async fn connections_are_kept_and_requests_are_as_configured() {
     let server = Server::start(|_| http("200 OK", &xml(ONE))).await;
     let mut settings = settings(server.url());
     settings.filters.insert("tag:Role".into(), vec!["db".into(), "web".into()]);
-    let caller = caller_with(&settings, &ProxyConfig::disabled(), PATIENT);
+    let mut caller = caller_with(&settings, &ProxyConfig::disabled(), PATIENT);
     for _ in 0..3 {
         caller.describe().await.unwrap();
     }
@@ -443,43 +446,118 @@ fn ending(seconds: i64, fetched: &Arc<AtomicUsize>) -> SharedCredentialsProvider
     }))
 }
 
+fn key(keeper: &Keeper) -> Option<String> {
+    keeper.kept.keys().as_ref().map(|keys| keys.credentials.access_key_id().to_owned())
+}
+
 #[tokio::test]
 async fn credentials_are_kept_while_they_are_good() {
-    let key = |keeper: &Keeper| {
-        keeper.kept().as_ref().map(|kept| kept.credentials.access_key_id().to_owned())
-    };
     let fetched = Arc::new(AtomicUsize::new(0));
-    let keeper = Keeper::new(ending(3600, &fetched));
+    let mut keeper = Keeper::new(ending(3600, &fetched));
     for _ in 0..3 {
-        keeper.renew().await.unwrap();
+        keeper.provide().await.unwrap();
     }
     assert_eq!((key(&keeper).as_deref(), fetched.load(Ordering::SeqCst)), (Some("key0"), 1));
-    keeper.forget();
-    let error = keeper.renew().await.unwrap_err();
+    keeper.kept.forget();
+    let error = keeper.provide().await.unwrap_err();
     assert_eq!(error.class(), Class::Credentials);
 
     // About to end: a renewal that fails does not stop calls, nor is it
     // tried before each of them.
     let fetched = Arc::new(AtomicUsize::new(0));
-    let keeper = Keeper::new(ending(30, &fetched));
+    let mut keeper = Keeper::new(ending(200, &fetched));
     for _ in 0..4 {
-        keeper.renew().await.unwrap();
+        keeper.provide().await.unwrap();
+    }
+    assert_eq!(fetched.load(Ordering::SeqCst), 1, "what was just fetched is not fetched again");
+    keeper.kept.keys().as_mut().unwrap().renew_at = SystemTime::now();
+    for _ in 0..4 {
+        keeper.provide().await.unwrap();
+        while let Some(renewed) = keeper.renewal.join_next().await {
+            assert_eq!(renewed.unwrap().unwrap_err().class(), Class::Credentials);
+        }
     }
     assert_eq!((key(&keeper).as_deref(), fetched.load(Ordering::SeqCst)), (Some("key0"), 2));
 
     // At an end.
     let fetched = Arc::new(AtomicUsize::new(0));
-    let keeper = Keeper::new(ending(-1, &fetched));
-    keeper.renew().await.unwrap();
-    assert_eq!(keeper.renew().await.unwrap_err().class(), Class::Credentials);
+    let mut keeper = Keeper::new(ending(-1, &fetched));
+    keeper.provide().await.unwrap();
+    assert_eq!(keeper.provide().await.unwrap_err().class(), Class::Credentials);
+}
+
+/// Gives keys once, good for an hour, and hangs when asked again.
+fn once(asked: &Arc<AtomicUsize>) -> SharedCredentialsProvider {
+    let asked = Arc::clone(asked);
+    SharedCredentialsProvider::new(provide_credentials_fn(move || {
+        let number = asked.fetch_add(1, Ordering::SeqCst);
+        let end = SystemTime::now() + Duration::from_secs(3600);
+        let keys = Credentials::new("key", "secret", None, Some(end), "test");
+        async move {
+            if number > 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok(keys)
+        }
+    }))
+}
+
+#[tokio::test]
+async fn a_renewal_that_hangs_delays_no_call() {
+    let server = Server::start(|_| http("200 OK", &xml(ONE))).await;
+    let mut caller = caller(server.url(), PATIENT);
+    let asked = Arc::new(AtomicUsize::new(0));
+    caller.keeper.provider = once(&asked);
+    caller.describe().await.unwrap();
+    // Time for new ones.
+    caller.keeper.kept.keys().as_mut().unwrap().renew_at = SystemTime::now();
+    for n in 1..5 {
+        caller.describe().await.unwrap();
+        assert_eq!(caller.keeper.renewal.len(), 1, "it hangs, and there is one of it");
+        assert_eq!(server.requests().len(), n + 1);
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    // What hangs ends with the source.
+    let hangs = Arc::downgrade(&caller.keeper.kept.0);
+    drop(caller);
+    timeout(Duration::from_secs(20), async {
+        while hangs.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the renewal has ended");
+}
+
+#[tokio::test]
+async fn a_renewal_that_hangs_ends_and_is_tried_again_later() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut keeper = Keeper::new(once(&asked));
+    keeper.provide().await.unwrap();
+    keeper.within = Duration::from_millis(10);
+    let due = || SystemTime::now() - Duration::from_secs(1);
+    keeper.kept.keys().as_mut().unwrap().renew_at = due();
+    keeper.provide().await.unwrap();
+    let ended = keeper.renewal.join_next().await.unwrap().unwrap();
+    assert_eq!(ended.unwrap_err().class(), Class::Credentials);
+    // The old ones are used on; later it is time again.
+    keeper.provide().await.unwrap();
+    assert_eq!((keeper.renewal.len(), asked.load(Ordering::SeqCst)), (0, 2));
+    keeper.kept.keys().as_mut().unwrap().renew_at = due();
+    keeper.provide().await.unwrap();
+    // Their end comes while it hangs: the call waits for it, and no longer.
+    let ended = Credentials::new("key", "secret", None, Some(due()), "test");
+    keeper.kept.keys().as_mut().unwrap().credentials = ended;
+    let error = keeper.provide().await.unwrap_err().to_string();
+    assert!(error.ends_with("their provider does not answer within 10ms"), "{error}");
 }
 
 #[tokio::test]
 async fn refused_credentials_are_fetched_anew() {
     let server = Server::start(|_| http("401 Unauthorized", &fault("AuthFailure"))).await;
-    let caller = caller(server.url(), PATIENT);
+    let mut caller = caller(server.url(), PATIENT);
     caller.describe().await.unwrap_err();
-    assert!(caller.keeper.kept().is_none());
+    assert!(caller.keeper.kept.keys().is_none());
     caller.describe().await.unwrap_err();
     assert_eq!(server.requests().len(), 2);
 }
@@ -499,9 +577,9 @@ async fn a_role_that_may_not_be_assumed_is_named() {
         .await;
     let role = "arn:aws:iam::111122223333:role/dns";
     let assume = AssumeRoleProvider::builder(role).session_name("eipdns").configure(&sdk).build();
-    let keeper = Keeper::new(SharedCredentialsProvider::new(assume.await));
+    let mut keeper = Keeper::new(SharedCredentialsProvider::new(assume.await));
     assert_eq!(
-        keeper.renew().await,
+        keeper.provide().await,
         Err(PollError::Unauthorised {
             action: ASSUME.into(),
             code: "AccessDenied".into(),

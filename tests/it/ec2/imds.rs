@@ -15,8 +15,8 @@ use super::{answer, asked, bare, configure, refresh, source, status};
 use crate::harness::{Dir, Server};
 
 /// How long the credentials last that the stand-in gives: a little more than
-/// the minute before their end in which they are renewed.
-const LAST: Duration = Duration::from_secs(62);
+/// the four minutes before their end in which they are renewed.
+const LAST: Duration = Duration::from_secs(242);
 
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/";
 
@@ -131,11 +131,11 @@ fn credentials_are_renewed_without_a_failed_poll() {
     let mut server = on_instance(&dir, &imds);
     server.wait_for("source delivers");
     ec2.wait_for_key("call with the first keys", |key| key == "ASIAKEY1");
-    // Two seconds later they are within a minute of their end.
+    // Two seconds later it is time for new ones.
     ec2.wait_for_key("call with later keys", |key| !key.is_empty() && key != "ASIAKEY1");
     assert!(refresh(&server, false).is_empty());
 
-    // The next renewals fail; the keys are good for another minute.
+    // The next renewals fail; the keys are good for some minutes.
     imds.shared.fails.store(true, Ordering::Relaxed);
     let given = imds.given();
     let failed = imds.shared.failed.load(Ordering::Relaxed);
@@ -171,6 +171,30 @@ fn an_instance_without_credentials_is_told_so() {
     server.wait_for("source delivers again");
     assert!(refresh(&server, false).is_empty());
     assert_eq!(asked(server.dns, "n1.example.com."), (answer("10.0.0.1"), vec![]));
+}
+
+/// What is wrong with the metadata service is not STS's trouble, nor a route's.
+#[test]
+fn a_role_without_credentials_of_the_instance_is_told_so() {
+    let role = "role_arn = \"arn:aws:iam::111122223333:role/dns\"";
+    for reached in [true, false] {
+        let (ec2, imds) = (Ec2::with(1), Imds::start());
+        imds.shared.fails.store(true, Ordering::Relaxed);
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let at = if reached { imds.address } else { nobody };
+        let dir = configure(&source("east", &ec2.url(), "1h", role), "", "n1 = \"75.101.137.1\"");
+        let mut server = Server::start_with(dir.path(), |command| {
+            bare(command);
+            command.env_remove("AWS_EC2_METADATA_DISABLED");
+            command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{at}"));
+            command.env("AWS_ENDPOINT_URL_STS", ec2.url()).env("HOME", dir.path());
+        });
+        let stalled = server.wait("a stall", |l| {
+            l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
+        });
+        assert_eq!(stalled["fields"]["class"], "imds", "reached: {reached}: {stalled}");
+        assert_eq!(ec2.calls(), 0);
+    }
 }
 
 /// No keys anywhere and no instance.

@@ -1,0 +1,178 @@
+//! The credentials of a source, renewed beside its calls.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::super::error::PollError;
+use super::{of_credentials, other};
+use crate::host::often::Often;
+
+/// How long credentials may take. The SDK asks the metadata service four times,
+/// with pauses of up to one, two and four seconds between; what comes of that
+/// says more than that it takes long. No call waits for it while there are good
+/// ones.
+const CREDENTIALS: Duration = Duration::from_secs(10);
+
+/// How long before their end credentials are renewed: time for some tries. The
+/// metadata service has new ones five minutes before the end of the old (EC2
+/// user guide, "Retrieve security credentials from instance metadata").
+const RENEW_BEFORE: Duration = Duration::from_secs(240);
+
+/// The least time between two renewals, of which the first has failed or brought
+/// what ends soon; and how long those are used that have no end: a profile's
+/// keys may be replaced.
+const RENEW_AGAIN: Duration = Duration::from_secs(20);
+const ENDLESS: Duration = Duration::from_secs(15 * 60);
+
+/// Keeps credentials while they are good. Different from the SDK's own cache
+/// it renews them beside calls, in time of its own, and names what goes wrong.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) provider: SharedCredentialsProvider,
+    pub(super) kept: Kept,
+    /// The renewal that is under way, if one is. It ends with the keeper.
+    pub(super) renewal: JoinSet<Result<(), PollError>>,
+    /// How long one may take.
+    pub(super) within: Duration,
+    /// Keys of a profile may fail to be read for days.
+    failing: Arc<Often>,
+}
+
+impl Keeper {
+    pub(super) fn new(provider: SharedCredentialsProvider) -> Self {
+        let (kept, failing) = Default::default();
+        Self { provider, kept, renewal: JoinSet::new(), within: CREDENTIALS, failing }
+    }
+
+    /// Gives the next call good credentials. It waits only if there are none, at
+    /// most for [`CREDENTIALS`]; if it is time for new ones, getting them begins.
+    pub(super) async fn provide(&mut self) -> Result<(), PollError> {
+        // One that has failed beside calls has told the log.
+        while self.renewal.try_join_next().is_some() {}
+        let standing = self.kept.standing(SystemTime::now());
+        if standing != Standing::Good && self.renewal.is_empty() {
+            let (provider, kept) = (self.provider.clone(), self.kept.clone());
+            self.renewal.spawn(renew(provider, kept, self.within, Arc::clone(&self.failing)));
+        }
+        if standing != Standing::None {
+            return Ok(());
+        }
+        match self.renewal.join_next().await {
+            Some(Ok(outcome)) => outcome,
+            // It has panicked: nothing else ends it.
+            Some(Err(error)) => Err(other(&error)),
+            None => Err(PollError::NoCredentials { cause: "nobody has asked for them".into() }),
+        }
+    }
+}
+
+/// Gets new credentials, or says what is wrong with that. A failure is no error
+/// yet while the old ones are good.
+async fn renew(
+    provider: SharedCredentialsProvider,
+    kept: Kept,
+    within: Duration,
+    failing: Arc<Often>,
+) -> Result<(), PollError> {
+    let error = match timeout(within, provider.provide_credentials()).await {
+        Ok(Ok(credentials)) => {
+            kept.keep(credentials, SystemTime::now());
+            return Ok(());
+        }
+        Ok(Err(error)) => of_credentials(&error),
+        Err(_) => PollError::NoCredentials {
+            cause: format!(
+                "their provider does not answer within {}",
+                humantime::format_duration(within)
+            ),
+        },
+    };
+    if kept.use_on(SystemTime::now())
+        && let Some(left_out) = failing.may(Instant::now())
+    {
+        tracing::warn!(%error, left_out, "credentials are not renewed yet; the old ones are still good");
+    }
+    Err(error)
+}
+
+/// Can a call be made?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// There are no credentials, or they have ended.
+    None,
+    /// They are good, and it is time for new ones.
+    Due,
+    Good,
+}
+
+/// The credentials. A clone has the same; the SDK asks one for each call.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kept(pub(super) Arc<Mutex<Option<Keys>>>);
+
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    pub(super) credentials: Credentials,
+    /// When to get new ones.
+    pub(super) renew_at: SystemTime,
+}
+
+impl Keys {
+    fn are_good(&self, now: SystemTime) -> bool {
+        self.credentials.expiry().is_none_or(|end| now < end)
+    }
+}
+
+impl Kept {
+    pub(super) fn keys(&self) -> MutexGuard<'_, Option<Keys>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing(&self, now: SystemTime) -> Standing {
+        match &*self.keys() {
+            Some(keys) if !keys.are_good(now) => Standing::None,
+            Some(keys) if now < keys.renew_at => Standing::Good,
+            Some(_) => Standing::Due,
+            None => Standing::None,
+        }
+    }
+
+    fn keep(&self, credentials: Credentials, now: SystemTime) {
+        let renew_at = match credentials.expiry() {
+            Some(expiry) => {
+                expiry.checked_sub(RENEW_BEFORE).filter(|at| *at > now).unwrap_or(now + RENEW_AGAIN)
+            }
+            None => now + ENDLESS,
+        };
+        *self.keys() = Some(Keys { credentials, renew_at });
+    }
+
+    /// Uses the old ones for another while; false if they are not good.
+    fn use_on(&self, now: SystemTime) -> bool {
+        let mut keys = self.keys();
+        let Some(keys) = keys.as_mut().filter(|keys| keys.are_good(now)) else { return false };
+        keys.renew_at = now + RENEW_AGAIN;
+        true
+    }
+
+    /// The service does not take them: the next call waits for new ones.
+    pub(super) fn forget(&self) {
+        *self.keys() = None;
+    }
+}
+
+impl ProvideCredentials for Kept {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let keys = self.keys().as_ref().map(|keys| keys.credentials.clone());
+        let keys = keys.ok_or_else(CredentialsError::not_loaded_no_source);
+        future::ProvideCredentials::ready(keys)
+    }
+}
