@@ -15,8 +15,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use eipdns::board::History;
 use eipdns::config::{self, Config, Guard, Overrides};
+use eipdns::history::History;
 use eipdns::inventory::{Address, Addresses, Health, Inventory};
 use eipdns::name::Key;
 use eipdns::snapshot::Node;

@@ -61,8 +61,8 @@ class Mover:
             thread.join()
 
 
-def logged(server: Server, message: str) -> list[dict[str, object]]:
-    """The fields of the server's log lines that say `message`."""
+def logged(server: Server, *messages: str) -> list[dict[str, object]]:
+    """The fields of the server's log lines that say one of `messages`."""
     found = []
     for line in server.log.read_text().splitlines():
         try:
@@ -70,14 +70,14 @@ def logged(server: Server, message: str) -> list[dict[str, object]]:
         except json.JSONDecodeError:
             continue  # half written
         fields = entry.get("fields", entry)
-        if fields.get("message") == message:
+        if fields.get("message") in messages:
             found.append(fields)
     return found
 
 
 def swaps_logged(server: Server) -> int:
     """How many snapshots with a move the server says it published."""
-    return len({fields.get("generation") for fields in logged(server, "moved")})
+    return len({fields.get("generation") for fields in logged(server, "moved", "names moved")})
 
 
 def swaps(bench: Bench, kind: Kind) -> dict[str, object]:
@@ -178,7 +178,7 @@ def timed_moves(directory: Path, names: int, server: Server) -> list[float]:
 
         mover.move()
         until(published, "a move")
-        took.append(milliseconds(logged(server, "moved")[-1]))
+        took.append(milliseconds(logged(server, "moved", "names moved")[-1]))
     return took
 
 

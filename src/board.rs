@@ -1,18 +1,17 @@
 //! What the status surfaces read: one value that the run loop keeps up to
 //! date and everybody else looks at.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
-use crate::changes::Change;
 use crate::config::{Config, SourceKind};
 use crate::counters::Counters;
 use crate::forward::{Forwarder, Looped, UpstreamStatus};
+use crate::history::History;
 use crate::host::aside;
 use crate::host::descriptors::{self, Budget, Share};
 use crate::host::log::{self, STDERR};
@@ -23,10 +22,6 @@ use crate::source::accept::Losses;
 use crate::source::clock::{Clock, Drift, elapsed};
 use crate::source::{Delivery, Handle};
 use crate::store::Store;
-
-/// How many moves `/api/history` remembers: a few days of an ordinary system,
-/// in some 100 KB.
-pub const MAX_HISTORY: usize = 1000;
 
 /// The longest an EC2 call may take (DESIGN.md, "How it is built").
 pub const MAX_CALL: Duration = Duration::from_secs(3);
@@ -42,7 +37,7 @@ pub struct Board {
     pub sockets: Arc<serve::Stats>,
     /// What the writer knows; changes with each delivery and reload.
     pub known: watch::Receiver<Arc<Known>>,
-    /// Past moves.
+    /// What has happened.
     pub history: Arc<History>,
     /// When the process began.
     pub started: SystemTime,
@@ -67,7 +62,7 @@ pub struct Known {
     pub handles: Vec<Option<Handle>>,
     /// Where DNS is served.
     pub listening: Vec<SocketAddr>,
-    /// Names moved so far, over all swaps.
+    /// Names moved so far, over all swaps; neither first answers nor losses.
     pub moves: u64,
     /// How long the last snapshot took, from what called for it to the swap.
     pub built_in: Duration,
@@ -95,42 +90,6 @@ pub struct Reloads {
     /// Why the last one was refused, if it was: the files are then not what is
     /// served.
     pub trouble: Option<String>,
-}
-
-/// A past move.
-#[derive(Debug, Clone, Serialize)]
-pub struct Event {
-    /// When it was published, RFC 3339.
-    pub at: String,
-    /// The snapshot it came with.
-    pub generation: u64,
-    /// What moved.
-    #[serde(flatten)]
-    pub change: Change,
-}
-
-/// The last moves.
-#[derive(Debug, Default)]
-pub struct History(Mutex<VecDeque<Event>>);
-
-impl History {
-    /// Adds the moves of one swap, published when the wall clock said `at`.
-    pub fn add(&self, changes: &[Change], generation: u64, at: SystemTime) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = humantime::format_rfc3339_millis(at).to_string();
-        for change in changes {
-            if all.len() == MAX_HISTORY {
-                all.pop_front();
-            }
-            all.push_back(Event { at: at.clone(), generation, change: change.clone() });
-        }
-    }
-
-    /// The newest first.
-    pub fn newest_first(&self) -> Vec<Event> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().rev().cloned().collect()
-    }
 }
 
 /// `/api/status` and `eipdns status`.

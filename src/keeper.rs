@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,8 +13,9 @@ use tracing::{error, info, warn};
 
 use crate::background;
 use crate::config::Source;
+use crate::history::History;
 use crate::source::clock::Clock;
-use crate::state::{Aside, OpenError, Saved, State, Store};
+use crate::state::{Aside, OpenError, Saved, State, StateError, Store};
 
 /// How long the disk may take at the start. Without its word names wait for
 /// their sources, as they would for ever behind a disk that is gone.
@@ -26,6 +28,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub struct Opened {
     store: Store,
     state: State,
+    history: Arc<History>,
 }
 
 /// Makes the directory ours and reads what the last process left.
@@ -45,7 +48,7 @@ pub async fn open(directory: &Path, sources: &[Source]) -> Result<Opened, OpenEr
     if let Some(trouble) = store.trouble() {
         error!("{trouble}");
     }
-    Ok(Opened { store, state: State::default() })
+    Ok(Opened { store, state: State::default(), history: Arc::default() })
 }
 
 fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
@@ -81,13 +84,23 @@ fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
             State::default()
         }
     };
-    Ok(Opened { store, state })
+    let past = store.history();
+    for damaged in &past.damaged {
+        error!("{damaged}");
+    }
+    let history = Arc::new(History::with(past.events));
+    Ok(Opened { store, state, history })
 }
 
 impl Opened {
     /// What was found, for who starts with it.
     pub fn state(&self) -> State {
         self.state.clone()
+    }
+
+    /// What has happened, for who adds to it.
+    pub fn history(&self) -> Arc<History> {
+        Arc::clone(&self.history)
     }
 
     /// What was found cannot be used.
@@ -101,7 +114,8 @@ impl Opened {
     pub fn keep(self, clock: Clock) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
         let (states, wanted) = watch::channel(self.state);
         let (tell, trouble) = watch::channel(None);
-        (Keeper { states, trouble }, write(self.store, wanted, tell, clock))
+        let kept = Kept { begin: self.history.end(), history: self.history };
+        (Keeper { states, trouble }, write(self.store, wanted, kept, tell, clock))
     }
 }
 
@@ -133,10 +147,18 @@ impl Keeper {
     }
 }
 
-/// Writes each newest state until nobody has another one.
+/// The history, and how much of it is on disk.
+struct Kept {
+    history: Arc<History>,
+    begin: u64,
+}
+
+/// Writes each newest state, and what has come to the history with it, until
+/// nobody has another one. Each event is followed by a state.
 async fn write(
     mut store: Store,
     mut states: watch::Receiver<State>,
+    mut kept: Kept,
     tell: watch::Sender<Option<String>>,
     clock: Clock,
 ) {
@@ -149,10 +171,11 @@ async fn write(
         let state = states.borrow_and_update().clone();
         let writing = background::run(move || {
             let saved = store.save(&state, clock.now(), clock.drift());
-            (store, saved)
+            let added = kept.write(&mut store, clock);
+            (store, kept, saved.and_then(|saved| added.map(|added| worse(saved, added))))
         });
         let saved;
-        (store, saved) = match writing.await {
+        (store, kept, saved) = match writing.await {
             Ok(done) => done,
             Err(error) => {
                 error!(%error, "keeping state failed; a restart finds old state. This is a bug: report it");
@@ -180,5 +203,32 @@ async fn write(
         if !more {
             return;
         }
+    }
+}
+
+impl Kept {
+    /// Adds what is not on disk yet.
+    fn write(&mut self, store: &mut Store, clock: Clock) -> Result<Saved, StateError> {
+        let after = self.history.after(self.begin);
+        let added = store.add_history(&after.lines, clock.now())?;
+        if added == Saved::Written {
+            self.begin = after.next;
+            if after.missed > 0 {
+                warn!(
+                    events = after.missed,
+                    "the disk took too long: these events of the history are not on it"
+                );
+            }
+        }
+        Ok(added)
+    }
+}
+
+/// What two writings come to.
+fn worse(state: Saved, history: Saved) -> Saved {
+    match (state, history) {
+        (_, Saved::Later) | (Saved::Later, _) => Saved::Later,
+        (Saved::Unchanged, history) => history,
+        (state, _) => state,
     }
 }

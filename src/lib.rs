@@ -22,6 +22,7 @@
 //! * [`forward`]: what is not ours, from upstream resolvers, through a cache.
 //! * [`serve`]: UDP and TCP around `answer`.
 //! * [`run`]: starts all of the above, reloads, drains.
+//! * [`changes`], [`history`]: what a swap changes, and what has happened.
 //! * [`name`]: names as folded wire octets, the key of every table;
 //!   [`name_map`]: such a table, cheap to copy; [`nodes`]: a zone's, with its
 //!   prebuilt answers; [`spot`]: where a name stands in either.
@@ -46,6 +47,7 @@ pub mod diag;
 pub mod ec2_name;
 pub mod explain;
 pub mod forward;
+pub mod history;
 pub mod holds;
 pub mod host;
 pub mod http;

@@ -117,6 +117,28 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
     }
 }
 
+/// What bound names stood for and stand for: looks into the inventories of two
+/// snapshots. Where the two differ little, only what differs is found by
+/// allocation or tag.
+pub fn compared<T>(
+    config: &Config,
+    before: &Snapshot,
+    now: &Snapshot,
+    look: impl FnOnce(&Index<'_>, &Index<'_>) -> T,
+) -> T {
+    let touched = Touched::between(&before.inventory, &now.inventory);
+    let input = |inventory| Input {
+        config,
+        epoch: now.epoch,
+        inventory,
+        addresses: &[],
+        now: SystemTime::UNIX_EPOCH,
+        drift: Drift::NONE,
+    };
+    let (was, is) = (input(&before.inventory), input(&now.inventory));
+    look(&Index::of(&was, touched.as_ref()), &Index::of(&is, touched.as_ref()))
+}
+
 /// Was the snapshot made from this very configuration, every zone of it?
 fn is_of(snapshot: &Snapshot, input: &Input<'_>) -> bool {
     let has = |zone: &Arc<Zone>, view: ViewId| {

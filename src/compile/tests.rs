@@ -487,7 +487,7 @@ proptest! {
             prop_assert_eq!(&next.sources, &fresh.sources);
             prop_assert!(answers(&next, &questions) == answers(&fresh, &questions), "octets differ");
             if let Some(previous) = &previous {
-                let said: BTreeSet<_> = changes(previous, &next)
+                let said: BTreeSet<_> = changes(&config, previous, &next)
                     .into_iter()
                     .flat_map(|c| c.views.into_iter().map(move |v| [v, c.name.clone(), c.old.clone(), c.new.clone()]))
                     .collect();

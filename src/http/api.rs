@@ -4,16 +4,20 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::Site;
+use super::connection::Peer;
 use super::guard::refused;
+use crate::board::Board;
 use crate::compile::Input;
 use crate::explain::{Explanation, Who, explain};
+use crate::history::Asked as AcceptAsked;
 use crate::metrics;
 use crate::name::Key;
 use crate::run::own_addresses;
@@ -37,7 +41,8 @@ pub(super) async fn status(State(shared): Site) -> Response {
 }
 
 pub(super) async fn history(State(shared): Site) -> Response {
-    Json(shared.board.history.newest_first()).into_response()
+    let kind = "application/json";
+    ([(header::CONTENT_TYPE, kind)], shared.board.history.newest_first()).into_response()
 }
 
 /// What `/api/explain` is asked.
@@ -119,7 +124,11 @@ pub struct Refreshed {
     pub failed: Option<String>,
 }
 
-pub(super) async fn refresh(State(shared): Site, Query(asked): Query<Refresh>) -> Response {
+pub(super) async fn refresh(
+    State(shared): Site,
+    Extension(peer): Extension<Peer>,
+    Query(asked): Query<Refresh>,
+) -> Response {
     let known = shared.board.known.borrow().clone();
     let named: HashMap<_, _> = known
         .inventory
@@ -131,6 +140,11 @@ pub(super) async fn refresh(State(shared): Site, Query(asked): Query<Refresh>) -
         .collect();
     if let Some(only) = asked.source.as_ref().filter(|_| named.is_empty()) {
         return refused(StatusCode::NOT_FOUND, &format!("there is no source {only:?}"));
+    }
+    if asked.accept {
+        let mut sources: Vec<_> = named.keys().cloned().collect();
+        sources.sort();
+        tell_accept(&shared.board, AcceptAsked { client: peer.0.ip().to_canonical(), sources });
     }
     // All at once: they fail apart and take their time apart.
     let mut calls = tokio::task::JoinSet::new();
@@ -160,4 +174,16 @@ pub(super) async fn refresh(State(shared): Site, Query(asked): Query<Refresh>) -
     let mut all = calls.join_all().await;
     all.sort_by(|a, b| a.source.cmp(&b.source));
     Json(all).into_response()
+}
+
+/// Who asked is said before anything is done about it.
+fn tell_accept(board: &Board, asked: AcceptAsked) {
+    let (now, generation) = (board.clock.now(), board.store.full().generation);
+    if board.history.add_asked(board.clock.drift().shown(now), generation, &asked) {
+        warn!(
+            client = %asked.client,
+            sources = %asked.sources.join(","),
+            "asked to take losses as they are (refresh --accept)"
+        );
+    }
 }

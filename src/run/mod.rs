@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::background;
-use crate::board::{Board, History, Known, Reloads};
+use crate::board::{Board, Known, Reloads};
 use crate::config::{Config, Overrides, Seen};
 use crate::counters::Counters;
 use crate::host::pulse::{BEAT, Pulse};
@@ -143,7 +143,7 @@ impl App {
         let resolver = Resolver::new(surroundings.aws_resolvers);
         let mut sources = Sources::new(sender, clock, resolver);
         let config = Arc::new(config);
-        let history = Arc::<History>::default();
+        let history = opened_state.history();
         let mut forwarding = Forwarding::new(descriptors.upstreams());
         let prepared = forwarding.prepare(&config, &surroundings.host_resolvers)?;
         let forwarder = forwarding.after(&prepared);

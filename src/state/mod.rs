@@ -1,4 +1,5 @@
-//! What survives a restart: accepted addresses with their holds, and serials.
+//! What survives a restart: accepted addresses with their holds, serials, and
+//! the history.
 //!
 //! One file in a directory of its own, replaced as a whole (temporary file,
 //! fsync, rename, fsync of the directory): after kill -9 or a power cut it is
@@ -15,11 +16,13 @@
 //!
 //! * `format`: the file; `ages`: the one beside it.
 //! * `store`: the directory; `trust`: who may have written what is in it.
+//! * `journal`: the history, in two files of its own.
 //! * `error`: what can go wrong.
 
 mod ages;
 mod error;
 mod format;
+mod journal;
 mod store;
 mod trust;
 
@@ -30,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{Aside, OpenError, StateError, Step};
 pub use format::FormatError;
+pub use journal::{Damaged, Past};
 pub use store::{Loaded, Mismatch, Saved, Store, peek};
 
 use crate::source::accept::Accepted;

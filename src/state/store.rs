@@ -5,10 +5,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::error::{Aside, OpenError, StateError, Step};
 use super::format::{self, FormatError};
+use super::journal::{Journal, Past};
 use super::{SourceState, State, ages, trust};
 use crate::background::{PIECE, breathe};
 use crate::config::Source;
@@ -96,6 +98,9 @@ pub struct Store {
     trouble: Option<StateError>,
     written: Option<Written>,
     failed_at: Option<SystemTime>,
+    journal: Journal,
+    /// Apart from the state: a history that cannot be written delays no state.
+    journal_failed_at: Option<SystemTime>,
     /// Unlocks when dropped.
     lock: Option<File>,
 }
@@ -131,7 +136,16 @@ impl Store {
             }
             Err(LockError::State(trouble)) => (None, Some(trouble)),
         };
-        Ok(Self { directory, trouble, written: None, failed_at: None, lock })
+        let journal = Journal::of(&directory);
+        Ok(Self {
+            directory,
+            trouble,
+            written: None,
+            failed_at: None,
+            journal,
+            journal_failed_at: None,
+            lock,
+        })
     }
 
     /// For a directory that does not answer: nothing is known of it, and each
@@ -139,7 +153,16 @@ impl Store {
     pub fn out_of_reach(directory: &Path, cause: io::Error) -> Self {
         let directory = directory.to_owned();
         let trouble = Some(StateError::Directory { directory: directory.clone(), cause });
-        Self { directory, trouble, written: None, failed_at: None, lock: None }
+        let journal = Journal::of(&directory);
+        Self {
+            directory,
+            trouble,
+            written: None,
+            failed_at: None,
+            journal,
+            journal_failed_at: None,
+            lock: None,
+        }
     }
 
     /// Why the directory cannot be used, when that showed at once.
@@ -181,6 +204,32 @@ impl Store {
         let drift = Drift::NONE;
         self.written = Some(Written { state, drift, seal, touched: written, synced: written });
         Ok(Some(loaded))
+    }
+
+    /// Reads the history; nothing where others may write it. What is damaged is
+    /// set aside.
+    pub fn history(&mut self) -> Past {
+        if self.lock.is_none() { Past::default() } else { self.journal.read() }
+    }
+
+    /// Adds `events` to the history.
+    ///
+    /// # Errors
+    /// Whatever the disk says; they are not in it then.
+    pub fn add_history(
+        &mut self,
+        events: &[Arc<str>],
+        now: SystemTime,
+    ) -> Result<Saved, StateError> {
+        if events.is_empty() {
+            return Ok(Saved::Unchanged);
+        }
+        if is_left_alone(self.failed_at.max(self.journal_failed_at), now) {
+            return Ok(Saved::Later);
+        }
+        let added = self.lock_late().and_then(|()| self.journal.add(events));
+        self.journal_failed_at = added.is_err().then_some(now);
+        added.map(|()| Saved::Written)
     }
 
     fn put_aside(&mut self, error: StateError) -> StateError {
@@ -258,7 +307,7 @@ impl Store {
         if !is_news && !self.has_aged(state, now) {
             return Ok(Saved::Unchanged);
         }
-        if self.failed_at.is_some_and(|at| now.duration_since(at).is_ok_and(|d| d < RETRY)) {
+        if is_left_alone(self.failed_at, now) {
             return Ok(Saved::Later);
         }
         let saved = self.lock_late().and_then(|()| match is_news {
@@ -331,6 +380,11 @@ impl Store {
         }
         Ok(Saved::Touched)
     }
+}
+
+/// Has a disk that failed then failed just now?
+fn is_left_alone(failed_at: Option<SystemTime>, now: SystemTime) -> bool {
+    failed_at.is_some_and(|at| now.duration_since(at).is_ok_and(|d| d < RETRY))
 }
 
 /// One file of the directory, to be replaced as a whole.

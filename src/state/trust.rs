@@ -56,7 +56,12 @@ fn judge(owner: u32, mode: u32, us: u32) -> Result<bool, Untrusted> {
 /// What the system says; an error with [`Untrusted`] in it; or it is no
 /// regular file, or too large.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    files::read_if(path, MAX_FILE, |about| match check(about) {
+    read_at_most(path, MAX_FILE)
+}
+
+/// The same, of at most `limit` octets.
+pub(super) fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    files::read_if(path, limit, |about| match check(about) {
         Ok(_) => Ok(()),
         Err(why) => Err(io::Error::other(why)),
     })

@@ -6,8 +6,9 @@
 //! stay as they were, and the next delivery tries again.
 //!
 //! * `reload`: another configuration; what carries on what.
-//! * `tell`: what of all that is logged.
+//! * `tell`: what of moves is logged; `losses`: of losses, for the history too.
 
+mod losses;
 mod reload;
 mod tell;
 #[cfg(test)]
@@ -23,12 +24,12 @@ use tracing::debug;
 pub use reload::{Next, Prepared};
 
 use crate::background::breathe;
-use crate::board::History;
-use crate::changes::changes;
+use crate::changes::{Kind, changes};
 use crate::compile::serial::Serial;
 use crate::compile::{Input, Serials, compile};
 use crate::config::{Config, SourceId, SourceKind};
 use crate::forward::Forwarder;
+use crate::history::{History, What};
 use crate::holds::Holds;
 use crate::host::often::Often;
 use crate::inventory::{Health, Inventory, SourceInventory};
@@ -106,7 +107,7 @@ pub struct Start {
     pub addresses: Vec<IpAddr>,
     /// When any view forwards.
     pub forwarder: Option<Forwarder>,
-    /// Where moves are noted.
+    /// Where moves and losses are noted.
     pub history: Arc<History>,
     /// The time.
     pub clock: Clock,
@@ -248,7 +249,7 @@ impl Writer {
         self.world.sources.iter().map(|kept| kept.losses.clone()).collect()
     }
 
-    /// Names moved since the start.
+    /// Names moved since the start; neither first answers nor losses.
     pub fn moves(&self) -> u64 {
         self.moves
     }
@@ -300,7 +301,7 @@ impl Writer {
             (self.world.inventory.sources[id], self.world.sources[id]) = before;
             return Err(panicked);
         }
-        self.tell_losses(id, &before.1.losses);
+        self.tell_losses(id, &before.1, delivery.accept_losses);
         Ok(())
     }
 
@@ -415,12 +416,18 @@ impl Writer {
         self.published_at = self.clock.now();
         let generation = next.generation;
         breathe();
-        let moved = changes(&before, &next);
-        self.moves += moved.len() as u64;
-        let shown = self.clock.drift().shown(self.published_at);
-        self.history.add(&moved, generation, shown);
+        let all = changes(&self.world.config, &before, &next);
+        self.moves += all.iter().filter(|change| change.kind == Kind::Moved).count() as u64;
+        let events: Vec<_> = all.iter().filter_map(What::of).collect();
+        self.note(&events);
         debug!(generation, took_us = self.built_in.as_micros() as u64, "published");
-        self.tell_moves(&moved, generation);
+        self.tell_moves(&all, generation);
+    }
+
+    /// Adds to the history what came with the current snapshot.
+    fn note(&self, events: &[What<'_>]) {
+        let shown = self.clock.drift().shown(self.clock.now());
+        self.history.add(shown, self.store.full().generation, events);
     }
 }
 

@@ -1,75 +1,139 @@
-//! What the writer logs: moves, losses, and what it could not do.
+//! What the writer logs: moves, and what it could not do.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::time::{Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
 use super::{Panicked, Writer};
-use crate::background::breathe;
-use crate::changes::Change;
+use crate::background::{breathe, breathing};
+use crate::changes::{Change, Holder, Kind};
 use crate::config::SourceId;
-use crate::source::accept::{Held, Losses};
 use crate::state;
 
-/// How many moved names one swap logs by name; the rest is a number.
-const MAX_LOGGED: usize = 20;
+/// How many lines one swap logs. The history has all.
+pub(super) const MAX_LOGGED: usize = 20;
+
+/// How many Elastic IPs, or names, one line shows.
+const FIRST_FEW: usize = 3;
+
+/// What one line of the log says of a change, in its own words.
+macro_rules! tell {
+    ($level:ident, $told:expr, $message:literal, { $($who:tt)* }) => {
+        $level!(
+            $($who)*
+            old = %$told.change.old,
+            new = %$told.change.new,
+            views = %$told.change.views.join(","),
+            source = %$told.change.sources.join(","),
+            elastic_ip = %$told.each(|h| Some(h.elastic_ip.to_string())),
+            allocation = %$told.each(|h| h.allocation.clone()),
+            old_association = %$told.each(|h| h.old.as_ref()?.association.clone()),
+            new_association = %$told.each(|h| h.new.as_ref()?.association.clone()),
+            old_instance = %$told.each(|h| h.old.as_ref()?.instance.clone()),
+            new_instance = %$told.each(|h| h.new.as_ref()?.instance.clone()),
+            age_ms = $told.age_ms,
+            generation = $told.generation,
+            took_us = $told.took_us,
+            $message
+        )
+    };
+}
+
+/// A change, with what all changes of a swap have in common.
+struct Told<'c> {
+    change: &'c Change,
+    age_ms: u64,
+    generation: u64,
+    took_us: u64,
+}
+
+impl Told<'_> {
+    /// One word for each of the first Elastic IPs.
+    fn each(&self, word: impl Fn(&Holder) -> Option<String>) -> String {
+        let all = &self.change.addresses;
+        let mut words: Vec<_> =
+            all.iter().take(FIRST_FEW).map(|h| word(h).unwrap_or_else(|| "-".into())).collect();
+        words.extend((all.len() > FIRST_FEW).then(|| "…".into()));
+        if words.is_empty() { "-".into() } else { words.join(",") }
+    }
+}
 
 impl Writer {
-    /// A swap is one line for each name.
-    pub(super) fn tell_moves(&self, moved: &[Change], generation: u64) {
-        for change in moved.iter().take(MAX_LOGGED) {
-            breathe();
-            let delivered = change.source_ids.iter().filter_map(|id| {
-                let at = self.inventory().sources.get(*id)?.delivered_at?;
-                self.published_at.duration_since(at).ok()
-            });
-            info!(
-                name = %change.name,
-                old = %change.old,
-                new = %change.new,
-                views = %change.views.join(","),
-                source = %change.sources.join(","),
-                age_ms = delivered.max().unwrap_or_default().as_millis() as u64,
-                generation,
-                took_us = self.built_in.as_micros() as u64,
-                "moved"
-            );
+    /// A name's change is a line; where many names change at once, an Elastic
+    /// IP's is. First answers are no move: they are counted.
+    pub(super) fn tell_moves(&self, all: &[Change], generation: u64) {
+        let (first, changed): (Vec<_>, Vec<_>) =
+            all.iter().partition(|change| change.kind == Kind::First);
+        let took_us = self.built_in.as_micros() as u64;
+        if !first.is_empty() {
+            let names: BTreeSet<_> = first.iter().map(|change| &change.name).collect();
+            info!(names = names.len(), generation, took_us, "first answers");
         }
-        if moved.len() > MAX_LOGGED {
-            info!(more = moved.len() - MAX_LOGGED, generation, "and more names moved");
+        if changed.len() > MAX_LOGGED {
+            return self.tell_summary(&changed, generation);
+        }
+        for change in changed {
+            breathe();
+            let told = self.told(change, generation);
+            match change.kind {
+                Kind::NoAddress => tell!(warn, told, "no address", { name = %change.name, }),
+                Kind::First | Kind::Moved => tell!(info, told, "moved", { name = %change.name, }),
+            }
         }
     }
 
-    /// Says once what begins to be held and what is let go.
-    pub(super) fn tell_losses(&self, id: SourceId, before: &Losses) {
-        let (Some(source), Some(kept)) =
-            (self.config().server.sources.get(id), self.world.sources.get(id))
-        else {
-            return;
-        };
-        let now = &kept.losses;
-        let is_in = |all: &Losses, held: &Held| {
-            all.held.iter().any(|h| h.public_ip == held.public_ip && h.standing == held.standing)
-        };
-        for held in now.held.iter().filter(|h| h.bound && !is_in(before, h)).take(MAX_LOGGED) {
-            let (standing, _) = held.standing.kept().unwrap_or(("live", SystemTime::UNIX_EPOCH));
+    /// One line for each Elastic IP.
+    fn tell_summary(&self, changed: &[&Change], generation: u64) {
+        let mut groups: BTreeMap<(Kind, Vec<Ipv4Addr>), Vec<&Change>> = BTreeMap::new();
+        for change in breathing(changed) {
+            let ips = change.addresses.iter().map(|h| h.elastic_ip).collect();
+            groups.entry((change.kind, ips)).or_default().push(change);
+        }
+        let more = groups.len().saturating_sub(MAX_LOGGED);
+        let mut left_out = 0;
+        for (nth, ((kind, _), changes)) in groups.iter().enumerate() {
+            let mut names: Vec<_> = changes.iter().map(|change| change.name.as_str()).collect();
+            names.dedup();
+            let Some(change) = changes.first().filter(|_| nth < MAX_LOGGED) else {
+                left_out += names.len();
+                continue;
+            };
+            breathe();
+            let told = self.told(change, generation);
+            let count = names.len();
+            names.truncate(FIRST_FEW);
+            let first = names.join(",");
+            match kind {
+                Kind::NoAddress => {
+                    tell!(warn, told, "names without address", { names = count, first = %first, });
+                }
+                Kind::First | Kind::Moved => {
+                    tell!(info, told, "names moved", { names = count, first = %first, });
+                }
+            }
+        }
+        if more > 0 {
             warn!(
-                source = %source.name,
-                elastic_ip = %held.public_ip,
-                standing,
-                until = %held.until.map_or_else(|| "-".into(), |at| self.shown(at)),
-                "a bound address is lost; its last state is kept"
+                elastic_ips = more,
+                names = left_out,
+                generation,
+                "and more names changed: /api/history has them"
             );
         }
-        if now.mass && !before.mass {
-            warn!(
-                source = %source.name,
-                lost = now.held.iter().filter(|h| h.bound).count(),
-                "more than half of the bound addresses are lost at once: all are kept until \
-                 release_after, or `eipdns refresh --accept`"
-            );
-        } else if before.mass && !now.mass {
-            info!(source = %source.name, "the mass loss is over");
+    }
+
+    fn told<'c>(&self, change: &'c Change, generation: u64) -> Told<'c> {
+        let delivered = change.source_ids.iter().filter_map(|id| {
+            let at = self.inventory().sources.get(*id)?.delivered_at?;
+            self.published_at.duration_since(at).ok()
+        });
+        Told {
+            change,
+            age_ms: delivered.max().unwrap_or_default().as_millis() as u64,
+            generation,
+            took_us: self.built_in.as_micros() as u64,
         }
     }
 
@@ -92,7 +156,7 @@ impl Writer {
         }
     }
 
-    fn shown(&self, at: SystemTime) -> String {
+    pub(super) fn shown(&self, at: SystemTime) -> String {
         humantime::format_rfc3339_seconds(self.clock.drift().shown(at)).to_string()
     }
 }

@@ -111,11 +111,86 @@ fn what_a_swap_replaced_is_freed_without_another_swap() {
     let mut writer = writer(&ec2("east", ""), State::default());
     let first = Arc::downgrade(&writer.store().full());
     deliver(&mut writer, Some(&[(1, 1)]));
-    // One for those who see the address, one for those who see the alias, and
-    // one for the name of which it is known now that it has none.
-    assert_eq!(writer.moves(), 3);
     assert_eq!(writer.free_retired(), 0);
     assert!(first.upgrade().is_none());
+}
+
+/// The history, the oldest first.
+fn history(writer: &Writer) -> Vec<serde_json::Value> {
+    let lines = writer.history.after(0).lines;
+    lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_first_answers_are_no_move() {
+    let mut writer = writer(&ec2("east", ""), State::default());
+    deliver(&mut writer, Some(BOTH));
+    assert_eq!((writer.moves(), history(&writer)), (0, vec![]));
+    // Those who see the alias see no difference.
+    deliver(&mut writer, Some(&[(1, 7), (2, 2)]));
+    assert_eq!(writer.moves(), 1);
+    let all = history(&writer);
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!((&all[0]["event"], &all[0]["name"]), (&"moved".into(), &"db.example.com.".into()));
+    let address = &all[0]["addresses"][0];
+    assert_eq!(address["elastic_ip"], "198.51.100.1");
+    assert_eq!(address["allocation"], "eipalloc-c6336401");
+    assert_eq!(address["old"]["association"], "eipassoc-10.0.0.1");
+    assert_eq!(address["new"]["association"], "eipassoc-10.0.0.7");
+
+    // A name that has no address from the first is none either.
+    let mut writer = self::writer(&ec2("east", ""), State::default());
+    deliver(&mut writer, Some(&[(1, 1)]));
+    assert_eq!(writer.moves(), 0);
+    let all = history(&writer);
+    assert!(!all.is_empty());
+    for event in all {
+        assert_eq!(
+            (&event["event"], &event["name"]),
+            (&"no_address".into(), &"web.example.com.".into())
+        );
+    }
+}
+
+#[test]
+fn a_loss_is_noted_with_its_names_from_its_beginning_to_its_end() {
+    let mut writer = writer(&ec2("east", ""), State::default());
+    deliver(&mut writer, Some(BOTH));
+    let events = |writer: &Writer, from: usize| -> Vec<String> {
+        let all = history(writer);
+        let about = |event: &serde_json::Value| {
+            let kind = event["event"].as_str().unwrap().to_owned();
+            match event["elastic_ip"].as_str() {
+                Some(ip) => format!("{kind} {ip} {} {}", event["names"], event["accepted"]),
+                None => format!("{kind} {}", event["name"]),
+            }
+        };
+        all[from..].iter().map(about).collect()
+    };
+    let web = "198.51.100.2 [\"web.example.com.\"]";
+    deliver(&mut writer, Some(&[(1, 1)]));
+    assert_eq!(events(&writer, 0), [format!("held {web} false")]);
+    let held = &history(&writer)[0];
+    assert_eq!(held["standing"], "missing");
+    assert_eq!(held["allocation"], "eipalloc-c6336402");
+    assert_eq!(held["old"]["association"], "eipassoc-10.0.0.2");
+    assert!(held["until"].is_string());
+    // The same again is no news.
+    deliver(&mut writer, Some(&[(1, 1)]));
+    assert_eq!(history(&writer).len(), 1);
+    deliver(&mut writer, Some(BOTH));
+    assert_eq!(events(&writer, 1), [format!("back {web} false")]);
+    deliver(&mut writer, Some(&[(1, 1)]));
+    let delivery = Delivery { accept_losses: true, ..delivery(&writer, Some(&[(1, 1)])) };
+    writer.take(0, &delivery).unwrap();
+    let all = events(&writer, 3);
+    assert_eq!(all.last().unwrap(), &format!("let_go {web} true"));
+    let names = &all[..all.len() - 1];
+    assert!(!names.is_empty(), "{all:?}");
+    assert!(names.iter().all(|name| name == "no_address \"web.example.com.\""), "{all:?}");
+    let gone = &history(&writer)[3];
+    assert_eq!(gone["addresses"][0]["old"]["association"], "eipassoc-10.0.0.2");
+    assert_eq!(gone["addresses"][0]["new"], serde_json::Value::Null);
 }
 
 #[test]

@@ -486,7 +486,7 @@ fn a_source_that_never_delivered_is_servfail_for_its_names_only() {
     );
     assert_eq!(server.data("fixed.example.com.", RecordType::A), ["10.0.0.9"]);
     dir.addresses(&[("75.101.137.243", Some("10.0.1.5"))]);
-    server.wait_for("moved");
+    server.wait_for("first answers");
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
 }
 

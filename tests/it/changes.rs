@@ -2,14 +2,16 @@
 //! answers, and that a bad file does nothing.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::time::Instant;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
+use serde_json::{Value, json};
 
-use crate::harness::{Dir, PATIENCE, Server, describe, eipdns, query, try_udp, udp};
+use crate::harness::{Dir, PATIENCE, Server, describe, eipdns, http_get, query, try_udp, udp};
 
 const ZONE: &str = "[names]\ndb = \"75.101.137.243\"\n";
 
@@ -231,6 +233,149 @@ fn nobody_at_an_address_of_its_own_gets_the_answers_of_another_view() {
             }
         });
     }
+}
+
+/// `/api/history`, the newest first.
+fn history(server: &Server) -> Vec<Value> {
+    let answer = http_get(&server.http(), "/api/history", "");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200") && head.contains("application/json"), "{head}");
+    serde_json::from_str(body).unwrap()
+}
+
+fn said(server: &Server, message: &str) -> Vec<Value> {
+    let mut lines = server.lines();
+    lines.retain(|line| line["fields"]["message"] == message);
+    lines
+}
+
+#[test]
+fn what_has_happened_is_known_after_a_restart() {
+    let dir = Dir::new("");
+    dir.http();
+    dir.write("example.com.toml", ZONE);
+    let mut server = Server::start(dir.path());
+    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    let line = server.wait_for_move("new", "10.0.1.6");
+    for (field, word) in [
+        ("elastic_ip", "75.101.137.243"),
+        ("allocation", "eipalloc-75101137243"),
+        ("old_association", "eipassoc-10015"),
+        ("new_association", "eipassoc-10016"),
+        ("old_instance", "i-1"),
+        ("new_instance", "i-1"),
+    ] {
+        assert_eq!(line["fields"][field], word, "{line}");
+    }
+    // What nobody associates is no move, and no piece of information.
+    dir.addresses(&[("75.101.137.243", None)]);
+    let line = server.wait_for("no address");
+    assert_eq!((&line["level"], &line["fields"]["old"]), (&"WARN".into(), &"10.0.1.6".into()));
+    assert_eq!(line["fields"]["old_association"], "eipassoc-10016");
+    assert_eq!(line["fields"]["new_association"], "-");
+    let before = history(&server);
+    let events: Vec<_> = before.iter().map(|event| &event["event"]).collect();
+    assert_eq!(events, ["no_address", "moved"]);
+    assert!(server.stop().success());
+
+    // A line that was not finished, as after a power cut, is none.
+    let file = dir.path().join(".state/history.jsonl");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, [&whole, &b"{\"at\":\"20"[..]].concat()).unwrap();
+    let server = Server::start(dir.path());
+    assert_eq!(history(&server), before);
+    assert!(server.stop().success());
+
+    // A damaged file is set aside, and what is good of it goes on.
+    fs::write(&file, [&b"\0\0\0\n"[..], &whole].concat()).unwrap();
+    let mut server = Server::start(dir.path());
+    server.wait("damaged", |line| {
+        let told = line["fields"]["message"].as_str().unwrap_or_default();
+        line["level"] == "ERROR" && told.contains("is damaged") && told.contains("history.jsonl")
+    });
+    assert_eq!(history(&server), before);
+    dir.addresses(&[("75.101.137.243", Some("10.0.1.7"))]);
+    server.wait_for_move("new", "10.0.1.7");
+    assert!(server.stop().success());
+    let server = Server::start(dir.path());
+    let after = history(&server);
+    assert_eq!((&after[1..], &after[0]["new"]), (&before[..], &"10.0.1.7".into()));
+}
+
+#[test]
+fn the_first_answers_are_no_move() {
+    let dir = Dir::new("");
+    dir.http();
+    dir.write("example.com.toml", ZONE);
+    fs::remove_file(dir.path().join("addresses.json")).unwrap();
+    let mut server = Server::start(dir.path());
+    dir.addresses(&[("75.101.137.243", Some("10.0.1.5"))]);
+    let line = server.wait_for("first answers");
+    assert_eq!(line["fields"]["names"], 1);
+    assert_eq!((said(&server, "moved"), history(&server)), (vec![], vec![]));
+    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    moved_to(&mut server, "10.0.1.6");
+    assert_eq!(history(&server).len(), 1);
+}
+
+#[test]
+fn of_many_names_the_log_tells_in_short_and_the_history_has_all() {
+    let dir = Dir::new("");
+    dir.http();
+    let names: String = (0..200).map(|n| format!("n{n:03} = \"75.101.137.243\"\n")).collect();
+    dir.write("example.com.toml", &format!("[names]\n{names}web = \"75.101.137.244\"\n"));
+    let both = |db, web| dir.addresses(&[("75.101.137.243", db), ("75.101.137.244", Some(web))]);
+    both(Some("10.0.1.5"), "10.0.1.1");
+    let mut server = Server::start(dir.path());
+    both(Some("10.0.1.6"), "10.0.1.2");
+    let line = server.wait_for("names moved");
+    let fields = &line["fields"];
+    assert_eq!((&fields["names"], &fields["elastic_ip"]), (&200.into(), &"75.101.137.243".into()));
+    assert_eq!(fields["first"], "n000.example.com.,n001.example.com.,n002.example.com.");
+    assert_eq!((&fields["old"], &fields["new"]), (&"10.0.1.5".into(), &"10.0.1.6".into()));
+    let line = server.wait_for("names moved");
+    assert_eq!(line["fields"]["names"], 1);
+    assert_eq!(said(&server, "moved"), [] as [Value; 0]);
+    assert_eq!(history(&server).len(), 201);
+    both(None, "10.0.1.2");
+    let line = server.wait_for("names without address");
+    assert_eq!((&line["level"], &line["fields"]["names"]), (&"WARN".into(), &200.into()));
+    assert_eq!(history(&server).len(), 401);
+}
+
+#[test]
+fn who_accepts_losses_is_in_the_log_and_the_history() {
+    let dir = Dir::new("");
+    dir.http();
+    dir.write("example.com.toml", ZONE);
+    let mut server = Server::start(dir.path());
+    let http = server.http();
+    let post = |path: &str| {
+        let mut stream = TcpStream::connect(&http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "POST {path} HTTP/1.0\r\nHost: {http}\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    };
+    post("/api/refresh");
+    assert_eq!(history(&server), [] as [Value; 0]);
+    post("/api/refresh?accept=true");
+    let line = server.wait("who asked", |line| line["fields"]["client"] == "127.0.0.1");
+    assert_eq!((&line["level"], &line["fields"]["sources"]), (&"WARN".into(), &"sample".into()));
+    let all = history(&server);
+    assert_eq!(
+        (&all[0]["event"], &all[0]["client"]),
+        (&"accept_asked".into(), &"127.0.0.1".into())
+    );
+    assert_eq!(all[0]["sources"], json!(["sample"]));
+    // In a loop it is said once a minute.
+    post("/api/refresh?accept=true");
+    assert_eq!(history(&server), all);
+    assert!(server.stop().success());
+    let server = Server::start(dir.path());
+    assert_eq!(history(&server), all);
 }
 
 #[test]

@@ -195,7 +195,8 @@ impl Server {
     /// "old" or "new".
     pub(crate) fn wait_for_move(&mut self, field: &str, address: &str) -> Value {
         self.wait(address, |line| {
-            line["fields"]["message"] == "moved" && line["fields"][field] == address
+            let message = &line["fields"]["message"];
+            (message == "moved" || message == "no address") && line["fields"][field] == address
         })
     }
 

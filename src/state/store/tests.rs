@@ -418,3 +418,22 @@ fn freshness_needs_a_clock_that_agrees() {
     assert!(!east.is_fresh(at(300)));
     assert!(!east.is_fresh(at(0) - Duration::from_secs(1)));
 }
+
+#[test]
+fn a_history_that_cannot_be_written_delays_no_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let events = [Arc::from("{\"at\":\"2026-11-28T03:00:00Z\",\"event\":\"moved\"}")];
+    fs::create_dir(dir.path().join("history.jsonl")).unwrap();
+    store.add_history(&events, at(0)).unwrap_err();
+    assert_eq!(store.add_history(&events, at(1)).unwrap(), Saved::Later);
+    assert_eq!(store.save(&state(1), at(1), Drift::NONE).unwrap(), Saved::Written);
+    fs::remove_dir(dir.path().join("history.jsonl")).unwrap();
+    assert_eq!(store.add_history(&events, at(11)).unwrap(), Saved::Written);
+    assert_eq!(store.add_history(&[], at(12)).unwrap(), Saved::Unchanged);
+    drop(store);
+    assert_eq!(Store::open(dir.path()).unwrap().history().events, events);
+    // Where others could have written it, it is not read.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(Store::open(dir.path()).unwrap().history().events.is_empty());
+}

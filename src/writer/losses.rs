@@ -1,0 +1,215 @@
+//! What the writer says of losses: which addresses begin to be kept, which are
+//! back, which are let go, and with whose consent.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::SystemTime;
+
+use tracing::{info, warn};
+
+use super::tell::MAX_LOGGED;
+use super::{Kept, Writer};
+use crate::background::breathing;
+use crate::changes::{Association, MAX_ID};
+use crate::config::{Config, SourceId, Target};
+use crate::history::{Loss, Mass, What};
+use crate::inventory::{Address, Standing};
+use crate::source::accept::{Held, Losses};
+use crate::text::brief;
+
+/// As many names bound to one address are told.
+const MAX_NAMES: usize = 20;
+
+/// The names bound to an address: the first of them, and how many.
+type Names = (Vec<String>, usize);
+
+/// What became of a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Begun,
+    Back,
+    LetGo,
+}
+
+/// One line of the log.
+macro_rules! tell {
+    ($level:ident, $loss:expr, $message:literal) => {{
+        let old = $loss.old.clone().unwrap_or_default();
+        $level!(
+            source = %$loss.source,
+            elastic_ip = %$loss.elastic_ip,
+            standing = $loss.standing,
+            until = %or_none(&$loss.until),
+            allocation = %or_none(&$loss.allocation),
+            association = %or_none(&old.association),
+            instance = %or_none(&old.instance),
+            private = %or_none(&old.private.map(|ip| ip.to_string())),
+            accepted = $loss.accepted,
+            names = %$loss.names.join(","),
+            names_in_all = $loss.names_in_all,
+            $message
+        )
+    }};
+}
+
+impl Writer {
+    /// Says once what begins to be held, what is back, and what is let go;
+    /// `accepted`: an operator has said that losses are to be taken as they are.
+    pub(super) fn tell_losses(&self, id: SourceId, before: &Kept, accepted: bool) {
+        let Some(kept) = self.world.sources.get(id) else { return };
+        let turns = turns(before, kept);
+        let losses = self.losses_of(id, &turns, before, accepted);
+        let events: Vec<_> = turns
+            .iter()
+            .zip(&losses)
+            .map(|((turn, _), loss)| match turn {
+                Turn::Begun => What::Held(loss),
+                Turn::Back => What::Back(loss),
+                Turn::LetGo => What::LetGo(loss),
+            })
+            .collect();
+        if !events.is_empty() {
+            self.note(&events);
+        }
+        for ((turn, _), loss) in turns.iter().zip(&losses).take(MAX_LOGGED) {
+            match turn {
+                Turn::Begun => {
+                    tell!(warn, loss, "a bound address is lost; its last state is kept");
+                }
+                Turn::Back => tell!(info, loss, "a lost address is back"),
+                Turn::LetGo => tell!(warn, loss, "a lost address is let go"),
+            }
+        }
+        if losses.len() > MAX_LOGGED {
+            let more = losses.len() - MAX_LOGGED;
+            warn!(more, "and more lost addresses: /api/history has them");
+        }
+        self.tell_mass(id, &before.losses, &kept.losses);
+    }
+
+    fn tell_mass(&self, id: SourceId, before: &Losses, now: &Losses) {
+        if before.mass == now.mass {
+            return;
+        }
+        let Some(source) = self.config().server.sources.get(id) else { return };
+        let lost = now.held.iter().filter(|held| held.bound).count();
+        let mass = Mass { source: source.name.clone(), lost };
+        if now.mass {
+            self.note(&[What::MassLoss(&mass)]);
+            warn!(
+                source = %source.name,
+                lost,
+                "more than half of the bound addresses are lost at once: all are kept until \
+                 release_after, or `eipdns refresh --accept`"
+            );
+        } else {
+            self.note(&[What::MassLossOver(&mass)]);
+            info!(source = %source.name, "the mass loss is over");
+        }
+    }
+
+    fn losses_of(
+        &self,
+        id: SourceId,
+        turns: &[(Turn, &Held)],
+        before: &Kept,
+        accepted: bool,
+    ) -> Vec<Loss> {
+        let (Some(source), Some(kept)) =
+            (self.config().server.sources.get(id), self.world.sources.get(id))
+        else {
+            return Vec::new();
+        };
+        let was = |held: &Held| before.accepted.entries.get(&held.public_ip).map(|e| &*e.address);
+        let is = |held: &Held| kept.accepted.entries.get(&held.public_ip).map(|e| &*e.address);
+        let addresses: Vec<_> =
+            turns.iter().filter_map(|(_, held)| was(held).or_else(|| is(held))).collect();
+        let mut names = names_of(self.config(), id, &addresses);
+        let loss = |(turn, held): &(Turn, &Held)| {
+            let (old, new) = (was(held), is(held));
+            let (names, names_in_all) = names.remove(&held.public_ip).unwrap_or_default();
+            let allocation = old.or(new).and_then(|address| address.allocation_id.as_deref());
+            Loss {
+                source: source.name.clone(),
+                elastic_ip: held.public_ip.to_string(),
+                allocation: allocation.map(|id| brief(id, MAX_ID)),
+                old: old.and_then(Association::of),
+                new: new.and_then(Association::of).filter(|_| *turn != Turn::Begun),
+                standing: held.standing.kept().unwrap_or(("live", SystemTime::UNIX_EPOCH)).0,
+                until: held.until.filter(|_| *turn == Turn::Begun).map(|at| self.shown(at)),
+                accepted: accepted && *turn == Turn::LetGo,
+                names,
+                names_in_all,
+            }
+        };
+        turns.iter().map(loss).collect()
+    }
+}
+
+/// Which losses of bound addresses begin and end.
+fn turns<'k>(before: &'k Kept, now: &'k Kept) -> Vec<(Turn, &'k Held)> {
+    let known = |all: &'k Losses| -> HashMap<Ipv4Addr, &'k Held> {
+        breathing(all.held.iter().filter(|held| held.bound)).map(|h| (h.public_ip, h)).collect()
+    };
+    if before.losses.held.is_empty() && now.losses.held.is_empty() {
+        return Vec::new();
+    }
+    let (were, are) = (known(&before.losses), known(&now.losses));
+    let begun = now.losses.held.iter().filter(|held| {
+        held.bound && were.get(&held.public_ip).is_none_or(|was| was.standing != held.standing)
+    });
+    let ended = before.losses.held.iter().filter(|h| h.bound && !are.contains_key(&h.public_ip));
+    let ended = ended.map(|held| {
+        let is_back = now.accepted.entries.get(&held.public_ip).is_some_and(|entry| {
+            let was_missing = matches!(held.standing, Standing::Missing { .. });
+            was_missing || entry.address.associated().is_some()
+        });
+        (if is_back { Turn::Back } else { Turn::LetGo }, held)
+    });
+    begun.map(|held| (Turn::Begun, held)).chain(ended).collect()
+}
+
+/// The names bound to some addresses of a source, by Elastic IP.
+fn names_of(config: &Config, source: SourceId, addresses: &[&Address]) -> HashMap<Ipv4Addr, Names> {
+    if addresses.is_empty() {
+        return HashMap::new();
+    }
+    let by_ip: HashMap<_, _> = addresses.iter().map(|a| (a.public_ip, *a)).collect();
+    let by_allocation: HashMap<_, _> =
+        addresses.iter().filter_map(|a| Some((a.allocation_id.as_deref()?, *a))).collect();
+    let mut by_tag: HashMap<(&str, &str), Vec<&Address>> = HashMap::new();
+    for address in breathing(addresses.iter().copied()) {
+        for (key, value) in &address.tags {
+            by_tag.entry((key.as_str(), value.as_str())).or_default().push(address);
+        }
+    }
+    let mut all: HashMap<Ipv4Addr, Names> = HashMap::new();
+    for binding in breathing(config.zones.iter().flat_map(|zone| &zone.names)) {
+        if binding.source.is_some_and(|only| only != source) {
+            continue;
+        }
+        let bound: Vec<&Address> = match &binding.target {
+            Target::Fixed(_) => continue,
+            Target::ElasticIp(ip) => by_ip.get(ip).copied().into_iter().collect(),
+            Target::Allocation(id) => by_allocation.get(id.as_str()).copied().into_iter().collect(),
+            Target::Tags(tags) => {
+                let first = tags.first_key_value().map(|(key, value)| (&**key, &**value));
+                let some = first.and_then(|first| by_tag.get(&first)).into_iter().flatten();
+                let has = |a: &&&Address| tags.iter().all(|(k, v)| a.tags.get(k) == Some(v));
+                some.filter(has).copied().collect()
+            }
+        };
+        for address in bound {
+            let (names, in_all) = all.entry(address.public_ip).or_default();
+            if names.len() < MAX_NAMES {
+                names.push(binding.name.to_string());
+            }
+            *in_all += 1;
+        }
+    }
+    all
+}
+
+fn or_none(word: &Option<String>) -> &str {
+    word.as_deref().unwrap_or("-")
+}
