@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Config, SourceKind};
+use crate::config::{Config, SourceKind, Target};
 use crate::counters::Counters;
 use crate::forward::{Forwarder, Looped, UpstreamStatus};
 use crate::history::History;
@@ -113,6 +113,8 @@ pub struct Status {
     /// source's poll, the longest call, and the longest TTL of what follows an
     /// Elastic IP.
     pub worst_case: f64,
+    /// What that is made of.
+    pub worst_case_of: WorstCase,
     /// Names moved since the start.
     pub moves: u64,
     /// Each zone.
@@ -219,6 +221,60 @@ impl ForwardingStatus {
     }
 }
 
+/// From a change to the last answer from before it in any cache.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct WorstCase {
+    /// The slowest EC2 source's poll, in seconds; none where all are files: an
+    /// edit is seen at once.
+    pub poll: Option<f64>,
+    /// The longest call, in seconds; none likewise.
+    pub call: Option<f64>,
+    /// The longest TTL of what follows an Elastic IP, in seconds.
+    pub ttl: u32,
+    /// Whose TTL that is: a name, or a source whose EC2 names and rewritten
+    /// answers have it. None: nothing follows one.
+    pub ttl_of: Option<String>,
+}
+
+impl WorstCase {
+    /// Worst case from associate-address to answer: poll + 3 s + TTL. A file
+    /// has neither poll nor call, and a fixed address follows no Elastic IP.
+    pub fn of(config: &Config) -> Self {
+        let server = &config.server;
+        let poll = server.sources.iter().filter_map(|source| match &source.kind {
+            SourceKind::Ec2(ec2) => Some(ec2.poll),
+            SourceKind::File { .. } => None,
+        });
+        let poll = poll.max().map(|poll| poll.as_secs_f64());
+        let mut worst =
+            Self { poll, call: poll.map(|_| MAX_CALL.as_secs_f64()), ..Default::default() };
+        let bound = config.zones.iter().flat_map(|zone| {
+            let moving = zone.names.iter().filter(|b| !matches!(b.target, Target::Fixed(_)));
+            moving.map(|binding| (binding, binding.ttl.unwrap_or(zone.ttl)))
+        });
+        // The first of several, so that it does not change by itself.
+        let longest = bound.rev().max_by_key(|(_, ttl)| *ttl);
+        if let Some((binding, ttl)) = longest {
+            (worst.ttl, worst.ttl_of) = (ttl, Some(binding.name.to_string()));
+        }
+        // Of EC2 names and of rewritten answers.
+        let at_home = server.views.iter().any(|view| view.ec2_names || view.rewrite);
+        for source in server.sources.iter().filter(|_| at_home) {
+            if worst.ttl_of.is_none() || source.ttl > worst.ttl {
+                let of = format!("EC2 names of source {}", source.name);
+                (worst.ttl, worst.ttl_of) = (source.ttl, Some(of));
+            }
+        }
+        worst
+    }
+
+    /// The sum.
+    pub fn total(&self) -> Duration {
+        let seen = self.poll.unwrap_or_default() + self.call.unwrap_or_default();
+        Duration::try_from_secs_f64(seen).unwrap_or_default() + Duration::from_secs(self.ttl.into())
+    }
+}
+
 /// One zone.
 #[derive(Debug, Serialize)]
 pub struct ZoneStatus {
@@ -313,7 +369,7 @@ impl Board {
                 names: zone.names.len(),
             }
         });
-        let publishing = self.publishing();
+        let (publishing, worst_case) = (self.publishing(), WorstCase::of(&known.config));
         Status {
             version: env!("CARGO_PKG_VERSION"),
             uptime: elapsed(self.started, now).as_secs(),
@@ -324,7 +380,8 @@ impl Board {
             generation: snapshot.generation,
             published_at: time(known.published_at, drift),
             built_in_ms: known.built_in.as_secs_f64() * 1000.0,
-            worst_case: known.worst_case().as_secs_f64(),
+            worst_case: worst_case.total().as_secs_f64(),
+            worst_case_of: worst_case,
             moves: known.moves,
             zones: zones.collect(),
             sources,
@@ -355,25 +412,6 @@ impl Board {
 }
 
 impl Known {
-    /// Worst case from associate-address to answer: poll + 3 s + TTL. A file
-    /// has neither poll nor call.
-    pub fn worst_case(&self) -> Duration {
-        let call = self.config.server.sources.iter().filter_map(|source| match &source.kind {
-            SourceKind::Ec2(ec2) => Some(ec2.poll + MAX_CALL),
-            SourceKind::File { .. } => None,
-        });
-        let ttls = self
-            .config
-            .zones
-            .iter()
-            .flat_map(|zone| zone.names.iter().map(|binding| binding.ttl.unwrap_or(zone.ttl)));
-        // Of EC2 names and of rewritten answers.
-        let server = &self.config.server;
-        let at_home = server.views.iter().any(|view| view.ec2_names || view.rewrite);
-        let ttls = ttls.chain(server.sources.iter().filter(|_| at_home).map(|source| source.ttl));
-        call.max().unwrap_or_default() + Duration::from_secs(ttls.max().unwrap_or(0).into())
-    }
-
     /// One source at one moment.
     fn source(&self, id: usize, now: SystemTime, drift: Drift) -> Option<SourceState> {
         let source = self.inventory.sources.get(id)?;
@@ -421,5 +459,32 @@ impl Known {
                 })
                 .collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn the_worst_case_says_what_it_is_made_of() {
+        let zone = "ttl = 5\n[names]\ndb = \"198.51.100.1\"\n\
+                    fixed = { address = \"10.0.0.9\", ttl = 900 }\n\
+                    slow = { elastic_ip = \"198.51.100.2\", ttl = 60 }\n\
+                    web = { elastic_ip = \"198.51.100.3\", ttl = 60 }\n";
+        let of = |server: &str| {
+            let config = testing::config(&[("server.toml", server), ("example.com.toml", zone)]);
+            WorstCase::of(&config)
+        };
+        let name = Some("web.example.com.".to_owned());
+        let file = of(testing::SERVER);
+        assert_eq!(file, WorstCase { poll: None, call: None, ttl: 60, ttl_of: name.clone() });
+        assert_eq!(file.total(), Duration::from_secs(60));
+        let ec2 = "type = \"ec2\"\npoll = \"2s\"";
+        let server = testing::SERVER.replace("type = \"file\"\npath = \"addresses.json\"", ec2);
+        let ec2 = of(&server);
+        assert_eq!(ec2, WorstCase { poll: Some(2.0), call: Some(3.0), ttl: 60, ttl_of: name });
+        assert_eq!(ec2.total(), Duration::from_secs(65));
     }
 }

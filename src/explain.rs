@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::SystemTime;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
-use hickory_proto::rr::RecordType;
 use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::rr::{DNSClass, RecordType};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Asker, Outcome, Transport, answer, answer_in_view, lookup};
@@ -17,7 +17,10 @@ use crate::ec2_name;
 use crate::name::Key;
 use crate::records::record_line;
 use crate::snapshot::Snapshot;
-use crate::text::one_line;
+use crate::text::{lines, one_line};
+
+/// In place of a response code: upstreams are asked, and theirs counts.
+pub const ELSEWHERE: &str = "none yet: upstreams are asked";
 
 /// Everything there is to say about one question in one view.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,7 +41,7 @@ pub struct Explanation {
     pub addresses: Vec<AddressOf>,
     /// What was made of it.
     pub resolved: Option<String>,
-    /// The response code.
+    /// The response code, or [`ELSEWHERE`].
     pub status: String,
     /// The answer as dig prints it.
     pub answer: String,
@@ -229,10 +232,18 @@ impl Explanation {
             Who::View(view) => answer_in_view(snapshot, view, &request, &mut (), &mut reply),
         };
         if let Outcome::Ask(question) = outcome {
-            self.status = "FORWARDED".into();
-            self.answer = format!(";; status: FORWARDED; asked elsewhere: {question:?}\n");
+            self.status = ELSEWHERE.into();
+            let asked = question.borrow();
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                self.answer,
+                ";; not ours: upstreams are asked for {} {} {}, which explain does not do",
+                Key::from_folded(asked.name),
+                DNSClass::from(asked.class),
+                RecordType::from(asked.rtype),
+            );
             if let Some(forwarder) = &snapshot.forwarder {
-                let upstreams = forwarder.upstreams_for(question.borrow().name);
+                let upstreams = forwarder.upstreams_for(asked.name);
                 let all: Vec<_> = upstreams.iter().map(ToString::to_string).collect();
                 let _ = writeln!(self.answer, ";; upstreams: {}", all.join(" "));
             }
@@ -263,6 +274,7 @@ fn as_dig(message: &Message, status: &str) -> String {
             && let Some((code, text)) = data.split_first_chunk::<2>()
         {
             let text = String::from_utf8_lossy(text);
+            let text = one_line(&text);
             let _ = writeln!(out, "; EDE: {}: ({text})", u16::from_be_bytes(*code));
         }
     }
@@ -326,6 +338,69 @@ impl fmt::Display for Explanation {
             row("answered", resolved.clone())?;
         }
         writeln!(f)?;
-        f.write_str(&self.answer)
+        f.write_str(&lines(&self.answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::inventory::Inventory;
+    use crate::source::clock::Drift;
+    use crate::testing;
+
+    fn explained(config: &Config, inventory: &Inventory, name: &str) -> Explanation {
+        let input = Input {
+            config,
+            epoch: 1,
+            inventory,
+            addresses: &[],
+            now: testing::noon(),
+            drift: Drift::NONE,
+        };
+        let snapshot = testing::snapshot(config, inventory);
+        let name = Key::parse(name, None).unwrap();
+        explain(&input, &snapshot, Who::View(0), &name, RecordType::A)
+    }
+
+    fn config(server: &str, target: &str) -> Config {
+        let zone = format!("[names]\ndb = {target}\n");
+        testing::config(&[("server.toml", server), ("example.com.toml", &zone)])
+    }
+
+    #[test]
+    fn what_a_file_says_moves_no_cursor_and_makes_no_line() {
+        let evil = "i-\u{1b}[2J\nanswered     10.0.0.66";
+        let ip = Ipv4Addr::new(198, 51, 100, 1);
+        let mut inventory = testing::inventory(&[(ip, Some(Ipv4Addr::new(10, 0, 0, 1)))]);
+        let entries = inventory.sources[0].entries.as_mut().unwrap();
+        let entry = std::sync::Arc::make_mut(entries).get_mut(&ip).unwrap();
+        let address = std::sync::Arc::make_mut(&mut entry.address);
+        address.instance_id = Some(evil.into());
+        address.network_interface_id = Some(evil.into());
+        let config = config(testing::SERVER, "\"198.51.100.1\"");
+        let mut all = explained(&config, &inventory, "db.example.com");
+        // As from a server that is not to be trusted.
+        all.answer += "\u{1b}]0;title\u{7}\n";
+        let told = all.to_string();
+        assert!(told.contains(r"i-\u001b[2J\nanswered"), "{told}");
+        assert!(told.chars().all(|c| c == '\n' || !c.is_control()), "{told:?}");
+        let answered = told.lines().filter(|line| line.starts_with("answered")).count();
+        assert_eq!(answered, 1, "{told}");
+    }
+
+    #[test]
+    fn a_question_for_others_is_told_in_the_words_of_dns() {
+        let server = testing::SERVER.replacen(
+            "answer = \"private\"",
+            "answer = \"private\"\nforward = true",
+            1,
+        ) + "\n[[forward]]\nupstreams = [\"192.0.2.53\"]\n";
+        let config = config(&server, "\"198.51.100.1\"");
+        let all = explained(&config, &testing::inventory(&[]), "www.example.net");
+        assert_eq!(all.status, ELSEWHERE);
+        let told = all.to_string();
+        assert!(told.contains("upstreams are asked for www.example.net. IN A"), "{told}");
     }
 }

@@ -116,12 +116,20 @@ pub enum Health {
     Stalled {
         /// Time of the first failure after the last good answer.
         since: SystemTime,
-        /// The cause, named for an operator.
+        /// The cause of the last failure, named for an operator.
         why: String,
     },
 }
 
 impl Health {
+    /// The same, whatever the cause: what is answered does not depend on that.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Health::Stalled { since: a, .. }, Health::Stalled { since: b, .. }) => a == b,
+            (a, b) => a == b,
+        }
+    }
+
     /// One word for status pages and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {

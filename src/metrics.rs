@@ -12,7 +12,7 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
 use crate::answer::Transport;
-use crate::board::{Board, Known};
+use crate::board::{Board, Known, WorstCase};
 use crate::host::aside;
 use crate::host::descriptors;
 use crate::host::log::STDERR;
@@ -438,8 +438,8 @@ impl Reading {
             ("build_seconds", "Time the last snapshot took to build", seconds(known.built_in)),
             (
                 "worst_case_seconds",
-                "From associate-address to answer: poll + 3 s + TTL",
-                seconds(known.worst_case()),
+                "From associate-address to answer: poll + 3 s + TTL; of a file: the TTL",
+                seconds(WorstCase::of(&known.config).total()),
             ),
             (
                 "state_writable",

@@ -90,6 +90,24 @@ fn left_out(source: &Value, word: impl Fn(&Value) -> String) -> String {
     out
 }
 
+/// From a change to the answer, and what that is made of.
+fn worst_case(status: &Value, word: impl Fn(&Value) -> String) -> String {
+    let (total, of) = (status["worst_case"].as_f64().unwrap_or_default(), &status["worst_case_of"]);
+    let ttl = match &of["ttl_of"] {
+        Value::Null => "no name follows an Elastic IP".to_owned(),
+        name => format!("TTL {} s of {}", word(&of["ttl"]), word(name)),
+    };
+    match (of["poll"].as_f64(), of["call"].as_f64()) {
+        (Some(poll), Some(call)) => format!(
+            "worst case from associate-address to answer: {total:.1} s \
+             (poll {poll} s, call {call} s, {ttl})\n"
+        ),
+        _ => format!(
+            "worst case from an edit of the file to answer: {total:.1} s (seen at once; {ttl})\n"
+        ),
+    }
+}
+
 /// For a terminal.
 fn text(status: &Value) -> String {
     let word = |v: &Value| match v {
@@ -111,10 +129,7 @@ fn text(status: &Value) -> String {
         word(&status["publishing"]["waiting"]),
         word(&status["moves"]),
     );
-    out += &format!(
-        "worst case from associate-address to answer: {:.1} s\n",
-        status["worst_case"].as_f64().unwrap_or_default()
-    );
+    out += &worst_case(status, word);
     if !status["publish_trouble"].is_null() {
         out += &format!("NOT PUBLISHED: {}\n", word(&status["publish_trouble"]));
     }

@@ -13,6 +13,8 @@ pub struct Tracker {
     source: String,
     health: Health,
     class: Option<Class>,
+    /// Has it given a good answer, or does it carry on one that was well?
+    has_delivered: bool,
     /// When it was stalled last.
     stalled_for: Duration,
     told: Told,
@@ -36,6 +38,7 @@ impl Tracker {
     pub fn new(source: &str, health: Health) -> Self {
         Self {
             source: source.to_owned(),
+            has_delivered: health == Health::Healthy,
             health,
             class: None,
             stalled_for: Duration::ZERO,
@@ -52,6 +55,7 @@ impl Tracker {
     pub fn good(&mut self, now: SystemTime) -> Option<Transition> {
         let before = std::mem::replace(&mut self.health, Health::Healthy);
         self.class = None;
+        self.has_delivered = true;
         let transition = match before {
             Health::Healthy => None,
             Health::Starting => Some(Transition::First),
@@ -64,9 +68,9 @@ impl Tracker {
         transition
     }
 
-    /// A failure. The cause in [`Health::Stalled`] stays that of the first
-    /// failure until one of another class comes, so that equal trouble is
-    /// equal health, and publishes nothing.
+    /// A failure. The cause in [`Health::Stalled`] is that of the last one:
+    /// whoever mends what is said there mends what is broken now. The log tells
+    /// of another class only.
     pub fn bad(&mut self, now: SystemTime, error: &SourceError) -> Option<Transition> {
         let class = error.class();
         let since = match &self.health {
@@ -78,11 +82,9 @@ impl Tracker {
             Some(_) => Some(Transition::OtherCause),
             None => Some(Transition::Stalled),
         };
-        if transition.is_some() {
-            let since = since.unwrap_or(now);
-            self.health = Health::Stalled { since, why: error.to_string() };
-            self.class = Some(class);
-        }
+        let since = since.unwrap_or(now);
+        self.health = Health::Stalled { since, why: error.to_string() };
+        self.class = Some(class);
         self.tell();
         transition
     }
@@ -108,9 +110,14 @@ impl Tracker {
                 let after = humantime::format_duration(after);
                 tracing::info!(source, %after, left_out, "source delivers again");
             }
-            Line::Stalled => tracing::warn!(
+            Line::Stalled if self.has_delivered => tracing::warn!(
                 source, class, error = %why, left_out,
                 "source stalled; its last good answer stands"
+            ),
+            Line::Stalled => tracing::warn!(
+                source, class, error = %why, left_out,
+                "source stalled; it has given no good answer since it was started or changed: \
+                 what was known before is answered, if anything was"
             ),
             Line::OtherCause => tracing::warn!(
                 source, class, error = %why, left_out,
@@ -191,9 +198,10 @@ mod tests {
         assert_eq!(tracker.good(at(1)), Some(Transition::First));
         assert_eq!(tracker.good(at(2)), None);
         assert_eq!(tracker.bad(at(3), &throttled("A")), Some(Transition::Stalled));
+        assert_eq!(tracker.bad(at(4), &throttled("B")), None, "told once");
         let stalled = tracker.health().clone();
-        assert_eq!(tracker.bad(at(4), &throttled("B")), None);
-        assert_eq!(tracker.health(), &stalled, "equal trouble is equal health");
+        let why = throttled("B").to_string();
+        assert_eq!(stalled, Health::Stalled { since: at(3), why }, "the trouble there is now");
         assert_eq!(tracker.bad(at(5), &server), Some(Transition::OtherCause));
         assert_eq!(
             tracker.health(),

@@ -290,10 +290,11 @@ impl Writer {
             self.world.serve_state(id, known, self.clock);
         }
         self.world.take(id, delivery);
-        // The time of the last good answer alone changes no answer.
+        // The time of the last good answer alone changes no answer, nor does
+        // the cause of a failure.
         let source = &self.world.inventory.sources[id];
         let same = source.entries == before.0.entries
-            && source.health == before.0.health
+            && source.health.is_like(&before.0.health)
             && source.region == before.0.region;
         if (!same || self.trouble.is_some())
             && let Err(panicked) = self.publish(began)

@@ -308,6 +308,20 @@ fn another_file_that_is_broken_takes_no_answer_away() {
 }
 
 #[test]
+fn another_cause_of_the_same_trouble_is_shown_and_publishes_nothing() {
+    let mut writer = writer(&ec2("east", ""), State::default());
+    deliver(&mut writer, Some(BOTH));
+    deliver(&mut writer, None);
+    let generation = writer.store().full().generation;
+    let Health::Stalled { since, .. } = writer.inventory().sources[0].health else { panic!() };
+    let other = Health::Stalled { since, why: "another cause".into() };
+    let delivery = Delivery { health: other.clone(), ..delivery(&writer, None) };
+    writer.take(0, &delivery).unwrap();
+    assert_eq!(writer.inventory().sources[0].health, other);
+    assert_eq!(writer.store().full().generation, generation);
+}
+
+#[test]
 fn an_equal_source_keeps_its_name_and_place() {
     let source = |config: &Config| -> Source { config.server.sources[0].clone() };
     let (a, b) = (source(&ec2("east", "")), source(&ec2("east", "poll = \"9s\"\nttl = 7")));
