@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -98,6 +98,8 @@ pub struct Store {
     trouble: Option<StateError>,
     written: Option<Written>,
     failed_at: Option<SystemTime>,
+    /// Apart from the state: ages that cannot be written hold back no news.
+    ages_failed_at: Option<SystemTime>,
     journal: Journal,
     /// Apart from the state: a history that cannot be written delays no state.
     journal_failed_at: Option<SystemTime>,
@@ -142,6 +144,7 @@ impl Store {
             trouble,
             written: None,
             failed_at: None,
+            ages_failed_at: None,
             journal,
             journal_failed_at: None,
             lock,
@@ -159,6 +162,7 @@ impl Store {
             trouble,
             written: None,
             failed_at: None,
+            ages_failed_at: None,
             journal,
             journal_failed_at: None,
             lock: None,
@@ -227,7 +231,7 @@ impl Store {
         if is_left_alone(self.failed_at.max(self.journal_failed_at), now) {
             return Ok(Saved::Later);
         }
-        let added = self.lock_late().and_then(|()| self.journal.add(events));
+        let added = self.locked().and_then(|()| self.journal.add(events));
         self.journal_failed_at = added.is_err().then_some(now);
         added.map(|()| Saved::Written)
     }
@@ -307,14 +311,17 @@ impl Store {
         if !is_news && !self.has_aged(state, now) {
             return Ok(Saved::Unchanged);
         }
-        if is_left_alone(self.failed_at, now) {
+        if is_left_alone(if is_news { self.failed_at } else { self.ages_failed_at }, now) {
             return Ok(Saved::Later);
         }
-        let saved = self.lock_late().and_then(|()| match is_news {
+        let saved = self.locked().and_then(|()| match is_news {
             true => self.write(state, now, drift),
-            false => self.touch(state, now, drift),
+            // Unless the directory turned out to be another one.
+            false if self.written.is_some() => self.touch(state, now, drift),
+            false => self.write(state, now, drift),
         });
-        self.failed_at = saved.is_err().then_some(now);
+        let failed_at = if is_news { &mut self.failed_at } else { &mut self.ages_failed_at };
+        *failed_at = saved.is_err().then_some(now);
         if saved.is_err() {
             // Gives a full disk its room back. What stays is overwritten.
             let _ = fs::remove_file(self.directory.join(FILE.to_owned() + NEW));
@@ -329,8 +336,13 @@ impl Store {
         })
     }
 
-    /// The lock, where it could not be had at the start.
-    fn lock_late(&mut self) -> Result<(), StateError> {
+    /// The lock, where it could not be had at the start, or where the directory
+    /// is not the one it was: removed and made again, or open to others since.
+    fn locked(&mut self) -> Result<(), StateError> {
+        if self.lock.as_ref().is_some_and(|lock| !is_still(lock, &self.directory)) {
+            self.lock = None;
+            self.written = None;
+        }
         if self.lock.is_none() {
             self.lock = Some(match lock(&self.directory) {
                 Ok(lock) => lock,
@@ -579,6 +591,16 @@ fn lock(directory: &Path) -> Result<File, LockError> {
     // For the error of a second process only: the lock holds without it.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// Is `lock` still the lock file of a directory that only we may write?
+fn is_still(lock: &File, directory: &Path) -> bool {
+    let id = |about: fs::Metadata| (about.dev(), about.ino());
+    let same = match (lock.metadata(), fs::metadata(directory.join(LOCK_FILE))) {
+        (Ok(ours), Ok(there)) => id(ours) == id(there),
+        _ => false,
+    };
+    same && fs::metadata(directory).is_ok_and(|about| trust::check(&about).is_ok())
 }
 
 /// Equal but for the times of delivery.

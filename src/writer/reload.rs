@@ -126,9 +126,11 @@ impl Writer {
     /// What a reload changed about sources.
     fn tell_changes(&self, old: &World, predecessors: &[Option<SourceId>]) {
         for (source, former) in self.config().server.sources.iter().zip(predecessors) {
-            match former.and_then(|id| old.config.server.sources.get(id)) {
+            let former = former
+                .and_then(|id| Some((old.config.server.sources.get(id)?, old.sources.get(id)?)));
+            match former {
                 None => info!(source = %source.name, "a new source"),
-                Some(was) => tell_change(was, source),
+                Some((was, kept)) => tell_change(was, kept, source),
             }
         }
         for (id, was) in old.config.server.sources.iter().enumerate() {
@@ -139,14 +141,16 @@ impl Writer {
     }
 }
 
-fn tell_change(was: &Source, is: &Source) {
+/// What becomes of what is answered depends on who said it, which may have been
+/// a source before the last one.
+fn tell_change(was: &Source, kept: &Kept, is: &Source) {
     let what = successor::changes(was, is);
-    let (before, after) = (successor::fingerprint(was), successor::fingerprint(is));
-    let former = Former { name: &was.name, of: &before, region: was.region.as_deref() };
+    let (before, after) = (&kept.of, &successor::fingerprint(is));
+    let former = Former { name: &was.name, of: before, region: kept.region.as_deref() };
     let then = match () {
         () if what.is_empty() => return,
         () if before == after => "",
-        () if former.is_elsewhere(&after, is.region.as_deref()) => {
+        () if former.is_elsewhere(after, is.region.as_deref()) => {
             "; what was known is answered until it has delivered, and is then replaced as a whole"
         }
         () => {

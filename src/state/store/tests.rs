@@ -437,3 +437,37 @@ fn a_history_that_cannot_be_written_delays_no_state() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     assert!(Store::open(dir.path()).unwrap().history().events.is_empty());
 }
+
+#[test]
+fn ages_that_cannot_be_written_hold_back_no_news() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    store.save(&delivered(1, 0), at(0), Drift::NONE).unwrap();
+    fs::create_dir(dir.path().join(AGES_FILE)).unwrap();
+    store.save(&delivered(1, 5), at(5), Drift::NONE).unwrap_err();
+    assert_eq!(store.save(&delivered(1, 6), at(6), Drift::NONE).unwrap(), Saved::Later);
+    assert_eq!(store.save(&delivered(2, 7), at(7), Drift::NONE).unwrap(), Saved::Written);
+    drop(store);
+    assert_eq!(found(dir.path()), Some(delivered(2, 7)));
+}
+
+#[test]
+fn a_directory_that_changes_under_our_feet_is_looked_at_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = dir.path().join("state");
+    let mut store = Store::open(&directory).unwrap();
+    store.save(&delivered(1, 0), at(0), Drift::NONE).unwrap();
+    // Open to everybody since.
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(
+        store.save(&delivered(2, 1), at(1), Drift::NONE),
+        Err(StateError::Untrusted { .. })
+    ));
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(store.save(&delivered(2, 20), at(20), Drift::NONE).unwrap(), Saved::Written);
+    // Removed and made again: it is ours, locked and whole again at the next news.
+    fs::remove_dir_all(&directory).unwrap();
+    fs::create_dir(&directory).unwrap();
+    assert_eq!(store.save(&delivered(3, 30), at(30), Drift::NONE).unwrap(), Saved::Written);
+    assert!(matches!(Store::open(&directory), Err(OpenError::InUse { .. })));
+}
