@@ -46,7 +46,7 @@ pub struct Change {
     #[serde(skip)]
     pub source_ids: Vec<SourceId>,
     /// The Elastic IPs the name stands or stood for that are held otherwise
-    /// than before, the first [`MAX_ADDRESSES`] of them.
+    /// than before, the first few of them.
     pub addresses: Vec<Holder>,
 }
 

@@ -36,6 +36,13 @@ impl Serve {
                 return Exit::Internal;
             }
         };
+        let process = match run::Process::start() {
+            Ok(process) => process,
+            Err(error) => {
+                error!("{error}");
+                return error.exit();
+            }
+        };
         let directory = self.common.directory();
         let loaded = match config::load_in_time(&directory, &self.common.overrides()) {
             Ok(loaded) => loaded,
@@ -52,7 +59,7 @@ impl Serve {
             watch: self.watch,
             ordinary_path: self.ordinary_path,
         };
-        match run::run(loaded.config, options) {
+        match process.run(loaded.config, options) {
             Ok(()) => Exit::Ok,
             Err(error) => {
                 error!("{error}");

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -77,28 +78,61 @@ pub struct Options {
     pub ordinary_path: bool,
 }
 
-/// Serves until SIGTERM or SIGINT.
-///
-/// # Errors
-/// Nothing can be served, or something ended that never should.
-pub fn run(config: Config, options: Options) -> Result<(), RunError> {
-    let descriptors = Descriptors::raise(&config.server);
-    let dns = serve::bind(&descriptors.listen(&config.server))?;
-    let http = http::bind(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .max_blocking_threads(MAX_BLOCKING)
-        .enable_all()
-        .build()?;
-    let ended = runtime.block_on(async {
-        let state = keeper::open(&config.server.state_directory, &config.server.sources).await?;
-        let mut server = App::start(config, options, descriptors, dns, http, state)?;
-        let ended = server.serve().await;
-        server.drain().await;
+/// The process before anything is read. It hears its signals already: while a
+/// large configuration is read, SIGHUP ends nothing and SIGTERM is no failure.
+pub struct Process {
+    runtime: Runtime,
+    signals: Signals,
+}
+
+/// Signals that came and were not acted on wait here.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Process {
+    /// Hears signals from now on.
+    ///
+    /// # Errors
+    /// The system has no threads or descriptors for that.
+    pub fn start() -> Result<Self, RunError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .max_blocking_threads(MAX_BLOCKING)
+            .enable_all()
+            .build()?;
+        let entered = runtime.enter();
+        let signals = Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        drop(entered);
+        Ok(Self { runtime, signals })
+    }
+
+    /// Serves until SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// Nothing can be served, or something ended that never should.
+    pub fn run(self, config: Config, options: Options) -> Result<(), RunError> {
+        let Self { runtime, signals } = self;
+        let descriptors = Descriptors::raise(&config.server);
+        let dns = serve::bind(&descriptors.listen(&config.server))?;
+        let http = http::bind(&config)?;
+        let ended = runtime.block_on(async {
+            let (directory, sources) = (&config.server.state_directory, &config.server.sources);
+            let state = keeper::open(directory, sources).await?;
+            let mut server = App::start(config, options, signals, descriptors, dns, http, state)?;
+            let ended = server.serve().await;
+            server.drain().await;
+            ended
+        });
+        // Blocking tasks, such as a read from a dead disk, are not waited for.
+        runtime.shutdown_background();
         ended
-    });
-    // Blocking tasks, such as a read from a dead disk, are not waited for.
-    runtime.shutdown_background();
-    ended
+    }
 }
 
 /// A running server.
@@ -122,15 +156,14 @@ struct App {
     /// Until when state that is not fresh waits for a source's first word.
     state_waits: Option<Instant>,
     reloads: Reloads,
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    signals: Signals,
 }
 
 impl App {
     fn start(
         config: Config,
         options: Options,
+        signals: Signals,
         descriptors: Descriptors,
         dns: serve::Bound,
         http: Option<http::Bound>,
@@ -217,9 +250,7 @@ impl App {
             stop,
             state_waits: Some(Instant::now() + STATE_WAITS),
             reloads: Reloads::default(),
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            signals,
         };
         app.keeper.keep(app.writer.state());
         app.tell_serving("serving");
@@ -252,7 +283,7 @@ impl App {
                 },
                 ended = ended(&mut self.http) => return Err(RunError::HttpEnded(ended)),
                 ended = &mut self.keeping => return Err(RunError::Keeping(ended.err())),
-                _ = self.hangup.recv() => self.reload.ask(),
+                _ = self.signals.hangup.recv() => self.reload.ask(),
                 read = self.reload.event() => {
                     self.take_configuration(read).await;
                     self.tell();
@@ -269,8 +300,8 @@ impl App {
                 () = sleep_until(due) => background::here(|| self.take_due()),
                 () = sleep_until(free_again) => {}
                 _ = beat.tick() => self.follow_wall_clock(),
-                _ = self.terminate.recv() => return Ok(()),
-                _ = self.interrupt.recv() => return Ok(()),
+                _ = self.signals.terminate.recv() => return Ok(()),
+                _ = self.signals.interrupt.recv() => return Ok(()),
             }
         }
     }

@@ -13,6 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::IpAddr;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -47,6 +48,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
 use credentials::Keeper;
 use http_body_util::{LengthLimitError, Limited};
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 use super::error::PollError;
@@ -54,6 +56,7 @@ use super::lookup::{LookupError, Resolver};
 use super::poll::{Describe, Described};
 use super::usable::{Gather, Item};
 use crate::config::Ec2Source;
+use crate::host::aside::{Aside, Cause, Place};
 use crate::inventory::Address;
 use crate::text::{BRIEF, brief};
 
@@ -129,8 +132,18 @@ impl Ec2 {
         if let Some(profile) = &self.settings.profile {
             loader = loader.profile_name(profile);
         }
-        let late = |_| PollError::Timeout { after: SET_UP };
-        let sdk = timeout(SET_UP, loader.load()).await.map_err(late)?;
+        // The SDK reads its files where it stands: one on a disk that hangs must
+        // not take a thread that answers and publishes with it.
+        let mut loading = Aside::new(Place::read(Path::new("the AWS configuration")), SET_UP);
+        let runtime = Handle::current();
+        let begun = loading.begin(Cause::Told, move || runtime.block_on(loader.load()));
+        let sdk = match begun {
+            Ok(()) => loading.next().await,
+            Err(error) => Err(error),
+        };
+        let sdk = sdk.map_err(|error| PollError::Other {
+            what: format!("reading the AWS configuration files {error}"),
+        })?;
         let provider = match &self.settings.role_arn {
             None => sdk.credentials_provider(),
             Some(role) => {
