@@ -143,7 +143,7 @@ fn a_start_does_not_wait_for_an_address_file() {
     assert_eq!(unknown.metadata.response_code, ResponseCode::ServFail);
     fuse.write("addresses.json", &describe(&[("75.101.137.243", Some("10.0.1.5"))]));
     fuse.go_on();
-    server.wait_for_move("new", "10.0.1.5");
+    server.wait_for("first answers");
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
 }
 
@@ -155,6 +155,7 @@ fn a_pipe_or_a_device_in_place_of_a_file_is_named_and_not_waited_for() {
         let dir = Dir::new("");
         dir.write("example.com.toml", ZONE);
         let mut server = Server::start(dir.path());
+        server.wait_for("source delivers");
         let aside = dir.path().join("aside");
         make(&aside);
         fs::rename(&aside, dir.path().join("addresses.json")).unwrap();
