@@ -138,17 +138,7 @@ impl Store {
             }
             Err(LockError::State(trouble)) => (None, Some(trouble)),
         };
-        let journal = Journal::of(&directory);
-        Ok(Self {
-            directory,
-            trouble,
-            written: None,
-            failed_at: None,
-            ages_failed_at: None,
-            journal,
-            journal_failed_at: None,
-            lock,
-        })
+        Ok(Self::with(directory, lock, trouble))
     }
 
     /// For a directory that does not answer: nothing is known of it, and each
@@ -156,16 +146,20 @@ impl Store {
     pub fn out_of_reach(directory: &Path, cause: io::Error) -> Self {
         let directory = directory.to_owned();
         let trouble = Some(StateError::Directory { directory: directory.clone(), cause });
-        let journal = Journal::of(&directory);
+        Self::with(directory, None, trouble)
+    }
+
+    /// Nothing is known of what is on the disk.
+    fn with(directory: PathBuf, lock: Option<File>, trouble: Option<StateError>) -> Self {
         Self {
+            journal: Journal::of(&directory),
             directory,
             trouble,
             written: None,
             failed_at: None,
             ages_failed_at: None,
-            journal,
             journal_failed_at: None,
-            lock: None,
+            lock,
         }
     }
 
