@@ -5,8 +5,8 @@
 //! Read in this order: this file (the types), `load` (the directory), `files`
 //! (what is opened), `server`
 //! with `source`, `view` and `forward`, `zone` with `names` and `target` (one file each),
-//! `rules` (what only shows when all files are seen together), `losses` (what an
-//! edit takes away). Below them:
+//! `rules` and `pointers` (what only shows when all files are seen together),
+//! `losses` (what an edit takes away). Below them:
 //! `toml`, `table`, `value` and `syntax` (spanned, recoverable reading),
 //! `readers` and `addresses` (what single values mean), `scope` (the parts of a
 //! file, and the keys that are not built yet), `words` (quoting and guessing
@@ -18,6 +18,7 @@ mod forward;
 mod load;
 mod losses;
 mod names;
+mod pointers;
 mod readers;
 mod records;
 mod rules;
@@ -301,6 +302,26 @@ pub struct Binding {
     pub pin: Option<IpAddr>,
     /// Where it stands.
     pub place: Place,
+}
+
+impl Binding {
+    /// Does the name exist in a view?
+    pub(crate) fn is_in(&self, view: ViewId) -> bool {
+        self.modes.get(view).is_some_and(Option::is_some)
+    }
+
+    /// Is the name a CNAME in this view? Sets never are, and a pin that the
+    /// view reaches is an address.
+    pub(crate) fn is_cname_in(&self, id: ViewId, view: &View) -> bool {
+        self.modes.get(id) == Some(&Some(Mode::Cname))
+            && matches!(self.target, Target::ElasticIp(_) | Target::Allocation(_))
+            && !self.pin.is_some_and(|pin| view.reaches(pin))
+    }
+
+    /// May its answer change without a reload?
+    pub(crate) fn moves(&self) -> bool {
+        !matches!(self.target, Target::Fixed(_))
+    }
 }
 
 /// What a name is bound to.

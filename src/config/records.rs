@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{RData, RecordType};
 
 use super::files::Files;
@@ -13,7 +14,7 @@ use super::readers;
 use super::scope::Scope;
 use super::value::{At, Value};
 use super::words::{one_of, quote};
-use super::{Binding, Mode, Server, Target, ViewId, Zone, server};
+use super::{Binding, Server, View, ViewId, Zone, pointers, server};
 use crate::diag::{Place, Problems};
 use crate::name::Key;
 use crate::records::{self, MasterFile, StaticRecord};
@@ -105,17 +106,24 @@ fn read_one(
 }
 
 /// What each rule over a zone's records and names needs.
-struct Look<'z> {
-    zone: &'z Zone,
-    file: &'z MasterFile,
+pub(super) struct Look<'z> {
+    pub zone: &'z Zone,
+    pub file: &'z MasterFile,
     /// The views that see this file.
-    views: Vec<ViewId>,
-    server: &'z Server,
-    by_owner: HashMap<&'z Key, Vec<&'z StaticRecord>>,
+    pub views: Vec<ViewId>,
+    pub server: &'z Server,
+    pub by_owner: HashMap<&'z Key, Vec<&'z StaticRecord>>,
 }
 
-/// The rules between a zone's records and its names.
-pub(super) fn check(zone: &Zone, server: &Server, keys: &ZoneKeys, problems: &mut Problems) {
+/// The rules between a zone's records and its names. `answers_elsewhere` says
+/// whether another of our zones answers for a name of this one.
+pub(super) fn check(
+    zone: &Zone,
+    server: &Server,
+    keys: &ZoneKeys,
+    answers_elsewhere: &dyn Fn(&Key) -> bool,
+    problems: &mut Problems,
+) {
     let mut seen: Vec<*const MasterFile> = Vec::new();
     for file in zone.records.iter().flatten() {
         if seen.contains(&Arc::as_ptr(file)) {
@@ -135,7 +143,7 @@ pub(super) fn check(zone: &Zone, server: &Server, keys: &ZoneKeys, problems: &mu
         look.dnames(problems);
         look.names(problems);
         look.glue(problems);
-        look.targets(problems);
+        pointers::check(&look, answers_elsewhere, problems);
     }
 }
 
@@ -143,14 +151,15 @@ pub(super) fn check(zone: &Zone, server: &Server, keys: &ZoneKeys, problems: &mu
 pub(super) struct ZoneKeys {
     pub nameservers: Option<Place>,
     pub contact: Option<Place>,
+    pub negative_ttl: Option<Place>,
 }
 
 impl Look<'_> {
-    fn of(&self, owner: &Key, rtype: RecordType) -> Option<&StaticRecord> {
+    pub(super) fn of(&self, owner: &Key, rtype: RecordType) -> Option<&StaticRecord> {
         self.by_owner.get(owner)?.iter().find(|r| r.rtype == rtype).copied()
     }
 
-    fn place(&self, record: &StaticRecord) -> Place {
+    pub(super) fn place(&self, record: &StaticRecord) -> Place {
         self.file.place(record)
     }
 
@@ -256,10 +265,7 @@ impl Look<'_> {
     fn names(&self, problems: &mut Problems) {
         let origin = &self.zone.origin;
         for binding in &self.zone.names {
-            let here =
-                self.views.iter().filter_map(|v| Some((*v, binding.modes.get(*v).copied()??)));
-            let modes: Vec<(ViewId, Mode)> = here.collect();
-            if modes.is_empty() {
+            if !self.views.iter().any(|view| binding.is_in(*view)) {
                 continue;
             }
             let name = &binding.name;
@@ -275,18 +281,19 @@ impl Look<'_> {
                     );
                 }
             }
-            let cname = modes.iter().find(|(_, mode)| *mode == Mode::Cname && one_address(binding));
+            let cname = self.view_with_cname(binding);
             let others = self.by_owner.get(name).and_then(|all| {
                 all.iter().find(|r| {
                     !matches!(r.rtype, RecordType::A | RecordType::AAAA | RecordType::CNAME)
                 })
             });
-            if let (Some((view, _)), Some(record)) = (cname, others) {
-                let view = self.server.views.get(*view).map_or("", |v| v.name.as_str());
+            if let (Some(view), Some(record)) = (cname, others) {
                 problems.error(
                     binding.place.clone(),
                     format!(
-                        "{name} is a CNAME in view \"{view}\" and has other data: {} at {}",
+                        "{name} is a CNAME in view \"{}\"{} and has other data: {} at {}",
+                        view.name,
+                        if binding.pin.is_some() { ", which does not reach its pin," } else { "" },
                         record.rtype,
                         self.place(record)
                     ),
@@ -314,6 +321,12 @@ impl Look<'_> {
         }
     }
 
+    /// The first of the views in which `binding` is a CNAME.
+    pub(super) fn view_with_cname(&self, binding: &Binding) -> Option<&View> {
+        let views = self.views.iter().filter_map(|id| Some((*id, self.server.views.get(*id)?)));
+        views.into_iter().find(|(id, view)| binding.is_cname_in(*id, view)).map(|(_, view)| view)
+    }
+
     fn below(&self, binding: &Binding, record: &StaticRecord, what: &str, problems: &mut Problems) {
         let at = if binding.name == record.owner { "at" } else { "below" };
         problems.error(
@@ -336,10 +349,7 @@ impl Look<'_> {
                 continue;
             }
             let target = Key::from_name(&target.0);
-            let has_address = [RecordType::A, RecordType::AAAA]
-                .iter()
-                .any(|rtype| self.of(&target, *rtype).is_some());
-            if target.is_under(&record.owner) && !has_address {
+            if target.is_under(&record.owner) && !self.has_address(&target) {
                 problems.error(
                     self.place(record),
                     format!(
@@ -352,65 +362,18 @@ impl Look<'_> {
         }
     }
 
-    /// Targets of NS and MX in this zone: there, and not a CNAME.
-    fn targets(&self, problems: &mut Problems) {
-        for record in &self.file.records {
-            let (target, what) = match &record.data {
-                RData::NS(ns) if record.owner == self.zone.origin => (&ns.0, "nameserver"),
-                RData::MX(mx) => (&mx.exchange, "mail exchange"),
-                _ => continue,
-            };
-            let target = Key::from_name(target);
-            if !target.is_under(&self.zone.origin) || self.is_delegated(&target) {
-                continue;
-            }
-            if let Some(cname) = self.of(&target, RecordType::CNAME) {
-                problems.warn(
-                    self.place(record),
-                    format!("the {what} {target} is a CNAME ({})", self.place(cname)),
-                    "name its target instead (RFC 2181 section 10.3)",
-                );
-                continue;
-            }
-            let bound = self.covering(&target);
-            let has_address = [RecordType::A, RecordType::AAAA].iter().any(|rtype| {
-                self.of(&target, *rtype).is_some() || self.wildcard_has(&target, *rtype)
-            });
-            if !has_address && bound.is_none() {
-                problems.warn(
-                    self.place(record),
-                    format!("the {what} {target} has no address"),
-                    "add one to the records or to [names]",
-                );
-            }
-        }
+    /// Has the file an address at `owner`?
+    pub(super) fn has_address(&self, owner: &Key) -> bool {
+        [RecordType::A, RecordType::AAAA].iter().any(|rtype| self.of(owner, *rtype).is_some())
     }
+}
 
-    fn is_delegated(&self, name: &Key) -> bool {
-        std::iter::successors(Some(name.clone()), Key::parent)
-            .take_while(|above| *above != self.zone.origin)
-            .any(|above| self.of(&above, RecordType::NS).is_some())
-    }
-
-    /// Names of wildcards that may cover `name`, the closest first.
-    fn wildcards(&self, name: &Key) -> impl Iterator<Item = Key> {
-        std::iter::successors(name.parent(), Key::parent)
-            .take_while(|above| above.is_under(&self.zone.origin))
-            .filter_map(|above| above.child(b"*"))
-    }
-
-    fn wildcard_has(&self, name: &Key, rtype: RecordType) -> bool {
-        self.wildcards(name).any(|wildcard| self.of(&wildcard, rtype).is_some())
-    }
-
-    /// The binding of a name, or of a wildcard that covers it.
-    fn covering(&self, name: &Key) -> Option<&Binding> {
-        let bound = |name: &Key| {
-            let at = self.zone.names.binary_search_by(|b| b.name.cmp(name)).ok()?;
-            self.zone.names.get(at)
-        };
-        bound(name).or_else(|| self.wildcards(name).find_map(|wildcard| bound(&wildcard)))
-    }
+/// The SOA that a file has.
+pub(super) fn soa(file: &MasterFile) -> Option<(&StaticRecord, &SOA)> {
+    file.records.iter().find_map(|record| match &record.data {
+        RData::SOA(soa) => Some((record, soa)),
+        _ => None,
+    })
 }
 
 /// Does some master file of the zone give `name` an address?
@@ -418,9 +381,4 @@ pub(super) fn have_address(zone: &Zone, name: &Key) -> bool {
     zone.records.iter().flatten().flat_map(|file| &file.records).any(|record| {
         record.owner == *name && matches!(record.rtype, RecordType::A | RecordType::AAAA)
     })
-}
-
-/// Is the target one Elastic IP, so that "cname" makes a CNAME of it?
-fn one_address(binding: &Binding) -> bool {
-    binding.pin.is_none() && matches!(binding.target, Target::ElasticIp(_) | Target::Allocation(_))
 }

@@ -1,24 +1,31 @@
 //! What only shows when all files are seen together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::records;
 use super::zone::Draft;
-use super::{Binding, Mode, Server, Target, Zone, server};
-use crate::diag::Problems;
+use super::{Binding, Server, Target, Zone, server};
+use crate::diag::{Place, Problems};
 use crate::name::{Key, suffixes};
+use crate::records::{OVERHEAD, room_for_records};
 
 /// Looks at the whole configuration.
 pub(super) fn check(read: &server::Read, drafts: &[Draft], problems: &mut Problems) {
     let origins = origins(drafts, problems);
     for draft in drafts {
         occluded(&draft.zone, &origins, problems);
-        records::check(&draft.zone, &read.server, &draft.keys, problems);
+        let zone = &draft.zone;
+        let elsewhere =
+            |name: &Key| answering(name, zone, &origins).is_some_and(|z| z.origin != zone.origin);
+        records::check(zone, &read.server, &draft.keys, &elsewhere, problems);
+        negative_ttl(draft, problems);
+        sizes(zone, problems);
         if draft.complete && read.complete {
             nameservers(draft, &origins, &read.server, problems);
         }
     }
     if read.complete {
+        bare_cnames(&read.server, drafts, problems);
         without_source(&read.server, drafts, problems);
         without_region(&read.server, drafts, problems);
     }
@@ -95,21 +102,21 @@ fn nameservers(draft: &Draft, origins: &Origins<'_>, server: &Server, problems: 
         };
         for view in &zone.views {
             let name = server.views.get(*view).map_or("", |view| view.name.as_str());
-            match binding.modes.get(*view).copied().flatten() {
-                None => problems.warn(
+            if !binding.is_in(*view) {
+                problems.warn(
                     target.place.clone(),
                     format!("nameserver {} has no address in view \"{name}\"", target.value),
                     format!("answer it in that view too ({})", binding.place),
-                ),
-                Some(Mode::Cname) if one_address(binding) => problems.warn(
+                );
+            } else if server.views.get(*view).is_some_and(|v| binding.is_cname_in(*view, v)) {
+                problems.warn(
                     target.place.clone(),
                     format!(
                         "nameserver {} is a CNAME in view \"{name}\", which resolvers refuse (RFC 2181 section 10.3)",
                         target.value
                     ),
                     format!("answer it as \"public\" in that view ({})", binding.place),
-                ),
-                Some(_) => {}
+                );
             }
         }
     }
@@ -124,9 +131,83 @@ fn answered_by<'a>(name: &Key, zone: &'a Zone) -> Option<&'a Binding> {
     })
 }
 
-/// Is the target one Elastic IP, so that "cname" makes a CNAME of it?
-fn one_address(binding: &Binding) -> bool {
-    matches!(binding.target, Target::ElasticIp(_) | Target::Allocation(_))
+/// Fixed addresses of a name that no message holds.
+fn sizes(zone: &Zone, problems: &mut Problems) {
+    for binding in &zone.names {
+        let Target::Fixed(addresses) = &binding.target else { continue };
+        let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+        let room = room_for_records(&binding.name);
+        if v4 * (OVERHEAD + 4) > room || (addresses.len() - v4) * (OVERHEAD + 16) > room {
+            problems.error(
+                binding.place.clone(),
+                format!(
+                    "{} has more addresses than a message of 65535 octets holds, so nobody would get them",
+                    binding.name
+                ),
+                "remove some, or spread them over several names",
+            );
+        }
+    }
+}
+
+/// The longest that "no such name" and "no address" should be believed where
+/// names move, in seconds.
+const NEGATIVE_TTL: u32 = 60;
+
+/// A name that had no address when it was asked for is looked for again only
+/// after the negative TTL: the larger of it and the TTL is part of how long a
+/// move may take.
+fn negative_ttl(draft: &Draft, problems: &mut Problems) {
+    let zone = &draft.zone;
+    let mut told = BTreeSet::new();
+    for view in &zone.views {
+        if !zone.names.iter().any(|name| name.moves() && name.is_in(*view)) {
+            continue;
+        }
+        let file = zone.records.get(*view).and_then(Option::as_deref);
+        let soa = file.and_then(|file| Some((file, records::soa(file)?)));
+        // RFC 2308 section 3: the smaller of the SOA's TTL and its minimum.
+        let (ttl, place, remedy) = match soa {
+            Some((file, (record, soa))) => {
+                let remedy = "make the last number or the TTL of the SOA 60 or less";
+                (record.ttl.min(soa.minimum), file.place(record), remedy)
+            }
+            None => {
+                let place = draft.keys.negative_ttl.clone();
+                let place = place.unwrap_or_else(|| Place::file(&zone.file));
+                (zone.ttl.min(zone.negative_ttl), place, "make `negative_ttl` 60 or less")
+            }
+        };
+        if ttl > NEGATIVE_TTL && told.insert(place.clone()) {
+            problems.warn(
+                place,
+                format!(
+                    "that a name has no address is remembered for {ttl} seconds, also by those who ask while it moves"
+                ),
+                remedy,
+            );
+        }
+    }
+}
+
+/// Views in which stubs get CNAMEs that they cannot follow.
+fn bare_cnames(server: &Server, drafts: &[Draft], problems: &mut Problems) {
+    for (id, view) in server.views.iter().enumerate() {
+        if view.forward || view.ec2_names {
+            continue;
+        }
+        let names = drafts.iter().flat_map(|draft| &draft.zone.names);
+        let cnames = names.filter(|name| name.is_cname_in(id, view));
+        let Some(first) = cnames.min_by_key(|name| &name.place) else { continue };
+        problems.warn(
+            view.place.clone(),
+            format!(
+                "view \"{}\" answers {} ({}) with a CNAME and cannot answer its target: a stub resolver finds no address",
+                view.name, first.name, first.place
+            ),
+            "add `ec2_names = true` or `forward = true`; leave it if only resolvers that follow CNAMEs ask in it",
+        );
+    }
 }
 
 /// Names that wait for addresses of EC2 when nothing delivers any.
@@ -135,8 +216,7 @@ fn without_source(server: &Server, drafts: &[Draft], problems: &mut Problems) {
         return;
     }
     for draft in drafts {
-        let waits = |b: &&Binding| !matches!(b.target, Target::Fixed(_));
-        let mut waiting: Vec<_> = draft.zone.names.iter().filter(waits).collect();
+        let mut waiting: Vec<_> = draft.zone.names.iter().filter(|b| b.moves()).collect();
         waiting.sort_by(|a, b| a.place.cmp(&b.place));
         let Some(first) = waiting.first() else { continue };
         let what = match waiting.len() {
@@ -158,11 +238,9 @@ fn without_region(server: &Server, drafts: &[Draft], problems: &mut Problems) {
         if known || !matches!(source.kind, super::SourceKind::File { .. }) {
             continue;
         }
-        let needs = |b: &&Binding| {
-            one_address(b)
-                && b.source.is_none_or(|s| s == id)
-                && b.modes.contains(&Some(Mode::Cname))
-        };
+        let is_cname =
+            |b: &Binding| server.views.iter().enumerate().any(|(v, view)| b.is_cname_in(v, view));
+        let needs = |b: &&Binding| b.source.is_none_or(|s| s == id) && is_cname(b);
         if let Some(name) = drafts.iter().flat_map(|d| &d.zone.names).find(needs) {
             problems.error(
                 source.place.clone(),

@@ -175,6 +175,15 @@ fn listen(root: &mut Table<'_>, context: &Context<'_>) -> Listen {
         id: t.take("id", text(readers::MAX_CHARACTER_STRING, "ns1")),
         http_token_file: t.take("http_token_file", readers::path(context.dir, "http.token")),
     };
+    if let Some(http) = listen.http
+        && !http.ip().is_loopback()
+        && t.get("http_token_file").is_none()
+    {
+        t.lacks(
+            format!("`http` is at {http}, and without a token only /livez and /readyz are answered there"),
+            "add `http_token_file = \"http.token\"`, or listen at 127.0.0.1",
+        );
+    }
     t.finish();
     listen
 }

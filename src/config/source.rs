@@ -42,6 +42,57 @@ const FILTERS: &[&str] = &[
     "tag-key",
 ];
 
+/// The regions of all partitions (AWS General Reference, "EC2 service
+/// endpoints"), as of November 2026. Any other may be newer.
+const REGIONS: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-central-1",
+    "ca-west-1",
+    "cn-north-1",
+    "cn-northwest-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-isoe-west-1",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "eusc-de-east-1",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+    "us-iso-east-1",
+    "us-iso-west-1",
+    "us-isob-east-1",
+    "us-isob-west-1",
+    "us-isof-east-1",
+    "us-isof-south-1",
+    "us-west-1",
+    "us-west-2",
+];
+
 /// Every source, and whether the names of all are known.
 pub(super) fn read_all(root: &mut Table<'_>, context: &Context<'_>) -> (Vec<Source>, bool) {
     let blocks = root.blocks("source", Scope::Source);
@@ -177,6 +228,17 @@ fn region(v: &Value<'_>) -> Option<String> {
     let numbered = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
     if plain && numbered && labels.len() >= 3 && !labels.iter().any(|l| l.is_empty()) {
         if number == last {
+            if !REGIONS.contains(&text.as_str()) {
+                let remedy = match nearest(&text, REGIONS.iter().copied()) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => "leave it if the region is newer than this version".into(),
+                };
+                let what = format!(
+                    "eipdns knows no region {}: there may be no EC2 at that name",
+                    quote(&text)
+                );
+                v.warn(what, remedy);
+            }
             return Some(text);
         }
         v.error(

@@ -89,6 +89,52 @@ fn difference(name: &str, expected: &str, found: &str) -> String {
     text
 }
 
+/// What no message can hold is told before somebody asks for it.
+#[test]
+fn rrsets_larger_than_a_message_are_refused() {
+    let addresses = |count: u32, block: u32| {
+        let all = (0..count).map(|n| format!("\"{}\"", Ipv4Addr::from(block + n)));
+        all.collect::<Vec<_>>().join(", ")
+    };
+    let six = |count: u32| {
+        let all = (0..count).map(|n| format!("\"fd00::{n:x}\""));
+        all.collect::<Vec<_>>().join(", ")
+    };
+    let block = u32::from(Ipv4Addr::new(10, 0, 0, 1));
+    // 65535 less 12 of header, 18 and 4 of question, 11 of OPT: 65490 octets.
+    let names = format!(
+        "records = \"records\"\n[names]\nfits = {{ address = [{}] }}\nmany = {{ address = [{}] }}\n\
+         both = {{ address = [{}, {}] }}\nmore = {{ address = [{}] }}\n",
+        addresses(4093, block),
+        addresses(4094, block),
+        addresses(4093, block),
+        six(2338),
+        six(2339),
+    );
+    // 254 octets each with the length of its string, and one that fills up.
+    let text = |owner: &str, count: usize, last: usize| -> String {
+        let line =
+            |n: usize, length| format!("{owner} 60 TXT \"{n:03}{}\"\n", "x".repeat(length - 3));
+        (0..count).map(|n| line(n, 253)).chain([line(999, last)]).collect()
+    };
+    let records = text("just", 246, 41) + &text("over", 246, 42);
+    let dir = directory(&[
+        ("server.toml", crate::testing::SERVER),
+        ("example.com.toml", &names),
+        ("records", &records),
+    ]);
+    let invalid = load_all(dir.path()).unwrap_err();
+    let remedy = "so nobody would get them; remove some, or spread them over several names";
+    assert_eq!(
+        lines(dir.path(), &invalid.problems),
+        format!(
+            "example.com.toml:4:1: error: many.example.com. has more addresses than a message of 65535 octets holds, {remedy}\n\
+             example.com.toml:6:1: error: more.example.com. has more addresses than a message of 65535 octets holds, {remedy}\n\
+             records:248:1: error: over.example.com. has more records of type TXT than a message of 65535 octets holds, {remedy}\n"
+        )
+    );
+}
+
 #[test]
 fn the_shipped_directory_is_sound() {
     let loaded = load(&here("zones"), &Overrides::default()).unwrap();
@@ -122,7 +168,8 @@ fn the_shipped_directory_is_sound() {
 fn every_key_is_read() {
     let dir = directory(&[("server.toml", FULL_SERVER), ("corp.toml", FULL_ZONE)]);
     let loaded = load_all(dir.path()).unwrap();
-    assert_eq!(lines(dir.path(), &loaded.warnings), "");
+    let [bare] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+    assert!(bare.what.contains("view \"outside\" answers a.sub.example.com."), "{bare}");
     let server = &loaded.config.server;
     let at = |text: &str| text.parse::<SocketAddr>().unwrap();
     let secs = Duration::from_secs;

@@ -50,6 +50,7 @@ pub(super) fn read(
     let keys = records::ZoneKeys {
         nameservers: t.get("nameservers").map(|v| v.place()),
         contact: t.get("contact").map(|v| v.place()),
+        negative_ttl: t.get("negative_ttl").map(|v| v.place()),
     };
     let nameservers = t.take("nameservers", |v| nameservers(v, &apex));
     let contact = t.take("contact", |v| contact(v, &apex)).or_else(|| apex.child(b"hostmaster"));

@@ -33,6 +33,24 @@ pub(super) fn check(file: &mut MasterFile, apex: &Key, report: &mut Report<'_>) 
     }
 }
 
+/// The longest message, in octets (RFC 1035 section 4.2.2).
+const MAX_MESSAGE: usize = 65_535;
+/// Octets of a record before its data, its owner being a pointer (RFC 1035
+/// sections 3.2.1 and 4.1.4).
+pub(crate) const OVERHEAD: usize = 12;
+
+/// So many octets are left for the records of one RRset in the answer to a
+/// question for it: less header, question and OPT (RFC 6891 section 6.1.2).
+pub(crate) fn room_for_records(owner: &Key) -> usize {
+    const HEADER: usize = 12;
+    const TYPE_AND_CLASS: usize = 4;
+    const OPT: usize = 11;
+    const LONGEST_NAME: usize = 255;
+    // Any name may be asked for by way of a wildcard.
+    let name = if owner.is_wildcard() { LONGEST_NAME } else { owner.octets().len() };
+    MAX_MESSAGE - HEADER - name - TYPE_AND_CLASS - OPT
+}
+
 /// What is to be done to records once all are seen; a spot is one record.
 #[derive(Default)]
 struct Changes {
@@ -49,8 +67,10 @@ impl Changes {
         }
         let code = u16::from(first.rtype);
         let mut seen: HashMap<Vec<u8>, &StaticRecord> = HashMap::with_capacity(rrset.len());
+        let mut size = 0;
         for record in rrset {
             let octets = data::wire(&record.data).unwrap_or_default();
+            let length = octets.len();
             let octets = match layout::of(code) {
                 Some(layout) => layout.folded(octets),
                 None => octets,
@@ -60,7 +80,10 @@ impl Changes {
                 self.dropped.insert(record.spot);
                 let fault = Fault::Duplicate { first: file.place(earlier).to_string() };
                 report.warn(|| file.place(record), &fault);
-            } else if record.spot != first.spot && is_singleton(first.rtype) {
+                continue;
+            }
+            size += OVERHEAD + length;
+            if record.spot != first.spot && is_singleton(first.rtype) {
                 let fault = Fault::Several {
                     owner: first.owner.to_string(),
                     rtype: type_name(code),
@@ -68,6 +91,10 @@ impl Changes {
                 };
                 report.error(|| file.place(record), &fault);
             }
+        }
+        if size > room_for_records(&first.owner) {
+            let (owner, rtype) = (first.owner.to_string(), type_name(code));
+            report.error(|| file.place(first), &Fault::TooLarge { owner, rtype });
         }
         let Some(odd) = others.iter().find(|r| r.ttl != first.ttl) else { return };
         let lowest = rrset.iter().map(|r| r.ttl).min().unwrap_or(first.ttl);

@@ -79,6 +79,10 @@ pub(super) enum Fault {
     Several { owner: String, rtype: String, first: String },
     #[error("{owner} has a CNAME and other data: {rtype} at {other}")]
     CnameAndOther { owner: String, rtype: String, other: String },
+    #[error(
+        "{owner} has more records of type {rtype} than a message of 65535 octets holds, so nobody would get them"
+    )]
+    TooLarge { owner: String, rtype: String },
     #[error("the same record as at {first}; it is kept once")]
     Duplicate { first: String },
     #[error(
@@ -134,6 +138,7 @@ impl Fault {
             },
             Fault::Empty => "write records, or remove the `records` key".into(),
             Fault::TooMany(_) => "correct those above; the rest is not shown".into(),
+            Fault::TooLarge { .. } => "remove some, or spread them over several names".into(),
             Fault::SoaBelowApex(_) => "remove it: a child zone is delegated with NS".into(),
             Fault::Several { .. } => "remove all but one".into(),
             Fault::CnameAndOther { .. } => {

@@ -37,6 +37,7 @@ use hickory_proto::rr::{RData, RecordType};
 use crate::diag::{Place, Problems};
 use crate::name::Key;
 
+pub(crate) use check::{OVERHEAD, room_for_records};
 pub use read::{Loader, Source, read_text};
 pub use write::{record_line, write_record};
 
