@@ -8,8 +8,9 @@ use clap::Args;
 
 use super::{Common, Exit, print};
 use crate::compile::{Data, Index};
-use crate::config::{Config, SourceKind};
+use crate::config::{Config, Listen, SourceKind};
 use crate::diag::{Place, Problem, Severity};
+use crate::http;
 use crate::inventory::Health;
 use crate::offline::{self, Offline};
 use crate::source::usable::{LeftOut, Unusable};
@@ -32,7 +33,8 @@ impl Check {
         let config = &loaded.config;
         let (inventory, left_out) = offline::all_at_hand(config);
         let offline = Offline::new(config, inventory);
-        let broken = broken_files(&offline);
+        let mut broken = broken_files(&offline);
+        broken.extend(unreadable_token(&config.server.listen));
         super::print_problems(&broken);
         super::print_problems(&unusable_entries(config, &left_out));
         super::print_problems(&unmatched(&offline));
@@ -65,6 +67,22 @@ fn of_state(config: &Config) -> String {
         Err(error) => print::line(&format_args!("warning: {error}")),
     }
     lines
+}
+
+/// The HTTP side's token, without which a server would not start.
+fn unreadable_token(listen: &Listen) -> Option<Problem> {
+    let path = listen.http_token_file.as_ref().filter(|_| listen.http.is_some())?;
+    let cause = http::read_token(path).err()?;
+    let remedy = match cause.kind() {
+        ErrorKind::PermissionDenied => "run `check` as the user that eipdns runs as",
+        _ => "mend `http_token_file` in server.toml, or the file",
+    };
+    Some(Problem {
+        place: Place::file(path),
+        severity: Severity::Error,
+        what: format!("the token of the HTTP side cannot be read: {cause}"),
+        remedy: remedy.into(),
+    })
 }
 
 /// Address files that cannot be used. A server would start with them, answer

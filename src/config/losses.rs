@@ -9,7 +9,7 @@ use hickory_proto::rr::RecordType;
 use super::{Binding, Config, ViewId, Zone};
 use crate::diag::{Place, Problem, Severity};
 use crate::name::Key;
-use crate::records::StaticRecord;
+use crate::records::{MasterFile, StaticRecord};
 
 /// Something that a configuration had and another one has not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +36,14 @@ pub enum Loss {
         /// The view in which they are gone, unless it is each that had some.
         view: Option<String>,
     },
+    /// All records of a file that a master file includes, while others are
+    /// left.
+    Included {
+        /// The included file.
+        file: PathBuf,
+        /// The zone's origin.
+        origin: Key,
+    },
 }
 
 impl Loss {
@@ -47,6 +55,9 @@ impl Loss {
             Loss::Sources => (server(), "all sources are gone".into()),
             Loss::Zone { file, origin } => {
                 (file.clone(), format!("zone {origin} is gone, with all its names"))
+            }
+            Loss::Included { file, origin } => {
+                (file.clone(), format!("it had records of zone {origin} and has none now"))
             }
             Loss::Names { file, origin, of, view } => {
                 let view = view.as_ref().map_or(String::new(), |view| format!(" in view {view}"));
@@ -63,8 +74,8 @@ impl Loss {
 }
 
 /// What `new` has lost of `old` altogether: zones, the names of a part of a
-/// zone in a view, all views, all sources. Names that a zone has in another part
-/// now are not lost. What was empty before is no loss.
+/// zone in a view, the records of a file that is included, all views, all
+/// sources. Names that a zone has in another part now are not lost. What was empty before is no loss.
 pub fn losses(old: &Config, new: &Config) -> Vec<Loss> {
     let mut losses = Vec::new();
     if new.server.views.is_empty() && !old.server.views.is_empty() {
@@ -137,7 +148,7 @@ impl Part {
         if self.names(old, before).next().is_none() || self.names(new, now).next().is_some() {
             return false;
         }
-        let left: BTreeSet<_> = PARTS.iter().flat_map(|part| part.names(new, now)).collect();
+        let left = names_of(new, now);
         !self.names(old, before).any(|name| left.contains(name))
     }
 }
@@ -159,6 +170,39 @@ fn of_zone(old: &Zone, new: &Zone, views: &[(&str, ViewId, ViewId)], losses: &mu
             losses.extend(lost.iter().map(|(view, ..)| loss(Some((*view).to_owned()))));
         }
     }
+    let mut told = BTreeSet::new();
+    for (_, before, now) in views {
+        let file = |zone: &Zone, view: ViewId| zone.records.get(view).cloned().flatten();
+        if let (Some(was), Some(is)) = (file(old, *before), file(new, *now))
+            && !Part::Recorded.is_lost((old, *before), (new, *now))
+        {
+            told.extend(emptied(&was, &is, &names_of(new, *now)));
+        }
+    }
+    let included = |file| Loss::Included { file, origin: old.origin.clone() };
+    losses.extend(told.into_iter().map(included));
+}
+
+/// Every name that a view has.
+fn names_of(zone: &Zone, view: ViewId) -> BTreeSet<&Key> {
+    PARTS.iter().flat_map(|part| part.names(zone, view)).collect()
+}
+
+/// Files that are read as before and had records, but have none now; `left` are
+/// the names that are left.
+fn emptied(was: &MasterFile, is: &MasterFile, left: &BTreeSet<&Key>) -> Vec<PathBuf> {
+    let filled: BTreeSet<&Path> = is.records.iter().filter_map(|r| is.file_of(r)).collect();
+    let is_lost = |file: &&PathBuf| {
+        let of_it = |record: &&StaticRecord| was.file_of(record) == Some(file);
+        let mut had = was.records.iter().filter(of_it).peekable();
+        had.peek().is_some() && !had.any(|record| left.contains(&record.owner))
+    };
+    is.files()
+        .iter()
+        .filter(|file| !filled.contains(file.as_path()))
+        .filter(is_lost)
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]
@@ -274,6 +318,54 @@ mod tests {
         assert_eq!(lost(&old, &moved).len(), 1, "not in the view without records");
         let moved = [(FILE, "records = \"a.zone\"\n"), ("a.zone", "db A 10.0.0.2\n")];
         assert_eq!(lost(&old, &moved), [""; 0]);
+    }
+
+    /// The same between two states of one directory, so that files keep their
+    /// paths.
+    fn lost_in_place(old: &[(&str, &str)], new: &[(&str, &str)]) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let load = |files: &[(&str, &str)]| {
+            for (name, text) in files.iter().chain(&[("server.toml", SERVER)]) {
+                std::fs::write(dir.path().join(name), text).unwrap();
+            }
+            crate::config::load(dir.path(), &crate::config::Overrides::default()).unwrap().config
+        };
+        let (old, new) = (load(old), load(new));
+        let shown = |loss: &Loss| {
+            let problem = loss.problem(dir.path());
+            let file = problem.place.file.strip_prefix(dir.path()).unwrap();
+            format!("{}: {}", file.display(), problem.what)
+        };
+        losses(&old, &new).iter().map(shown).collect()
+    }
+
+    #[test]
+    fn an_included_file_that_is_emptied_is_told() {
+        let zone = (FILE, "records = \"a.zone\"\n");
+        let main = ("a.zone", "www A 10.0.0.2\n$INCLUDE hosts.zone\n$INCLUDE more.zone\n");
+        let more = ("more.zone", "more A 10.0.0.4\n");
+        let old = [zone, main, ("hosts.zone", "db A 10.0.0.3\n"), more];
+        for text in ["", "; all of it is to come\n"] {
+            assert_eq!(
+                lost_in_place(&old, &[zone, main, ("hosts.zone", text), more]),
+                ["hosts.zone: it had records of zone example.com. and has none now"]
+            );
+        }
+        // Its name stands elsewhere, or it is not included any more.
+        let moved = ("more.zone", "db A 10.0.0.3\n");
+        assert_eq!(lost_in_place(&old, &[zone, main, ("hosts.zone", ""), moved]), [""; 0]);
+        let without = ("a.zone", "www A 10.0.0.2\n$INCLUDE more.zone\n");
+        assert_eq!(lost_in_place(&old, &[zone, without, ("hosts.zone", ""), more]), [""; 0]);
+        // Empty before.
+        let empty = [zone, main, ("hosts.zone", ""), more];
+        assert_eq!(lost_in_place(&empty, &empty), [""; 0]);
+        // With the whole, it is the whole that is told.
+        let main = ("a.zone", "@ NS ns.example.net.\n$INCLUDE hosts.zone\n");
+        let old = [zone, main, ("hosts.zone", "db A 10.0.0.3\n")];
+        assert_eq!(
+            lost_in_place(&old, &[zone, main, ("hosts.zone", "")]),
+            ["example.com.toml: `records` of zone example.com. had names and has none now"]
+        );
     }
 
     #[test]

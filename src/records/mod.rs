@@ -63,11 +63,21 @@ pub struct MasterFile {
 }
 
 impl MasterFile {
+    /// The file and those it includes.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The file that `record` stands in.
+    pub(crate) fn file_of(&self, record: &StaticRecord) -> Option<&Path> {
+        self.files.get(usize::from(record.spot.file)).map(PathBuf::as_path)
+    }
+
     /// Where `record` stands.
     pub fn place(&self, record: &StaticRecord) -> Place {
-        let Spot { file, line, column } = record.spot;
+        let Spot { line, column, .. } = record.spot;
         Place {
-            file: self.files.get(usize::from(file)).cloned().unwrap_or_default(),
+            file: self.file_of(record).map(Path::to_owned).unwrap_or_default(),
             line: line as usize,
             column: column.into(),
         }

@@ -55,6 +55,10 @@ pub enum RunError {
 impl RunError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
-        Exit::Internal
+        match self {
+            // It is configured, and cannot be what is meant.
+            RunError::Http(HttpError::Token { .. }) => Exit::Config,
+            _ => Exit::Internal,
+        }
     }
 }

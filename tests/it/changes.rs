@@ -428,27 +428,3 @@ fn ask_answer(query: &[u8]) -> usize {
     let opt = 11;
     query.len() - opt + 12
 }
-
-/// A signal that comes while thousands of names are read ends nothing by default.
-#[test]
-fn a_signal_at_the_start_is_heard() {
-    let dir = Dir::new("");
-    let many: String =
-        (0..20_000).map(|n| format!("h{n} = {{ address = \"10.2.0.1\" }}\n")).collect();
-    dir.write("example.com.toml", &format!("{ZONE}{many}"));
-    for _ in 0..3 {
-        let mut server = Server::start_with(dir.path(), |command| {
-            // Sent while it starts: the shell becomes the server.
-            let path = dir.path().to_owned();
-            let script = "(sleep 0.1; kill -HUP $$) & exec \"$@\"";
-            *command = std::process::Command::new("sh");
-            command.args(["-c", script, "sh", crate::harness::PROGRAM, "serve", "--config"]);
-            command.arg(&path).env("EIPDNS_STATE", path.join(".state"));
-            command.env("EIPDNS_LOG", "debug");
-            command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
-        });
-        server.wait_for("configuration reloaded");
-        assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
-        assert!(server.stop().success());
-    }
-}

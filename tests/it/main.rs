@@ -13,6 +13,7 @@ mod answers;
 mod atomic;
 mod authority;
 mod changes;
+mod checking;
 mod commands;
 mod crowd;
 #[cfg(feature = "ec2")]

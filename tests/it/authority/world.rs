@@ -305,7 +305,12 @@ impl Draft {
                     let second = dice.pick(&self.targets).clone();
                     self.add(dice, owner, "MX", format!("{n} {second}"));
                 }
-                6 | 7 => self.add(dice, owner, "SRV", format!("1 {n} 443 {target}")),
+                6 | 7 => {
+                    // One in the zone has an address: a lack of it is an error.
+                    let here = target.ends_with(&self.origin);
+                    let target = if here { self.name("ns1") } else { target };
+                    self.add(dice, owner, "SRV", format!("1 {n} 443 {target}"));
+                }
                 8 | 9 => self.add(dice, owner, "TXT", format!("\"Text {n}\" \"two\"")),
                 10 => self.add(dice, owner, "PTR", target),
                 11 => self.add(dice, owner, "CAA", format!("0 issue \"ca{n}.example\"")),

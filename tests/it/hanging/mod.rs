@@ -6,7 +6,7 @@ mod fuse;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
@@ -214,6 +214,40 @@ fn a_configuration_that_hangs_holds_nothing_up_and_is_told() {
     server.wait_for("configuration reloaded");
     assert_eq!(www(&server), ["10.0.2.3"]);
     assert!(server.stop().success());
+}
+
+/// A signal that comes while the configuration is read for the first time ends
+/// nothing by default.
+#[test]
+fn a_signal_at_the_start_is_heard() {
+    let Some(fuse) = Fuse::new(&[("example.com.toml", ZONE)]) else { return };
+    let dir = Dir::new("");
+    through(&fuse, &dir, "example.com.toml");
+    fuse.hang();
+    let told = dir.path().join("pid");
+    std::thread::scope(|scope| {
+        let start = scope.spawn(|| {
+            Server::start_with(dir.path(), |command| {
+                // Says who it is before it becomes the server.
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "echo $$ >\"$0\"; exec \"$@\""]).arg(&told);
+                shell.arg(command.get_program()).args(command.get_args());
+                for (key, value) in command.get_envs() {
+                    shell.env(key, value.unwrap_or_default());
+                }
+                shell.stderr(Stdio::piped()).stdout(Stdio::null());
+                *command = shell;
+            })
+        });
+        fuse.wait_until_somebody_hangs();
+        let pid = fs::read_to_string(&told).unwrap();
+        assert!(Command::new("kill").args(["-HUP", pid.trim()]).status().unwrap().success());
+        fuse.go_on();
+        let mut server = start.join().unwrap();
+        server.wait_for("configuration reloaded");
+        assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
+        assert!(server.stop().success());
+    });
 }
 
 /// Longer than reading a configuration may take.
