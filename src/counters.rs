@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hickory_proto::op::ResponseCode;
 
 use crate::answer::{Path, Transport};
+use crate::histogram::Histogram;
 use crate::snapshot::Snapshot;
 
 /// The response codes that are told apart.
@@ -33,13 +34,17 @@ pub const NO_VIEW: &str = "";
 /// The numbers of one worker for one view.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Counts([[[AtomicU64; RCODES.len() + 1]; Path::ALL.len()]; 2]);
+struct Counts {
+    answers: [[[AtomicU64; RCODES.len() + 1]; Path::ALL.len()]; 2],
+    /// Of those: stale ones.
+    stale: [AtomicU64; Path::ALL.len()],
+}
 
 impl Counts {
     #[inline]
     fn count(&self, transport: Transport, path: Path, rcode: ResponseCode, shared: bool) {
         let rcode = RCODES.iter().position(|(r, _)| *r == rcode).unwrap_or(OTHER);
-        let count = &self.0[transport as usize][path as usize][rcode];
+        let count = &self.answers[transport as usize][path as usize][rcode];
         // Relaxed: a count orders nothing. Where nobody else writes, there is no
         // need to lock a cache line for it.
         if shared {
@@ -49,6 +54,13 @@ impl Counts {
         }
     }
 }
+
+/// Failures of these are shown from the first on, while there is none too:
+/// Prometheus sees no growth in a number that was not there before.
+const FAILS: [Path; 4] = [Path::Zone, Path::Ec2, Path::Forwarded, Path::Cached];
+
+/// Where answers can be stale.
+const STALES: [Path; 3] = [Path::Zone, Path::Ec2, Path::Cached];
 
 /// One line of the totals.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +83,8 @@ pub struct Counters {
     views: Mutex<BTreeMap<String, Vec<Arc<Counts>>>>,
     shared: Mutex<BTreeMap<String, Arc<Counts>>>,
     panics: AtomicU64,
+    /// Of answers that somebody else was asked for.
+    waited: Histogram,
 }
 
 impl Counters {
@@ -84,7 +98,25 @@ impl Counters {
         self.panics.load(Ordering::Relaxed)
     }
 
-    /// Every number that is not zero, in order of view.
+    /// How long answers took that somebody else was asked for, from taking up
+    /// the request to having the answer.
+    pub fn waited(&self) -> &Histogram {
+        &self.waited
+    }
+
+    /// Stale answers, by view and path.
+    pub fn stale(&self) -> Vec<(String, Path, u64)> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(view, blocks): (&String, &Vec<Arc<Counts>>)| {
+            let count = |path: Path| {
+                blocks.iter().map(|b| b.stale[path as usize].load(Ordering::Relaxed)).sum()
+            };
+            STALES.map(|path| (view.clone(), path, count(path)))
+        };
+        views.iter().filter(|(view, _)| *view != NO_VIEW).flat_map(of).collect()
+    }
+
+    /// Every number that is not zero, in order of view, and those of failures.
     pub fn totals(&self) -> Vec<Total> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::new();
@@ -93,11 +125,12 @@ impl Counters {
                 for path in Path::ALL {
                     for at in 0..=OTHER {
                         let of = |b: &Arc<Counts>| {
-                            b.0[transport as usize][path as usize][at].load(Ordering::Relaxed)
+                            b.answers[transport as usize][path as usize][at].load(Ordering::Relaxed)
                         };
                         let count: u64 = blocks.iter().map(of).sum();
-                        if count > 0 {
-                            let rcode = RCODES.get(at).map_or("OTHER", |(_, name)| name);
+                        let rcode = RCODES.get(at).map_or("OTHER", |(_, name)| name);
+                        let fails = view != NO_VIEW && rcode == "SERVFAIL" && FAILS.contains(&path);
+                        if count > 0 || fails {
                             all.push(Total { view: view.clone(), transport, path, rcode, count });
                         }
                     }
@@ -176,6 +209,14 @@ impl Tally {
         counts.count(transport, path, rcode, self.shared);
     }
 
+    /// Counts that the answer just [counted](Self::count) was stale.
+    #[cold]
+    pub fn count_stale(&mut self, view: Option<usize>, path: Path) {
+        let counts = view.and_then(|v| self.views.get(v)).unwrap_or(&self.nobody);
+        // Seldom enough for a locked addition.
+        counts.stale[path as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Gets the numbers for the views of `snapshot`, unless it has them.
     pub fn turn_to(&mut self, snapshot: &Snapshot) {
         if self.epoch != snapshot.epoch {
@@ -209,7 +250,8 @@ mod tests {
                 worker.count(&snapshot, None, t, Path::Refused, ResponseCode::Refused);
             }
         }
-        let totals = counters.totals();
+        let mut totals = counters.totals();
+        assert_eq!(totals.extract_if(.., |t| t.rcode == "SERVFAIL").count(), 2 * FAILS.len());
         assert_eq!(totals.len(), 2, "{totals:?}");
         assert!(totals.iter().all(|t| t.count == 9));
         assert_eq!((totals[0].view.as_str(), totals[0].rcode), ("", "REFUSED"));

@@ -27,6 +27,7 @@
 //!   [`name_map`]: such a table, cheap to copy; [`nodes`]: a zone's, with its
 //!   prebuilt answers; [`spot`]: where a name stands in either.
 //! * [`prefixes`]: client prefixes to views.
+//! * [`counters`], [`histogram`]: what became of packets, and in what time.
 //! * [`background`]: work that answers come before.
 //! * [`host`]: what the process has from its host.
 //! * [`text`]: text from outside, made fit to be shown.
@@ -47,6 +48,7 @@ pub mod diag;
 pub mod ec2_name;
 pub mod explain;
 pub mod forward;
+pub mod histogram;
 pub mod history;
 pub mod holds;
 pub mod host;

@@ -95,8 +95,11 @@ impl Responder {
                     How::By(_) => answer(snapshot, asker, transport, request, &mut outside, reply),
                 };
                 match outcome {
-                    Outcome::Reply { rcode, view, path } => {
+                    Outcome::Reply { rcode, view, path, stale } => {
                         self.tally.count(snapshot, view, transport, path, rcode);
+                        if stale.0 {
+                            self.tally.count_stale(view, path);
+                        }
                         return true;
                     }
                     Outcome::Ask(question) => open = Some(question),
@@ -159,7 +162,8 @@ impl Responder {
         (mut question, mut ticket): (OwnedQuestion, Ticket),
     ) -> Option<Vec<u8>> {
         // Whatever has to be asked, stub resolvers wait for five seconds.
-        let until = (Instant::now() + DEADLINE + REASONS).into();
+        let began = Instant::now();
+        let until = (began + DEADLINE + REASONS).into();
         let mut reply = Vec::new();
         loop {
             let hit = timeout_at(until, ticket).await;
@@ -173,7 +177,10 @@ impl Responder {
                 self.step(&snapshot, &asker, &how, &request, &mut fetched, &mut reply)
             };
             match step {
-                Step::Send => return Some(reply),
+                Step::Send => {
+                    self.tally.counters().waited().record(began.elapsed());
+                    return Some(reply);
+                }
                 Step::Drop => return None,
                 Step::Wait(next, its_ticket) => (question, ticket) = (next, its_ticket),
             }

@@ -18,7 +18,7 @@ use super::lookup::{Place, comes_back, walk_to};
 use super::message::{HEADER, limit};
 use super::ready::Known;
 use super::tail::Tail;
-use super::{Asker, Elsewhere, Outcome, Path, Transport, at_hand, path_of};
+use super::{Asker, Elsewhere, Outcome, Path, Stale, Transport, at_hand, path_of};
 use crate::config::ViewId;
 use crate::forward;
 use crate::name::MAX_NAME;
@@ -219,7 +219,7 @@ impl<'s> Asked<'s, '_> {
     /// Answers from a zone of ours.
     fn in_zone(&self, sight: Sight<'s>, reply: &mut Vec<u8>) -> Option<Outcome> {
         let (query, (view, table)) = (self.query, self.view);
-        let (tail, rcode) = self.find(sight)?;
+        let (tail, rcode, stale) = self.find(sight)?;
         if query.asked_len() + tail.size() + query.opt_len() > self.limit() {
             return None;
         }
@@ -228,7 +228,7 @@ impl<'s> Asked<'s, '_> {
             Some(_) => Path::Ec2,
             None => Path::Zone,
         };
-        Some(Outcome::Reply { rcode, view: Some(view), path })
+        Some(Outcome::Reply { rcode, view: Some(view), path, stale })
     }
 
     /// Answers a question for a name that is not ours with what is known of it.
@@ -254,11 +254,13 @@ impl<'s> Asked<'s, '_> {
             edns: query.opt.map(|opt| forward::Edns { dnssec_ok: opt.dnssec_ok, options: &[] }),
         };
         forward::compose(&hit, &passed_on, &[], reply);
-        Some(Outcome::Reply { rcode: hit.rcode(), view: Some(view), path: path_of(&hit) })
+        let (path, stale) = (path_of(&hit), Stale::of(&hit));
+        Some(Outcome::Reply { rcode: hit.rcode(), view: Some(view), path, stale })
     }
 
-    /// What answers a query for a name of ours, and with which response code.
-    fn find(&self, sight: Sight<'s>) -> Option<(Tail<&'s [u8]>, ResponseCode)> {
+    /// What answers a query for a name of ours, with which response code, and
+    /// whether that is stale.
+    fn find(&self, sight: Sight<'s>) -> Option<(Tail<&'s [u8]>, ResponseCode, Stale)> {
         let (zone, query, name) = (sight.zone, self.query, self.query.name());
         let negative = || zone.negative.as_ref()?.for_name(name, &zone.zone.origin);
         let entry = sight.entry(name);
@@ -270,16 +272,16 @@ impl<'s> Asked<'s, '_> {
                 let own = entry.and_then(|entry| entry.node());
                 match walk_to(zone, name, own.map(|node| &**node), query.rtype.into()) {
                     Place::Wildcard(node) => zone.entry(node.key.octets())?,
-                    Place::Nowhere => return Some((negative()?, ResponseCode::NXDomain)),
+                    Place::Nowhere => {
+                        return Some((negative()?, ResponseCode::NXDomain, Stale(false)));
+                    }
                     Place::Exact(_) | Place::Cut(_) | Place::Dname(_) => return None,
                 }
             }
         };
         let ready = known.ready();
         // Remarks stand in the OPT: without one there is no place for them.
-        if !ready.is_plain(self.snapshot, query.opt.is_none()) {
-            return None;
-        }
+        let stale = ready.plain(self.snapshot, query.opt.is_none())?;
         let found = match ready.get(query.rtype) {
             Known::Parts if ready.is_alias() && self.is_all_we_know(known.node()?) => {
                 ready.get(CNAME)
@@ -291,7 +293,7 @@ impl<'s> Asked<'s, '_> {
             Known::Tail(_) | Known::Parts => return None,
             Known::Nothing => negative()?,
         };
-        Some((tail, ResponseCode::NoError))
+        Some((tail, ResponseCode::NoError, stale))
     }
 
     /// Does an alias lead out of our zones, and stays there?

@@ -21,7 +21,7 @@ use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::net::xfer::Protocol;
 
 use super::subnet::ECS;
-use super::{MAX_UDP, Path, Transport, lookup::Found};
+use super::{MAX_UDP, Path, Stale, Transport, lookup::Found};
 use crate::forward;
 use crate::name;
 use crate::snapshot::Remark;
@@ -278,6 +278,8 @@ pub struct Reply<'r, 's> {
     pub recursion_available: bool,
     /// Extended DNS Errors.
     pub remarks: Vec<Cow<'s, Remark>>,
+    /// Does it rest on something stale?
+    pub stale: Stale,
     /// Our name, when it was asked for.
     pub nsid: Option<&'s str>,
     /// The option that answers a trusted forwarder's EDNS Client Subnet.
@@ -305,6 +307,7 @@ impl<'r, 's> Reply<'r, 's> {
             rcode: ResponseCode::NoError,
             recursion_available: false,
             remarks: Vec::new(),
+            stale: Stale(false),
             nsid: None,
             subnet: None,
         }
@@ -321,6 +324,7 @@ impl<'r, 's> Reply<'r, 's> {
     pub fn fail(&mut self, remark: Option<Cow<'s, Remark>>) {
         self.found = Found::default();
         self.rcode = ResponseCode::ServFail;
+        self.stale = Stale(false);
         self.remarks = remark.into_iter().collect();
     }
 

@@ -78,11 +78,24 @@ pub enum Outcome {
         view: Option<ViewId>,
         /// Where the answer is from.
         path: Path,
+        /// Is it stale?
+        stale: Stale,
     },
     /// Somebody else has to be asked first.
     Ask(OwnedQuestion),
     /// Nothing is sent: a response, or too short to be answered.
     Drop,
+}
+
+/// Does an answer rest on a source that is stalled, or on one from elsewhere
+/// that is beyond its TTL? Who has EDNS is told so (EDE 3, 19).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stale(pub bool);
+
+impl Stale {
+    fn of(hit: &Hit) -> Self {
+        Self(matches!(hit.age(), Age::Stale(_)))
+    }
 }
 
 /// Where an answer is from.
@@ -211,7 +224,7 @@ fn respond(
     }
     let bare = |rcode, reply: &mut Vec<u8>| {
         let rcode = head.write_error(octets, rcode, reply);
-        Outcome::Reply { rcode, view: None, path: Path::Malformed }
+        Outcome::Reply { rcode, view: None, path: Path::Malformed, stale: Stale(false) }
     };
     if !head.is_query() {
         return bare(ResponseCode::NotImp, reply);
@@ -249,15 +262,15 @@ fn respond(
         }
         (None, Client::In(_)) => Said::Here(Path::Refused),
     };
-    let (rcode, path) = match said {
-        Said::Here(path) => (out.write(&question, reply), path),
+    let (rcode, path, stale) = match said {
+        Said::Here(path) => (out.write(&question, reply), path, out.stale),
         Said::Elsewhere(hit) => {
             let query = request.passed_on(octets, &question, out.limit());
             forward::compose(&hit, &query, &out.options(), reply);
-            (hit.rcode(), path_of(&hit))
+            (hit.rcode(), path_of(&hit), Stale::of(&hit))
         }
     };
-    Outcome::Reply { rcode, view, path }
+    Outcome::Reply { rcode, view, path, stale }
 }
 
 /// Where a reply is.
@@ -340,6 +353,7 @@ fn compose<'s>(
     }
     let path = path_of(&hit);
     if out.found.go_on(table, &hit, rtype) {
+        out.stale.0 |= Stale::of(&hit).0;
         out.taken();
         chase(snapshot, table, request, elsewhere, out)?;
     } else {
@@ -387,11 +401,15 @@ fn chase<'s>(
             return Ok(());
         }
         out.remarks.extend(hit.remark().map(Cow::Owned));
+        out.stale.0 |= Stale::of(&hit).0;
         out.taken();
     }
     for source in std::mem::take(&mut out.found.sources) {
         match snapshot.sources.get(source).map(|s| &s.freshness) {
-            Some(Freshness::Stale(remark)) => out.remarks.push(Cow::Borrowed(remark)),
+            Some(Freshness::Stale(remark)) => {
+                out.remarks.push(Cow::Borrowed(remark));
+                out.stale = Stale(true);
+            }
             Some(Freshness::TooOld(remark)) => {
                 out.fail(Some(Cow::Borrowed(remark)));
                 break;

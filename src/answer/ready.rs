@@ -7,6 +7,7 @@
 
 use hickory_proto::rr::RecordType;
 
+use super::Stale;
 use super::tail::Tail;
 use crate::snapshot::{Freshness, Node, RrSet, Snapshot};
 
@@ -114,13 +115,14 @@ impl<'r> Ready<&'r [u8]> {
         self.marks() & ALIAS != 0
     }
 
-    /// Is nothing to be said about the sources its records rest on? `silent`:
-    /// there is no place to say it.
-    pub fn is_plain(&self, snapshot: &Snapshot, silent: bool) -> bool {
+    /// Is nothing to be said about the sources its records rest on? Then whether
+    /// one of them is stalled; else none. `silent`: there is no place to say it.
+    pub fn plain(&self, snapshot: &Snapshot, silent: bool) -> Option<Stale> {
         let marks = self.marks();
         if marks & UNSURE != 0 || (marks & REMARK != 0 && !silent) {
-            return false;
+            return None;
         }
+        let mut stale = Stale(false);
         let mut sources = self
             .0
             .get(2..NAME)
@@ -129,12 +131,12 @@ impl<'r> Ready<&'r [u8]> {
         while sources != 0 {
             match snapshot.sources.get(sources.trailing_zeros() as usize).map(|s| &s.freshness) {
                 Some(Freshness::Fresh) | None => {}
-                Some(Freshness::Stale(_)) if silent => {}
-                Some(_) => return false,
+                Some(Freshness::Stale(_)) if silent => stale = Stale(true),
+                Some(_) => return None,
             }
             sources &= sources - 1;
         }
-        true
+        Some(stale)
     }
 
     /// What it has for a type.
@@ -207,8 +209,11 @@ mod tests {
             })
             .collect();
         // With room for a remark, and without.
-        let plain =
-            |ready: Ready| [false, true].map(|silent| ready.borrow().is_plain(&snapshot, silent));
+        let told =
+            |ready: Ready| [false, true].map(|silent| ready.borrow().plain(&snapshot, silent));
+        let plain = |ready: Ready| told(ready).map(|stale| stale.is_some());
+        assert_eq!(told(on(&[0, 1])), [None, Some(Stale(true))], "answered, and counted as stale");
+        assert_eq!(told(on(&[0, 3])), [Some(Stale(false)); 2]);
         assert_eq!(plain(of(None)), [true, true], "no source");
         assert_eq!(plain(on(&[0, 3, 28, 31])), [true, true], "fresh ones");
         assert_eq!(plain(on(&[0, 1])), [false, true], "a stale one");

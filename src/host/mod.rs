@@ -5,6 +5,7 @@
 //! * [`files`]: reading what somebody else writes.
 //! * [`log`]: lines on their way to stderr; [`panics`]: what is said of a panic.
 //! * [`often`]: messages that come many times a second.
+//! * [`process`]: what the kernel counts of this process.
 //! * [`pulse`]: whether a loop still turns.
 
 pub mod aside;
@@ -13,4 +14,5 @@ pub mod files;
 pub mod log;
 pub mod often;
 pub mod panics;
+pub mod process;
 pub mod pulse;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::{Extension, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::board::Board;
 use crate::compile::Input;
 use crate::explain::{Explanation, Who, explain};
 use crate::history::Asked as AcceptAsked;
-use crate::metrics;
+use crate::metrics::{self, Format};
 use crate::name::Key;
 use crate::run::own_addresses;
 
@@ -26,14 +26,11 @@ use crate::run::own_addresses;
 /// and one that is under way is waited for first.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) async fn metrics(State(shared): Site) -> Response {
-    match metrics::render(&shared.board) {
-        Ok(text) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
-        }
-        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
+pub(super) async fn metrics(State(shared): Site, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::wanted(accept.unwrap_or_default());
+    let text = metrics::render(&shared.board, format);
+    ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
 }
 
 pub(super) async fn status(State(shared): Site) -> Response {

@@ -1,15 +1,11 @@
 //! Is it alive, and ready? Open to everybody, and answered whatever else goes on.
 
-use std::sync::atomic::Ordering;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::Site;
 use crate::host::pulse::{HANGS, Pulse};
-use crate::inventory::Health;
-use crate::source::clock::elapsed;
 
 /// Alive while the loop that publishes turns. A disk, a log reader or EC2 that
 /// does not answer is no reason to be killed: that loop waits for none of them.
@@ -30,34 +26,12 @@ fn alive(pulse: &Pulse) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
-/// Ready once every source has delivered, has state, or has failed longer than
-/// `serve.ready_grace`; then for ever.
+/// See [`Readiness`](crate::board::Readiness).
 pub(super) async fn readyz(State(shared): Site) -> Response {
-    if shared.ready.load(Ordering::Relaxed) {
-        return "ready\n".into_response();
+    match shared.board.ready() {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
-    let known = shared.board.known.borrow().clone();
-    let now = shared.board.clock.now();
-    let grace = known.config.server.serve.ready_grace;
-    let waits: Vec<_> = known
-        .inventory
-        .sources
-        .iter()
-        .filter(|source| {
-            let failed_long = match &source.health {
-                Health::Stalled { since, .. } => elapsed(*since, now) >= grace,
-                Health::Starting | Health::Healthy => false,
-            };
-            source.entries.is_none() && !failed_long
-        })
-        .map(|source| source.name.as_str())
-        .collect();
-    if waits.is_empty() {
-        shared.ready.store(true, Ordering::Relaxed);
-        return "ready\n".into_response();
-    }
-    let why = format!("waiting for {}\n", waits.join(", "));
-    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
 #[cfg(test)]

@@ -25,7 +25,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -133,8 +132,6 @@ struct Shared {
     board: Board,
     address: SocketAddr,
     token: Option<String>,
-    /// Once ready, always ready: an EC2 outage must not drain all replicas.
-    ready: AtomicBool,
 }
 
 type Site = State<Arc<Shared>>;
@@ -153,7 +150,7 @@ pub(crate) async fn serve(
     let Bound { listener, address, token } = bound;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let stats = Arc::clone(&board.sockets);
-    let shared = Arc::new(Shared { board, address, token, ready: AtomicBool::new(false) });
+    let shared = Arc::new(Shared { board, address, token });
     server::serve(listener, router(shared), places, stats, stop).await;
     Ok(())
 }

@@ -11,6 +11,7 @@ mod error;
 mod forwarding;
 mod reload;
 mod settle;
+mod silence;
 mod sources;
 mod surroundings;
 mod turn;
@@ -27,7 +28,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::background;
-use crate::board::{Board, Known, Reloads};
+use crate::board::{Board, Known, Readiness, Reloads};
 use crate::config::{Config, Overrides, Seen};
 use crate::counters::Counters;
 use crate::host::pulse::{BEAT, Pulse};
@@ -42,6 +43,7 @@ use crate::writer::{STATE_WAITS, Start, Writer};
 use descriptors::Descriptors;
 use forwarding::Forwarding;
 use reload::Reload;
+use silence::Silence;
 use sources::Sources;
 use surroundings::Surroundings;
 
@@ -141,6 +143,7 @@ struct App {
     /// The wall clock's, as far as it is known.
     drift: Drift,
     pulse: Pulse,
+    silence: Silence,
     writer: Writer,
     sources: Sources,
     descriptors: Descriptors,
@@ -205,13 +208,14 @@ impl App {
         tell_opened(&opened);
         let store = writer.store().clone();
         let reload = Reload::new(&options, writer.config());
+        let reloads = Reloads::none(clock.now());
         let first = Arc::new(Known::new(
             &writer,
             &sources,
             &listeners,
             &descriptors,
             &forwarding,
-            &Reloads::default(),
+            &reloads,
             None,
         ));
         let (known, readers) = watch::channel(first);
@@ -227,6 +231,8 @@ impl App {
             clock,
             pulse: pulse.clone(),
             deliveries: sources.deliveries().clone(),
+            readiness: Readiness::default(),
+            names: Arc::default(),
         };
         let http = http.zip(descriptors.http().cloned()).map(|(bound, places)| {
             info!(address = %bound.address, "listening for HTTP");
@@ -236,6 +242,7 @@ impl App {
             clock,
             drift: Drift::NONE,
             pulse,
+            silence: Silence::start(clock.now()),
             writer,
             sources,
             descriptors,
@@ -249,7 +256,7 @@ impl App {
             http,
             stop,
             state_waits: Some(Instant::now() + STATE_WAITS),
-            reloads: Reloads::default(),
+            reloads,
             signals,
         };
         app.keeper.keep(app.writer.state());
@@ -299,7 +306,10 @@ impl App {
                 }
                 () = sleep_until(due) => background::here(|| self.take_due()),
                 () = sleep_until(free_again) => {}
-                _ = beat.tick() => self.follow_wall_clock(),
+                _ = beat.tick() => {
+                    self.follow_wall_clock();
+                    self.look_for_silent_sources();
+                }
                 _ = self.signals.terminate.recv() => return Ok(()),
                 _ = self.signals.interrupt.recv() => return Ok(()),
             }

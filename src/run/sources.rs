@@ -1,6 +1,7 @@
 //! The sources' tasks: one each, for as long as it is asked in the same way.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -70,7 +71,9 @@ impl Sources {
             let former = predecessors.get(id).copied().flatten();
             let former = former.and_then(|at| before.get_mut(at)?.take());
             let running = match former {
-                Some(running) if running.config.is_asked_as(source) => running.retuned(source),
+                Some(running) if running.config.is_asked_as(source) => {
+                    running.retuned(source, self.clock.now())
+                }
                 former => {
                     let health = inventory.sources.get(id).map(|source| source.health.clone());
                     self.start(source, former, health.unwrap_or(Health::Starting))
@@ -127,6 +130,11 @@ impl Sources {
         self.running.iter().map(|r| r.handle.clone()).collect()
     }
 
+    /// When each source was heard of last; none for one that has no task.
+    pub(super) fn heard(&self) -> Vec<Option<SystemTime>> {
+        self.running.iter().map(|r| r.handle.as_ref()?.stats().heard()).collect()
+    }
+
     /// Asks a source for a call soon.
     pub(super) fn look(&self, id: SourceId) {
         if let Some(handle) = self.running.get(id).and_then(|r| r.handle.as_ref()) {
@@ -162,12 +170,12 @@ impl Sources {
 
 impl Running {
     /// The same task under settings that only change its pace.
-    fn retuned(self, source: &Source) -> Self {
+    fn retuned(self, source: &Source, now: SystemTime) -> Self {
         if let (SourceKind::Ec2(was), SourceKind::Ec2(is)) = (&self.config.kind, &source.kind)
             && was.poll != is.poll
             && let Some(handle) = &self.handle
         {
-            handle.set_poll(is.poll);
+            handle.set_poll(is.poll, now);
         }
         Self { config: source.clone(), ..self }
     }

@@ -25,6 +25,7 @@ impl App {
         match taken {
             Ok(()) => {
                 self.reloads.trouble = None;
+                self.reloads.taken_at = self.clock.now();
                 self.tell_serving("configuration reloaded");
             }
             Err(why) => {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::histogram::{Histogram, Reading};
 use crate::host::descriptors::Share;
 
 /// A number that only grows.
@@ -38,6 +39,8 @@ pub(super) struct UdpCounters {
     pub(super) no_room: Counter,
     pub(super) send_errors: Counter,
     pub(super) receive_errors: Counter,
+    /// Of some batches: from having them to having sent their answers.
+    pub(super) took: Histogram,
 }
 
 /// The counters of all TCP connections together.
@@ -249,6 +252,17 @@ impl Stats {
             sum.no_room += worker.no_room.get();
             sum.send_errors += worker.send_errors.get();
             sum.receive_errors += worker.receive_errors.get();
+        }
+        sum
+    }
+
+    /// How long batches of datagrams took, of all UDP workers: one batch in 64 is
+    /// timed, from when the kernel has handed it over to when it has all the
+    /// answers. What waited in a socket's queue is not in it.
+    pub fn batches(&self) -> Reading {
+        let mut sum = Reading::default();
+        for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            sum.add(&worker.took.read());
         }
         sum
     }

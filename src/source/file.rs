@@ -26,7 +26,7 @@ const MAX_FILE: u64 = 64 << 20;
 
 /// How long reading may take before the source is stalled: as long as a call of
 /// EC2 may.
-const WITHIN: Duration = Duration::from_secs(3);
+pub(super) const WITHIN: Duration = Duration::from_secs(3);
 
 /// A file that is read again and again and stays as it is, is told so often:
 /// its age is that of the last good look.

@@ -1,11 +1,52 @@
-//! How a source does: transitions, each logged once with its cause.
+//! How a source does: transitions, each logged once with its cause. And one that
+//! says nothing at all: [`silent`].
 
 use std::time::{Duration, Instant, SystemTime};
 
 use super::clock::elapsed;
 use super::error::{Class, SourceError};
+use super::{file, watch};
+use crate::config::SourceKind;
 use crate::host::often::QUIET;
 use crate::inventory::Health;
+
+/// The longest a call of EC2 may take, and reading a file likewise.
+pub const MAX_CALL: Duration = Duration::from_secs(3);
+
+/// So much later than it should a source may be heard of: credentials before the
+/// first call, and a machine that is busy.
+const SLACK: Duration = Duration::from_secs(15);
+
+/// The longest time between two words of a source that does well: good or not,
+/// each call ends in one.
+pub fn longest_silence(kind: &SourceKind) -> Duration {
+    let between = match kind {
+        SourceKind::Ec2(ec2) => ec2.poll + MAX_CALL,
+        SourceKind::File { .. } => watch::LONGEST_REST + file::WITHIN,
+    };
+    between.saturating_add(SLACK)
+}
+
+/// What a source of this kind is that was `heard` of last then: its task hangs
+/// if that is too long ago, whatever its own last word was. None: as it says
+/// itself.
+pub fn silent(
+    kind: &SourceKind,
+    health: &Health,
+    heard: SystemTime,
+    now: SystemTime,
+) -> Option<Health> {
+    let longest = longest_silence(kind);
+    if matches!(health, Health::Stalled { .. }) || elapsed(heard, now) <= longest {
+        return None;
+    }
+    let why = format!(
+        "nothing was heard of it for more than {} s, neither an answer nor a failure: its task \
+         hangs. Restart eipdns, and report this with the log",
+        longest.as_secs()
+    );
+    Some(Health::Stalled { since: heard, why })
+}
 
 /// Follows one source from call to call.
 #[derive(Debug)]
@@ -185,6 +226,32 @@ impl Told {
 mod tests {
     use super::super::error::PollError;
     use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_source_that_is_not_heard_of_is_stalled_whatever_it_said() {
+        let kind = |lines: &str| {
+            let file = "type = \"file\"\npath = \"addresses.json\"";
+            let server = testing::SERVER.replace(file, lines);
+            testing::config(&[("server.toml", &server)]).server.sources[0].kind.clone()
+        };
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + s);
+        for (kind, longest) in [
+            (kind("type = \"ec2\"\npoll = \"2s\""), 2 + 3 + 15),
+            (kind("type = \"ec2\"\npoll = \"1h\""), 3600 + 3 + 15),
+            (kind("type = \"file\"\npath = \"addresses.json\""), 60 + 3 + 15),
+        ] {
+            for health in [Health::Starting, Health::Healthy] {
+                assert_eq!(silent(&kind, &health, at(0), at(longest)), None, "{kind:?}");
+                let silent = silent(&kind, &health, at(0), at(longest + 1));
+                let Some(Health::Stalled { since, why }) = silent else { panic!("{kind:?}") };
+                assert_eq!(since, at(0));
+                assert!(why.contains(&format!("more than {longest} s")), "{why}");
+            }
+            let stalled = Health::Stalled { since: at(0), why: "refused".into() };
+            assert_eq!(silent(&kind, &stalled, at(0), at(99_999)), None, "it is, for a reason");
+        }
+    }
 
     #[test]
     fn each_transition_is_told_once() {

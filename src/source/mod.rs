@@ -157,7 +157,8 @@ impl Handle {
 
     /// Changes the pace of an `ec2` source. Calls that are due later than that
     /// because of failures stay so.
-    pub fn set_poll(&self, poll: Duration) {
+    pub fn set_poll(&self, poll: Duration, now: SystemTime) {
+        self.stats.begin(now);
         // Full of asks that nobody takes: the task is gone.
         let _ = self.asks.try_send(Ask::Poll(poll));
     }
@@ -259,6 +260,7 @@ impl Post {
     fn new(setup: Setup) -> (Self, Handle) {
         let Setup { id: source, name, health, stats, clock, deliveries } = setup;
         let (sender, asks) = mpsc::channel(MAX_ASKS);
+        stats.begin(clock.now());
         let handle = Handle { asks: sender, stats: Arc::clone(&stats) };
         let tracker = health::Tracker::new(&name, health);
         let teller = usable::Teller::new(&name);

@@ -21,6 +21,9 @@ pub struct Totals {
     pub failures: [u64; Class::ALL.len()],
     /// When the last good answer came.
     pub last_good: Option<SystemTime>,
+    /// When the source was heard of last: the end of its last call, good or not,
+    /// or when it was started or given another pace.
+    pub heard: Option<SystemTime>,
     /// How long the last call took, good or not.
     pub last_took: Option<Duration>,
     /// How long all calls took together.
@@ -47,10 +50,22 @@ impl Stats {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Its calls are counted from now on, or come at another pace.
+    pub(super) fn begin(&self, now: SystemTime) {
+        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.heard = totals.heard.max(Some(now));
+    }
+
+    /// When the source was heard of last.
+    pub fn heard(&self) -> Option<SystemTime> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).heard
+    }
+
     /// Counts a call.
     pub(super) fn count(&self, now: SystemTime, took: Duration, answer: &Answer) {
         let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         totals.polls += 1;
+        totals.heard = Some(now);
         totals.last_took = Some(took);
         totals.took += took;
         match answer {

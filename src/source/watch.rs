@@ -49,7 +49,7 @@ const WITHIN: Duration = Duration::from_secs(1);
 const REST: u32 = 20;
 
 /// But they are no rarer than this.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Waits for changes of some files.
 #[derive(Debug)]

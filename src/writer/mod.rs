@@ -37,6 +37,7 @@ use crate::name::Key;
 use crate::snapshot::Snapshot;
 use crate::source::accept::{Accepted, Losses, Policy, accept, accept_file};
 use crate::source::clock::Clock;
+use crate::source::health;
 use crate::source::successor::{Former, Settings, fingerprint};
 use crate::source::{Delivery, silent};
 use crate::state::{self, State};
@@ -93,6 +94,8 @@ struct Kept {
     region: Option<String>,
     /// State too old to be served at once.
     waiting: Option<state::SourceState>,
+    /// Nothing was heard of it for too long.
+    silent: bool,
 }
 
 /// What a writer starts with.
@@ -302,8 +305,34 @@ impl Writer {
             (self.world.inventory.sources[id], self.world.sources[id]) = before;
             return Err(panicked);
         }
+        if before.1.silent {
+            tell::heard_again(&self.world.inventory.sources[id]);
+        }
         self.tell_losses(id, &before.1, delivery.accept_losses);
         Ok(())
+    }
+
+    /// Sources of which nothing was heard for too long count as stalled from now
+    /// on, until they deliver. `heard`: when each was heard of last. True if that
+    /// is new of any.
+    pub fn judge_silent(&mut self, heard: &[Option<SystemTime>]) -> bool {
+        let (began, now) = (Instant::now(), self.clock.now());
+        let config = Arc::clone(&self.world.config);
+        let mut any = false;
+        let World { inventory, sources, .. } = &mut self.world;
+        let pairs = inventory.sources.iter_mut().zip(sources).zip(&config.server.sources);
+        for (((source, kept), config), heard) in pairs.zip(heard) {
+            let Some(heard) = *heard else { continue };
+            if let Some(health) = health::silent(&config.kind, &source.health, heard, now) {
+                tell::silent(&source.name, &health);
+                (source.health, kept.silent, any) = (health, true, true);
+            }
+        }
+        if any {
+            // What cannot be compiled is told by that.
+            let _ = self.publish(began);
+        }
+        any
     }
 
     /// When to look again: sources of which something kept becomes due, and
@@ -463,6 +492,7 @@ impl World {
         let Some(config) = self.config.server.sources.get(id) else { return };
         let source = &mut self.inventory.sources[id];
         source.health = delivery.health.clone();
+        self.sources[id].silent = false;
         if delivery.region.is_some() {
             source.region.clone_from(&delivery.region);
         }

@@ -321,6 +321,46 @@ fn another_cause_of_the_same_trouble_is_shown_and_publishes_nothing() {
     assert_eq!(writer.store().full().generation, generation);
 }
 
+/// A task that hangs tells nobody: its last word was that all is well.
+#[test]
+fn a_source_that_is_not_heard_of_counts_as_stalled_until_it_delivers() {
+    let config = ec2("east", "poll = \"2s\"");
+    let mut writer = writer(&config, State::default());
+    deliver(&mut writer, Some(BOTH));
+    let serial = |writer: &Writer| {
+        let snapshot = writer.store().full();
+        snapshot.views[0].zones.values().next().unwrap().serial
+    };
+    let (now, before) = (writer.clock.now(), serial(&writer));
+    let longest = health::longest_silence(&config.server.sources[0].kind);
+    let fresh = |writer: &Writer| writer.store().full().sources[0].freshness.clone();
+    assert!(!writer.judge_silent(&[Some(now)]) && !writer.judge_silent(&[None]));
+    assert_eq!(fresh(&writer), Freshness::Fresh);
+
+    let long_ago = now - longest - Duration::from_secs(1);
+    assert!(writer.judge_silent(&[Some(long_ago)]));
+    let Health::Stalled { since, why } = &writer.inventory().sources[0].health else { panic!() };
+    assert_eq!(*since, long_ago);
+    assert!(why.contains("nothing was heard of it"), "{why}");
+    assert!(matches!(fresh(&writer), Freshness::Stale(_)), "EDE 3");
+    assert_eq!(answered(&writer), both());
+    assert_eq!(serial(&writer), before, "no zone has changed");
+    let generation = writer.store().full().generation;
+    assert!(!writer.judge_silent(&[Some(long_ago)]), "it is known");
+    assert_eq!(writer.store().full().generation, generation);
+
+    deliver(&mut writer, Some(BOTH));
+    assert_eq!(writer.inventory().sources[0].health, Health::Healthy);
+    assert_eq!(fresh(&writer), Freshness::Fresh);
+
+    // One that never said anything, without state: its names are SERVFAIL, and it
+    // is said why.
+    let mut writer = self::writer(&config, State::default());
+    assert!(writer.judge_silent(&[Some(long_ago)]));
+    assert!(matches!(writer.inventory().sources[0].health, Health::Stalled { .. }));
+    assert_eq!(answered(&writer), []);
+}
+
 #[test]
 fn an_equal_source_keeps_its_name_and_place() {
     let source = |config: &Config| -> Source { config.server.sources[0].clone() };

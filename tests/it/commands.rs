@@ -231,7 +231,7 @@ fn commands_of_a_running_server() {
         "eipdns_moves_total 1",
         "eipdns_source_healthy{source=\"sample\"} 1.0",
         "eipdns_udp_datagrams_total{event=\"received\"} 1",
-        "# EOF",
+        "# TYPE eipdns_moves_total counter",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }

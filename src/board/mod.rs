@@ -1,5 +1,12 @@
 //! What the status surfaces read: one value that the run loop keeps up to
 //! date and everybody else looks at.
+//!
+//! * `worst_case`: from a change to the answer; `names`: which have an address;
+//!   `readiness`: whether to send clients here.
+
+mod names;
+mod readiness;
+mod worst_case;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Config, SourceKind, Target};
+use crate::config::{Config, SourceKind};
 use crate::counters::Counters;
 use crate::forward::{Forwarder, Looped, UpstreamStatus};
 use crate::history::History;
@@ -22,9 +29,9 @@ use crate::source::accept::Losses;
 use crate::source::clock::{Clock, Drift, elapsed};
 use crate::source::{Delivery, Handle};
 use crate::store::Store;
-
-/// The longest an EC2 call may take (DESIGN.md, "How it is built").
-pub const MAX_CALL: Duration = Duration::from_secs(3);
+pub use names::{NamesSeen, ViewNames};
+pub use readiness::Readiness;
+pub use worst_case::WorstCase;
 
 /// Everything that can be looked at.
 #[derive(Clone)]
@@ -47,6 +54,10 @@ pub struct Board {
     pub pulse: Pulse,
     /// What sources have delivered waits in here.
     pub deliveries: mpsc::Sender<Delivery>,
+    /// Whether to send clients here.
+    pub readiness: Readiness,
+    /// Which names have an address.
+    pub names: Arc<NamesSeen>,
 }
 
 /// What the writer knows at one moment.
@@ -83,13 +94,33 @@ pub struct Known {
 }
 
 /// What became of reloads.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Reloads {
     /// Refused since the start.
     pub refused: u64,
     /// Why the last one was refused, if it was: the files are then not what is
     /// served.
     pub trouble: Option<String>,
+    /// When the configuration in use was taken.
+    pub taken_at: SystemTime,
+}
+
+impl Reloads {
+    /// Of a process that begins now, with a configuration that is good.
+    pub fn none(now: SystemTime) -> Self {
+        Self { refused: 0, trouble: None, taken_at: now }
+    }
+}
+
+/// The same, to be shown.
+#[derive(Debug, Serialize)]
+pub struct ReloadsStatus {
+    /// Refused since the start.
+    pub refused: u64,
+    /// Why the last one was refused, if it was.
+    pub trouble: Option<String>,
+    /// When the configuration in use was taken, RFC 3339.
+    pub taken_at: String,
 }
 
 /// `/api/status` and `eipdns status`.
@@ -138,7 +169,13 @@ pub struct Status {
     /// The loop that publishes.
     pub publishing: Publishing,
     /// What became of reloads.
-    pub reloads: Reloads,
+    pub reloads: ReloadsStatus,
+    /// Does `/readyz` say so?
+    pub ready: bool,
+    /// The bound names of each view.
+    pub views: Vec<ViewNames>,
+    /// Stale answers given since the start.
+    pub stale_answers: u64,
 }
 
 /// How the loop does that takes deliveries and publishes snapshots.
@@ -218,60 +255,6 @@ impl ForwardingStatus {
             cached: cache.entries,
             cached_bytes: cache.bytes,
         }
-    }
-}
-
-/// From a change to the last answer from before it in any cache.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct WorstCase {
-    /// The slowest EC2 source's poll, in seconds; none where all are files: an
-    /// edit is seen at once.
-    pub poll: Option<f64>,
-    /// The longest call, in seconds; none likewise.
-    pub call: Option<f64>,
-    /// The longest TTL of what follows an Elastic IP, in seconds.
-    pub ttl: u32,
-    /// Whose TTL that is: a name, or a source whose EC2 names and rewritten
-    /// answers have it. None: nothing follows one.
-    pub ttl_of: Option<String>,
-}
-
-impl WorstCase {
-    /// Worst case from associate-address to answer: poll + 3 s + TTL. A file
-    /// has neither poll nor call, and a fixed address follows no Elastic IP.
-    pub fn of(config: &Config) -> Self {
-        let server = &config.server;
-        let poll = server.sources.iter().filter_map(|source| match &source.kind {
-            SourceKind::Ec2(ec2) => Some(ec2.poll),
-            SourceKind::File { .. } => None,
-        });
-        let poll = poll.max().map(|poll| poll.as_secs_f64());
-        let mut worst =
-            Self { poll, call: poll.map(|_| MAX_CALL.as_secs_f64()), ..Default::default() };
-        let bound = config.zones.iter().flat_map(|zone| {
-            let moving = zone.names.iter().filter(|b| !matches!(b.target, Target::Fixed(_)));
-            moving.map(|binding| (binding, binding.ttl.unwrap_or(zone.ttl)))
-        });
-        // The first of several, so that it does not change by itself.
-        let longest = bound.rev().max_by_key(|(_, ttl)| *ttl);
-        if let Some((binding, ttl)) = longest {
-            (worst.ttl, worst.ttl_of) = (ttl, Some(binding.name.to_string()));
-        }
-        // Of EC2 names and of rewritten answers.
-        let at_home = server.views.iter().any(|view| view.ec2_names || view.rewrite);
-        for source in server.sources.iter().filter(|_| at_home) {
-            if worst.ttl_of.is_none() || source.ttl > worst.ttl {
-                let of = format!("EC2 names of source {}", source.name);
-                (worst.ttl, worst.ttl_of) = (source.ttl, Some(of));
-            }
-        }
-        worst
-    }
-
-    /// The sum.
-    pub fn total(&self) -> Duration {
-        let seen = self.poll.unwrap_or_default() + self.call.unwrap_or_default();
-        Duration::try_from_secs_f64(seen).unwrap_or_default() + Duration::from_secs(self.ttl.into())
     }
 }
 
@@ -396,8 +379,23 @@ impl Board {
             log: STDERR.status(Instant::now()),
             publish_trouble: known.publish_trouble.clone(),
             publishing,
-            reloads: known.reloads.clone(),
+            reloads: ReloadsStatus {
+                refused: known.reloads.refused,
+                trouble: known.reloads.trouble.clone(),
+                taken_at: time(known.reloads.taken_at, drift),
+            },
+            ready: self.ready().is_ok(),
+            views: self.names.of(&snapshot).to_vec(),
+            stale_answers: self.counters.stale().iter().map(|(_, _, count)| count).sum(),
         }
+    }
+
+    /// Is there something to answer with? Else why not.
+    ///
+    /// # Errors
+    /// What is waited for.
+    pub fn ready(&self) -> Result<(), String> {
+        self.readiness.judge(&self.known.borrow().clone(), self.clock.now())
     }
 
     /// How the loop that publishes does.
@@ -459,32 +457,5 @@ impl Known {
                 })
                 .collect(),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing;
-
-    #[test]
-    fn the_worst_case_says_what_it_is_made_of() {
-        let zone = "ttl = 5\n[names]\ndb = \"198.51.100.1\"\n\
-                    fixed = { address = \"10.0.0.9\", ttl = 900 }\n\
-                    slow = { elastic_ip = \"198.51.100.2\", ttl = 60 }\n\
-                    web = { elastic_ip = \"198.51.100.3\", ttl = 60 }\n";
-        let of = |server: &str| {
-            let config = testing::config(&[("server.toml", server), ("example.com.toml", zone)]);
-            WorstCase::of(&config)
-        };
-        let name = Some("web.example.com.".to_owned());
-        let file = of(testing::SERVER);
-        assert_eq!(file, WorstCase { poll: None, call: None, ttl: 60, ttl_of: name.clone() });
-        assert_eq!(file.total(), Duration::from_secs(60));
-        let ec2 = "type = \"ec2\"\npoll = \"2s\"";
-        let server = testing::SERVER.replace("type = \"file\"\npath = \"addresses.json\"", ec2);
-        let ec2 = of(&server);
-        assert_eq!(ec2, WorstCase { poll: Some(2.0), call: Some(3.0), ttl: 60, ttl_of: name });
-        assert_eq!(ec2.total(), Duration::from_secs(65));
     }
 }

@@ -1,0 +1,89 @@
+//! From a change to the answer: how long that takes at most.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::{Config, SourceKind, Target};
+use crate::source::health::MAX_CALL;
+
+/// From a change to the last answer from before it in any cache.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct WorstCase {
+    /// The slowest EC2 source's poll, in seconds; none where all are files: an
+    /// edit is seen at once.
+    pub poll: Option<f64>,
+    /// The longest call, in seconds; none likewise.
+    pub call: Option<f64>,
+    /// The longest TTL of what follows an Elastic IP, in seconds.
+    pub ttl: u32,
+    /// Whose TTL that is: a name, or a source whose EC2 names and rewritten
+    /// answers have it. None: nothing follows one.
+    pub ttl_of: Option<String>,
+}
+
+impl WorstCase {
+    /// Worst case from associate-address to answer: poll + 3 s + TTL. A file
+    /// has neither poll nor call, and a fixed address follows no Elastic IP.
+    pub fn of(config: &Config) -> Self {
+        let server = &config.server;
+        let poll = server.sources.iter().filter_map(|source| match &source.kind {
+            SourceKind::Ec2(ec2) => Some(ec2.poll),
+            SourceKind::File { .. } => None,
+        });
+        let poll = poll.max().map(|poll| poll.as_secs_f64());
+        let mut worst =
+            Self { poll, call: poll.map(|_| MAX_CALL.as_secs_f64()), ..Default::default() };
+        let bound = config.zones.iter().flat_map(|zone| {
+            let moving = zone.names.iter().filter(|b| !matches!(b.target, Target::Fixed(_)));
+            moving.map(|binding| (binding, binding.ttl.unwrap_or(zone.ttl)))
+        });
+        // The first of several, so that it does not change by itself.
+        let longest = bound.rev().max_by_key(|(_, ttl)| *ttl);
+        if let Some((binding, ttl)) = longest {
+            (worst.ttl, worst.ttl_of) = (ttl, Some(binding.name.to_string()));
+        }
+        // Of EC2 names and of rewritten answers.
+        let at_home = server.views.iter().any(|view| view.ec2_names || view.rewrite);
+        for source in server.sources.iter().filter(|_| at_home) {
+            if worst.ttl_of.is_none() || source.ttl > worst.ttl {
+                let of = format!("EC2 names of source {}", source.name);
+                (worst.ttl, worst.ttl_of) = (source.ttl, Some(of));
+            }
+        }
+        worst
+    }
+
+    /// The sum.
+    pub fn total(&self) -> Duration {
+        let seen = self.poll.unwrap_or_default() + self.call.unwrap_or_default();
+        Duration::try_from_secs_f64(seen).unwrap_or_default() + Duration::from_secs(self.ttl.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn the_worst_case_says_what_it_is_made_of() {
+        let zone = "ttl = 5\n[names]\ndb = \"198.51.100.1\"\n\
+                    fixed = { address = \"10.0.0.9\", ttl = 900 }\n\
+                    slow = { elastic_ip = \"198.51.100.2\", ttl = 60 }\n\
+                    web = { elastic_ip = \"198.51.100.3\", ttl = 60 }\n";
+        let of = |server: &str| {
+            let config = testing::config(&[("server.toml", server), ("example.com.toml", zone)]);
+            WorstCase::of(&config)
+        };
+        let name = Some("web.example.com.".to_owned());
+        let file = of(testing::SERVER);
+        assert_eq!(file, WorstCase { poll: None, call: None, ttl: 60, ttl_of: name.clone() });
+        assert_eq!(file.total(), Duration::from_secs(60));
+        let ec2 = "type = \"ec2\"\npoll = \"2s\"";
+        let server = testing::SERVER.replace("type = \"file\"\npath = \"addresses.json\"", ec2);
+        let ec2 = of(&server);
+        assert_eq!(ec2, WorstCase { poll: Some(2.0), call: Some(3.0), ttl: 60, ttl_of: name });
+        assert_eq!(ec2.total(), Duration::from_secs(65));
+    }
+}
