@@ -104,6 +104,17 @@ impl Counters {
         &self.waited
     }
 
+    /// These views are shown from now on, whether or not anybody has asked in
+    /// them.
+    pub fn show<'v>(&self, names: impl Iterator<Item = &'v str>) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            if !views.contains_key(name) {
+                views.insert(name.to_owned(), Vec::new());
+            }
+        }
+    }
+
     /// Stale answers, by view and path.
     pub fn stale(&self) -> Vec<(String, Path, u64)> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
@@ -240,6 +251,11 @@ mod tests {
         let config = testing::config(&[("server.toml", testing::SERVER)]);
         let mut snapshot = testing::snapshot(&config, &testing::inventory(&[]));
         let counters = Arc::<Counters>::default();
+        assert_eq!((counters.totals(), counters.stale()), (vec![], vec![]));
+        counters.show(["vpc"].into_iter());
+        let zeros = counters.totals();
+        assert_eq!((zeros.len(), counters.stale().len()), (2 * FAILS.len(), STALES.len()));
+        assert!(zeros.iter().all(|t| t.view == "vpc" && t.rcode == "SERVFAIL" && t.count == 0));
         let tcp = Tally::shared(Arc::clone(&counters));
         let mut workers = [tcp.alone(), tcp.alone(), tcp.clone()];
         for epoch in 1..4 {
@@ -251,7 +267,11 @@ mod tests {
             }
         }
         let mut totals = counters.totals();
-        assert_eq!(totals.extract_if(.., |t| t.rcode == "SERVFAIL").count(), 2 * FAILS.len());
+        assert_eq!(
+            totals.extract_if(.., |t| t.rcode == "SERVFAIL" && t.count == 0).count(),
+            snapshot.views.len() * 2 * FAILS.len(),
+            "failures are shown before there is one"
+        );
         assert_eq!(totals.len(), 2, "{totals:?}");
         assert!(totals.iter().all(|t| t.count == 9));
         assert_eq!((totals[0].view.as_str(), totals[0].rcode), ("", "REFUSED"));

@@ -90,6 +90,23 @@ fn left_out(source: &Value, word: impl Fn(&Value) -> String) -> String {
     out
 }
 
+/// Views with names that have no address, or no answer at all.
+fn names(status: &Value, word: impl Fn(&Value) -> String) -> String {
+    let mut out = String::new();
+    for view in status["views"].as_array().into_iter().flatten() {
+        if view["without_address"] != 0 || view["not_ready"] != 0 {
+            out += &format!(
+                "view {}: of {} names {} WITHOUT ADDRESS (NODATA), {} NOT READY (SERVFAIL)\n",
+                word(&view["view"]),
+                word(&view["names"]),
+                word(&view["without_address"]),
+                word(&view["not_ready"]),
+            );
+        }
+    }
+    out
+}
+
 /// From a change to the answer, and what that is made of.
 fn worst_case(status: &Value, word: impl Fn(&Value) -> String) -> String {
     let (total, of) = (status["worst_case"].as_f64().unwrap_or_default(), &status["worst_case_of"]);
@@ -212,6 +229,7 @@ fn text(status: &Value) -> String {
             word(&forwarding["cached_bytes"]),
         );
     }
+    out += &names(status, word);
     for zone in status["zones"].as_array().into_iter().flatten() {
         out += &format!(
             "zone {} serial {} in views {}, {} names\n",

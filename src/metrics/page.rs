@@ -195,7 +195,7 @@ mod tests {
         let written = |format| {
             let mut page = Page::new(format);
             let mut all = page.counter("eipdns_x_total", "What");
-            all.with(&[("a", "1"), ("b", "\\ \" \n")], 7);
+            all.with(&[("a", "1"), ("b", "\\ \" \n")], 7u64);
             all.with(&[("a", "2")], 8.5);
             page.gauge("eipdns_up", "Is it").is(true);
             page.end()

@@ -5,6 +5,7 @@ use crate::answer::Transport;
 use crate::board::{Board, Known};
 
 pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
+    board.counters.show(known.config.server.views.iter().map(|view| view.name.as_str()));
     answers(page, board);
     udp(page, board);
     tcp(page, board);

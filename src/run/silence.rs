@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn while_the_process_is_stopped_no_source_is_silent() {
-        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + s);
+        let at = |s: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + s);
         let mut silence = Silence::start(at(0));
         for second in 1..100 {
             assert_eq!(silence.beat(at(second)), at(0), "{second}");

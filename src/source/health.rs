@@ -235,7 +235,7 @@ mod tests {
             let server = testing::SERVER.replace(file, lines);
             testing::config(&[("server.toml", &server)]).server.sources[0].kind.clone()
         };
-        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + s);
+        let at = |s: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + s);
         for (kind, longest) in [
             (kind("type = \"ec2\"\npoll = \"2s\""), 2 + 3 + 15),
             (kind("type = \"ec2\"\npoll = \"1h\""), 3600 + 3 + 15),

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop where it stands"
 )]
 
+mod alerts;
 mod answers;
 mod atomic;
 mod authority;
@@ -22,6 +23,7 @@ mod forward;
 mod hanging;
 mod harness;
 mod logs;
+mod metrics;
 mod peers;
 mod readme;
 mod resolving;

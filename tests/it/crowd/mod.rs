@@ -34,7 +34,7 @@ fn many_descriptors() {
 }
 
 /// A server that may have so many descriptors, soft and hard, and no more.
-fn start_with_descriptors(dir: &Path, descriptors: usize) -> Server {
+pub(crate) fn start_with_descriptors(dir: &Path, descriptors: usize) -> Server {
     many_descriptors();
     Server::start_command(|command| {
         let mut limited = Command::new("sh");
@@ -58,7 +58,7 @@ fn http_of(server: &Server) -> SocketAddr {
 }
 
 /// A connection from one of this host's addresses.
-fn connect_from(from: impl Into<IpAddr>, to: SocketAddr) -> TcpStream {
+pub(crate) fn connect_from(from: impl Into<IpAddr>, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(from.into(), 0).into()).unwrap();
     socket.connect(&to.into()).unwrap();
@@ -80,7 +80,7 @@ fn ask(mut stream: &TcpStream, name: &str) -> Option<Message> {
 }
 
 /// Has the other side closed, as far as is known here? Octets are passed over.
-fn is_closed(mut stream: &TcpStream) -> bool {
+pub(crate) fn is_closed(mut stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     let mut buffer = [0; 4096];
     let closed = loop {
@@ -107,7 +107,7 @@ fn until_closed(mut stream: &TcpStream) -> Vec<u8> {
 }
 
 /// For what no line of the log tells: looks until it is so.
-fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     let start = Instant::now();
     while !check() {
         assert!(start.elapsed() < PATIENCE, "never: {what}");

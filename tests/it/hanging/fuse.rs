@@ -34,7 +34,7 @@ const EINTR: i32 = 4;
 const ENOSYS: i32 = 38;
 
 /// Lives until it is dropped.
-pub(super) struct Fuse {
+pub(crate) struct Fuse {
     umount: PathBuf,
     dir: TempDir,
     shared: Arc<Shared>,
@@ -63,7 +63,7 @@ struct Request {
 
 impl Fuse {
     /// With these files; none without the right to mount, loudly.
-    pub(super) fn new(files: &[(&str, &str)]) -> Option<Self> {
+    pub(crate) fn new(files: &[(&str, &str)]) -> Option<Self> {
         let (mount, umount) = (peers::need("mount")?, peers::need("umount")?);
         let device = File::options().read(true).write(true).open("/dev/fuse");
         let Ok(device) = device else {
@@ -95,21 +95,21 @@ impl Fuse {
         Some(Self { umount, dir, shared })
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         self.shared.files.lock().unwrap().insert(name.into(), text.into());
     }
 
     /// Answers nothing from now on.
-    pub(super) fn hang(&self) {
+    pub(crate) fn hang(&self) {
         self.shared.hang.lock().unwrap().hangs = true;
     }
 
     /// Waits until somebody waits for an answer.
-    pub(super) fn wait_until_somebody_hangs(&self) {
+    pub(crate) fn wait_until_somebody_hangs(&self) {
         let hang = self.shared.hang.lock().unwrap();
         let (_hang, timeout) = self
             .shared
@@ -120,7 +120,7 @@ impl Fuse {
     }
 
     /// Answers all there was, and what comes.
-    pub(super) fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         let mut hang = self.shared.hang.lock().unwrap();
         hang.hangs = false;
         for request in std::mem::take(&mut hang.held) {

@@ -1,7 +1,7 @@
 //! Files that are not there to be read: disks and file servers that hang, pipes
 //! and devices. Nothing outside stops the loop that publishes.
 
-mod fuse;
+pub(crate) mod fuse;
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,0 +1,167 @@
+//! Trouble with our own names: where addresses come from, what is made of them.
+
+use std::fs;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use serde_json::{Value, json};
+
+use super::promtool::promtool;
+use super::{ELASTIC, NAME, Scrape, ask_plainly, fires, one_name, scrape, until, while_it_lasts};
+use crate::harness::{Dir, Server, eipdns, http_get};
+
+const STALLED: &str = "source stalled; its last good answer stands";
+
+/// A source that has nothing makes no server ready, however long it fails; and
+/// one that was ready stays so.
+#[test]
+fn nothing_known_at_the_start() {
+    let Some(promtool) = promtool() else { return };
+    let dir = one_name("[serve]\nready_grace = \"1s\"\n");
+    fs::remove_file(dir.path().join("addresses.json")).unwrap();
+    let mut server = Server::start(dir.path());
+    server.wait("a stall", |line| {
+        line["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
+    });
+    let before = scrape(&server);
+    let answer = server.ask(NAME, RecordType::A);
+    assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    let http = server.http();
+    let status = || -> Value {
+        let answer = http_get(&http, "/api/status", "");
+        serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+    };
+    let ready = || http_get(&http, "/readyz", "");
+    // Longer than the grace: the uptime says so, in whole seconds.
+    until(&server, "the grace is over", |_| status()["uptime"].as_u64() >= Some(3));
+    assert!(ready().starts_with("HTTP/1.0 503"), "{}", ready());
+    assert!(ready().contains("waiting for sample: no source has delivered"), "{}", ready());
+    assert_eq!(
+        (&status()["ready"], &status()["views"][0]["not_ready"]),
+        (&json!(false), &json!(1))
+    );
+    fires(
+        &promtool,
+        &while_it_lasts(&before, &scrape(&server)),
+        &["EipdnsNamesNotReady", "EipdnsNotReady", "EipdnsOwnNamesFail", "EipdnsSourceStalled"],
+    );
+
+    dir.addresses(&[(ELASTIC, Some("10.0.1.5"))]);
+    server.wait_for("first answers");
+    assert!(ready().starts_with("HTTP/1.0 200"), "{}", ready());
+    dir.replace("addresses.json", "{");
+    // The log has such a line once a minute.
+    let again = until(&server, "stalled", |scrape| {
+        scrape.value("eipdns_source_healthy", "source=\"sample\"") == 0.0
+    });
+    assert_eq!(again.value("eipdns_ready", ""), 1.0);
+    assert!(ready().starts_with("HTTP/1.0 200"), "{}", ready());
+}
+
+/// An address file that was good and is damaged.
+#[test]
+fn a_stalled_source_and_stale_answers() {
+    let Some(promtool) = promtool() else { return };
+    let dir = one_name("");
+    let mut server = Server::start(dir.path());
+    server.wait_for("source delivers");
+    server.ask(NAME, RecordType::A);
+    let healthy = scrape(&server);
+    dir.replace("addresses.json", "{ \"Addresses\": [");
+    server.wait_for(STALLED);
+    let stalled =
+        until(&server, "stalled", |s| s.value("eipdns_source_healthy", "source=\"sample\"") == 0.0);
+    // Nobody has asked: nobody got anything stale.
+    fires(&promtool, &while_it_lasts(&healthy, &stalled), &["EipdnsSourceStalled"]);
+    assert_eq!(server.data(NAME, RecordType::A), ["10.0.1.5"]);
+    ask_plainly(&server);
+    let after = scrape(&server);
+    let stale = |s: &Scrape| s.value("eipdns_stale_answers_total", "view=\"vpc\",path=\"zone\"");
+    assert_eq!((stale(&stalled), stale(&after)), (0.0, 2.0), "with EDNS and without");
+    let expected = ["EipdnsSourceStalled", "EipdnsStaleAnswers"];
+    fires(&promtool, &while_it_lasts(&stalled, &after), &expected);
+}
+
+#[test]
+fn a_name_without_an_address() {
+    let Some(promtool) = promtool() else { return };
+    let dir = one_name("");
+    let mut server = Server::start(dir.path());
+    let before = scrape(&server);
+    dir.addresses(&[(ELASTIC, None)]);
+    server.wait_for_move("old", "10.0.1.5");
+    let after = scrape(&server);
+    assert_eq!(after.value("eipdns_names", "view=\"vpc\""), 1.0);
+    fires(&promtool, &while_it_lasts(&before, &after), &["EipdnsNamesWithoutAddress"]);
+    let (path, http) = (dir.path().to_str().unwrap(), server.http());
+    let out = eipdns(&["status", "--config", path, "--listen-http", &http]);
+    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(told.contains("view vpc: of 1 names 1 WITHOUT ADDRESS"), "{told}");
+}
+
+#[test]
+fn a_state_directory_that_is_none() {
+    let Some(promtool) = promtool() else { return };
+    let dir = one_name("");
+    let mut server = Server::start(dir.path());
+    server.wait_for("source delivers");
+    let before = scrape(&server);
+    let state = dir.path().join(".state");
+    fs::rename(&state, dir.path().join(".elsewhere")).unwrap();
+    fs::write(&state, "").unwrap();
+    // What is to be kept is written.
+    dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
+    server.wait_for_move("new", "10.0.1.6");
+    let after =
+        until(&server, "it is told", |scrape| scrape.value("eipdns_state_writable", "") == 0.0);
+    fires(&promtool, &while_it_lasts(&before, &after), &["EipdnsStateNotWritten"]);
+}
+
+#[test]
+fn a_reload_that_is_refused() {
+    let Some(promtool) = promtool() else { return };
+    let dir = one_name("");
+    let mut server = Server::start(dir.path());
+    let before = scrape(&server);
+    let taken = "eipdns_config_last_reload_success_timestamp_seconds";
+    dir.write("example.net.toml", "[names]\nx = \"no address\"\n");
+    server.signal("HUP");
+    server.wait_for("configuration not reloaded; the one in use stands");
+    let refused = until(&server, "it is told", |scrape| {
+        scrape.value("eipdns_config_last_reload_successful", "") == 0.0
+    });
+    assert_eq!(refused.value(taken, ""), before.value(taken, ""));
+    fires(&promtool, &while_it_lasts(&before, &refused), &["EipdnsReloadRefused"]);
+
+    dir.write("example.net.toml", "[names]\n");
+    server.signal("HUP");
+    server.wait_for("configuration reloaded");
+    let mended = until(&server, "it is told", |scrape| {
+        scrape.value("eipdns_config_last_reload_successful", "") == 1.0
+    });
+    assert!(mended.value(taken, "") > before.value(taken, ""));
+    fires(&promtool, &while_it_lasts(&refused, &mended), &[]);
+}
+
+#[test]
+fn a_time_to_live_of_an_hour_and_an_entry_that_is_left_out() {
+    let Some(promtool) = promtool() else { return };
+    let dir = one_name("");
+    dir.write("example.com.toml", &format!("ttl = 3600\n[names]\ndb = \"{ELASTIC}\"\n"));
+    let server = Server::start(dir.path());
+    let slow = scrape(&server);
+    fires(&promtool, &while_it_lasts(&slow, &slow), &["EipdnsMovesSlow"]);
+
+    let dir: Dir = one_name("");
+    let listing = json!({ "Addresses": [
+        { "PublicIp": ELASTIC, "PrivateIpAddress": "10.0.1.5" },
+        { "AllocationId": "eipalloc-0c", "CarrierIp": "155.146.10.111" },
+    ] });
+    dir.replace("addresses.json", &listing.to_string());
+    let mut server = Server::start(dir.path());
+    server.wait_for("source delivers");
+    let odd = until(&server, "it is told", |scrape| {
+        scrape.value("eipdns_source_entries_left_out", "source=\"sample\"") == 1.0
+    });
+    fires(&promtool, &while_it_lasts(&odd, &odd), &["EipdnsEntriesLeftOut"]);
+}

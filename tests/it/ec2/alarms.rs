@@ -1,0 +1,32 @@
+//! Alert rules whose condition needs EC2: losses in good answers. See
+//! [`alerts`](crate::alerts).
+
+use super::scripted::{Ec2, public};
+use super::{configure, http, refresh, source, start};
+use crate::alerts::promtool::{Scrape, fires, promtool, while_it_lasts};
+
+#[test]
+fn losses_that_are_held() {
+    let Some(promtool) = promtool() else { return };
+    let ec2 = Ec2::with(4);
+    let names: Vec<_> = (1..=4).map(|n| format!("n{n} = \"{}\"", public(n))).collect();
+    let dir = configure(&source("east", &ec2.url(), "1h", ""), "", &names.join("\n"));
+    let mut server = start(&dir);
+    server.wait_for("source delivers");
+    assert!(refresh(&server, false).is_empty());
+    let scrape = || Scrape::of(&http(&server).to_string());
+    let healthy = scrape();
+    fires(&promtool, &while_it_lasts(&healthy, &healthy), &[]);
+
+    let all = ec2.addresses();
+    ec2.set(all[..3].to_vec());
+    assert!(refresh(&server, false).is_empty());
+    let one = scrape();
+    assert_eq!(one.value("eipdns_source_held_addresses", "source=\"east\""), 1.0);
+    fires(&promtool, &while_it_lasts(&healthy, &one), &["EipdnsLossHeld"]);
+
+    ec2.set(all[..1].to_vec());
+    assert!(refresh(&server, false).is_empty());
+    let expected = ["EipdnsLossHeld", "EipdnsMassLossHeld"];
+    fires(&promtool, &while_it_lasts(&healthy, &scrape()), &expected);
+}
