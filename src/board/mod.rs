@@ -2,8 +2,9 @@
 //! date and everybody else looks at.
 //!
 //! * `worst_case`: from a change to the answer; `names`: which have an address;
-//!   `readiness`: whether to send clients here.
+//!   `readiness`: whether to send clients here; `forwarding`: what is asked elsewhere.
 
+mod forwarding;
 mod names;
 mod readiness;
 mod worst_case;
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, SourceKind};
 use crate::counters::Counters;
-use crate::forward::{Forwarder, Looped, UpstreamStatus};
+use crate::forward::Looped;
 use crate::history::History;
 use crate::host::aside;
 use crate::host::descriptors::{self, Budget, Share};
@@ -29,6 +30,7 @@ use crate::source::accept::Losses;
 use crate::source::clock::{Clock, Drift, elapsed};
 use crate::source::{Delivery, Handle};
 use crate::store::Store;
+pub use forwarding::{ForwardingStatus, UpstreamState};
 pub use names::{NamesSeen, ViewNames};
 pub use readiness::Readiness;
 pub use worst_case::WorstCase;
@@ -172,6 +174,8 @@ pub struct Status {
     pub reloads: ReloadsStatus,
     /// Does `/readyz` say so?
     pub ready: bool,
+    /// What is waited for, if not.
+    pub not_ready: Option<String>,
     /// The bound names of each view.
     pub views: Vec<ViewNames>,
     /// Stale answers given since the start.
@@ -187,75 +191,6 @@ pub struct Publishing {
     pub hangs: bool,
     /// Deliveries that wait for it.
     pub waiting: usize,
-}
-
-/// What is asked elsewhere.
-#[derive(Debug, Serialize)]
-pub struct ForwardingStatus {
-    /// Each upstream.
-    pub upstreams: Vec<UpstreamState>,
-    /// Upstreams through which our own questions come back.
-    pub loops: Vec<String>,
-    /// Questions on their way to upstreams.
-    pub outstanding: u64,
-    /// Clients waiting for answers.
-    pub waiting: u64,
-    /// Questions turned away since the start, because their client had its
-    /// share of what may be under way.
-    pub shed: u64,
-    /// Stale answers that were not renewed for that reason.
-    pub not_renewed: u64,
-    /// Cached answers.
-    pub cached: u64,
-    /// Octets they take, about.
-    pub cached_bytes: u64,
-}
-
-/// One upstream.
-#[derive(Debug, Serialize)]
-pub struct UpstreamState {
-    /// Its address.
-    pub address: String,
-    /// It answers, as far as is known.
-    pub up: bool,
-    /// Smoothed time to an answer, in milliseconds; null before the first.
-    pub round_trip_ms: Option<f64>,
-    /// Queries sent.
-    pub sent: u64,
-    /// Tries without a reply.
-    pub timeouts: u64,
-    /// Questions it was not asked because of its `max_rate`.
-    pub throttled: u64,
-    /// Questions that wait for their turn, for the same reason.
-    pub waiting: u64,
-    /// Queries to see whether it lives.
-    pub checks: u64,
-}
-
-impl ForwardingStatus {
-    fn of(forwarder: &Forwarder, loops: &[Looped]) -> Self {
-        let (load, cache) = (forwarder.load(), forwarder.cache().stats());
-        let upstream = |one: UpstreamStatus| UpstreamState {
-            address: one.address.to_string(),
-            up: one.up,
-            round_trip_ms: one.round_trip.map(|time| time.as_secs_f64() * 1000.0),
-            sent: one.sent,
-            timeouts: one.timeouts,
-            throttled: one.throttled,
-            waiting: one.waiting,
-            checks: one.checks,
-        };
-        Self {
-            upstreams: forwarder.upstreams().into_iter().map(upstream).collect(),
-            loops: loops.iter().map(|one| format!("{} for {}", one.upstream, one.name)).collect(),
-            outstanding: load.outstanding,
-            waiting: load.waiting,
-            shed: load.shed.questions(),
-            not_renewed: load.shed.refreshes,
-            cached: cache.entries,
-            cached_bytes: cache.bytes,
-        }
-    }
 }
 
 /// One zone.
@@ -353,6 +288,7 @@ impl Board {
             }
         });
         let (publishing, worst_case) = (self.publishing(), WorstCase::of(&known.config));
+        let not_ready = self.ready().err();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             uptime: elapsed(self.started, now).as_secs(),
@@ -384,7 +320,8 @@ impl Board {
                 trouble: known.reloads.trouble.clone(),
                 taken_at: time(known.reloads.taken_at, drift),
             },
-            ready: self.ready().is_ok(),
+            ready: not_ready.is_none(),
+            not_ready,
             views: self.names.of(&snapshot).to_vec(),
             stale_answers: self.counters.stale().iter().map(|(_, _, count)| count).sum(),
         }

@@ -147,6 +147,9 @@ fn text(status: &Value) -> String {
         word(&status["moves"]),
     );
     out += &worst_case(status, word);
+    if !status["not_ready"].is_null() {
+        out += &format!("NOT READY: {}\n", word(&status["not_ready"]));
+    }
     if !status["publish_trouble"].is_null() {
         out += &format!("NOT PUBLISHED: {}\n", word(&status["publish_trouble"]));
     }

@@ -6,10 +6,12 @@
 //! stay as they were, and the next delivery tries again.
 //!
 //! * `reload`: another configuration; what carries on what.
+//! * `silence`: sources that say nothing at all.
 //! * `tell`: what of moves is logged; `losses`: of losses, for the history too.
 
 mod losses;
 mod reload;
+mod silence;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -37,7 +39,6 @@ use crate::name::Key;
 use crate::snapshot::Snapshot;
 use crate::source::accept::{Accepted, Losses, Policy, accept, accept_file};
 use crate::source::clock::Clock;
-use crate::source::health;
 use crate::source::successor::{Former, Settings, fingerprint};
 use crate::source::{Delivery, silent};
 use crate::state::{self, State};
@@ -306,33 +307,10 @@ impl Writer {
             return Err(panicked);
         }
         if before.1.silent {
-            tell::heard_again(&self.world.inventory.sources[id]);
+            silence::heard_again(&self.world.inventory.sources[id]);
         }
         self.tell_losses(id, &before.1, delivery.accept_losses);
         Ok(())
-    }
-
-    /// Sources of which nothing was heard for too long count as stalled from now
-    /// on, until they deliver. `heard`: when each was heard of last. True if that
-    /// is new of any.
-    pub fn judge_silent(&mut self, heard: &[Option<SystemTime>]) -> bool {
-        let (began, now) = (Instant::now(), self.clock.now());
-        let config = Arc::clone(&self.world.config);
-        let mut any = false;
-        let World { inventory, sources, .. } = &mut self.world;
-        let pairs = inventory.sources.iter_mut().zip(sources).zip(&config.server.sources);
-        for (((source, kept), config), heard) in pairs.zip(heard) {
-            let Some(heard) = *heard else { continue };
-            if let Some(health) = health::silent(&config.kind, &source.health, heard, now) {
-                tell::silent(&source.name, &health);
-                (source.health, kept.silent, any) = (health, true, true);
-            }
-        }
-        if any {
-            // What cannot be compiled is told by that.
-            let _ = self.publish(began);
-        }
-        any
     }
 
     /// When to look again: sources of which something kept becomes due, and

@@ -10,7 +10,6 @@ use super::{Panicked, Writer};
 use crate::background::{breathe, breathing};
 use crate::changes::{Change, Holder, Kind};
 use crate::config::SourceId;
-use crate::inventory::{Health, SourceInventory};
 use crate::state;
 
 /// How many lines one swap logs. The history has all.
@@ -40,18 +39,6 @@ macro_rules! tell {
             $message
         )
     };
-}
-
-/// A source that hangs. Its own log of good and bad answers says nothing of it.
-pub(super) fn silent(source: &str, health: &Health) {
-    if let Health::Stalled { why, .. } = health {
-        warn!(source, error = %why, "source stalled; what was known before is answered, if anything was");
-    }
-}
-
-/// It did not hang for good.
-pub(super) fn heard_again(source: &SourceInventory) {
-    info!(source = %source.name, health = source.health.as_str(), "source is heard of again");
 }
 
 /// A change, with what all changes of a swap have in common.

@@ -9,6 +9,7 @@ use crate::inventory::{Address, Addresses, Entries};
 use crate::snapshot::Freshness;
 use crate::source::Waiters;
 use crate::source::error::{PollError, SourceError};
+use crate::source::health;
 use crate::testing;
 
 const ZONE: &str = "[names]\ndb = \"198.51.100.1\"\nweb = \"198.51.100.2\"\n";

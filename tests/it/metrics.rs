@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::UdpSocket;
 use std::time::{Duration, SystemTime};
 
-use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::RecordType;
 
+use crate::alerts::elsewhere::resolver;
 use crate::alerts::promtool::{Scrape, lint, promtool};
 use crate::harness::{Dir, Server, http_get, root};
 
@@ -68,18 +67,7 @@ fn get(server: &Server, accept: &str) -> (String, String) {
 
 /// A server of which everything can be had that there is.
 fn everything() -> (Dir, Server) {
-    let upstream = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let at = upstream.local_addr().unwrap();
-    // Ends with the tests.
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok((length, client)) = upstream.recv_from(&mut buffer) {
-            let mut message = Message::from_vec(&buffer[..length]).unwrap();
-            message.metadata.message_type = MessageType::Response;
-            message.metadata.recursion_available = true;
-            let _ = upstream.send_to(&message.to_vec().unwrap(), client);
-        }
-    });
+    let at = resolver(Duration::ZERO);
     let dir = Dir::new(&format!("forward = true\n[[forward]]\nupstreams = [\"{at}\"]\n"));
     dir.http();
     dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");

@@ -16,7 +16,7 @@ fn forwarding(upstream: SocketAddr) -> Dir {
 }
 
 /// A resolver that knows an address for every name, `after` a while.
-fn resolver(after: Duration) -> SocketAddr {
+pub(crate) fn resolver(after: Duration) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let at = socket.local_addr().unwrap();
     // Ends with the tests.

@@ -3,7 +3,7 @@
 //! fires on the metrics of one that is well.
 
 mod crowded;
-mod elsewhere;
+pub(crate) mod elsewhere;
 mod own;
 pub(crate) mod promtool;
 mod running;

@@ -36,6 +36,10 @@ fn nothing_known_at_the_start() {
     until(&server, "the grace is over", |_| status()["uptime"].as_u64() >= Some(3));
     assert!(ready().starts_with("HTTP/1.0 503"), "{}", ready());
     assert!(ready().contains("waiting for sample: no source has delivered"), "{}", ready());
+    let config = dir.path().to_str().unwrap();
+    let out = eipdns(&["status", "--config", config, "--listen-http", &http]);
+    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(told.contains("\nNOT READY: waiting for sample: no source has delivered"), "{told}");
     assert_eq!(
         (&status()["ready"], &status()["views"][0]["not_ready"]),
         (&json!(false), &json!(1))
