@@ -22,8 +22,8 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// buffer's size it bounds how many can be waiting.
 const LEAST_DATAGRAM: usize = 512;
 
-/// One batch in so many is timed: two looks at the clock, which take a tenth of
-/// what the least batch does.
+/// One batch in so many is timed, so that the two looks at the clock cost
+/// answers nothing that could be measured.
 const TIMED: u32 = 64;
 
 /// Fewer requests at once are not worth looking ahead.

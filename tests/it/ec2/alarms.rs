@@ -10,7 +10,7 @@ fn losses_that_are_held() {
     let Some(promtool) = promtool() else { return };
     let ec2 = Ec2::with(4);
     let names: Vec<_> = (1..=4).map(|n| format!("n{n} = \"{}\"", public(n))).collect();
-    let dir = configure(&source("east", &ec2.url(), "1h", ""), "", &names.join("\n"));
+    let dir = configure(&source("east", &ec2.url(), "1m", ""), "", &names.join("\n"));
     let mut server = start(&dir);
     server.wait_for("source delivers");
     assert!(refresh(&server, false).is_empty());
