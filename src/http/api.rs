@@ -18,7 +18,7 @@ use crate::board::Board;
 use crate::compile::Input;
 use crate::explain::{Explanation, Who, explain};
 use crate::history::Asked as AcceptAsked;
-use crate::metrics::{self, Format};
+use crate::metrics;
 use crate::name::Key;
 use crate::run::own_addresses;
 
@@ -28,7 +28,7 @@ const REFRESH_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn metrics(State(shared): Site, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    let format = Format::wanted(accept.unwrap_or_default());
+    let format = metrics::Format::wanted(accept.unwrap_or_default());
     let text = metrics::render(&shared.board, format);
     ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
 }

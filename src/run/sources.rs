@@ -94,6 +94,7 @@ impl Sources {
                 setup.stats = Arc::clone(handle.shared_stats());
             }
         }
+        setup.stats.begin(self.clock.now());
         let handle = match &source.kind {
             SourceKind::File { path } => {
                 let (task, handle) = FileSource::new(setup, source.region.clone(), path.clone());

@@ -260,7 +260,6 @@ impl Post {
     fn new(setup: Setup) -> (Self, Handle) {
         let Setup { id: source, name, health, stats, clock, deliveries } = setup;
         let (sender, asks) = mpsc::channel(MAX_ASKS);
-        stats.begin(clock.now());
         let handle = Handle { asks: sender, stats: Arc::clone(&stats) };
         let tracker = health::Tracker::new(&name, health);
         let teller = usable::Teller::new(&name);

@@ -51,7 +51,7 @@ impl Stats {
     }
 
     /// Its calls are counted from now on, or come at another pace.
-    pub(super) fn begin(&self, now: SystemTime) {
+    pub(crate) fn begin(&self, now: SystemTime) {
         let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         totals.heard = totals.heard.max(Some(now));
     }
