@@ -293,7 +293,6 @@ impl App {
                 _ = self.signals.hangup.recv() => self.reload.ask(),
                 read = self.reload.event() => {
                     self.take_configuration(read).await;
-                    self.tell();
                     self.reload.dealt(self.writer.config());
                 }
                 () = self.keeper.trouble_changed() => self.tell(),

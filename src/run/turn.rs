@@ -26,6 +26,8 @@ impl App {
             Ok(()) => {
                 self.reloads.trouble = None;
                 self.reloads.taken_at = self.clock.now();
+                // Before the log says so: who waits for that asks new sources.
+                self.tell();
                 self.tell_serving("configuration reloaded");
             }
             Err(why) => {
@@ -33,6 +35,7 @@ impl App {
                 let now = self.clock.drift().shown(self.clock.now());
                 let at = humantime::format_rfc3339_seconds(now);
                 self.reloads.trouble = Some(format!("{}; since {at} the files are others", why.0));
+                self.tell();
                 warn!("configuration not reloaded; the one in use stands");
             }
         }
