@@ -16,6 +16,7 @@ use crate::source::file::FileSource;
 use crate::source::lookup::Resolver;
 #[cfg(feature = "ec2")]
 use crate::source::poll::Poller;
+use crate::source::successor::share_account;
 use crate::source::{Delivery, Ended, Handle, Setup};
 
 /// The sources' tasks.
@@ -59,7 +60,7 @@ impl Sources {
     /// Runs what is configured. `predecessors` says for each source which one
     /// it carries on: if that is asked in the same way, its task runs on, at
     /// another pace if need be; else the new task knows from `inventory` how
-    /// the old one did.
+    /// the old one did, and keeps to a pause that throttling has made.
     pub(super) fn apply(
         &mut self,
         config: &Config,
@@ -90,6 +91,9 @@ impl Sources {
         let mut setup = Setup::new(token, &source.name, self.clock, self.deliveries.clone());
         if let Some(former) = former {
             setup.health = health;
+            if share_account(&former.config, source) {
+                setup.throttled = former.handle.as_ref().and_then(Handle::throttled);
+            }
             if let Some(handle) = &former.handle {
                 setup.stats = Arc::clone(handle.shared_stats());
             }

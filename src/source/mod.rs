@@ -44,6 +44,7 @@ use crate::config::{Source, SourceId};
 use crate::inventory::{Health, SourceInventory};
 use clock::Clock;
 use error::SourceError;
+use poll::{Pause, Throttled};
 use stats::Stats;
 use usable::Said;
 
@@ -132,6 +133,7 @@ const MAX_ASKS: usize = 64;
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
     stats: Arc<Stats>,
+    throttled: Arc<Throttled>,
 }
 
 impl Handle {
@@ -166,6 +168,12 @@ impl Handle {
     /// The counters themselves, for the source that carries this one on.
     pub(crate) fn shared_stats(&self) -> &Arc<Stats> {
         &self.stats
+    }
+
+    /// The pause of an `ec2` source that EC2 throttles, for the source that carries
+    /// this one on.
+    pub(crate) fn throttled(&self) -> Option<Pause> {
+        self.throttled.get()
     }
 
     /// What the source has done so far.
@@ -207,6 +215,8 @@ pub struct Setup {
     pub health: Health,
     /// What that one has counted.
     pub stats: Arc<Stats>,
+    /// The pause that it keeps to.
+    pub throttled: Option<Pause>,
     /// The time.
     pub clock: Clock,
     /// Where it delivers.
@@ -216,8 +226,8 @@ pub struct Setup {
 impl Setup {
     /// For a source that carries on no other.
     pub fn new(id: SourceId, name: &str, clock: Clock, deliveries: mpsc::Sender<Delivery>) -> Self {
-        let (health, stats) = (Health::Starting, Arc::default());
-        Self { id, name: name.to_owned(), health, stats, clock, deliveries }
+        let (health, stats, throttled) = (Health::Starting, Arc::default(), None);
+        Self { id, name: name.to_owned(), health, stats, throttled, clock, deliveries }
     }
 }
 
@@ -241,6 +251,7 @@ pub(crate) struct Post {
     tracker: health::Tracker,
     teller: usable::Teller,
     stats: Arc<Stats>,
+    throttled: Arc<Throttled>,
     asks: mpsc::Receiver<Ask>,
     deliveries: mpsc::Sender<Delivery>,
 }
@@ -258,12 +269,14 @@ pub enum Ended {
 
 impl Post {
     fn new(setup: Setup) -> (Self, Handle) {
-        let Setup { id: source, name, health, stats, clock, deliveries } = setup;
+        let Setup { id: source, name, health, stats, throttled, clock, deliveries } = setup;
         let (sender, asks) = mpsc::channel(MAX_ASKS);
-        let handle = Handle { asks: sender, stats: Arc::clone(&stats) };
+        let throttled = Arc::new(Throttled::new(throttled));
+        let (counts, pauses) = (Arc::clone(&stats), Arc::clone(&throttled));
+        let handle = Handle { asks: sender, stats: counts, throttled: pauses };
         let tracker = health::Tracker::new(&name, health);
         let teller = usable::Teller::new(&name);
-        (Self { source, clock, tracker, teller, stats, asks, deliveries }, handle)
+        (Self { source, clock, tracker, teller, stats, throttled, asks, deliveries }, handle)
     }
 
     /// Waits for an ask. Cancel safe.

@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -86,8 +86,9 @@ pub struct Poller<D> {
 impl<D: Describe> Poller<D> {
     /// A source that calls `called` each `poll`, and delivers what it says.
     pub fn new(setup: Setup, poll: Duration, called: D) -> (Self, Handle) {
+        let pace = setup.throttled.map_or_else(|| Pace::new(poll), |p| Pace::throttled(poll, p));
         let (post, handle) = Post::new(setup);
-        let (pace, later, said) = (Pace::new(poll), Pending::default(), Said::default());
+        let (later, said) = (Pending::default(), Said::default());
         (Self { called, pace, post, later, said }, handle)
     }
 
@@ -118,7 +119,10 @@ impl<D: Describe> Poller<D> {
         self.pace.started(began, asked.asked);
         let said = self.call().await?;
         let took = began.elapsed();
-        self.pace.ended(said.as_ref().err().map(PollError::class), jitter());
+        let trouble = said.as_ref().err().map(PollError::class);
+        self.pace.ended(trouble, jitter());
+        let throttled = self.pace.pause().filter(|_| trouble == Some(Class::Throttled));
+        self.post.throttled.set(throttled);
         let answer: Answer = match said {
             Ok(said) => {
                 self.said = said.beside(&self.said);
@@ -143,6 +147,33 @@ impl<D: Describe> Poller<D> {
     }
 }
 
+/// A pause that throttling has made. EC2 throttles an account in a region: whoever
+/// goes on asking for that one keeps to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    failures: u32,
+    lasts: Duration,
+    started: Instant,
+}
+
+/// The pause of a source while EC2 throttles it, told to whoever carries it on.
+#[derive(Debug)]
+pub(crate) struct Throttled(Mutex<Option<Pause>>);
+
+impl Throttled {
+    pub(super) fn new(pause: Option<Pause>) -> Self {
+        Self(Mutex::new(pause))
+    }
+
+    pub(super) fn get(&self) -> Option<Pause> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, pause: Option<Pause>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pause;
+    }
+}
+
 /// When the next call is due. Pure.
 #[derive(Debug)]
 struct Pace {
@@ -158,6 +189,18 @@ impl Pace {
     fn new(poll: Duration) -> Self {
         let poll = poll.min(LONGEST_POLL);
         Self { poll, failures: 0, pause: poll, started: None, started_asked: None }
+    }
+
+    /// Goes on with a pause of a source that this one carries on.
+    fn throttled(poll: Duration, pause: Pause) -> Self {
+        let Pause { failures, lasts, started } = pause;
+        Self { failures, pause: lasts, started: Some(started), ..Self::new(poll) }
+    }
+
+    /// The one under way.
+    fn pause(&self) -> Option<Pause> {
+        let started = self.started?;
+        Some(Pause { failures: self.failures, lasts: self.pause, started })
     }
 
     /// An ask is about the pace, or for the next call.
@@ -422,6 +465,39 @@ mod tests {
         assert_eq!(pace.next_start(false, now), now + Duration::from_secs(5));
         pace.ended(None, 1.0);
         assert_eq!(pace.next_start(false, now), now + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_pause_that_throttling_has_made_is_carried_on() {
+        let (mut pace, now) = (Pace::new(Duration::from_secs(2)), Instant::now());
+        for pause in [4, 8] {
+            pace.started(now, false);
+            pace.ended(Some(Class::Throttled), 1.0);
+            let mut next = Pace::throttled(Duration::from_secs(1), pace.pause().unwrap());
+            assert_eq!(next.next_start(false, now), now + Duration::from_secs(pause));
+            assert_eq!(next.next_start(true, now), now, "whoever asks does not wait");
+            // And grows on from there.
+            next.started(now, false);
+            next.ended(Some(Class::Throttled), 1.0);
+            assert_eq!(next.next_start(false, now), now + Duration::from_secs(2 * pause));
+        }
+    }
+
+    #[tokio::test]
+    async fn throttling_is_told_to_whoever_carries_on() {
+        let mut east = Running::start(NEVER);
+        assert_eq!(east.handle.throttled(), None);
+        let throttled = PollError::Throttled { code: "RequestLimitExceeded".into() };
+        for (said, is_throttled) in
+            [(Err(throttled), true), (Err(server_error()), false), (one(1), false)]
+        {
+            let asked = east.ask(false).await;
+            east.call().await.send(said).unwrap();
+            let delivery = east.delivery().await;
+            assert_eq!(east.handle.throttled().is_some(), is_throttled);
+            delivery.published(None);
+            drop(asked);
+        }
     }
 
     #[test]

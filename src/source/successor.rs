@@ -60,6 +60,19 @@ pub fn changes(was: &Source, is: &Source) -> String {
     differences(&settings(was), &settings(is))
 }
 
+/// Are two sources of one account and region, asked at one place with the same
+/// credentials, as far as is configured? What EC2 says to one of them about too many
+/// calls, it says to both.
+pub fn share_account(a: &Source, b: &Source) -> bool {
+    let account = |source: &Source| {
+        let mut of = fingerprint(source);
+        of.retain(|key, _| !key.starts_with("filter "));
+        of
+    };
+    let is_ec2 = matches!(a.kind, SourceKind::Ec2(_));
+    is_ec2 && account(a) == account(b)
+}
+
 /// What differs between settings, for people; empty if nothing.
 pub fn differences(was: &Settings, is: &Settings) -> String {
     let keys: BTreeSet<_> = was.keys().chain(is.keys()).collect();
@@ -223,6 +236,22 @@ mod tests {
         assert!(!former.is_elsewhere(&print, Some("us-east-1")));
         assert!(former.is_elsewhere(&print, Some("us-west-2")));
         assert!(!former.is_elsewhere(&print, None), "not known yet");
+    }
+
+    #[test]
+    fn who_is_throttled_together() {
+        let east = || source("east", Some("us-east-1"), None);
+        let mut other = Source { name: "main".into(), ttl: 9, ..east() };
+        ec2(&mut other).filters.insert("tag:Role".into(), vec!["db".into()]);
+        ec2(&mut other).poll = Duration::from_secs(9);
+        assert!(share_account(&east(), &other));
+        ec2(&mut other).profile = Some("partner".into());
+        assert!(!share_account(&east(), &other));
+        assert!(!share_account(&east(), &source("east", Some("us-west-2"), None)));
+        assert!(!share_account(&east(), &source("east", Some("us-east-1"), Some("arn:a"))));
+        let file = SourceKind::File { path: "addresses.json".into() };
+        let file = Source { kind: file, ..east() };
+        assert!(!share_account(&file, &file));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A reload in the middle of trouble: what a source said stands until its
 //! successor has delivered, on disk too.
 
+use std::time::{Duration, Instant};
+
 use super::scripted::{Ec2, Fault, public};
 use super::{
     NOT_READY, STALE, Watch, answer, asked, command, configure, refresh, source, start, status,
@@ -98,6 +100,30 @@ fn command_check(dir: &Dir) -> String {
     let out = check.env("EIPDNS_STATE", dir.path().join(".state")).output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{out:?}");
     String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap()
+}
+
+/// EC2 throttles an account: a source of another name, or with another filter, is
+/// no reason to call again. That a slow machine calls later does not matter.
+#[test]
+fn a_reload_cuts_no_pause_that_throttling_has_made() {
+    /// A part of the first one, which is 3.4 s at least.
+    const PAUSE: Duration = Duration::from_secs(2);
+    let ec2 = Ec2::with(4);
+    let one = |name: &str, more: &str| source(name, &ec2.url(), "500ms", more);
+    let edits = [one("main", ""), one("east", "filters = { \"tag:Role\" = \"db\" }")];
+    for edited in edits {
+        ec2.fault(Fault::None);
+        let dir = configure(&one("east", ""), "", &zone(4));
+        let mut server = start(&dir);
+        server.wait_for("source delivers");
+        ec2.fault(Fault::Throttled);
+        stalls(&mut server);
+        let (calls, stalled) = (ec2.calls(), Instant::now());
+        rewrite(&dir, &edited);
+        reloaded(&mut server);
+        ec2.wait_for_calls(calls + 1);
+        assert!(stalled.elapsed() > PAUSE, "{edited}: {:?}", stalled.elapsed());
+    }
 }
 
 #[test]
