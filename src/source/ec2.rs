@@ -1,5 +1,6 @@
 //! DescribeAddresses through the AWS SDK. The only place that knows the SDK;
-//! `credentials` keeps what calls are signed with.
+//! `credentials` keeps what calls are signed with, `files` bounds what the SDK
+//! reads of them, `trouble` names what goes wrong.
 //!
 //! The SDK retries nothing and waits for nothing here: one call has one
 //! deadline, a second try on a connection of its own when the first is slow,
@@ -7,36 +8,32 @@
 //! through [`Resolver`], for EC2, STS and whatever else it asks.
 
 mod credentials;
+mod files;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-use std::{io, iter};
+use std::time::{Duration, SystemTime};
 
-use aws_config::SdkConfig;
-use aws_config::imds::client::error::ImdsError;
-use aws_config::meta::ProviderChainError;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{ConfigLoader, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_ec2::config::{
     AppName, BehaviorVersion, ConfigBag, HttpClient, IdentityCache, Intercept, Region,
     RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
 };
-use aws_sdk_ec2::error::{BoxError, ConnectorError, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::BoxError;
 use aws_sdk_ec2::operation::describe_addresses::DescribeAddressesOutput;
 use aws_sdk_ec2::types::Filter;
-use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
@@ -44,27 +41,22 @@ use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
-use credentials::Keeper;
-use http_body_util::{LengthLimitError, Limited};
-use tokio::runtime::Handle;
+use credentials::{Keeper, Owner};
+use http_body_util::Limited;
 use tokio::time::{sleep, timeout};
+use trouble::{Asking, not_whole, of_call, other};
 
 use super::error::PollError;
 use super::lookup::{LookupError, Resolver};
 use super::poll::{Describe, Described};
 use super::usable::{Gather, Item};
 use crate::config::Ec2Source;
-use crate::host::aside::{Aside, Cause, Place};
 use crate::inventory::Address;
-use crate::text::{BRIEF, brief};
 
 /// The action that is needed, as IAM names it.
 const DESCRIBE: &str = "ec2:DescribeAddresses";
-
-/// The action that `role_arn` needs.
-const ASSUME: &str = "sts:AssumeRole";
 
 /// How long the SDK may take to find its region and set itself up.
 const SET_UP: Duration = Duration::from_secs(5);
@@ -73,9 +65,6 @@ const SET_UP: Duration = Duration::from_secs(5);
 /// credentials. As much as an address file may have, some 100,000 addresses;
 /// a network brings a gigabyte and more in the time of a call.
 const MAX_ANSWER: usize = 64 << 20;
-
-/// As much is shown of what each of the SDK's providers says.
-const MAX_ATTEMPT: usize = 100;
 
 /// How long a call may take.
 #[derive(Debug, Clone, Copy)]
@@ -132,18 +121,7 @@ impl Ec2 {
         if let Some(profile) = &self.settings.profile {
             loader = loader.profile_name(profile);
         }
-        // The SDK reads its files where it stands: one on a disk that hangs must
-        // not take a thread that answers and publishes with it.
-        let mut loading = Aside::new(Place::read(Path::new("the AWS configuration")), SET_UP);
-        let runtime = Handle::current();
-        let begun = loading.begin(Cause::Told, move || runtime.block_on(loader.load()));
-        let sdk = match begun {
-            Ok(()) => loading.next().await,
-            Err(error) => Err(error),
-        };
-        let sdk = sdk.map_err(|error| PollError::Other {
-            what: format!("reading the AWS configuration files {error}"),
-        })?;
+        let sdk = self.load(loader).await?;
         let provider = match &self.settings.role_arn {
             None => sdk.credentials_provider(),
             Some(role) => {
@@ -157,8 +135,41 @@ impl Ec2 {
         };
         let provider = provider
             .ok_or_else(|| PollError::NoCredentials { cause: "the SDK has no provider".into() })?;
-        Caller::new(&sdk, provider, &self.settings, [main, http(true)], LIMITS)
+        let asked = match self.settings.role_arn {
+            Some(_) => "STS, or whoever gives the credentials to ask it with,",
+            None => "their provider",
+        };
+        let keeper = Keeper::new(provider, Owner { key: self.key(), asked });
+        Caller::new(&sdk, keeper, &self.settings, [main, http(true)], LIMITS)
     }
+
+    /// Finds region and providers, and reads the CA certificates, which the SDK would do
+    /// at its first connection.
+    async fn load(&self, loader: ConfigLoader) -> Result<SdkConfig, PollError> {
+        let loading = async move {
+            read_roots();
+            loader.load().await
+        };
+        let place = Path::new("the AWS configuration").join(self.key());
+        files::beside(&place, SET_UP, loading).await?.ok_or_else(|| PollError::Other {
+            what: format!(
+                "the region is not found within {}: set `region` in the source, or AWS_REGION",
+                humantime::format_duration(SET_UP)
+            ),
+        })
+    }
+
+    /// What tells this source from others, before a reload and after.
+    fn key(&self) -> PathBuf {
+        let Ec2Source { profile, role_arn, filters, .. } = &self.settings;
+        format!("{:?}", (&self.region, profile, role_arn, filters)).into()
+    }
+}
+
+/// Has the SDK read the CA certificates, as it does once for the process.
+fn read_roots() {
+    let nobody = Http::new(Resolver::new(Vec::new()), ProxyConfig::disabled(), false);
+    drop(nobody.make(&HttpConnectorSettings::default()));
 }
 
 impl Describe for Ec2 {
@@ -200,13 +211,12 @@ impl Caller {
     /// `http` is what keeps its connections, and what does not.
     fn new(
         sdk: &SdkConfig,
-        provider: SharedCredentialsProvider,
+        keeper: Keeper,
         settings: &Ec2Source,
         http: [SharedHttpClient; 2],
         limits: Limits,
     ) -> Result<Self, PollError> {
         let region = sdk.region().ok_or(PollError::NoRegion)?.to_string();
-        let keeper = Keeper::new(provider);
         let client = |http| {
             let config = aws_sdk_ec2::config::Builder::from(sdk)
                 .http_client(http)
@@ -238,10 +248,17 @@ impl Caller {
             // What is known of one try says more than that the other is late.
             Err(_) => Err(failed.unwrap_or(PollError::Timeout { after: self.limits.whole })),
         };
-        if let Err(PollError::Refused { .. }) = outcome {
-            self.keeper.kept.forget();
+        match outcome {
+            Err(PollError::Refused { code, message }) => {
+                let ended = self.keeper.kept.ended(SystemTime::now());
+                self.keeper.kept.forget();
+                Err(match ended {
+                    Some(at) => PollError::Ended { at, code },
+                    None => PollError::Refused { code, message },
+                })
+            }
+            outcome => outcome,
         }
-        outcome
     }
 
     /// One call, and a second one beside it when it is slow: the first good
@@ -313,14 +330,6 @@ fn tags(tags: Vec<aws_sdk_ec2::types::Tag>) -> BTreeMap<String, String> {
 /// An empty string is none.
 fn some(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
-}
-
-fn not_whole(what: &str) -> PollError {
-    PollError::NotWhole { what: brief(what, BRIEF) }
-}
-
-fn other(error: &(dyn Error + 'static)) -> PollError {
-    PollError::Other { what: told(error) }
 }
 
 /// Refuses XML that stops before its end: the SDK's reader takes what it has
@@ -417,22 +426,32 @@ struct Routed {
 
 impl HttpConnector for Routed {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let near = is_near(request.uri());
+        let (near, host) = (is_near(request.uri()), host(request.uri()).to_owned());
         let answer = if near { self.direct.call(request) } else { self.proxied.call(request) };
         let bounded = |body| SdkBody::from_body_1_x(Limited::new(body, MAX_ANSWER));
-        HttpConnectorFuture::new(async move { Ok(answer.await?.map(bounded)) })
+        HttpConnectorFuture::new(async move {
+            match answer.await {
+                Ok(answer) => Ok(answer.map(bounded)),
+                Err(error) => Err(Asking::name(host, error)),
+            }
+        })
     }
 }
 
-/// Is the host of `uri` written as an address of this host or link?
-fn is_near(uri: &str) -> bool {
+/// The host of `uri`, an IPv6 address without its brackets.
+fn host(uri: &str) -> &str {
     let after_scheme = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let authority = after_scheme.split(['/', '?']).next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next(),
         None => authority.split(':').next(),
     };
-    let host = host.unwrap_or_default();
+    host.unwrap_or_default()
+}
+
+/// Is the host of `uri` written as an address of this host or link?
+fn is_near(uri: &str) -> bool {
+    let host = host(uri);
     match host.parse() {
         Ok(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_link_local(),
         // fd00:ec2::/32 is link-local in all but name.
@@ -460,113 +479,4 @@ impl ResolveDns for Dns {
             self.0.lookup(name).await.map_err(unresolved).map_err(ResolveDnsError::new)
         })
     }
-}
-
-/// Names what went wrong with a call, for an operator.
-fn of_call<E>(action: &str, error: &SdkError<E, HttpResponse>) -> PollError
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    match error {
-        SdkError::ServiceError(context) => {
-            let (status, said) = (context.raw().status().as_u16(), context.err());
-            // The reader of answers fails as if the service had said so.
-            if context.raw().status().is_success() {
-                return PollError::NotWhole { what: told(said) };
-            }
-            let message = said.message().unwrap_or("nothing more");
-            PollError::of_service(action, status, said.code(), message)
-        }
-        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(error) => of_connection(error),
-            None => PollError::Other { what: told(error) },
-        },
-        _ if find::<LengthLimitError>(error).is_some() => {
-            not_whole(&format!("it has more than {} MiB", MAX_ANSWER >> 20))
-        }
-        SdkError::ResponseError(_) if find::<CutShort>(error).is_some() => {
-            not_whole(&CutShort.to_string())
-        }
-        SdkError::ResponseError(_) => PollError::NotWhole { what: told(error) },
-        _ => PollError::Other { what: told(error) },
-    }
-}
-
-fn of_connection(error: &ConnectorError) -> PollError {
-    if let Some(Unresolved { host, cause }) = find::<Unresolved>(error) {
-        PollError::Dns { host: host.clone(), cause: cause.to_string() }
-    } else if let Some(tls) = find::<rustls::Error>(error) {
-        PollError::Tls { cause: brief(&tls.to_string(), BRIEF) }
-    } else {
-        PollError::Connect { cause: told(error) }
-    }
-}
-
-/// Names what went wrong with credentials.
-fn of_credentials(error: &CredentialsError) -> PollError {
-    if let Some(sts) = find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
-        return match find::<CredentialsError>(sts) {
-            // STS was not asked: there are none to ask it with.
-            Some(base) => of_credentials(base),
-            None => of_call(ASSUME, sts),
-        };
-    }
-    if let Some(imds) = find::<ImdsError>(error) {
-        return PollError::Imds { cause: told(imds) };
-    }
-    let Some(chain) = find::<ProviderChainError<CredentialsError>>(error) else {
-        return match find::<ConnectorError>(error) {
-            Some(connector) => of_connection(connector),
-            None => PollError::NoCredentials { cause: told(error) },
-        };
-    };
-    // The last provider is the metadata service. That it does not answer is
-    // one thing, that it has nothing to give another.
-    match chain.attempts().last().filter(|a| find::<ConnectorError>(a.error()).is_some()) {
-        Some(imds) => PollError::Imds { cause: behind(imds.error()) },
-        None => PollError::NoCredentials {
-            cause: chain
-                .attempts()
-                .iter()
-                .map(|attempt| {
-                    let why = brief(&behind(attempt.error()), MAX_ATTEMPT);
-                    format!("{}: {why}", attempt.name())
-                })
-                .collect::<Vec<_>>()
-                .join("; "),
-        },
-    }
-}
-
-/// `error` and what is behind it, in order.
-fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
-        // Its `source` is already the one behind what it holds.
-        Some(io) => io.get_ref().map(|held| held as &(dyn Error + 'static)),
-        None => error.source(),
-    })
-}
-
-/// The first error of a type among the causes.
-fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
-    causes(error).find_map(|cause| cause.downcast_ref())
-}
-
-/// What is behind a provider's error, which itself says nothing but that.
-fn behind(error: &CredentialsError) -> String {
-    told(error.source().unwrap_or(error))
-}
-
-/// The causes as one text that is not too long, without what says the same
-/// again.
-fn told(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    for cause in causes(error).map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    brief(&text, BRIEF)
 }

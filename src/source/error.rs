@@ -1,7 +1,8 @@
 //! Why a source did not deliver, named for an operator.
 
 use std::fmt;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use super::file::FileError;
 use crate::text::{BRIEF, brief};
@@ -149,6 +150,39 @@ pub enum PollError {
         /// What the service says.
         message: String,
     },
+    /// The service does not accept them for they have ended. The SDK gives the last
+    /// ones of the metadata service for as long as that has none.
+    #[error(
+        "the credentials ended at {} ({code}) and what gives them has no new ones: check the \
+         instance's role and its metadata service, or renew them",
+        humantime::format_rfc3339_seconds(*at)
+    )]
+    Ended {
+        /// When they ended.
+        at: SystemTime,
+        /// The error code.
+        code: String,
+    },
+    /// What gives them still gives the ones that are to be renewed.
+    #[error(
+        "the credentials end at {} and what gives them has no new ones: check the instance's role \
+         and its metadata service, or renew them",
+        humantime::format_rfc3339_seconds(*at)
+    )]
+    Ends {
+        /// When they end.
+        at: SystemTime,
+    },
+    /// A file that the SDK would read is none that it may.
+    #[error("the AWS SDK is not let read {} ({of}): {why}", path.display())]
+    SdkFile {
+        /// The file.
+        path: PathBuf,
+        /// What names it.
+        of: String,
+        /// What is wrong with it and what to do.
+        why: String,
+    },
     /// No provider of the chain has any.
     #[error(
         "no credentials: give the instance a role, or set `profile`, AWS_PROFILE \
@@ -183,17 +217,27 @@ pub enum PollError {
         cause: String,
     },
     /// No connection, or one that was cut.
-    #[error("no connection: {cause}; check routes, security groups and `endpoint_url`")]
+    #[error(
+        "no connection to {host}: {cause}; check routes, security groups, the service's VPC \
+         endpoint and `endpoint_url` (of STS: AWS_ENDPOINT_URL_STS)"
+    )]
     Connect {
+        /// Whom it was to.
+        host: String,
         /// What went wrong.
         cause: String,
     },
     /// The handshake failed.
-    #[error("TLS: {cause}; check `endpoint_url`, this host's CA certificates and its clock")]
+    #[error("TLS with {host}: {cause}")]
     Tls {
-        /// What went wrong.
+        /// With whom.
+        host: String,
+        /// What went wrong, and what to do.
         cause: String,
     },
+    /// Not EC2 fails but who gives the credentials to ask it with.
+    #[error("STS, asked for `role_arn`: {0}")]
+    Sts(Box<PollError>),
     /// No answer in time.
     #[error("no answer within {}", humantime::format_duration(*after))]
     Timeout {
@@ -269,8 +313,13 @@ impl PollError {
         match self {
             PollError::Throttled { .. } => Class::Throttled,
             PollError::Unauthorised { .. } => Class::Unauthorised,
-            PollError::Refused { .. } | PollError::NoCredentials { .. } => Class::Credentials,
+            PollError::Refused { .. }
+            | PollError::Ended { .. }
+            | PollError::Ends { .. }
+            | PollError::SdkFile { .. }
+            | PollError::NoCredentials { .. } => Class::Credentials,
             PollError::Imds { .. } => Class::Imds,
+            PollError::Sts(of) => of.class(),
             PollError::NoRegion => Class::Region,
             PollError::Dns { .. } => Class::Dns,
             PollError::Connect { .. } => Class::Connect,

@@ -27,7 +27,7 @@ use What::{Crate, Crates, Word};
 const ROOMS: &[Room] = &[
     Room {
         what: Crates("aws_"),
-        files: &["source/ec2.rs", "source/ec2/credentials.rs"],
+        files: &["source/ec2.rs", "source/ec2/credentials.rs", "source/ec2/trouble.rs"],
         why: "the SDK is large, optional and replaceable; the rest knows `Address` only",
     },
     Room {
@@ -52,7 +52,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Crate("http_body_util"),
-        files: &["source/ec2.rs"],
+        files: &["source/ec2.rs", "source/ec2/trouble.rs"],
         why: "what is read of an answer has its bound where it is read",
     },
     Room {

@@ -1,5 +1,6 @@
 //! The credentials of a source, renewed beside its calls.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,10 +8,10 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use super::super::error::PollError;
-use super::{of_credentials, other};
+use super::files;
+use super::trouble::{of_credentials, other};
 use crate::host::often::Often;
 
 /// How long credentials may take. The SDK asks the metadata service four times,
@@ -30,6 +31,15 @@ const RENEW_BEFORE: Duration = Duration::from_secs(240);
 const RENEW_AGAIN: Duration = Duration::from_secs(20);
 const ENDLESS: Duration = Duration::from_secs(15 * 60);
 
+/// Whose credentials they are.
+#[derive(Debug, Clone)]
+pub(super) struct Owner {
+    /// Tells the source from others: attempts that hang are counted for each.
+    pub(super) key: PathBuf,
+    /// Who gives them, as people call it.
+    pub(super) asked: &'static str,
+}
+
 /// Keeps credentials while they are good. Different from the SDK's own cache
 /// it renews them beside calls, in time of its own, and names what goes wrong.
 #[derive(Debug)]
@@ -40,14 +50,15 @@ pub(super) struct Keeper {
     pub(super) renewal: JoinSet<Result<(), PollError>>,
     /// How long one may take.
     pub(super) within: Duration,
+    of: Owner,
     /// Keys of a profile may fail to be read for days.
-    failing: Arc<Often>,
+    pub(super) failing: Arc<Often>,
 }
 
 impl Keeper {
-    pub(super) fn new(provider: SharedCredentialsProvider) -> Self {
+    pub(super) fn new(provider: SharedCredentialsProvider, of: Owner) -> Self {
         let (kept, failing) = Default::default();
-        Self { provider, kept, renewal: JoinSet::new(), within: CREDENTIALS, failing }
+        Self { provider, kept, renewal: JoinSet::new(), within: CREDENTIALS, of, failing }
     }
 
     /// Gives the next call good credentials. It waits only if there are none, at
@@ -57,8 +68,8 @@ impl Keeper {
         while self.renewal.try_join_next().is_some() {}
         let standing = self.kept.standing(SystemTime::now());
         if standing != Standing::Good && self.renewal.is_empty() {
-            let (provider, kept) = (self.provider.clone(), self.kept.clone());
-            self.renewal.spawn(renew(provider, kept, self.within, Arc::clone(&self.failing)));
+            let asked = ask(self.provider.clone(), self.of.clone(), self.within);
+            self.renewal.spawn(renew(asked, self.kept.clone(), Arc::clone(&self.failing)));
         }
         if standing != Standing::None {
             return Ok(());
@@ -72,33 +83,67 @@ impl Keeper {
     }
 }
 
-/// Gets new credentials, or says what is wrong with that. A failure is no error
-/// yet while the old ones are good.
+/// Keeps new credentials, or says what is wrong with getting them. A failure is no
+/// error yet while the old ones are good.
 async fn renew(
-    provider: SharedCredentialsProvider,
+    asked: impl Future<Output = Result<Credentials, PollError>>,
     kept: Kept,
-    within: Duration,
     failing: Arc<Often>,
 ) -> Result<(), PollError> {
-    let error = match timeout(within, provider.provide_credentials()).await {
-        Ok(Ok(credentials)) => {
-            kept.keep(credentials, SystemTime::now());
-            return Ok(());
-        }
-        Ok(Err(error)) => of_credentials(&error),
-        Err(_) => PollError::NoCredentials {
-            cause: format!(
-                "their provider does not answer within {}",
-                humantime::format_duration(within)
-            ),
+    let now = SystemTime::now;
+    let error = match asked.await {
+        Ok(credentials) => match kept.keep(credentials, now()) {
+            Given::New => return Ok(()),
+            // Good for another while, or for a call that the service may take still.
+            Given::Again(end) => {
+                if kept.use_on(now()) {
+                    warn_of(&PollError::Ends { at: end }, &failing);
+                }
+                return Ok(());
+            }
         },
+        Err(error) => error,
     };
-    if kept.use_on(SystemTime::now())
-        && let Some(left_out) = failing.may(Instant::now())
-    {
-        tracing::warn!(%error, left_out, "credentials are not renewed yet; the old ones are still good");
+    if kept.use_on(now()) {
+        warn_of(&error, &failing);
     }
     Err(error)
+}
+
+fn warn_of(error: &PollError, failing: &Often) {
+    if let Some(left_out) = failing.may(Instant::now()) {
+        tracing::warn!(%error, left_out, "credentials are not renewed yet; the old ones are still good");
+    }
+}
+
+/// Asks a provider, which may read files where it stands, as that of a web identity's
+/// token does.
+async fn ask(
+    provider: SharedCredentialsProvider,
+    of: Owner,
+    within: Duration,
+) -> Result<Credentials, PollError> {
+    let asked = async move { provider.provide_credentials().await };
+    match files::beside(&Path::new("AWS credentials").join(of.key), within, asked).await? {
+        Some(outcome) => outcome.map_err(|error| of_credentials(&error)),
+        None => Err(PollError::NoCredentials {
+            cause: format!(
+                "{} does not answer within {}",
+                of.asked,
+                humantime::format_duration(within)
+            ),
+        }),
+    }
+}
+
+/// What a provider has given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    New,
+    /// Those that it gave before, which end then and are due to be renewed. The
+    /// SDK's provider of the metadata service gives its last ones when that fails,
+    /// and does not say so.
+    Again(SystemTime),
 }
 
 /// Can a call be made?
@@ -142,14 +187,29 @@ impl Kept {
         }
     }
 
-    fn keep(&self, credentials: Credentials, now: SystemTime) {
+    fn keep(&self, credentials: Credentials, now: SystemTime) -> Given {
         let renew_at = match credentials.expiry() {
             Some(expiry) => {
                 expiry.checked_sub(RENEW_BEFORE).filter(|at| *at > now).unwrap_or(now + RENEW_AGAIN)
             }
             None => now + ENDLESS,
         };
-        *self.keys() = Some(Keys { credentials, renew_at });
+        let mut keys = self.keys();
+        let is_same = |keys: &Keys| {
+            let (old, new) = (&keys.credentials, &credentials);
+            old.access_key_id() == new.access_key_id() && old.expiry() == new.expiry()
+        };
+        let given = match credentials.expiry() {
+            Some(end) if keys.as_ref().is_some_and(is_same) => Given::Again(end),
+            _ => Given::New,
+        };
+        *keys = Some(Keys { credentials, renew_at });
+        given
+    }
+
+    /// When they ended, if they have.
+    pub(super) fn ended(&self, now: SystemTime) -> Option<SystemTime> {
+        self.keys().as_ref()?.credentials.expiry().filter(|end| *end <= now)
     }
 
     /// Uses the old ones for another while; false if they are not good.

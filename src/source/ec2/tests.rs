@@ -3,16 +3,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::credential_fn::provide_credentials_fn;
+use aws_credential_types::provider::error::CredentialsError;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::error::Class;
 use super::super::testing::address;
+use super::trouble::ASSUME;
 use super::*;
 
 /// Short enough for a test, long enough for a busy machine.
@@ -174,11 +176,18 @@ fn keys() -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test"))
 }
 
+/// Of a source of its own.
+fn keeping(provider: SharedCredentialsProvider) -> Keeper {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    let key = LAST.fetch_add(1, Ordering::SeqCst).to_string().into();
+    Keeper::new(provider, Owner { key, asked: "their provider" })
+}
+
 fn caller_with(settings: &Ec2Source, proxy: &ProxyConfig, limits: Limits) -> Caller {
     let sdk =
         SdkConfig::builder().behavior_version(behaviour()).region(Region::new("us-east-1")).build();
     let http = |fresh| Http::new(Resolver::new(vec![]), proxy.clone(), fresh).share();
-    Caller::new(&sdk, keys(), settings, [http(false), http(true)], limits).unwrap()
+    Caller::new(&sdk, keeping(keys()), settings, [http(false), http(true)], limits).unwrap()
 }
 
 fn caller(url: String, limits: Limits) -> Caller {
@@ -316,7 +325,8 @@ async fn trouble_on_the_way_has_a_name() {
     let refused = caller(format!("http://{nobody}"), PATIENT).describe().await;
     let (found, error) = class(refused.unwrap_err());
     assert_eq!(found, Class::Connect);
-    assert!(error.contains("Connection refused"), "{error}");
+    let expected = "no connection to 127.0.0.1: client error (Connect)";
+    assert!(error.starts_with(expected) && error.contains("Connection refused"), "{error}");
 
     let (found, error) =
         class(said(|_| Reply::Raw(b"SSH-2.0-OpenSSH_9\r\n".to_vec())).await.unwrap_err());
@@ -334,6 +344,7 @@ async fn trouble_on_the_way_has_a_name() {
     let tls = caller(format!("https://{at}"), PATIENT).describe().await;
     let (found, error) = class(tls.unwrap_err());
     assert_eq!(found, Class::Tls, "{error}");
+    assert!(error.starts_with("TLS with 127.0.0.1: "), "{error}");
     drop(server);
 
     let unknown = caller("http://ec2.test:80".into(), PATIENT).describe().await;
@@ -453,7 +464,7 @@ fn key(keeper: &Keeper) -> Option<String> {
 #[tokio::test]
 async fn credentials_are_kept_while_they_are_good() {
     let fetched = Arc::new(AtomicUsize::new(0));
-    let mut keeper = Keeper::new(ending(3600, &fetched));
+    let mut keeper = keeping(ending(3600, &fetched));
     for _ in 0..3 {
         keeper.provide().await.unwrap();
     }
@@ -465,7 +476,7 @@ async fn credentials_are_kept_while_they_are_good() {
     // About to end: a renewal that fails does not stop calls, nor is it
     // tried before each of them.
     let fetched = Arc::new(AtomicUsize::new(0));
-    let mut keeper = Keeper::new(ending(200, &fetched));
+    let mut keeper = keeping(ending(200, &fetched));
     for _ in 0..4 {
         keeper.provide().await.unwrap();
     }
@@ -481,7 +492,7 @@ async fn credentials_are_kept_while_they_are_good() {
 
     // At an end.
     let fetched = Arc::new(AtomicUsize::new(0));
-    let mut keeper = Keeper::new(ending(-1, &fetched));
+    let mut keeper = keeping(ending(-1, &fetched));
     keeper.provide().await.unwrap();
     assert_eq!(keeper.provide().await.unwrap_err().class(), Class::Credentials);
 }
@@ -516,7 +527,14 @@ async fn a_renewal_that_hangs_delays_no_call() {
         assert_eq!(caller.keeper.renewal.len(), 1, "it hangs, and there is one of it");
         assert_eq!(server.requests().len(), n + 1);
     }
-    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    // On a thread of its own.
+    timeout(Duration::from_secs(20), async {
+        while asked.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("new ones are asked for");
     // What hangs ends with the source.
     let hangs = Arc::downgrade(&caller.keeper.kept.0);
     drop(caller);
@@ -532,7 +550,7 @@ async fn a_renewal_that_hangs_delays_no_call() {
 #[tokio::test]
 async fn a_renewal_that_hangs_ends_and_is_tried_again_later() {
     let asked = Arc::new(AtomicUsize::new(0));
-    let mut keeper = Keeper::new(once(&asked));
+    let mut keeper = keeping(once(&asked));
     keeper.provide().await.unwrap();
     keeper.within = Duration::from_millis(10);
     let due = || SystemTime::now() - Duration::from_secs(1);
@@ -550,6 +568,67 @@ async fn a_renewal_that_hangs_ends_and_is_tried_again_later() {
     keeper.kept.keys().as_mut().unwrap().credentials = ended;
     let error = keeper.provide().await.unwrap_err().to_string();
     assert!(error.ends_with("their provider does not answer within 10ms"), "{error}");
+}
+
+/// As the SDK's provider of the metadata service does when that fails: the last ones
+/// again, without a word. The service may take them still, and is asked.
+#[tokio::test]
+async fn credentials_that_are_given_again_are_said_to_have_ended() {
+    for code in ["RequestExpired", "AuthFailure"] {
+        let server = Server::start(move |_| http("400 Bad Request", &fault(code))).await;
+        let mut caller = caller(server.url(), PATIENT);
+        let end = SystemTime::now() - Duration::from_secs(5);
+        let last = Credentials::new("key", "secret", None, Some(end), "test");
+        caller.keeper.provider = SharedCredentialsProvider::new(last);
+        for _ in 0..2 {
+            let error = caller.describe().await.unwrap_err();
+            assert_eq!(error, PollError::Ended { at: end, code: code.into() });
+            assert_eq!(error.class(), Class::Credentials);
+        }
+        assert_eq!(server.requests().len(), 2);
+    }
+    let server = Server::start(|_| http("200 OK", &xml(ONE))).await;
+    let mut caller = caller(server.url(), PATIENT);
+    let end = SystemTime::now() + Duration::from_secs(100);
+    let last = Credentials::new("key", "secret", None, Some(end), "test");
+    caller.keeper.provider = SharedCredentialsProvider::new(last);
+    caller.describe().await.unwrap();
+    assert!(caller.keeper.failing.may(Instant::now()).is_some(), "the first ones are new");
+    caller.keeper.failing = Arc::default();
+    caller.keeper.kept.keys().as_mut().unwrap().renew_at = SystemTime::now();
+    caller.describe().await.unwrap();
+    caller.keeper.renewal.join_next().await.unwrap().unwrap().unwrap();
+    assert!(caller.keeper.failing.may(Instant::now()).is_none(), "it was logged just now");
+}
+
+/// A file that hangs holds the thread that reads it: that one is not the runtime's,
+/// of which there is one here.
+#[tokio::test]
+async fn a_provider_whose_file_hangs_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    let made = std::process::Command::new("mkfifo").arg(&token).status().unwrap();
+    assert!(made.success());
+    let reads = token.clone();
+    let mut keeper = keeping(SharedCredentialsProvider::new(provide_credentials_fn(move || {
+        // As the SDK reads the token of a web identity.
+        let token = std::fs::read_to_string(&reads).unwrap();
+        async move { Ok(Credentials::new(token, "secret", None, None, "test")) }
+    })));
+    keeper.within = Duration::from_millis(10);
+    let error = keeper.provide().await.unwrap_err();
+    assert_eq!(error.class(), Class::Credentials);
+    assert!(error.to_string().contains("tokens or CA certificates does not end"), "{error}");
+    // Somebody writes, for whoever still reads and for the next.
+    keeper.within = Duration::from_secs(20);
+    let writes = std::thread::spawn(move || {
+        while std::fs::write(&token, "key").is_ok() {
+            std::thread::yield_now();
+        }
+    });
+    keeper.provide().await.unwrap();
+    assert!(key(&keeper).is_some());
+    drop((dir, writes));
 }
 
 #[tokio::test]
@@ -577,14 +656,14 @@ async fn a_role_that_may_not_be_assumed_is_named() {
         .await;
     let role = "arn:aws:iam::111122223333:role/dns";
     let assume = AssumeRoleProvider::builder(role).session_name("eipdns").configure(&sdk).build();
-    let mut keeper = Keeper::new(SharedCredentialsProvider::new(assume.await));
+    let mut keeper = keeping(SharedCredentialsProvider::new(assume.await));
     assert_eq!(
         keeper.provide().await,
-        Err(PollError::Unauthorised {
+        Err(PollError::Sts(Box::new(PollError::Unauthorised {
             action: ASSUME.into(),
             code: "AccessDenied".into(),
             message: "No.".into()
-        })
+        })))
     );
     assert!(server.requests()[0].body.starts_with("Action=AssumeRole&"));
 }

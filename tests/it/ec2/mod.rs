@@ -4,6 +4,7 @@
 mod alarms;
 mod clock;
 mod faults;
+mod files;
 mod imds;
 mod load;
 mod losses;
