@@ -11,6 +11,7 @@ mod losses;
 mod moto;
 mod moves;
 mod night;
+mod production;
 mod reload;
 mod resolvers;
 mod scripted;

@@ -10,7 +10,7 @@ mod home;
 mod late;
 mod links;
 mod loops;
-mod namespace;
+pub(crate) mod namespace;
 mod order;
 mod passed;
 mod records;

@@ -13,7 +13,7 @@ use crate::harness::{Dir, PROGRAM, Server};
 use crate::peers;
 
 /// Lives until it is dropped.
-pub(super) struct Namespace {
+pub(crate) struct Namespace {
     /// Ends when its input does, even if this process is killed.
     holder: Child,
     nsenter: PathBuf,
@@ -23,7 +23,7 @@ pub(super) struct Namespace {
 impl Namespace {
     /// A host with these addresses ("10.0.0.1/32") besides 127/8; none without the right to
     /// make one, loudly.
-    pub(super) fn new(addresses: &[&str]) -> Option<Self> {
+    pub(crate) fn new(addresses: &[&str]) -> Option<Self> {
         let unshare = peers::need("unshare")?;
         let nsenter = peers::need("nsenter")?;
         peers::need("ip")?;
@@ -52,13 +52,13 @@ impl Namespace {
     }
 
     /// What stands in its /etc/resolv.conf from now on.
-    pub(super) fn resolv_conf(&self, text: &str) {
+    pub(crate) fn resolv_conf(&self, text: &str) {
         // In place: the mount is of this very file.
         fs::write(self.dir.path().join("resolv.conf"), text).unwrap();
     }
 
     /// A program on this host.
-    pub(super) fn command(&self, program: impl AsRef<Path>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(&self.nsenter);
         command.args(["--target", &self.holder.id().to_string(), "--net", "--mount", "--"]);
         command.arg(program.as_ref());
@@ -66,18 +66,18 @@ impl Namespace {
     }
 
     /// Runs it to its end.
-    pub(super) fn run(&self, program: impl AsRef<Path>, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, program: impl AsRef<Path>, args: &[&str]) -> Output {
         self.command(program).args(args).output().unwrap()
     }
 
     /// Its output, if it succeeds.
-    pub(super) fn said(&self, program: impl AsRef<Path>, args: &[&str]) -> Option<String> {
+    pub(crate) fn said(&self, program: impl AsRef<Path>, args: &[&str]) -> Option<String> {
         let out = self.run(program, args);
         out.status.success().then(|| String::from_utf8(out.stdout).unwrap())
     }
 
     /// A server on this host, at `listen`.
-    pub(super) fn server(&self, dir: &Dir, listen: &str) -> Server {
+    pub(crate) fn server(&self, dir: &Dir, listen: &str) -> Server {
         Server::start_command(|command| {
             *command = self.command(PROGRAM);
             command.args(["serve", "--listen-dns", listen, "--config"]).arg(dir.path());
@@ -87,7 +87,7 @@ impl Namespace {
     }
 
     /// An unbound on this host with more configuration.
-    pub(super) fn unbound(&self, more: &str) -> Option<Daemon> {
+    pub(crate) fn unbound(&self, more: &str) -> Option<Daemon> {
         unbound_by(|program| self.command(program), free_port(), more)
     }
 }
