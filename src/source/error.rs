@@ -154,7 +154,7 @@ pub enum PollError {
     /// ones of the metadata service for as long as that has none.
     #[error(
         "the credentials ended at {} ({code}) and what gives them has no new ones: check the \
-         instance's role and its metadata service, or renew them",
+         instance's role and its metadata service, renew them, or set this host's clock",
         humantime::format_rfc3339_seconds(*at)
     )]
     Ended {
@@ -182,6 +182,24 @@ pub enum PollError {
         of: String,
         /// What is wrong with it and what to do.
         why: String,
+    },
+    /// Reading what the SDK reads does not end.
+    #[error("reading the AWS SDK's files (profiles, tokens, CA certificates) {why}")]
+    SdkFiles {
+        /// Goes on from that, and says what to do.
+        why: String,
+    },
+    /// Who gives them says nothing.
+    #[error(
+        "no credentials: {asked} does not answer within {}; check routes, security groups, VPC \
+         endpoints and the instance metadata service",
+        humantime::format_duration(*after)
+    )]
+    Unanswered {
+        /// Who was asked, as people call it.
+        asked: &'static str,
+        /// The time allowed.
+        after: Duration,
     },
     /// No provider of the chain has any.
     #[error(
@@ -317,6 +335,8 @@ impl PollError {
             | PollError::Ended { .. }
             | PollError::Ends { .. }
             | PollError::SdkFile { .. }
+            | PollError::SdkFiles { .. }
+            | PollError::Unanswered { .. }
             | PollError::NoCredentials { .. } => Class::Credentials,
             PollError::Imds { .. } => Class::Imds,
             PollError::Sts(of) => of.class(),

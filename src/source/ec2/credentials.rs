@@ -126,13 +126,7 @@ async fn ask(
     let asked = async move { provider.provide_credentials().await };
     match files::beside(&Path::new("AWS credentials").join(of.key), within, asked).await? {
         Some(outcome) => outcome.map_err(|error| of_credentials(&error)),
-        None => Err(PollError::NoCredentials {
-            cause: format!(
-                "{} does not answer within {}",
-                of.asked,
-                humantime::format_duration(within)
-            ),
-        }),
+        None => Err(PollError::Unanswered { asked: of.asked, after: within }),
     }
 }
 

@@ -79,10 +79,7 @@ pub(super) async fn beside<T: Send + 'static>(
         Err(error) => Err(error),
     };
     drop(waits);
-    done.unwrap_or_else(|error| {
-        let cause = format!("reading files of profiles, tokens or CA certificates {error}");
-        Err(PollError::NoCredentials { cause })
-    })
+    done.unwrap_or_else(|error| Err(PollError::SdkFiles { why: error.to_string() }))
 }
 
 /// Is every file one that has an end, and is it not too far away? May wait for a
