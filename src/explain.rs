@@ -25,6 +25,10 @@ pub const ELSEWHERE: &str = "none yet: upstreams are asked";
 /// Everything there is to say about one question in one view.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Explanation {
+    /// Is it what a server would answer that starts now, and not the running
+    /// one's word?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
     /// The name asked for.
     pub name: String,
     /// The type asked for.
@@ -117,6 +121,7 @@ pub fn explain(
         Who::View(view) => (Some(view), None),
     };
     let mut all = Explanation {
+        offline: false,
         name: name.to_string(),
         rtype: rtype.to_string(),
         client,
@@ -297,6 +302,11 @@ fn as_dig(message: &Message, status: &str) -> String {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |label: &str, value: String| writeln!(f, "{label:<12} {}", one_line(&value));
+        if self.offline {
+            let why = "from the configuration and the sources as they are now; the running server \
+                       was not asked, and what it holds is not in here";
+            row("--offline", why.into())?;
+        }
         row("question", format!("{} {}", self.name, self.rtype))?;
         if let Some(client) = self.client {
             row("client", client.to_string())?;

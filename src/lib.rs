@@ -45,6 +45,7 @@ pub mod compile;
 pub mod config;
 pub mod counters;
 pub mod diag;
+pub mod dump;
 pub mod ec2_name;
 pub mod explain;
 pub mod forward;
@@ -73,4 +74,5 @@ pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod text;
+pub mod wish;
 pub mod writer;

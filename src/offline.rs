@@ -1,5 +1,5 @@
-//! A snapshot without a server: what `check`, `dump` and `explain` look at.
-//! Each source is asked once, now.
+//! A snapshot without a server: what `check` looks at, and `dump` and `explain`
+//! with `--offline`. Each source is asked once, now.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,6 +14,10 @@ use crate::source::clock::Drift;
 use crate::source::error::SourceError;
 use crate::source::usable::{LeftOut, Said};
 use crate::source::{file, silent};
+
+/// What can be done where there is no server to ask.
+pub const INSTEAD: &str = "--offline reads the configuration and asks the sources instead, and says what a server would \
+     answer that started now";
 
 /// A configuration, what its sources say now, and the answers that gives.
 pub struct Offline<'c> {
@@ -42,6 +46,16 @@ impl<'c> Offline<'c> {
         };
         let snapshot = compile(&input, &mut Serials::default(), None);
         Self { config, inventory, snapshot, addresses, now }
+    }
+
+    /// The sources that have not said anything, and why.
+    pub fn failed(&self) -> Vec<(&str, String)> {
+        let failed = |source: &SourceInventory| match &source.health {
+            Health::Healthy => None,
+            Health::Stalled { why, .. } => Some(why.clone()),
+            Health::Starting => Some("it was not asked: this program was built without EC2".into()),
+        };
+        self.inventory.sources.iter().filter_map(|s| Some((s.name.as_str(), failed(s)?))).collect()
     }
 
     /// What the snapshot was made from.

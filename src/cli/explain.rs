@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use hickory_proto::rr::RecordType;
 
-use super::remote::{Remote, RemoteError};
+use super::remote::{Deadline, PATIENCE, Remote};
 use super::{Exit, print};
 use crate::explain::{Explanation, Who, explain};
 use crate::name::Key;
@@ -21,7 +21,8 @@ use crate::offline::{self, Offline};
 pub(super) struct Explain {
     #[command(flatten)]
     remote: Remote,
-    /// Read the configuration and the sources, not the running server
+    /// Read the configuration and ask the sources, not the running server; fails
+    /// if a source does
     #[arg(long)]
     offline: bool,
     /// Asked by this client
@@ -68,23 +69,15 @@ impl Explain {
 
     /// The running server's word.
     fn ask(&self) -> Result<Vec<Explanation>, Exit> {
-        let told = |error: RemoteError| {
-            let hint = match error {
-                RemoteError::Off | RemoteError::Unreachable { .. } => {
-                    " (--offline reads the configuration and the sources instead)"
-                }
-                _ => "",
-            };
-            print::complain(&format_args!("{error}{hint}"));
-            error.exit()
-        };
         let (client, at) =
             (self.client.map(|ip| ip.to_string()), self.at.map(|address| address.to_string()));
         let mut query = vec![("name", self.name.as_str()), ("type", self.rtype.as_str())];
         query.extend(client.as_deref().map(|client| ("client", client)));
         query.extend(at.as_deref().map(|at| ("at", at)));
         query.extend(self.view.as_deref().map(|view| ("view", view)));
-        self.remote.client().and_then(|c| c.get("/api/explain", &query)).map_err(told)
+        let client = self.remote.client(Deadline::within(PATIENCE));
+        let all = client.and_then(|client| client.get("/api/explain", &query));
+        all.map_err(|error| error.tell(offline::INSTEAD))
     }
 
     /// What a server would say if it started now.
@@ -112,11 +105,13 @@ impl Explain {
             (None, None) => (0..views.len()).map(Who::View).collect(),
         };
         let offline = Offline::new(config, offline::inventory(config));
+        super::need_all_sources(&offline)?;
         let input = offline.input();
-        Ok(who
-            .into_iter()
-            .map(|who| explain(&input, &offline.snapshot, who, name, rtype))
-            .collect())
+        let explained = |who| Explanation {
+            offline: true,
+            ..explain(&input, &offline.snapshot, who, name, rtype)
+        };
+        Ok(who.into_iter().map(explained).collect())
     }
 
     fn print(&self, all: &[Explanation]) -> Exit {

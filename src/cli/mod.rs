@@ -22,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Loaded, Overrides};
 use crate::diag::Problem;
+use crate::offline::Offline;
 
 /// How a command ends (sysexits.h where it has a code for it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,10 @@ struct Common {
     state: Option<PathBuf>,
 }
 
+/// For commands that only a running server can answer.
+const WITHOUT_SERVER: &str = "without one, `eipdns check`, and `eipdns explain` and `eipdns dump` with --offline, say what \
+     configuration and sources say";
+
 /// Where an installed eipdns has its configuration.
 const INSTALLED: &str = "/etc/eipdns";
 /// Where a clone of the repository has its configuration.
@@ -129,6 +134,16 @@ impl Common {
             }
         }
     }
+}
+
+/// Without a server the sources' word is all there is: with a part of it missing
+/// an answer would be a part as well.
+fn need_all_sources(offline: &Offline<'_>) -> Result<(), Exit> {
+    let failed = offline.failed();
+    for (source, why) in &failed {
+        print::complain(&format_args!("--offline: source {source} says nothing: {why}"));
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Exit::No) }
 }
 
 fn print_problems(problems: &[Problem]) {

@@ -1,19 +1,21 @@
 //! `eipdns refresh`
 
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
 
-use super::remote::{Client, Remote, RemoteError};
+use super::remote::{Client, Deadline, Remote, RemoteError};
 use super::{Exit, print};
-use crate::http::Refreshed;
+use crate::http::{MAX_WISHES, Refreshed};
+use crate::wish::{Answered, Judged, Verdict, Wish};
 
 /// The first pause between two refreshes that wait for an answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest.
 const LAST_PAUSE: Duration = Duration::from_secs(2);
+
+/// So much of what is left is for the way of the server's answer to us, at most.
+const WAY_BACK: Duration = Duration::from_millis(200);
 
 /// Makes the running server ask its sources now, and waits until what they say
 /// is answered. The last line of a failover script:
@@ -21,7 +23,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 ///   eipdns refresh --wait-for db.example.com=10.0.1.5
 ///
 /// Ends with 0 when the server answers it, 1 when it does not in time (or a
-/// source failed), 69 when the server cannot be reached.
+/// source failed, or no such name is bound), 69 when the server cannot be
+/// reached.
 #[derive(Debug, Args)]
 pub(super) struct Refresh {
     #[command(flatten)]
@@ -34,12 +37,13 @@ pub(super) struct Refresh {
     accept: bool,
     /// Ask again until the name is answered with this address, or rests on
     /// this association; may be given several times
-    #[arg(long, value_name = "NAME=IP|NAME=eipassoc-…", value_parser = parse_wish)]
+    #[arg(long, value_name = "NAME=IP|NAME=eipassoc-…")]
     wait_for: Vec<Wish>,
-    /// As this view sees it [default: in every view that has the name]
+    /// As this view is answered it [default: in every view that has the name,
+    /// but for those of public addresses, which a move does not change]
     #[arg(long, requires = "wait_for")]
     view: Option<String>,
-    /// How long to wait
+    /// How long to wait, whatever the server does
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// As JSON, one object a line
@@ -47,92 +51,90 @@ pub(super) struct Refresh {
     json: bool,
 }
 
-/// What to wait for.
-#[derive(Debug, Clone)]
-struct Wish {
-    name: String,
-    wanted: Wanted,
-}
-
-#[derive(Debug, Clone)]
-enum Wanted {
-    Address(IpAddr),
-    Association(String),
-}
-
-/// Why an argument of `--wait-for` makes no sense.
-#[derive(Debug, thiserror::Error)]
-enum WishError {
-    #[error("write NAME=ADDRESS or NAME=eipassoc-…")]
-    NoEquals,
-    #[error("{0:?} is neither an address nor an association (eipassoc-…)")]
-    Wanted(String),
-}
-
-fn parse_wish(text: &str) -> Result<Wish, WishError> {
-    let (name, wanted) = text.split_once('=').ok_or(WishError::NoEquals)?;
-    let wanted = match wanted.parse() {
-        Ok(ip) => Wanted::Address(ip),
-        Err(_) if wanted.starts_with("eipassoc-") => Wanted::Association(wanted.into()),
-        Err(_) => return Err(WishError::Wanted(wanted.into())),
-    };
-    Ok(Wish { name: name.into(), wanted })
+/// How one refresh went.
+enum Round {
+    /// As the exit code says.
+    Done(Exit),
+    /// The server was too busy to begin it.
+    Busy(RemoteError),
 }
 
 impl Refresh {
     pub(super) fn run(self) -> Exit {
-        let client = match self.remote.client() {
-            Ok(client) => client,
-            Err(error) => {
-                print::complain(&error);
-                return error.exit();
-            }
-        };
-        match self.until_answered(&client) {
-            Ok(exit) => exit,
-            Err(error) => {
-                print::complain(&error);
-                error.exit()
-            }
+        if self.wait_for.len() > MAX_WISHES {
+            print::complain(&format_args!("--wait-for is given more than {MAX_WISHES} times"));
+            return Exit::Usage;
+        }
+        let client = self.remote.client(Deadline::within(self.timeout));
+        let ended = client.and_then(|client| match self.wait_for[..] {
+            [] => self.once(&client),
+            [..] => self.until_answered(&client),
+        });
+        ended.unwrap_or_else(|error| error.tell(super::WITHOUT_SERVER))
+    }
+
+    fn once(&self, client: &Client) -> Result<Exit, RemoteError> {
+        match self.refresh(client)? {
+            Round::Done(exit) => Ok(exit),
+            Round::Busy(error) => Err(error),
         }
     }
 
-    /// Refreshes until every wish is true.
+    /// Refreshes until every wish is true, or can never be.
     fn until_answered(&self, client: &Client) -> Result<Exit, RemoteError> {
-        let deadline = Instant::now() + self.timeout;
+        let mut last = self.judged(client)?;
+        if let Some(exit) = hopeless(&last) {
+            return Ok(exit);
+        }
         let mut pause = FIRST_PAUSE;
         loop {
-            let exit = self.refresh(client)?;
-            if self.wait_for.is_empty() || exit == Exit::Unread {
+            match self.round(client) {
+                Ok(Ok(judged)) => last = judged,
+                Ok(Err(unread)) => return Ok(unread),
+                // The time is over, with the server busy or waiting for others.
+                Err(error @ RemoteError::Late { .. }) => {
+                    print::complain(&error);
+                    return Ok(told_otherwise(&last));
+                }
+                Err(error) => return Err(error),
+            }
+            if let Some(exit) = hopeless(&last) {
                 return Ok(exit);
             }
-            let mut missing = Vec::new();
-            for wish in &self.wait_for {
-                if let Some(now) = self.answered_otherwise(client, wish)? {
-                    missing.push(now);
-                }
-            }
-            if missing.is_empty() {
+            if last.iter().all(|one| one.verdict == Verdict::Answered) {
                 return Ok(Exit::Ok);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = client.deadline.left();
             if left.is_zero() {
-                for line in missing {
-                    print::complain(&line);
-                }
-                return Ok(Exit::No);
+                return Ok(told_otherwise(&last));
             }
             std::thread::sleep(pause.min(left));
             pause = pause.mul_f64(1.5).min(LAST_PAUSE);
         }
     }
 
-    /// One refresh: how it went.
-    fn refresh(&self, client: &Client) -> Result<Exit, RemoteError> {
+    /// Refreshes and judges; else the exit code if nobody reads what is printed.
+    fn round(&self, client: &Client) -> Result<Result<Vec<Judged>, Exit>, RemoteError> {
+        if let Round::Done(Exit::Unread) = self.refresh(client)? {
+            return Ok(Err(Exit::Unread));
+        }
+        self.judged(client).map(Ok)
+    }
+
+    /// One refresh, which the server ends in time.
+    fn refresh(&self, client: &Client) -> Result<Round, RemoteError> {
+        let left = client.deadline.left();
+        let within = left.saturating_sub(WAY_BACK.min(left / 4)).as_millis().to_string();
         let accept = self.accept.to_string();
-        let mut query = vec![("accept", accept.as_str())];
+        let mut query = vec![("accept", accept.as_str()), ("within_ms", within.as_str())];
         query.extend(self.source.as_deref().map(|source| ("source", source)));
-        let all: Vec<Refreshed> = client.post("/api/refresh", &query)?;
+        let all: Vec<Refreshed> = match client.post("/api/refresh", &query) {
+            Ok(all) => all,
+            Err(busy @ RemoteError::Refused { status: 503, again: true, .. }) => {
+                return Ok(Round::Busy(busy));
+            }
+            Err(error) => return Err(error),
+        };
         let mut told = String::new();
         for one in &all {
             told += &match (&one.failed, one.took_ms) {
@@ -146,52 +148,38 @@ impl Refresh {
             };
         }
         let failed = all.iter().any(|one| one.failed.is_some());
-        Ok(print::answer(&told, if failed { Exit::No } else { Exit::Ok }))
+        Ok(Round::Done(print::answer(&told, if failed { Exit::No } else { Exit::Ok })))
     }
 
-    /// What is answered instead; none when the wish is true.
-    fn answered_otherwise(
-        &self,
-        client: &Client,
-        wish: &Wish,
-    ) -> Result<Option<String>, RemoteError> {
-        let rtype = match wish.wanted {
-            Wanted::Address(IpAddr::V6(_)) => "AAAA",
-            _ => "A",
-        };
-        let mut query = vec![("name", wish.name.as_str()), ("type", rtype)];
+    /// What has become of the wishes, all in one snapshot.
+    fn judged(&self, client: &Client) -> Result<Vec<Judged>, RemoteError> {
+        let wishes: Vec<_> = self.wait_for.iter().map(ToString::to_string).collect();
+        let wishes = wishes.join("\n");
+        let mut query = vec![("wait_for", wishes.as_str())];
         query.extend(self.view.as_deref().map(|view| ("view", view)));
-        let all: Vec<Value> = client.get("/api/explain", &query)?;
-        let has_name = |one: &&Value| !one["binding"].is_null();
-        let seen: Vec<_> = all.iter().filter(has_name).collect();
-        if seen.is_empty() {
-            return Ok(Some(format!("{} is bound in no such view", wish.name)));
-        }
-        let is_true = |one: &&Value| match &wish.wanted {
-            Wanted::Address(ip) => {
-                let answered = one["resolved"].as_str().unwrap_or_default();
-                answered.split(' ').any(|a| a.parse() == Ok(*ip))
-            }
-            Wanted::Association(id) => {
-                let addresses = one["addresses"].as_array().into_iter().flatten();
-                addresses.filter(|a| a["chosen"] == true).any(|a| a["association"] == id.as_str())
-            }
-        };
-        // A private address is not to be seen in a view of public ones: one
-        // view is enough, unless one was named.
-        if seen.iter().any(is_true) {
-            return Ok(None);
-        }
-        let now: Vec<_> = seen
-            .iter()
-            .map(|one| {
-                format!(
-                    "{}: {}",
-                    one["view"].as_str().unwrap_or("-"),
-                    one["resolved"].as_str().unwrap_or("-")
-                )
-            })
-            .collect();
-        Ok(Some(format!("{} is answered otherwise ({})", wish.name, now.join("; "))))
+        let answered: Answered = client.get("/api/answered", &query)?;
+        Ok(answered.wishes)
     }
+}
+
+/// Says which wishes will not become true by waiting, and how the command ends
+/// then.
+fn hopeless(all: &[Judged]) -> Option<Exit> {
+    let mut end = None;
+    for one in all {
+        let exit = match one.verdict {
+            Verdict::Answered | Verdict::Otherwise => continue,
+            Verdict::OwnElasticIp { .. } => Exit::Usage,
+            Verdict::NotBound { .. } | Verdict::NotInView { .. } => Exit::No,
+        };
+        print::complain(one);
+        end = end.filter(|end| *end == Exit::Usage).or(Some(exit));
+    }
+    end
+}
+
+/// Says what is answered instead.
+fn told_otherwise(all: &[Judged]) -> Exit {
+    all.iter().filter(|one| one.verdict != Verdict::Answered).for_each(print::complain);
+    Exit::No
 }

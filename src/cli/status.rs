@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::remote::Remote;
+use super::remote::{Deadline, PATIENCE, Remote};
 use super::{Exit, print};
 use crate::text::one_line;
 
@@ -24,12 +24,10 @@ pub(super) struct StatusOf {
 
 impl StatusOf {
     pub(super) fn run(self) -> Exit {
-        let status: Value = match self.remote.client().and_then(|c| c.get("/api/status", &[])) {
+        let client = self.remote.client(Deadline::within(PATIENCE));
+        let status: Value = match client.and_then(|client| client.get("/api/status", &[])) {
             Ok(status) => status,
-            Err(error) => {
-                print::complain(&error);
-                return error.exit();
-            }
+            Err(error) => return error.tell(super::WITHOUT_SERVER),
         };
         if self.live {
             return Exit::Ok;

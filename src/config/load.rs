@@ -15,7 +15,7 @@ use crate::diag::{Place, Problem, Problems};
 use crate::host::aside::{self, AsideError};
 
 /// The one file that is not a zone.
-const SERVER: &str = "server.toml";
+pub(super) const SERVER: &str = "server.toml";
 
 /// How long reading a configuration may take: 100,000 names take a second, and
 /// where files come over a network, or queries leave little time, some more.
@@ -202,7 +202,7 @@ fn texts(dir: &Path, files: &mut Files, problems: &mut Problems) -> Vec<Text> {
     let texts: Vec<_> = paths
         .into_iter()
         .map(|path| {
-            let content = content(&path, files, problems);
+            let content = text_of(&path, files, problems);
             Text { path, content }
         })
         .collect();
@@ -223,7 +223,8 @@ fn texts(dir: &Path, files: &mut Files, problems: &mut Problems) -> Vec<Text> {
     texts
 }
 
-fn content(path: &Path, files: &mut Files, problems: &mut Problems) -> Option<String> {
+/// The text of a file; none, which is then reported, if it cannot be read.
+pub(super) fn text_of(path: &Path, files: &mut Files, problems: &mut Problems) -> Option<String> {
     let octets = match files.zone(path) {
         Ok(octets) => octets,
         Err(e) => {

@@ -19,6 +19,7 @@ mod load;
 mod losses;
 mod names;
 mod pointers;
+mod reach;
 mod readers;
 mod records;
 mod rules;
@@ -54,6 +55,8 @@ pub use files::{Progress, Seen};
 pub(crate) use load::load_as_with_ec2;
 pub use load::{Invalid, Loaded, Overrides, WITHIN, load, load_in_time, load_telling};
 pub use losses::{Loss, losses};
+pub use reach::{Reach, reach};
+pub(crate) use words::nearest;
 
 /// Index of a view in [`Server::views`].
 pub type ViewId = usize;

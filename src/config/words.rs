@@ -29,7 +29,7 @@ pub(super) fn shorten(text: &str) -> String {
 }
 
 /// The known word that `word` is most likely a slip of.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Longer words are not slips of ours; bounds the work.
     const LONGEST: usize = 64;
     if word.len() > LONGEST {

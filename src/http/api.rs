@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Extension, Query, State};
@@ -9,18 +10,22 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+use tokio::sync::Semaphore;
+use tracing::{error, warn};
 
-use super::Site;
 use super::connection::Peer;
-use super::guard::refused;
+use super::guard::{busy, refused, stopping};
+use super::{Shared, Site};
+use crate::background;
 use crate::board::Board;
 use crate::compile::Input;
+use crate::dump::{self, NoDump, Word};
 use crate::explain::{Explanation, Who, explain};
 use crate::history::Asked as AcceptAsked;
 use crate::metrics;
 use crate::name::Key;
 use crate::run::own_addresses;
+use crate::wish::{Answered, Wish, judge};
 
 /// How long `POST /api/refresh` waits for its calls. A call takes 3 s at most,
 /// and one that is under way is waited for first.
@@ -98,6 +103,130 @@ pub(super) async fn explanation(State(shared): Site, Query(asked): Query<Asked>)
     Json(all).into_response()
 }
 
+/// What `/api/dump` is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskedDump {
+    /// The zone's origin.
+    pub zone: String,
+    /// As this view is answered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
+}
+
+pub(super) async fn dump(State(shared): Site, Query(asked): Query<AskedDump>) -> Response {
+    let Ok(origin) = Key::parse(&asked.zone, None) else {
+        return refused(StatusCode::BAD_REQUEST, "`zone` is no domain name");
+    };
+    let snapshot = shared.board.store.full();
+    let work = move || {
+        let (view, word) = (asked.view.as_deref(), Word::Server);
+        let dumped = dump::dump(&snapshot, &origin, view, word, dump::MAX_OCTETS)?;
+        Ok::<_, NoDump>(serde_json::to_vec(&dumped))
+    };
+    match slowly(&shared, &shared.dumps, work).await {
+        Ok(Ok(Ok(json))) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Ok(Ok(Err(error))) => refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Ok(Err(why)) => refused(
+            match why {
+                NoDump::View { .. } | NoDump::Several { .. } => StatusCode::BAD_REQUEST,
+                NoDump::Zone(_) => StatusCode::NOT_FOUND,
+                NoDump::TooLong { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            },
+            &why.to_string(),
+        ),
+        Err(response) => response,
+    }
+}
+
+/// So many wishes are judged at once.
+pub const MAX_WISHES: usize = 64;
+
+/// What `/api/answered` is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskedWishes {
+    /// `NAME=ADDRESS` or `NAME=eipassoc-…`; several, with line feeds between
+    /// them, are judged by one snapshot.
+    pub wait_for: String,
+    /// As this view is answered it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
+}
+
+pub(super) async fn answered(State(shared): Site, Query(asked): Query<AskedWishes>) -> Response {
+    let bad = |why: &str| refused(StatusCode::BAD_REQUEST, why);
+    let wishes: Result<Vec<Wish>, _> = asked.wait_for.split('\n').map(str::parse).collect();
+    let wishes = match wishes {
+        Ok(wishes) if wishes.len() <= MAX_WISHES => wishes,
+        Ok(_) => return bad(&format!("`wait_for` has more than {MAX_WISHES} lines")),
+        Err(error) => return bad(&format!("`wait_for`: {error}")),
+    };
+    let snapshot = shared.board.store.full();
+    let view = match &asked.view {
+        None => None,
+        Some(wanted) => match snapshot.views.iter().position(|view| *view.name == **wanted) {
+            Some(view) => Some(view),
+            None => {
+                let known: Vec<_> = snapshot.views.iter().map(|view| &*view.name).collect();
+                return bad(&format!("no view {wanted:?}; the views are {}", known.join(", ")));
+            }
+        },
+    };
+    let known = shared.board.known.borrow().clone();
+    let (now, drift) = (shared.board.clock.now(), shared.board.clock.drift());
+    let work = move || {
+        let input = Input {
+            config: &known.config,
+            epoch: snapshot.epoch,
+            inventory: &snapshot.inventory,
+            addresses: &[],
+            now,
+            drift,
+        };
+        let wishes = wishes.iter().map(|wish| judge(&input, &snapshot, wish, view)).collect();
+        Answered { generation: snapshot.generation, wishes }
+    };
+    match slowly(&shared, &shared.verdicts, work).await {
+        Ok(answered) => Json(answered).into_response(),
+        Err(response) => response,
+    }
+}
+
+/// Does slow work where no answer waits for it: not on the loop that publishes,
+/// and with a lower priority than what answers DNS. Else the response to send.
+async fn slowly<T: Send + 'static>(
+    shared: &Shared,
+    places: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Response> {
+    let place = Arc::clone(places).try_acquire_owned().map_err(|_| busy())?;
+    let working = background::run(move || {
+        let done = work();
+        drop(place);
+        done
+    });
+    match until_stopped(shared, working).await {
+        Some(Ok(done)) => Ok(done),
+        Some(Err(error)) => {
+            error!(%error, "a request was lost to a bug");
+            Err(refused(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug: see the log"))
+        }
+        None => Err(stopping()),
+    }
+}
+
+/// What `work` brings; none once the server is told to stop.
+async fn until_stopped<T>(shared: &Shared, work: impl Future<Output = T>) -> Option<T> {
+    let mut stop = shared.stop.clone();
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        // An error means that the sender is gone: stop as well.
+        _ = stop.wait_for(|stop| *stop) => None,
+    }
+}
+
 /// What `POST /api/refresh` is asked.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,6 +237,10 @@ pub struct Refresh {
     /// Take losses as they are.
     #[serde(default)]
     pub accept: bool,
+    /// Whoever asks waits so many milliseconds; 10,000 when it is not said, and
+    /// at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_ms: Option<u64>,
 }
 
 /// What it answers, for each source.
@@ -143,15 +276,15 @@ pub(super) async fn refresh(
         sources.sort();
         tell_accept(&shared.board, AcceptAsked { client: peer.0.ip().to_canonical(), sources });
     }
+    let patience =
+        asked.within_ms.map_or(REFRESH_PATIENCE, Duration::from_millis).min(REFRESH_PATIENCE);
     // All at once: they fail apart and take their time apart.
     let mut calls = tokio::task::JoinSet::new();
     for (source, handle) in named {
         let accept = asked.accept;
         calls.spawn(async move {
             let called = match &handle {
-                Some(handle) => {
-                    tokio::time::timeout(REFRESH_PATIENCE, handle.refresh(accept)).await
-                }
+                Some(handle) => tokio::time::timeout(patience, handle.refresh(accept)).await,
                 None => {
                     let failed = Some("this program was built without EC2".to_string());
                     return Refreshed { source, took_ms: None, failed };
@@ -163,12 +296,12 @@ pub(super) async fn refresh(
                     (took, done.failed)
                 }
                 Ok(Err(gone)) => (None, Some(gone.to_string())),
-                Err(_) => (None, Some("no call ended in time".to_string())),
+                Err(_) => (None, Some(format!("no call ended within {patience:?}"))),
             };
             Refreshed { source, took_ms, failed }
         });
     }
-    let mut all = calls.join_all().await;
+    let Some(mut all) = until_stopped(&shared, calls.join_all()).await else { return stopping() };
     all.sort_by(|a, b| a.source.cmp(&b.source));
     Json(all).into_response()
 }

@@ -32,6 +32,20 @@ pub(super) fn refused(status: StatusCode, why: &str) -> Response {
     (status, Json(Refusal { error: why })).into_response()
 }
 
+/// All places are taken.
+pub(super) fn busy() -> Response {
+    let why = "too many requests are being worked on; try again in a second";
+    let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, why);
+    response.headers_mut().insert(header::RETRY_AFTER, 1.into());
+    response
+}
+
+/// The server goes down; whoever waits is not kept waiting.
+pub(super) fn stopping() -> Response {
+    let why = "the server is stopping; ask again once it runs again";
+    refused(StatusCode::SERVICE_UNAVAILABLE, why)
+}
+
 /// The target must be a path, and Host one address or localhost (or the name we
 /// are reached by on purpose: an address it is, since pages cannot forge that).
 /// Origin, if there is one, must be the same host.
@@ -143,12 +157,7 @@ pub(super) async fn limited(
     request: Request,
     next: Next,
 ) -> Response {
-    let Ok(place) = places.try_acquire_owned() else {
-        let why = "too many requests are being worked on; try again in a second";
-        let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, why);
-        response.headers_mut().insert(header::RETRY_AFTER, 1.into());
-        return response;
-    };
+    let Ok(place) = places.try_acquire_owned() else { return busy() };
     pulse.hold(place);
     next.run(request).await
 }

@@ -1,4 +1,4 @@
-//! The HTTP side: health, metrics, status, history, explanations, refresh.
+//! The HTTP side: health, metrics, status, history, explanations, dumps, refresh.
 //!
 //! It changes nothing but by two acts: `refresh`, and `refresh` with `accept`.
 //! Requests must name us as their host and come from no foreign page (DNS
@@ -40,7 +40,7 @@ use crate::host::aside::{self, Place};
 use crate::host::files;
 use crate::serve::bind::BACKLOG;
 
-pub use api::{Asked, Refresh, Refreshed};
+pub use api::{Asked, AskedDump, AskedWishes, MAX_WISHES, Refresh, Refreshed};
 pub(crate) use server::{MAX_CONNECTIONS, Places};
 
 /// Answers that are being made or are on their way to their readers, those of
@@ -50,6 +50,13 @@ const MAX_ANSWERS: usize = 64;
 /// Refreshes that wait for their sources. They share calls, and are fewer than
 /// the connections that anybody can have.
 const MAX_REFRESHES: usize = 16;
+
+/// Dumps that are made or on their way to their readers: each may take some
+/// hundred megabytes, and a second of a processor that answers come before.
+const MAX_DUMPS: usize = 2;
+
+/// Verdicts on wishes that are made at once: as many as wait for refreshes.
+const MAX_VERDICTS: usize = MAX_REFRESHES;
 
 /// How long the disk has for the token.
 const TOKEN: Duration = Duration::from_secs(3);
@@ -92,10 +99,10 @@ pub struct Bound {
 /// The bearer token in a file, without the white space around it.
 ///
 /// # Errors
-/// It cannot be read within [`TOKEN`], is no text, or is empty.
-pub(crate) fn read_token(path: &Path) -> io::Result<String> {
+/// It cannot be read within `time`, is no text, or is empty.
+pub(crate) fn read_token(path: &Path, time: Duration) -> io::Result<String> {
     let reading = path.to_owned();
-    let octets = aside::within(&Place::read(path), TOKEN, move || files::read(&reading, MAX_TOKEN))
+    let octets = aside::within(&Place::read(path), time, move || files::read(&reading, MAX_TOKEN))
         .map_err(io::Error::other)??;
     let text = String::from_utf8(octets).map_err(|_| io::Error::other("it is not UTF-8"))?;
     match text.trim() {
@@ -115,7 +122,7 @@ pub fn bind(config: &Config) -> Result<Option<Bound>, HttpError> {
         None => None,
         Some(path) => {
             let failed = |cause| HttpError::Token { path: path.display().to_string(), cause };
-            Some(read_token(path).map_err(failed)?)
+            Some(read_token(path, TOKEN).map_err(failed)?)
         }
     };
     let failed = |cause| HttpError::Bind { address, cause };
@@ -132,6 +139,12 @@ struct Shared {
     board: Board,
     address: SocketAddr,
     token: Option<String>,
+    /// Places for slow work; it has one until it has ended, also when nobody
+    /// waits for it any longer.
+    dumps: Arc<Semaphore>,
+    verdicts: Arc<Semaphore>,
+    /// The server goes down: nobody waits for anything slow any longer.
+    stop: watch::Receiver<bool>,
 }
 
 type Site = State<Arc<Shared>>;
@@ -150,7 +163,14 @@ pub(crate) async fn serve(
     let Bound { listener, address, token } = bound;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let stats = Arc::clone(&board.sockets);
-    let shared = Arc::new(Shared { board, address, token });
+    let shared = Arc::new(Shared {
+        board,
+        address,
+        token,
+        dumps: Arc::new(Semaphore::new(MAX_DUMPS)),
+        verdicts: Arc::new(Semaphore::new(MAX_VERDICTS)),
+        stop: stop.clone(),
+    });
     server::serve(listener, router(shared), places, stats, stop).await;
     Ok(())
 }
@@ -164,11 +184,14 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/status", get(api::status))
         .route("/api/history", get(api::history))
         .route("/api/explain", get(api::explanation))
+        .route("/api/answered", get(api::answered))
         .route_layer(limited(MAX_ANSWERS));
     let done =
         Router::new().route("/api/refresh", post(api::refresh)).route_layer(limited(MAX_REFRESHES));
+    let dumped = Router::new().route("/api/dump", get(api::dump)).route_layer(limited(MAX_DUMPS));
     let closed = told
         .merge(done)
+        .merge(dumped)
         .route_layer(from_fn(guard::with_body))
         .route_layer(from_fn_with_state(Arc::clone(&shared), guard::authorised));
     Router::new()

@@ -190,7 +190,26 @@ pub(crate) struct Pending {
     waiters: Vec<oneshot::Sender<Refreshed>>,
 }
 
+/// Who wants the next call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Nobody: it is time.
+    Time,
+    /// A hold that is due.
+    Look,
+    /// Somebody who waits.
+    Refresh,
+}
+
 impl Pending {
+    fn by(&self) -> By {
+        match (self.asked, self.waiters.is_empty()) {
+            (false, _) => By::Time,
+            (true, true) => By::Look,
+            (true, false) => By::Refresh,
+        }
+    }
+
     fn add(&mut self, ask: Ask) {
         match ask {
             Ask::Poll(_) => {}

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::error::{Class, PollError};
 use super::known::shared;
 use super::usable::{LeftOut, Said};
-use super::{Answer, Ask, Ended, Handle, Pending, Post, Setup};
+use super::{Answer, Ask, By, Ended, Handle, Pending, Post, Setup};
 use crate::inventory::Address;
 
 /// The least part of `poll` between the starts of two calls; the most is all
@@ -36,6 +36,10 @@ const THROTTLED_CAP: Duration = Duration::from_secs(30);
 /// a second, a quarter of what EC2 grants an account and region (EC2
 /// developer guide, "Request throttling").
 const ASKED_SPACING: Duration = Duration::from_millis(200);
+
+/// The same after calls that EC2 throttled, but for the first: EC2 asks for
+/// less, and an operator gets an answer all the same.
+const THROTTLED_SPACING: Duration = Duration::from_secs(1);
 
 /// The longest `poll`: more is a mistake, or "never", which refreshes serve
 /// as well. Keeps sums of times in range.
@@ -109,14 +113,14 @@ impl<D: Describe> Poller<D> {
             while let Some(ask) = self.post.ask_at_hand() {
                 self.pace.hear(ask, &mut asked);
             }
-            let at = self.pace.next_start(asked.asked, Instant::now());
+            let at = self.pace.next_start(asked.by(), Instant::now());
             tokio::select! {
                 () = tokio::time::sleep_until(at) => break,
                 ask = self.post.asked() => self.pace.hear(ask?, &mut asked),
             }
         }
         let began = Instant::now();
-        self.pace.started(began, asked.asked);
+        self.pace.started(began, asked.by());
         let said = self.call().await?;
         let took = began.elapsed();
         let trouble = said.as_ref().err().map(PollError::class);
@@ -183,12 +187,24 @@ struct Pace {
     pause: Duration,
     started: Option<Instant>,
     started_asked: Option<Instant>,
+    /// A call was throttled, and none was good since.
+    throttled: bool,
+    /// Since then a refresh has cut a pause.
+    cut: bool,
 }
 
 impl Pace {
     fn new(poll: Duration) -> Self {
         let poll = poll.min(LONGEST_POLL);
-        Self { poll, failures: 0, pause: poll, started: None, started_asked: None }
+        Self {
+            poll,
+            failures: 0,
+            pause: poll,
+            started: None,
+            started_asked: None,
+            throttled: false,
+            cut: false,
+        }
     }
 
     /// Goes on with a pause of a source that this one carries on.
@@ -219,18 +235,30 @@ impl Pace {
         }
     }
 
-    /// When the next call is due, `now` if that has passed.
-    fn next_start(&self, asked: bool, now: Instant) -> Instant {
-        let after = |start: Option<Instant>, pause| start.map_or(now, |start| start + pause);
-        let scheduled = after(self.started, self.pause);
-        let due =
-            if asked { scheduled.min(after(self.started_asked, ASKED_SPACING)) } else { scheduled };
-        due.max(now)
+    /// When the next call is due, `now` if that has passed. A pause that
+    /// throttling has made is cut by a refresh only: once, then once a second.
+    fn next_start(&self, by: By, now: Instant) -> Instant {
+        let scheduled = self.scheduled().unwrap_or(now);
+        let spacing = match by {
+            By::Time => None,
+            By::Look => (!self.throttled).then_some(ASKED_SPACING),
+            By::Refresh if self.cut => Some(THROTTLED_SPACING),
+            By::Refresh => Some(ASKED_SPACING),
+        };
+        let asked = spacing.map(|spacing| self.started_asked.map_or(now, |start| start + spacing));
+        asked.map_or(scheduled, |asked| asked.min(scheduled)).max(now)
     }
 
-    fn started(&mut self, now: Instant, asked: bool) {
+    /// When the next call is due if nobody asks; none: at once.
+    fn scheduled(&self) -> Option<Instant> {
+        self.started.map(|start| start + self.pause)
+    }
+
+    fn started(&mut self, now: Instant, by: By) {
+        let is_early = self.scheduled().is_some_and(|at| now < at);
+        self.cut |= self.throttled && is_early && by == By::Refresh;
         self.started = Some(now);
-        if asked {
+        if by != By::Time {
             self.started_asked = Some(now);
         }
     }
@@ -239,6 +267,10 @@ impl Pace {
     /// to 1.
     fn ended(&mut self, trouble: Option<Class>, jitter: f64) {
         self.failures = if trouble.is_some() { self.failures.saturating_add(1) } else { 0 };
+        self.throttled |= trouble == Some(Class::Throttled);
+        if trouble.is_none() {
+            (self.throttled, self.cut) = (false, false);
+        }
         let doubled = |first: Duration, times: u32| first.saturating_mul(1 << times.min(16));
         let longest = match trouble {
             None => self.poll,
@@ -456,15 +488,45 @@ mod tests {
     fn another_pace_holds_from_the_next_call_on_and_ends_no_backoff() {
         let mut pace = Pace::new(Duration::from_secs(60));
         let now = Instant::now();
-        pace.started(now, false);
+        pace.started(now, By::Time);
         pace.ended(None, 1.0);
         pace.set_poll(Duration::from_secs(5));
-        assert_eq!(pace.next_start(false, now), now + Duration::from_secs(5));
+        assert_eq!(pace.next_start(By::Time, now), now + Duration::from_secs(5));
         pace.ended(Some(Class::Throttled), 1.0);
         pace.set_poll(Duration::from_secs(1));
-        assert_eq!(pace.next_start(false, now), now + Duration::from_secs(5));
+        assert_eq!(pace.next_start(By::Time, now), now + Duration::from_secs(5));
         pace.ended(None, 1.0);
-        assert_eq!(pace.next_start(false, now), now + Duration::from_secs(1));
+        assert_eq!(pace.next_start(By::Time, now), now + Duration::from_secs(1));
+    }
+
+    /// Five refreshes a second for half a minute, EC2 throttling all of it.
+    #[test]
+    fn a_refresh_cuts_the_pause_of_throttling_once_and_then_once_a_second() {
+        let mut pace = Pace::new(Duration::from_secs(2));
+        let start = Instant::now();
+        pace.started(start, By::Time);
+        pace.ended(Some(Class::Throttled), 1.0);
+        let mut starts = Vec::new();
+        let mut now = start;
+        while now < start + Duration::from_secs(30) {
+            let at = pace.next_start(By::Refresh, now);
+            assert_eq!(pace.next_start(By::Look, now), pace.next_start(By::Time, now));
+            pace.started(at, By::Refresh);
+            pace.ended(Some(Class::Throttled), 1.0);
+            starts.push(at);
+            now = at + Duration::from_millis(200);
+        }
+        assert_eq!(starts[0], start, "the first one cuts it at once");
+        for two in starts.windows(2) {
+            assert_eq!(two[1] - two[0], THROTTLED_SPACING);
+        }
+        // Any other failure does not let it go on faster; a good answer does.
+        pace.ended(Some(Class::Timeout), 1.0);
+        let last = starts[starts.len() - 1];
+        assert_eq!(pace.next_start(By::Refresh, last), last + THROTTLED_SPACING);
+        pace.ended(None, 1.0);
+        assert_eq!(pace.next_start(By::Refresh, last), last + ASKED_SPACING);
+        assert_eq!(pace.next_start(By::Look, last), last + ASKED_SPACING);
     }
 
     #[test]
@@ -504,10 +566,10 @@ mod tests {
     fn no_poll_is_too_long() {
         let mut pace = Pace::new(Duration::MAX);
         let now = Instant::now();
-        pace.started(now, false);
+        pace.started(now, By::Time);
         for trouble in [None, Some(Class::Throttled), Some(Class::Dns)] {
             pace.ended(trouble, 1.0);
-            assert!(pace.next_start(false, now) <= now + LONGEST_POLL);
+            assert!(pace.next_start(By::Time, now) <= now + LONGEST_POLL);
         }
     }
 
@@ -523,21 +585,26 @@ mod tests {
             let poll = Duration::from_millis(poll);
             let mut pace = Pace::new(poll);
             let mut now = Instant::now();
-            prop_assert_eq!(pace.next_start(false, now), now, "at once");
-            let mut failures = 0;
+            prop_assert_eq!(pace.next_start(By::Time, now), now, "at once");
+            let (mut failures, mut throttled) = (0, false);
             for (took, trouble, asked, jitter) in calls {
                 let trouble = trouble.map(|i| Class::ALL[i]);
-                pace.started(now, asked);
+                pace.started(now, if asked { By::Refresh } else { By::Time });
                 let began = now;
                 now += Duration::from_millis(took);
                 pace.ended(trouble, jitter);
                 failures = if trouble.is_some() { failures + 1 } else { 0 };
-                let by_itself = pace.next_start(false, now);
-                let when_asked = pace.next_start(true, now);
+                let by_itself = pace.next_start(By::Time, now);
+                let when_asked = pace.next_start(By::Refresh, now);
+                let when_looked = pace.next_start(By::Look, now);
                 prop_assert!(by_itself >= now && when_asked >= now);
                 prop_assert!(when_asked <= by_itself);
+                prop_assert!(when_asked <= when_looked && when_looked <= by_itself);
                 // Whoever asks waits for the running call and the spacing.
-                prop_assert!(when_asked <= now.max(began + ASKED_SPACING));
+                throttled = trouble == Some(Class::Throttled) || (throttled && trouble.is_some());
+                let spacing = if throttled { THROTTLED_SPACING } else { ASKED_SPACING };
+                prop_assert!(when_asked <= now.max(began + spacing));
+                prop_assert!(!throttled || when_looked == by_itself, "only a refresh cuts it");
                 let pause = by_itself - began;
                 match trouble {
                     None => {

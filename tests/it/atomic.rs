@@ -58,7 +58,9 @@ fn no_answer_is_a_mixture() {
     let dir = Dir::new("");
     dir.replace("addresses.json", &state(false));
     dir.write("example.com.toml", "[names]\npool = { tag = { Role = \"db\" } }\n");
+    dir.http();
     let mut server = Server::start(dir.path());
+    let http = server.http();
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::new(AtomicU64::new(0));
     let askers: Vec<_> = (0..2)
@@ -72,8 +74,15 @@ fn no_answer_is_a_mixture() {
         let expected = if n % 2 == 0 { "10.0.0.3 10.0.0.4" } else { "10.0.0.1 10.0.0.2" };
         server.wait("moved", |l| l["fields"]["new"] == expected);
         if n % 500 == 0 {
-            // A dump reads the file itself, as one whole as well.
-            let dump = eipdns(&["dump", "--config", dir.path().to_str().unwrap(), "example.com"]);
+            // A dump is of one snapshot; offline it reads the file, as one whole.
+            let config = ["--config", dir.path().to_str().unwrap()];
+            let dump = match n % 1000 {
+                0 => eipdns(&[&["dump", "example.com", "--offline"], &config[..]].concat()),
+                _ => eipdns(
+                    &[&["dump", "example.com", "--listen-http", &http], &config[..]].concat(),
+                ),
+            };
+            assert!(dump.status.success(), "{dump:?}");
             let text = String::from_utf8(dump.stdout).unwrap();
             let set = text
                 .lines()

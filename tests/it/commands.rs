@@ -1,10 +1,13 @@
-//! `check`, `explain` and `dump` as an operator runs them.
+//! Commands as an operator runs them, with a server and without.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Dir, Server, eipdns, http_get, root};
+use crate::harness::{Dir, PATIENCE, Server, eipdns, http_get, root};
 use crate::peers;
 
 fn text(octets: &[u8]) -> &str {
@@ -130,7 +133,7 @@ fn explain_says_it_all() {
 fn dump_is_a_master_file() {
     let Some(named_checkzone) = peers::need("named-checkzone") else { return };
     let shipped = root().join("zones");
-    let out = eipdns(&["dump", "--config", shipped.to_str().unwrap(), "example.com"]);
+    let out = eipdns(&["dump", "--offline", "--config", shipped.to_str().unwrap(), "example.com"]);
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("zone");
@@ -138,6 +141,7 @@ fn dump_is_a_master_file() {
     let checked = Command::new(named_checkzone).arg("example.com").arg(&file).output().unwrap();
     assert!(checked.status.success(), "{}\n{}", text(&checked.stdout), text(&out.stdout));
     assert!(text(&out.stdout).contains("db.example.com."));
+    assert!(text(&out.stdout).contains("The running server was not asked"));
 }
 
 #[test]
@@ -152,7 +156,9 @@ fn exit_codes() {
         (&["explain", "--config", config, "a..b"], 64),
         (&["explain", "--config", config, "a.b", "NOTATYPE"], 64),
         (&["explain", "--offline", "--config", config, "a.b", "--view", "nope"], 64),
-        (&["dump", "--config", config, "example.org"], 1),
+        (&["dump", "--offline", "--config", config, "example.org"], 1),
+        (&["dump", "--offline", "--config", config, "example.com", "--view", "nope"], 64),
+        (&["dump", "--config", config, "a..b"], 64),
         (&["check", "--config", "/nonexistent"], 78),
         (&["serve", "--config", "/nonexistent"], 78),
     ] {
@@ -210,11 +216,21 @@ fn commands_of_a_running_server() {
     let (code, _, why) =
         run(&["refresh", "--wait-for", "db.example.com=10.0.1.6", "--timeout", "10ms"]);
     assert_eq!(code, 1);
-    assert!(why.contains("db.example.com is answered otherwise (vpc: 10.0.1.5)"), "{why}");
+    assert!(why.contains("answered otherwise than 10.0.1.6 (vpc: 10.0.1.5)"), "{why}");
     assert_eq!(run(&["refresh", "--wait-for", "db.example.com"]).0, 64);
-    let (code, _, _) =
-        run(&["refresh", "--wait-for", "nope.example.com=10.0.1.6", "--timeout", "1ms"]);
+    // Told at once: nothing would come of waiting for the half minute.
+    let (code, _, why) = run(&["refresh", "--wait-for", "bd.example.com=10.0.1.6"]);
     assert_eq!(code, 1);
+    assert!(why.contains("bound in no zone; did you mean db.example.com.?"), "{why}");
+    let (code, _, why) = run(&["refresh", "--wait-for", "db.example.com=75.101.137.243"]);
+    assert_eq!(code, 64);
+    assert!(why.contains("--view") && why.contains("private address"), "{why}");
+
+    let (code, told, why) = run(&["dump", "example.com"]);
+    assert_eq!((code, why.as_str()), (0, ""));
+    assert!(told.contains("db.example.com. 5 IN A 10.0.1.5\n"), "{told}");
+    assert_eq!(run(&["dump", "example.org"]).0, 1);
+    assert_eq!(run(&["dump", "example.com", "--view", "nope"]).0, 64);
 
     dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
     assert_eq!(run(&["refresh", "--wait-for", "db.example.com=10.0.1.6"]).0, 0);
@@ -244,9 +260,204 @@ fn commands_of_a_running_server() {
     assert!(server.ended().success());
     assert_eq!(run(&["status"]).0, 69);
     assert_eq!(run(&["status", "--live"]).0, 69);
-    assert_eq!(run(&["refresh"]).0, 69);
-    assert_eq!(run(&["explain", "db.example.com"]).0, 69);
-    assert_eq!(run(&["explain", "--offline", "db.example.com"]).0, 0);
+    for args in [
+        &["refresh"][..],
+        &["refresh", "--wait-for", "db.example.com=10.0.1.6"],
+        &["explain", "db.example.com"],
+        &["dump", "example.com"],
+    ] {
+        let (code, told, why) = run(args);
+        assert_eq!((code, told.as_str()), (69, ""), "{args:?}: {why}");
+        assert!(why.contains("--offline") && why.contains("is it running?"), "{args:?}: {why}");
+    }
+    let (code, told, _) = run(&["explain", "--offline", "db.example.com"]);
+    assert!(code == 0 && told.starts_with("--offline"), "{told}");
+}
+
+/// Without `listen.http` nobody can be asked.
+#[test]
+fn commands_without_an_http_side_name_offline() {
+    let dir = Dir::new("");
+    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    let config = dir.path().to_str().unwrap();
+    for args in
+        [&["status"][..], &["refresh"], &["explain", "db.example.com"], &["dump", "example.com"]]
+    {
+        let out = eipdns(&[args, &["--config", config]].concat());
+        assert_eq!(out.status.code(), Some(69), "{args:?}");
+        assert_eq!(text(&out.stdout), "", "{args:?}");
+        let why = text(&out.stderr);
+        assert!(why.contains("listen.http") && why.contains("--offline"), "{args:?}: {why}");
+    }
+}
+
+/// A part of an answer is none: with a source missing nothing is printed.
+#[test]
+fn offline_fails_if_a_source_does() {
+    let dir = Dir::new(
+        "[[source]]\nname = \"other\"\ntype = \"file\"\npath = \"other.json\"\nregion = \"us-east-1\"\n",
+    );
+    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    let config = dir.path().to_str().unwrap();
+    for args in [&["dump", "example.com"][..], &["explain", "db.example.com"]] {
+        let args = [args, &["--offline", "--config", config]].concat();
+        let out = eipdns(&args);
+        assert_eq!(out.status.code(), Some(1), "{args:?}");
+        assert_eq!(text(&out.stdout), "", "{args:?}");
+        let why = text(&out.stderr);
+        assert!(why.contains("source other says nothing") && why.contains("other.json"), "{why}");
+    }
+}
+
+/// A name whose source has never delivered: the dump says so, and is not 0.
+#[test]
+fn a_dump_tells_of_names_without_an_answer() {
+    let Some(named_checkzone) = peers::need("named-checkzone") else { return };
+    let dir = Dir::new("");
+    dir.http();
+    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    dir.replace("addresses.json", "{");
+    let mut server = Server::start(dir.path());
+    server.wait("a stall", |line| {
+        line["fields"]["message"].as_str().is_some_and(|said| said.starts_with("source stalled"))
+    });
+    let config = dir.path().to_str().unwrap();
+    let at = ["--config", config, "--listen-http", &server.http()];
+    let out = eipdns(&[&["dump", "example.com"][..], &at].concat());
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("db.example.com.: SERVFAIL"), "{}", text(&out.stderr));
+    let dumped = text(&out.stdout);
+    assert!(
+        dumped.contains("\n; db.example.com.: SERVFAIL") && dumped.contains(" SOA "),
+        "{dumped}"
+    );
+    let file = dir.path().join("dumped");
+    std::fs::write(&file, dumped).unwrap();
+    let checked = Command::new(named_checkzone).arg("example.com").arg(&file).output().unwrap();
+    assert!(checked.status.success(), "{}\n{dumped}", text(&checked.stdout));
+}
+
+/// While an address is held, the server's answer is dumped, not the file's.
+#[test]
+fn a_dump_during_a_hold_is_what_clients_get() {
+    let dir = Dir::new("[guard]\nhold = \"1h\"\nmissing_hold = \"1h\"\n");
+    dir.http();
+    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    let mut server = Server::start(dir.path());
+    server.wait_for("source delivers");
+    dir.addresses(&[("75.101.137.243", None)]);
+    server.wait_for("a bound address is lost; its last state is kept");
+    let config = dir.path().to_str().unwrap();
+    let out = eipdns(&["dump", "example.com", "--config", config, "--listen-http", &server.http()]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let dumped = text(&out.stdout);
+    assert!(dumped.contains("db.example.com. 5 IN A 10.0.1.5\n"), "{dumped}");
+    assert!(!dumped.contains("is not associated"), "{dumped}");
+}
+
+/// A health check asks where to ask, and nothing else: an edit that is half done
+/// makes no server unhealthy.
+#[test]
+fn a_bad_edit_keeps_nobody_from_asking() {
+    let dir = Dir::new("");
+    let token = dir.path().join("token");
+    std::fs::write(&token, "s3cret\n").unwrap();
+    dir.http();
+    let config = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
+    let listen = "[listen]\nhttp_token_file = \"token\"\n";
+    dir.write("server.toml", &config.replace("[listen]\n", listen));
+    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    let server = Server::start(dir.path());
+    // As an operator has it, with a port that is known; and badly edited.
+    let good = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
+    let good = good.replace("http = \"127.0.0.1:0\"", &format!("http = \"{}\"", server.http()));
+    dir.write("server.toml", &format!("{good}answers = 7\n[surprise]\n"));
+    dir.write("example.com.toml", "[names\n");
+    let config = dir.path().to_str().unwrap();
+    for args in [
+        &["status"][..],
+        &["status", "--live"],
+        &["refresh"],
+        &["refresh", "--wait-for", "db.example.com=10.0.1.5"],
+        &["explain", "db.example.com"],
+        &["dump", "example.com"],
+    ] {
+        let out = eipdns(&[args, &["--config", config]].concat());
+        assert_eq!(out.status.code(), Some(0), "{args:?}: {}", text(&out.stderr));
+        assert_eq!(text(&out.stderr), "", "{args:?}");
+    }
+    // Where server.toml is no TOML, nothing in it is sure.
+    dir.write("server.toml", &format!("{good}[surprise\n"));
+    let out = eipdns(&["status", "--live", "--config", config]);
+    assert_eq!(out.status.code(), Some(78));
+    assert!(text(&out.stderr).contains("server.toml:"), "{}", text(&out.stderr));
+    // Flags say it as well.
+    let at = ["status", "--live", "--config", config, "--listen-http", &server.http()];
+    let out = eipdns(&[&at[..], &["--token", "s3cret"]].concat());
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let out = eipdns(&at);
+    assert_eq!(out.status.code(), Some(69));
+    assert!(text(&out.stderr).contains("no token was found"), "{}", text(&out.stderr));
+}
+
+/// A server that accepts and says nothing, or half of it: the time is the one
+/// that was given, and what happened is said.
+#[test]
+fn a_server_that_is_silent_is_given_up_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let dir = Dir::new("");
+    let config = dir.path().to_str().unwrap();
+    let run = |args: &[&str]| {
+        let began = Instant::now();
+        let out = eipdns(&[args, &["--config", config, "--listen-http", &at]].concat());
+        assert!(began.elapsed() < PATIENCE, "{args:?} took {:?}", began.elapsed());
+        (out.status.code().unwrap(), text(&out.stderr).to_owned())
+    };
+    // Nobody accepts; the kernel does.
+    let waits = ["--timeout", "300ms"];
+    for args in [&["refresh"][..], &["refresh", "--wait-for", "db.example.com=10.0.1.5"]] {
+        let (code, why) = run(&[args, &waits].concat());
+        assert_eq!(code, 69, "{why}");
+        assert!(why.contains("has not answered within 300ms"), "{why}");
+    }
+    // An octet now and then is no answer either.
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let dripping = std::thread::spawn(move || {
+        let mut open: Vec<TcpStream> = Vec::new();
+        listener.set_nonblocking(true).unwrap();
+        while stopped.recv_timeout(Duration::from_millis(20)).is_err() {
+            open.extend(listener.accept().map(|(stream, _)| stream));
+            // Those that have gone do not matter.
+            open.iter_mut().for_each(|stream| drop(stream.write(b"H")));
+        }
+        listener
+    });
+    let (code, why) = run(&[&["refresh"][..], &waits].concat());
+    assert!(code == 69 && why.contains("has not answered within 300ms"), "{code} {why}");
+    stop.send(()).unwrap();
+    let listener = dripping.join().unwrap();
+    // Half an answer is none, and a closed connection is said to be one.
+    listener.set_nonblocking(false).unwrap();
+    for said in ["", "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n[]"] {
+        let listener = listener.try_clone().unwrap();
+        let answering = std::thread::spawn(move || {
+            loop {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 4096];
+                // Connections of the commands before are still in the queue.
+                if stream.read(&mut request).is_ok_and(|read| read > 0)
+                    && stream.write_all(said.as_bytes()).is_ok()
+                    && request.starts_with(b"GET /api/status")
+                {
+                    return;
+                }
+            }
+        });
+        let (code, why) = run(&["status"]);
+        assert!(code == 69 && why.contains("closed the connection"), "{code} {why}");
+        answering.join().unwrap();
+    }
 }
 
 #[test]

@@ -286,10 +286,11 @@ fn a_command_whose_reader_has_gone_ends_quietly() {
     let server = Read::start(&dir, "info");
     server.answers("10.0.1.5");
     let at = ["--config", config, "--listen-http", &server.http];
-    let all: [&[&str]; 9] = [
+    let all: [&[&str]; 10] = [
         &["--help"],
         &["--version"],
         &["dump", "example.com"],
+        &["dump", "--offline", "example.com"],
         &["check"],
         &["explain", "db.example.com"],
         &["explain", "--offline", "--json", "db.example.com"],
@@ -315,7 +316,7 @@ fn a_command_whose_reader_has_gone_ends_quietly() {
     let nowhere: [(&[&str], i32); 7] = [
         (&["--no-such-flag"], 64),
         (&["explain", "a..b"], 64),
-        (&["dump", "--config", config, "example.org"], 1),
+        (&["dump", "--offline", "--config", config, "example.org"], 1),
         (&["dump", "--config", config, "a..b"], 64),
         (&["check", "--config", "/nonexistent"], 78),
         (&["status", "--config", config], 69),

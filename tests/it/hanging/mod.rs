@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 
-use crate::harness::{Dir, PATIENCE, Server, describe, eipdns, http_get};
+use crate::harness::{Dir, PATIENCE, PROGRAM, Server, describe, eipdns, http_get};
 use fuse::Fuse;
 
 const ZONE: &str = "[names]\ndb = \"75.101.137.243\"\n";
@@ -253,4 +253,33 @@ fn a_signal_at_the_start_is_heard() {
 /// Longer than reading a configuration may take.
 fn config_takes() -> Duration {
     eipdns::config::WITHIN + PATIENCE
+}
+
+/// Who waits for a source when the server is told to stop is told so.
+#[test]
+fn a_refresh_that_waits_hears_that_the_server_stops() {
+    let text = describe(&[("75.101.137.243", Some("10.0.1.5"))]);
+    let Some(fuse) = Fuse::new(&[("addresses.json", &text)]) else { return };
+    let dir = Dir::new("");
+    dir.http();
+    dir.write("example.com.toml", ZONE);
+    through(&fuse, &dir, "addresses.json");
+    let mut server = Server::start(dir.path());
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
+    fuse.hang();
+    let waits = Command::new(PROGRAM)
+        .args(["refresh", "--accept", "--listen-http", &server.http(), "--config"])
+        .arg(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It is in the hands of the server, and the source does not answer.
+    server.wait_for("asked to take losses as they are (refresh --accept)");
+    server.signal("TERM");
+    let out = waits.wait_with_output().unwrap();
+    let why = String::from_utf8_lossy(&out.stderr);
+    assert!(why.contains("says 503: the server is stopping"), "{why}");
+    assert_eq!(out.status.code(), Some(69), "{why}");
+    assert!(server.ended().success());
 }
