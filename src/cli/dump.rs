@@ -55,8 +55,8 @@ impl Dump {
         let client = self.remote.client(Deadline::within(4 * PATIENCE));
         client.and_then(|client| client.get("/api/dump", &query)).map_err(|error| {
             let exit = error.tell(offline::INSTEAD);
-            // No such zone: that is an answer.
-            let is_no = matches!(error, RemoteError::Refused { status: 404, .. });
+            // No such zone, or one that is too large: that is an answer.
+            let is_no = matches!(error, RemoteError::Refused { status: 404 | 507, .. });
             if is_no { Exit::No } else { exit }
         })
     }

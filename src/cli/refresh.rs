@@ -14,6 +14,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest.
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
+/// With less time left another round would not come to its end.
+const LAST_ROUND: Duration = Duration::from_millis(200);
+
 /// So much of what is left is for the way of the server's answer to us, at most.
 const WAY_BACK: Duration = Duration::from_millis(200);
 
@@ -91,9 +94,12 @@ impl Refresh {
             match self.round(client) {
                 Ok(Ok(judged)) => last = judged,
                 Ok(Err(unread)) => return Ok(unread),
-                // The time is over, with the server busy or waiting for others.
-                Err(error @ RemoteError::Late { .. }) => {
-                    print::complain(&error);
+                // The server is busy or hangs; it was there a moment ago.
+                Err(RemoteError::Late { within, .. }) => {
+                    let within = humantime::format_duration(within);
+                    print::complain(&format_args!(
+                        "the {within} were over before the server had answered the last refresh"
+                    ));
                     return Ok(told_otherwise(&last));
                 }
                 Err(error) => return Err(error),
@@ -105,10 +111,10 @@ impl Refresh {
                 return Ok(Exit::Ok);
             }
             let left = client.deadline.left();
-            if left.is_zero() {
+            if left < LAST_ROUND {
                 return Ok(told_otherwise(&last));
             }
-            std::thread::sleep(pause.min(left));
+            std::thread::sleep(pause.min(left / 2));
             pause = pause.mul_f64(1.5).min(LAST_PAUSE);
         }
     }

@@ -112,7 +112,7 @@ mod tests {
         let name = Path::new("/reach/hangs");
         let (_open, closed) = std::sync::mpsc::channel::<()>();
         let hang = move || {
-            drop(closed.recv());
+            let _ = closed.recv();
             PathBuf::new()
         };
         let why = reach(hang, name, Duration::from_millis(20)).unwrap_err();

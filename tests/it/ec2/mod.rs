@@ -3,6 +3,7 @@
 
 mod alarms;
 mod clock;
+mod commands;
 mod faults;
 mod files;
 mod imds;
