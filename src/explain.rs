@@ -125,7 +125,7 @@ pub fn explain(
         name: name.to_string(),
         rtype: rtype.to_string(),
         client,
-        view: view.and_then(|v| Some(input.config.server.views.get(v)?.name.clone())),
+        view: view.and_then(|v| Some(snapshot.views.get(v)?.name.to_string())),
         zone: None,
         binding: None,
         addresses: Vec::new(),

@@ -23,6 +23,8 @@
 //! * [`serve`]: UDP and TCP around `answer`.
 //! * [`run`]: starts all of the above, reloads, drains.
 //! * [`changes`], [`history`]: what a swap changes, and what has happened.
+//! * [`explain`], [`dump`], [`wish`]: what is answered, for those who ask over HTTP
+//!   or on the command line; [`offline`]: the same without a server.
 //! * [`name`]: names as folded wire octets, the key of every table;
 //!   [`name_map`]: such a table, cheap to copy; [`nodes`]: a zone's, with its
 //!   prebuilt answers; [`spot`]: where a name stands in either.

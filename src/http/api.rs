@@ -19,12 +19,15 @@ use super::{Shared, Site};
 use crate::background;
 use crate::board::Board;
 use crate::compile::Input;
+use crate::config::ViewId;
 use crate::dump::{self, NoDump, Word};
 use crate::explain::{Explanation, Who, explain};
 use crate::history::Asked as AcceptAsked;
+use crate::inventory::Inventory;
 use crate::metrics;
 use crate::name::Key;
 use crate::run::own_addresses;
+use crate::snapshot::Snapshot;
 use crate::wish::{Answered, Wish, judge};
 
 /// How long `POST /api/refresh` waits for its calls. A call takes 3 s at most,
@@ -72,35 +75,60 @@ pub(super) async fn explanation(State(shared): Site, Query(asked): Query<Asked>)
     let Ok(name) = Key::parse(&asked.name, None) else { return bad("`name` is no domain name") };
     let rtype = asked.rtype.as_deref().unwrap_or("A").to_uppercase();
     let Ok(rtype) = rtype.parse::<RecordType>() else { return bad("`type` is no record type") };
+    let snapshot = shared.board.store.full();
     let known = shared.board.known.borrow().clone();
-    let views = &known.config.server.views;
     let who = match (asked.client, &asked.view) {
         (Some(client), _) => {
             let local = asked.at.or_else(|| known.listening.first().copied());
             vec![Who::Client { client, local: local.unwrap_or(([127, 0, 0, 1], 53).into()) }]
         }
-        (None, Some(wanted)) => match views.iter().position(|v| v.name == *wanted) {
-            Some(view) => vec![Who::View(view)],
-            None => {
-                let known: Vec<_> = views.iter().map(|v| v.name.as_str()).collect();
-                return bad(&format!("no view {wanted:?}; the views are {}", known.join(", ")));
-            }
+        (None, Some(wanted)) => match view_of(&snapshot, wanted) {
+            Ok(view) => vec![Who::View(view)],
+            Err(why) => return bad(&why.to_string()),
         },
-        (None, None) => (0..views.len()).map(Who::View).collect(),
+        (None, None) => (0..snapshot.views.len()).map(Who::View).collect(),
     };
     let addresses = own_addresses(&known.config.server.listen);
     let input = Input {
         config: &known.config,
-        epoch: 1,
-        inventory: &known.inventory,
+        epoch: snapshot.epoch,
+        inventory: &with_ages(&snapshot.inventory, &known.inventory),
         addresses: &addresses,
         now: shared.board.clock.now(),
         drift: shared.board.clock.drift(),
     };
-    let snapshot = shared.board.store.full();
     let all: Vec<Explanation> =
         who.into_iter().map(|who| explain(&input, &snapshot, who, &name, rtype)).collect();
     Json(all).into_response()
+}
+
+/// The view of that name, else what to say.
+fn view_of(snapshot: &Snapshot, wanted: &str) -> Result<ViewId, NoView> {
+    let of_name = snapshot.views.iter().position(|view| *view.name == *wanted);
+    of_name.ok_or_else(|| {
+        let known: Vec<_> = snapshot.views.iter().map(|view| &*view.name).collect();
+        NoView { wanted: wanted.to_owned(), known: known.join(", ") }
+    })
+}
+
+/// There is no such view.
+#[derive(Debug, thiserror::Error)]
+#[error("no view {wanted:?}; the views are {known}")]
+struct NoView {
+    wanted: String,
+    known: String,
+}
+
+/// What the answers were made from, with how old it is: an answer of a source
+/// that is equal to the one before publishes nothing.
+fn with_ages(published: &Inventory, known: &Inventory) -> Inventory {
+    let mut inventory = published.clone();
+    for (source, known) in inventory.sources.iter_mut().zip(&known.sources) {
+        if source.name == known.name {
+            source.delivered_at = source.delivered_at.max(known.delivered_at);
+        }
+    }
+    inventory
 }
 
 /// What `/api/dump` is asked.
@@ -163,15 +191,9 @@ pub(super) async fn answered(State(shared): Site, Query(asked): Query<AskedWishe
         Err(error) => return bad(&format!("`wait_for`: {error}")),
     };
     let snapshot = shared.board.store.full();
-    let view = match &asked.view {
-        None => None,
-        Some(wanted) => match snapshot.views.iter().position(|view| *view.name == **wanted) {
-            Some(view) => Some(view),
-            None => {
-                let known: Vec<_> = snapshot.views.iter().map(|view| &*view.name).collect();
-                return bad(&format!("no view {wanted:?}; the views are {}", known.join(", ")));
-            }
-        },
+    let view = match asked.view.as_deref().map(|wanted| view_of(&snapshot, wanted)).transpose() {
+        Ok(view) => view,
+        Err(why) => return bad(&why.to_string()),
     };
     let known = shared.board.known.borrow().clone();
     let (now, drift) = (shared.board.clock.now(), shared.board.clock.drift());

@@ -283,3 +283,17 @@ fn a_refresh_that_waits_hears_that_the_server_stops() {
     assert_eq!(out.status.code(), Some(69), "{why}");
     assert!(server.ended().success());
 }
+
+/// A health check has three seconds.
+#[test]
+fn a_command_waits_for_no_file_to_know_where_to_ask() {
+    let Some(fuse) = Fuse::new(&[("server.toml", "[listen]\n")]) else { return };
+    let dir = Dir::new("");
+    through(&fuse, &dir, "server.toml");
+    fuse.hang();
+    let config = dir.path().to_str().unwrap();
+    let out = eipdns(&["status", "--live", "--config", config]);
+    let why = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(78), "{why}");
+    assert!(why.contains("does not end: nothing for 1s"), "{why}");
+}
