@@ -51,7 +51,8 @@ VOLUME /var/lib/eipdns
 EXPOSE 53/udp 53/tcp 8053/tcp
 # By number, so that Kubernetes can see it is not root.
 USER 65532:65532
-# Asks `listen.http` of the configuration: without it, run with --no-healthcheck.
-# An outage of EC2 makes no container unhealthy.
+# Asks where EIPDNS_LISTEN_HTTP or else `listen.http` says: without either, run with
+# --no-healthcheck. Neither an outage of EC2 nor a bad edit makes a container
+# unhealthy.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["eipdns", "status", "--live"]
 ENTRYPOINT ["eipdns"]

@@ -277,7 +277,10 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
+    use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+
     use super::*;
+    use crate::answer::{Outcome, answer_in_view};
     use crate::config::Config;
     use crate::inventory::{Health, Inventory};
     use crate::testing;
@@ -295,10 +298,21 @@ mod tests {
         crate::config::load_as_with_ec2(dir.path(), &Default::default()).unwrap().config
     }
 
+    /// The dump, which names those without an answer that clients get none for.
     fn dumped(config: &Config, inventory: &Inventory) -> Dumped {
         let origin = Key::parse("example.com", None).unwrap();
         let snapshot = testing::snapshot(config, inventory);
-        dump(&snapshot, &origin, Some("vpc"), Word::Server, MAX_OCTETS).unwrap()
+        let all = dump(&snapshot, &origin, Some("vpc"), Word::Server, MAX_OCTETS).unwrap();
+        for name in ["db.example.com.", "fixed.example.com.", "ns1.example.com.", "example.com."] {
+            let mut message = Message::new(0, MessageType::Query, OpCode::Query);
+            message.queries.push(Query::query(name.parse().unwrap(), RecordType::A));
+            let request = message.to_vec().unwrap();
+            let outcome = answer_in_view(&snapshot, 0, &request, &mut (), &mut Vec::new());
+            let Outcome::Reply { rcode, .. } = outcome else { panic!("{name}") };
+            let told = all.unanswered.iter().any(|one| one.name == name);
+            assert_eq!(rcode == ResponseCode::ServFail, told, "{name}: {all:?}");
+        }
+        all
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::source::usable::{LeftOut, Said};
 use crate::source::{file, silent};
 
 /// What can be done where there is no server to ask.
-pub const INSTEAD: &str = "--offline reads the configuration and asks the sources instead, and says what a server would \
-     answer that started now";
+pub const INSTEAD: &str = "--offline reads the configuration and asks the sources instead, and \
+                           says what a server would answer that started now";
 
 /// A configuration, what its sources say now, and the answers that gives.
 pub struct Offline<'c> {

@@ -96,8 +96,8 @@ struct Common {
 }
 
 /// For commands that only a running server can answer.
-const WITHOUT_SERVER: &str = "without one, `eipdns check`, and `eipdns explain` and `eipdns dump` with --offline, say what \
-     configuration and sources say";
+const WITHOUT_SERVER: &str = "without one, `eipdns check`, and `eipdns explain` and `eipdns dump` \
+                              with --offline, say what configuration and sources say";
 
 /// Where an installed eipdns has its configuration.
 const INSTALLED: &str = "/etc/eipdns";
