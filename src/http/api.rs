@@ -1,6 +1,5 @@
 //! What the server tells about itself, and its one act: `refresh`.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +9,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::{error, warn};
 
 use super::connection::Peer;
 use super::guard::{busy, refused, stopping};
 use super::{Shared, Site};
 use crate::background;
-use crate::board::Board;
+use crate::board::{Board, Known};
 use crate::compile::Input;
 use crate::config::ViewId;
 use crate::dump::{self, NoDump, Word};
@@ -28,6 +27,7 @@ use crate::metrics;
 use crate::name::Key;
 use crate::run::own_addresses;
 use crate::snapshot::Snapshot;
+use crate::source::{self, Gone};
 use crate::wish::{Answered, Wish, judge};
 
 /// How long `POST /api/refresh` waits for its calls. A call takes 3 s at most,
@@ -282,42 +282,30 @@ pub(super) async fn refresh(
     Query(asked): Query<Refresh>,
 ) -> Response {
     let known = shared.board.known.borrow().clone();
-    let named: HashMap<_, _> = known
-        .inventory
-        .sources
-        .iter()
-        .zip(&known.handles)
-        .filter(|(source, _)| asked.source.as_ref().is_none_or(|only| *only == source.name))
-        .map(|(source, handle)| (source.name.clone(), handle.clone()))
+    let names = known.inventory.sources.iter().map(|source| &source.name);
+    let mut named: Vec<String> = names
+        .filter(|name| asked.source.as_ref().is_none_or(|only| only == *name))
+        .cloned()
         .collect();
+    named.sort();
     if let Some(only) = asked.source.as_ref().filter(|_| named.is_empty()) {
         return refused(StatusCode::NOT_FOUND, &format!("there is no source {only:?}"));
     }
     if asked.accept {
-        let mut sources: Vec<_> = named.keys().cloned().collect();
-        sources.sort();
+        let sources = named.clone();
         tell_accept(&shared.board, AcceptAsked { client: peer.0.ip().to_canonical(), sources });
     }
     let patience =
         asked.within_ms.map_or(REFRESH_PATIENCE, Duration::from_millis).min(REFRESH_PATIENCE);
     // All at once: they fail apart and take their time apart.
     let mut calls = tokio::task::JoinSet::new();
-    for (source, handle) in named {
-        let accept = asked.accept;
+    for source in named {
+        let (known, accept) = (shared.board.known.clone(), asked.accept);
         calls.spawn(async move {
-            let called = match &handle {
-                Some(handle) => tokio::time::timeout(patience, handle.refresh(accept)).await,
-                None => {
-                    let failed = Some("this program was built without EC2".to_string());
-                    return Refreshed { source, took_ms: None, failed };
-                }
-            };
+            let called = tokio::time::timeout(patience, call(known, &source, accept)).await;
             let (took_ms, failed) = match called {
-                Ok(Ok(done)) => {
-                    let took = Some(done.took.as_secs_f64() * 1000.0);
-                    (took, done.failed)
-                }
-                Ok(Err(gone)) => (None, Some(gone.to_string())),
+                Ok(Ok(done)) => (Some(done.took.as_secs_f64() * 1000.0), done.failed),
+                Ok(Err(error)) => (None, Some(error.to_string())),
                 Err(_) => (None, Some(format!("no call ended within {patience:?}"))),
             };
             Refreshed { source, took_ms, failed }
@@ -326,6 +314,37 @@ pub(super) async fn refresh(
     let Some(mut all) = until_stopped(&shared, calls.join_all()).await else { return stopping() };
     all.sort_by(|a, b| a.source.cmp(&b.source));
     Json(all).into_response()
+}
+
+/// Why a source makes no call.
+#[derive(Debug, thiserror::Error)]
+enum NoCall {
+    #[error("this program was built without EC2")]
+    NoEc2,
+    #[error("a reload has taken it out of the configuration")]
+    TakenOut,
+    #[error(transparent)]
+    Gone(#[from] Gone),
+}
+
+/// Asks the source of that name for a call. A reload may put another one in its
+/// place meanwhile: then that one, as soon as it is known.
+async fn call(
+    mut known: watch::Receiver<Arc<Known>>,
+    name: &str,
+    accept: bool,
+) -> Result<source::Refreshed, NoCall> {
+    loop {
+        let handle = {
+            let known = known.borrow_and_update();
+            let at = known.inventory.sources.iter().position(|source| source.name == name);
+            at.and_then(|at| known.handles.get(at).cloned()).ok_or(NoCall::TakenOut)?
+        };
+        match handle.ok_or(NoCall::NoEc2)?.refresh(accept).await {
+            Ok(done) => return Ok(done),
+            Err(gone) => known.changed().await.map_err(|_| gone)?,
+        }
+    }
 }
 
 /// Who asked is said before anything is done about it.
