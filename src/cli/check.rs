@@ -72,7 +72,7 @@ fn of_state(config: &Config) -> String {
 /// The HTTP side's token, without which a server would not start.
 fn unreadable_token(listen: &Listen) -> Option<Problem> {
     let path = listen.http_token_file.as_ref().filter(|_| listen.http.is_some())?;
-    let cause = http::read_token(path).err()?;
+    let cause = http::read_token(path, http::TOKEN).err()?;
     let remedy = match cause.kind() {
         ErrorKind::PermissionDenied => "run `check` as the user that eipdns runs as",
         _ => "mend `http_token_file` in server.toml, or the file",

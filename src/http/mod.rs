@@ -59,7 +59,7 @@ const MAX_DUMPS: usize = 2;
 const MAX_VERDICTS: usize = MAX_REFRESHES;
 
 /// How long the disk has for the token.
-const TOKEN: Duration = Duration::from_secs(3);
+pub(crate) const TOKEN: Duration = Duration::from_secs(3);
 
 /// The largest token file, in octets; a header of more is refused anyway.
 const MAX_TOKEN: u64 = 8 << 10;

@@ -123,10 +123,8 @@ impl<D: Describe> Poller<D> {
         self.pace.started(began, asked.by());
         let said = self.call().await?;
         let took = began.elapsed();
-        let trouble = said.as_ref().err().map(PollError::class);
-        self.pace.ended(trouble, jitter());
-        let throttled = self.pace.pause().filter(|_| trouble == Some(Class::Throttled));
-        self.post.throttled.set(throttled);
+        self.pace.ended(said.as_ref().err().map(PollError::class), jitter());
+        self.post.throttled.set(self.pace.throttled_pause());
         let answer: Answer = match said {
             Ok(said) => {
                 self.said = said.beside(&self.said);
@@ -158,6 +156,8 @@ pub struct Pause {
     failures: u32,
     lasts: Duration,
     started: Instant,
+    started_asked: Option<Instant>,
+    cut: bool,
 }
 
 /// The pause of a source while EC2 throttles it, told to whoever carries it on.
@@ -209,14 +209,17 @@ impl Pace {
 
     /// Goes on with a pause of a source that this one carries on.
     fn throttled(poll: Duration, pause: Pause) -> Self {
-        let Pause { failures, lasts, started } = pause;
-        Self { failures, pause: lasts, started: Some(started), ..Self::new(poll) }
+        let Pause { failures, lasts, started, started_asked, cut } = pause;
+        let (started, throttled) = (Some(started), true);
+        let fresh = Self::new(poll);
+        Self { failures, pause: lasts, started, started_asked, throttled, cut, ..fresh }
     }
 
-    /// The one under way.
-    fn pause(&self) -> Option<Pause> {
-        let started = self.started?;
-        Some(Pause { failures: self.failures, lasts: self.pause, started })
+    /// The one under way, if throttling has made it.
+    fn throttled_pause(&self) -> Option<Pause> {
+        let Self { failures, pause: lasts, started_asked, cut, .. } = *self;
+        let started = self.started.filter(|_| self.throttled)?;
+        Some(Pause { failures, lasts, started, started_asked, cut })
     }
 
     /// An ask is about the pace, or for the next call.
@@ -533,15 +536,20 @@ mod tests {
     fn a_pause_that_throttling_has_made_is_carried_on() {
         let (mut pace, now) = (Pace::new(Duration::from_secs(2)), Instant::now());
         for pause in [4, 8] {
-            pace.started(now, false);
+            pace.started(now, By::Time);
             pace.ended(Some(Class::Throttled), 1.0);
-            let mut next = Pace::throttled(Duration::from_secs(1), pace.pause().unwrap());
-            assert_eq!(next.next_start(false, now), now + Duration::from_secs(pause));
-            assert_eq!(next.next_start(true, now), now, "whoever asks does not wait");
-            // And grows on from there.
-            next.started(now, false);
+            let carried = pace.throttled_pause().unwrap();
+            let mut next = Pace::throttled(Duration::from_secs(1), carried);
+            let due = now + Duration::from_secs(pause);
+            assert_eq!(next.next_start(By::Time, now), due);
+            assert_eq!(next.next_start(By::Look, now), due);
+            assert_eq!(next.next_start(By::Refresh, now), now, "a refresh cuts it");
+            // And grows on from there; it is cut at once no more than before.
+            next.started(now, By::Refresh);
             next.ended(Some(Class::Throttled), 1.0);
-            assert_eq!(next.next_start(false, now), now + Duration::from_secs(2 * pause));
+            let last = Pace::throttled(Duration::from_secs(1), next.throttled_pause().unwrap());
+            assert_eq!(last.next_start(By::Time, now), now + Duration::from_secs(2 * pause));
+            assert_eq!(last.next_start(By::Refresh, now), now + THROTTLED_SPACING);
         }
     }
 
@@ -551,7 +559,7 @@ mod tests {
         assert_eq!(east.handle.throttled(), None);
         let throttled = PollError::Throttled { code: "RequestLimitExceeded".into() };
         for (said, is_throttled) in
-            [(Err(throttled), true), (Err(server_error()), false), (one(1), false)]
+            [(Err(throttled), true), (Err(server_error()), true), (one(1), false)]
         {
             let asked = east.ask(false).await;
             east.call().await.send(said).unwrap();
