@@ -52,6 +52,8 @@ fn nothing_known_at_the_start() {
 
     dir.addresses(&[(ELASTIC, Some("10.0.1.5"))]);
     server.wait_for("first answers");
+    // The log comes first.
+    until(&server, "ready", |scrape| scrape.value("eipdns_ready", "") == 1.0);
     assert!(ready().starts_with("HTTP/1.0 200"), "{}", ready());
     dir.replace("addresses.json", "{");
     // The log has such a line once a minute.
