@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 
 use super::promtool::{Scrape, promtool};
-use super::{fires, one_name, while_it_lasts};
+use super::{fires, one_name, well, while_it_lasts};
 use crate::crowd::{connect_from, eventually, is_closed, start_with_descriptors};
 use crate::harness::Server;
 
@@ -14,10 +14,8 @@ const LIMIT: usize = 3072;
 fn few_descriptors_and_all_of_them_taken() {
     let Some(promtool) = promtool() else { return };
     let dir = one_name("");
-    let mut server = start_with_descriptors(dir.path(), LIMIT);
-    server.wait_for("source delivers");
-    let http = server.http();
-    let before = Scrape::of(&http);
+    let server = start_with_descriptors(dir.path(), LIMIT);
+    let (http, before) = (server.http(), well(&server));
     assert!(before.value("process_max_fds", "") == LIMIT as f64);
     fires(&promtool, &while_it_lasts(&before, &before), &["EipdnsDescriptorsFew"]);
 
@@ -44,8 +42,7 @@ fn strangers_alone_are_no_reason() {
     let config = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
     dir.write("server.toml", &config.replace("127.0.0.0/8", "127.0.0.0/24"));
     let server = Server::start(dir.path());
-    let http = server.http();
-    let before = Scrape::of(&http);
+    let (http, before) = (server.http(), well(&server));
     let crowd: Vec<TcpStream> =
         (0..300).map(|nth| connect_from([127, 0, 1, (nth % 100) as u8 + 1], server.dns)).collect();
     let mut after = before.clone();

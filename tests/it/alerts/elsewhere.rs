@@ -7,7 +7,7 @@ use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType, rdata};
 
 use super::promtool::promtool;
-use super::{fires, one_name, scrape, until, while_it_lasts};
+use super::{fires, one_name, until, well, while_it_lasts};
 use crate::authority::daemon::free_port;
 use crate::harness::{Dir, Server};
 
@@ -53,9 +53,8 @@ fn upstreams_that_are_well_and_ones_that_are_slow() {
         [(Duration::ZERO, &[][..]), (Duration::from_millis(700), &["EipdnsForwardingSlow"])]
     {
         let dir = forwarding(resolver(after));
-        let mut server = Server::start(dir.path());
-        server.wait_for("source delivers");
-        let before = scrape(&server);
+        let server = Server::start(dir.path());
+        let before = well(&server);
         for name in ["a.test.", "b.test.", "a.test."] {
             ask(&server, name);
         }
@@ -72,7 +71,7 @@ fn an_upstream_that_is_gone() {
     let upstream = silent.local_addr().unwrap();
     let dir = forwarding(upstream);
     let mut server = Server::start(dir.path());
-    let before = scrape(&server);
+    let before = well(&server);
     let answer = server.ask("www.test.", RecordType::A);
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
     server.wait("upstream is down", |line| {
@@ -97,6 +96,7 @@ fn two_that_forward_to_each_other() {
     let (first_dir, second_dir) = (forwarding(other), forwarding(one));
     let _first = start(&first_dir, one);
     let mut second = start(&second_dir, other);
+    well(&second);
     second.wait("a loop", |line| {
         line["fields"]["message"].as_str().is_some_and(|m| m.starts_with("a forwarding loop"))
     });

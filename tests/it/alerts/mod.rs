@@ -46,6 +46,16 @@ fn until(server: &Server, what: &str, is_so: impl Fn(&Scrape) -> bool) -> Scrape
     }
 }
 
+/// Once the source has spoken itself (files are read at the start too) and the
+/// status surfaces know: the log is before them.
+fn well(server: &Server) -> Scrape {
+    until(server, "all is well", |scrape| {
+        scrape.value("eipdns_ready", "") == 1.0
+            && scrape.value("eipdns_source_polls_total", "source=\"sample\"") >= 1.0
+            && scrape.value("eipdns_source_healthy", "source=\"sample\"") == 1.0
+    })
+}
+
 /// Asks as a stub does that knows no EDNS.
 fn ask_plainly(server: &Server) {
     let mut message = query(NAME, RecordType::A);

@@ -7,7 +7,9 @@ use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
 use super::promtool::promtool;
-use super::{ELASTIC, NAME, Scrape, ask_plainly, fires, one_name, scrape, until, while_it_lasts};
+use super::{
+    ELASTIC, NAME, Scrape, ask_plainly, fires, one_name, scrape, until, well, while_it_lasts,
+};
 use crate::harness::{Dir, Server, eipdns, http_get};
 
 const STALLED: &str = "source stalled; its last good answer stands";
@@ -70,9 +72,8 @@ fn a_stalled_source_and_stale_answers() {
     let Some(promtool) = promtool() else { return };
     let dir = one_name("");
     let mut server = Server::start(dir.path());
-    server.wait_for("source delivers");
     server.ask(NAME, RecordType::A);
-    let healthy = scrape(&server);
+    let healthy = well(&server);
     dir.replace("addresses.json", "{ \"Addresses\": [");
     server.wait_for(STALLED);
     let stalled =
@@ -93,7 +94,7 @@ fn a_name_without_an_address() {
     let Some(promtool) = promtool() else { return };
     let dir = one_name("");
     let mut server = Server::start(dir.path());
-    let before = scrape(&server);
+    let before = well(&server);
     dir.addresses(&[(ELASTIC, None)]);
     server.wait_for_move("old", "10.0.1.5");
     let after = scrape(&server);
@@ -110,8 +111,7 @@ fn a_state_directory_that_is_none() {
     let Some(promtool) = promtool() else { return };
     let dir = one_name("");
     let mut server = Server::start(dir.path());
-    server.wait_for("source delivers");
-    let before = scrape(&server);
+    let before = well(&server);
     let state = dir.path().join(".state");
     fs::rename(&state, dir.path().join(".elsewhere")).unwrap();
     fs::write(&state, "").unwrap();
@@ -128,7 +128,7 @@ fn a_reload_that_is_refused() {
     let Some(promtool) = promtool() else { return };
     let dir = one_name("");
     let mut server = Server::start(dir.path());
-    let before = scrape(&server);
+    let before = well(&server);
     let taken = "eipdns_config_last_reload_success_timestamp_seconds";
     dir.write("example.net.toml", "[names]\nx = \"no address\"\n");
     server.signal("HUP");
@@ -155,7 +155,7 @@ fn a_time_to_live_of_an_hour_and_an_entry_that_is_left_out() {
     let dir = one_name("");
     dir.write("example.com.toml", &format!("ttl = 3600\n[names]\ndb = \"{ELASTIC}\"\n"));
     let server = Server::start(dir.path());
-    let slow = scrape(&server);
+    let slow = well(&server);
     fires(&promtool, &while_it_lasts(&slow, &slow), &["EipdnsMovesSlow"]);
 
     let dir: Dir = one_name("");
@@ -164,10 +164,8 @@ fn a_time_to_live_of_an_hour_and_an_entry_that_is_left_out() {
         { "AllocationId": "eipalloc-0c", "CarrierIp": "155.146.10.111" },
     ] });
     dir.replace("addresses.json", &listing.to_string());
-    let mut server = Server::start(dir.path());
-    server.wait_for("source delivers");
-    let odd = until(&server, "it is told", |scrape| {
-        scrape.value("eipdns_source_entries_left_out", "source=\"sample\"") == 1.0
-    });
+    let server = Server::start(dir.path());
+    let odd = well(&server);
+    assert_eq!(odd.value("eipdns_source_entries_left_out", "source=\"sample\""), 1.0);
     fires(&promtool, &while_it_lasts(&odd, &odd), &["EipdnsEntriesLeftOut"]);
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::promtool::promtool;
 use super::{
-    ELASTIC, NAME, Scrape, fires, one_after_the_other, one_name, scrape, until, while_it_lasts,
+    ELASTIC, NAME, Scrape, fires, one_after_the_other, one_name, scrape, until, well,
+    while_it_lasts,
 };
 use crate::hanging::fuse::Fuse;
 use crate::harness::{Dir, PATIENCE, PROGRAM, Server, describe, http_get, tcp};
@@ -23,8 +24,7 @@ fn none_fires_where_all_is_well_and_one_does_when_it_is_gone() {
     let Some(promtool) = promtool() else { return };
     let dir = one_name("");
     let mut server = Server::start(dir.path());
-    server.wait_for("source delivers");
-    let before = scrape(&server);
+    let before = well(&server);
     for _ in 0..200 {
         assert_eq!(server.data(NAME, RecordType::A), ["10.0.1.5"]);
     }
@@ -50,11 +50,8 @@ fn a_server_that_is_started_again_and_again() {
     let Some(promtool) = promtool() else { return };
     let dir = one_name("");
     let once = |_| {
-        let mut server = Server::start(dir.path());
-        server.wait_for("source delivers");
-        let scrape = until(&server, "it is well", |scrape| {
-            scrape.value("eipdns_source_healthy", "source=\"sample\"") == 1.0
-        });
+        let server = Server::start(dir.path());
+        let scrape = well(&server);
         assert!(server.stop().success());
         scrape
     };
@@ -84,8 +81,7 @@ fn a_loop_that_publishes_no_longer() {
     let (Some(promtool), Some(python)) = (promtool(), peers::need("python3")) else { return };
     let dir = one_name("");
     let mut server = Server::start(dir.path());
-    server.wait_for("source delivers");
-    let before = scrape(&server);
+    let before = well(&server);
     let mut stopping = Command::new(python)
         .args(["-c", STOP_A_THREAD, &server.pid().to_string()])
         .stdin(Stdio::piped())
@@ -162,7 +158,7 @@ fn a_panic_that_was_counted() {
     let Some(promtool) = promtool() else { return };
     let dir = one_name("forward = true\n[[forward]]\nupstreams = [\"127.0.0.1:9\"]\n");
     let server = Server::start(dir.path());
-    let before = scrape(&server);
+    let before = well(&server);
     for counter in ["eipdns_panics_total", "eipdns_forward_panics_total"] {
         let after = before.with_one_more(counter);
         fires(&promtool, &while_it_lasts(&before, &after), &["EipdnsPanicked"]);
@@ -179,8 +175,7 @@ fn a_file_server_that_hangs() {
     let link = dir.path().join("addresses.json");
     std::os::unix::fs::symlink(fuse.path("addresses.json"), link).unwrap();
     let mut server = Server::start(dir.path());
-    server.wait_for("source delivers");
-    let before = scrape(&server);
+    let before = well(&server);
     fuse.hang();
     server.wait_for("source stalled; its last good answer stands");
     let after = until(&server, "it is told", |scrape| {
