@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use eipdns::answer::{Ahead, Asker, Room, Transport, answer, ordinary};
+use eipdns::cli::offline::{self, Offline};
 use eipdns::config::{self, Overrides};
-use eipdns::offline::{self, Offline};
 use eipdns::snapshot::Snapshot;
 
 /// Names in the zone, and answers in a measurement.

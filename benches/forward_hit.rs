@@ -12,9 +12,9 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Instant;
 
+use eipdns::dns::name::Key;
 use eipdns::forward::{Asked, Edns, ForwardConfig, Forwarder, Query, Question, Rule, compose};
 use eipdns::host::descriptors::Share;
-use eipdns::name::Key;
 
 const ANSWERS: usize = 2_000_000;
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

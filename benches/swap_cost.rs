@@ -16,16 +16,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use eipdns::config::{self, Config, Guard, Overrides};
-use eipdns::history::History;
-use eipdns::inventory::{Address, Addresses, Health, Inventory};
-use eipdns::name::Key;
+use eipdns::dns::name::Key;
 use eipdns::snapshot::Node;
 use eipdns::source::accept::{Accepted, Policy, accept};
 use eipdns::source::clock::Clock;
+use eipdns::source::inventory::{Address, Addresses, Health, Inventory};
 use eipdns::source::known::shared;
 use eipdns::source::usable::Said;
 use eipdns::source::{Delivery, Waiters, silent};
 use eipdns::state::State;
+use eipdns::writer::history::History;
 use eipdns::writer::{Start, Writer};
 
 const MOVES: usize = 50;

@@ -39,42 +39,23 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod answer;
-pub mod background;
-pub mod board;
-pub mod changes;
 pub mod cli;
 pub mod compile;
 pub mod config;
-pub mod counters;
 pub mod diag;
-pub mod dump;
-pub mod ec2_name;
-pub mod explain;
+pub mod dns;
 pub mod forward;
-pub mod histogram;
-pub mod history;
-pub mod holds;
 pub mod host;
 pub mod http;
-pub mod inventory;
-pub mod keeper;
-pub mod metrics;
-pub mod name;
-pub mod name_map;
-pub mod nodes;
-pub mod offline;
-pub mod prefixes;
 pub mod records;
-pub mod responder;
-pub mod run;
+pub mod respond;
 pub mod serve;
+pub mod server;
 pub mod snapshot;
 pub mod source;
-pub mod spot;
 pub mod state;
+pub mod status;
 pub mod store;
 #[cfg(test)]
 mod testing;
-pub mod text;
-pub mod wish;
 pub mod writer;

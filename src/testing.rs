@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use crate::compile::{Input, Serials, compile};
 use crate::config::{self, Config, Overrides};
-use crate::inventory::{Address, Entries, Entry, Health, Inventory, SourceInventory, Standing};
 use crate::snapshot::Snapshot;
 use crate::source::clock::Drift;
+use crate::source::inventory::{
+    Address, Entries, Entry, Health, Inventory, SourceInventory, Standing,
+};
 
 /// Three views: "vpc" (10/8 and loopback, private), "peered" (10.9/16,
 /// private, reaches 10.0.0.0/16), "outside" (192.0.2/24, cname).

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use eipdns::config::{self, Config, Overrides};
-use eipdns::inventory::{Health, Inventory, SourceInventory};
-use eipdns::offline::Offline;
+use eipdns::source::inventory::{Health, Inventory, SourceInventory};
+use eipdns::cli::offline::Offline;
 use eipdns::source::accept::{Accepted, accept_file};
 use eipdns::source::json::{Listing, ParseError};
 use libfuzzer_sys::fuzz_target;

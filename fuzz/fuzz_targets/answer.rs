@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use eipdns::answer::{Ahead, Asker, MAX_UDP, Outcome, Room, Transport, answer, ordinary};
 use eipdns::config::{self, Overrides};
-use eipdns::offline::{self, Offline};
+use eipdns::cli::offline::{self, Offline};
 use eipdns::snapshot::Snapshot;
 use hickory_proto::op::Message;
 use libfuzzer_sys::fuzz_target;
@@ -83,7 +83,7 @@ fuzz_target!(|data: &[u8]| {
     if !message.queries.is_empty() {
         // In the asker's case: some clients compare (0x20).
         let end =
-            12 + eipdns::name::wire_len(&reply[12..]).expect("no pointer in the question") + 4;
+            12 + eipdns::dns::name::wire_len(&reply[12..]).expect("no pointer in the question") + 4;
         assert_eq!(reply[12..end], request[12..end], "another question");
     }
 

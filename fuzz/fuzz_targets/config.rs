@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 
 use eipdns::config::{self, Overrides};
 use eipdns::diag::Severity;
-use eipdns::inventory::{Health, Inventory, SourceInventory};
-use eipdns::offline::Offline;
+use eipdns::source::inventory::{Health, Inventory, SourceInventory};
+use eipdns::cli::offline::Offline;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 

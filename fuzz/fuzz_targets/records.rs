@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use eipdns::diag::Problems;
-use eipdns::name::Key;
+use eipdns::dns::name::Key;
 use eipdns::records::{MasterFile, Source, read_text, write_record};
 use libfuzzer_sys::fuzz_target;
 

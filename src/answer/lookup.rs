@@ -12,8 +12,8 @@ use hickory_proto::rr::rdata::HTTPS;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::config::SourceId;
+use crate::dns::name::{self, Key, MAX_NAME};
 use crate::forward::Hit;
-use crate::name::{self, Key, MAX_NAME};
 use crate::snapshot::{Node, NodeKind, Remark, RrSet, ViewTable, ZoneTable};
 
 /// How many aliases are followed in one answer: as many as BIND restarts a

@@ -22,8 +22,8 @@ use hickory_server::net::xfer::Protocol;
 
 use super::subnet::ECS;
 use super::{MAX_UDP, Path, Stale, Transport, lookup::Found};
+use crate::dns::name;
 use crate::forward;
-use crate::name;
 use crate::snapshot::Remark;
 
 /// Octets of a header (RFC 1035 section 4.1.1).

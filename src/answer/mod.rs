@@ -7,13 +7,12 @@
 //! hand, the outcome is the question to ask there, and once that is answered
 //! the request is answered anew, from the snapshot of that moment.
 //!
-//! That is the ordinary path. What most ask for is [`ready`]: the [`tail`] of an
+//! That is the ordinary path. What most ask for is [`ready`](crate::snapshot::ready): the [`tail`] of an
 //! answer, which it made beforehand and `fast` copies.
 
 mod fast;
 pub mod lookup;
 pub mod message;
-pub mod ready;
 pub mod subnet;
 pub mod tail;
 #[cfg(test)]

@@ -17,9 +17,9 @@ use hickory_proto::serialize::binary::BinEncoder;
 use super::MAX_UDP;
 use super::lookup::{self, Found};
 use super::message::HEADER;
-use super::ready::Ready;
-use crate::name::Key;
-use crate::nodes::Sheet;
+use crate::dns::name::Key;
+use crate::snapshot::nodes::Sheet;
+use crate::snapshot::ready::Ready;
 use crate::snapshot::{RrSet, ZoneTable};
 
 /// Octets of ANCOUNT, NSCOUNT and ARCOUNT.
@@ -284,7 +284,7 @@ fn encode<'a>(
         return None;
     }
     let mut octets = message.get(HEADER - COUNTS..HEADER)?.to_vec();
-    let question = crate::name::wire_len(message.get(HEADER..)?)? + TYPE_AND_CLASS;
+    let question = crate::dns::name::wire_len(message.get(HEADER..)?)? + TYPE_AND_CLASS;
     octets.extend_from_slice(message.get(HEADER + question..)?);
     Some(octets)
 }
@@ -310,7 +310,7 @@ fn is_short(name: &Name) -> bool {
 /// when the name is not below it.
 fn label_below(origin: &Key, name: &Name) -> Option<Box<[u8]>> {
     let name = Key::from_name(name);
-    let above = |suffix: &&[u8]| crate::name::parent(suffix) == Some(origin.octets());
-    let suffix = crate::name::suffixes(name.octets()).find(above)?;
+    let above = |suffix: &&[u8]| crate::dns::name::parent(suffix) == Some(origin.octets());
+    let suffix = crate::dns::name::suffixes(name.octets()).find(above)?;
     suffix.get(..suffix.len() - origin.octets().len()).map(Into::into)
 }

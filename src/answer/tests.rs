@@ -40,7 +40,7 @@ fn snapshot_of(last: [u8; 4]) -> Snapshot {
     testing::snapshot(config(), &inventory(last))
 }
 
-fn inventory(last: [u8; 4]) -> crate::inventory::Inventory {
+fn inventory(last: [u8; 4]) -> crate::source::inventory::Inventory {
     let all: Vec<_> = (1..=4u8)
         .zip(last)
         .map(|(n, to)| {

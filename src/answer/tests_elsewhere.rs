@@ -112,7 +112,7 @@ struct World {
 
 impl Elsewhere for World {
     fn answer(&mut self, question: &forward::Question<'_>) -> Option<Hit> {
-        let key = crate::name::Key::from_folded(question.name);
+        let key = crate::dns::name::Key::from_folded(question.name);
         let (_, rcode, records) = self.known.iter().find(|(n, ..)| *n == key.to_string())?;
         if *rcode == ResponseCode::ServFail {
             return Some(forward::failure(question, "nobody is there"));
@@ -131,7 +131,8 @@ impl Elsewhere for World {
     }
 
     fn is_probe(&self, name: &[u8]) -> bool {
-        self.probe.is_some_and(|probe| crate::name::Key::from_folded(name).to_string() == probe)
+        self.probe
+            .is_some_and(|probe| crate::dns::name::Key::from_folded(name).to_string() == probe)
     }
 }
 

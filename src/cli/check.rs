@@ -7,12 +7,12 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::{Common, Exit, print};
+use crate::cli::offline::{self, Offline};
 use crate::compile::{Data, Index};
 use crate::config::{Config, Listen, SourceKind};
 use crate::diag::{Place, Problem, Severity};
 use crate::http;
-use crate::inventory::Health;
-use crate::offline::{self, Offline};
+use crate::source::inventory::Health;
 use crate::source::usable::{LeftOut, Unusable};
 use crate::state::{self, StateError};
 

@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::remote::{Deadline, PATIENCE, Remote, RemoteError};
 use super::{Exit, print};
-use crate::dump::{Dumped, NoDump, Word, dump};
-use crate::name::Key;
-use crate::offline::{self, Offline};
+use crate::cli::offline::{self, Offline};
+use crate::dns::name::Key;
+use crate::status::dump::{Dumped, NoDump, Word, dump};
 
 /// So many names without an answer are told one by one on stderr; the text has
 /// all of them.

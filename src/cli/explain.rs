@@ -8,9 +8,9 @@ use hickory_proto::rr::RecordType;
 
 use super::remote::{Deadline, PATIENCE, Remote};
 use super::{Exit, print};
-use crate::explain::{Explanation, Who, explain};
-use crate::name::Key;
-use crate::offline::{self, Offline};
+use crate::cli::offline::{self, Offline};
+use crate::dns::name::Key;
+use crate::status::explain::{Explanation, Who, explain};
 
 /// Says what a client is answered for a name, and why: view, zone, binding,
 /// Elastic IP, association, age, and the answer as dig prints it. Asks the

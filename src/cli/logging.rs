@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::format::Writer;
 
 use crate::host::log::{self, Guard, Queue, STDERR};
 use crate::host::panics;
-use crate::text::{OneLine, one_line};
+use crate::host::text::{OneLine, one_line};
 
 /// What is said whatever level is asked for: why the server does not start or
 /// ends, and what of the log is lost. Of other crates errors only: the AWS SDK
@@ -207,7 +207,7 @@ mod tests {
         let log = tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false);
         let log = log.with_env_filter(filter(directives).unwrap()).with_writer(move || queue);
         tracing::subscriber::with_default(log.finish(), || {
-            tracing::info!(target: "eipdns::run", "1");
+            tracing::info!(target: "eipdns::server", "1");
             tracing::debug!(target: "eipdns::source::poll", "2");
             tracing::warn!(target: "aws_config::sts::assume_role", "3");
             tracing::info!(target: "aws_config::sts::assume_role", "4");

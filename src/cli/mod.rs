@@ -7,6 +7,7 @@ mod check;
 mod dump;
 mod explain;
 mod logging;
+pub mod offline;
 mod print;
 mod refresh;
 mod remote;
@@ -20,9 +21,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cli::offline::Offline;
 use crate::config::{self, Loaded, Overrides};
 use crate::diag::Problem;
-use crate::offline::Offline;
 
 /// How a command ends (sysexits.h where it has a code for it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

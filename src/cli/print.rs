@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use super::Exit;
-use crate::text::{lines, one_line};
+use crate::host::text::{lines, one_line};
 
 /// Prints the answer, or a part of it, on stdout; says how the command ends:
 /// as `exit` says, or not well if the answer could not be printed.

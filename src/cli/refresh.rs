@@ -7,7 +7,7 @@ use clap::Args;
 use super::remote::{Client, Deadline, Remote, RemoteError};
 use super::{Exit, print};
 use crate::http::{MAX_WISHES, Refreshed};
-use crate::wish::{Answered, Judged, Verdict, Wish};
+use crate::status::wish::{Answered, Judged, Verdict, Wish};
 
 /// The first pause between two refreshes that wait for an answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

@@ -6,7 +6,7 @@ use tracing::{error, warn};
 use super::logging::Logging;
 use super::{Common, Exit, print};
 use crate::config;
-use crate::run;
+use crate::server;
 
 /// Answers queries until SIGTERM or SIGINT; SIGHUP reads the configuration
 /// anew.
@@ -36,7 +36,7 @@ impl Serve {
                 return Exit::Internal;
             }
         };
-        let process = match run::Process::start() {
+        let process = match server::Process::start() {
             Ok(process) => process,
             Err(error) => {
                 error!("{error}");
@@ -52,7 +52,7 @@ impl Serve {
             }
         };
         loaded.warnings.iter().for_each(|problem| warn!("{problem}"));
-        let options = run::Options {
+        let options = server::Options {
             directory,
             overrides: self.common.overrides(),
             seen: loaded.seen,

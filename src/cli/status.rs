@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::remote::{Deadline, PATIENCE, Remote};
 use super::{Exit, print};
-use crate::text::one_line;
+use crate::host::text::one_line;
 
 /// Says how the running server and its sources do: 0 when every source is
 /// healthy, 1 when one is not, 69 when the server cannot be reached.

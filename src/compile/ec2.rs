@@ -17,13 +17,13 @@ use hickory_proto::rr::{Name, RData, Record};
 use super::resolve::Sighting;
 use super::touched::Touched;
 use super::{Index, Input};
-use crate::answer::ready::Ready;
 use crate::answer::tail::{Negative, Tail};
-use crate::background::breathing;
 use crate::config::{Mode, View, ViewId, Zone};
-use crate::name::{Key, suffixes};
-use crate::name_map::NameMap;
-use crate::nodes::{Nodes, Sheet};
+use crate::dns::name::{Key, suffixes};
+use crate::host::background::breathing;
+use crate::snapshot::name_map::NameMap;
+use crate::snapshot::nodes::{Nodes, Sheet};
+use crate::snapshot::ready::Ready;
 use crate::snapshot::{Basis, Ec2Names, Node, NodeKind, Rewrites, RrSet, ViewTable, ZoneTable};
 
 /// SOA refresh, retry and expire, in seconds: nobody can transfer such a zone.

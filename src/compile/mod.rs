@@ -8,6 +8,7 @@
 //! says which those are). That is for speed alone: with or without a previous
 //! snapshot the answers, digests and serials are the same.
 
+pub mod changes;
 pub mod ec2;
 pub mod resolve;
 pub mod serial;
@@ -21,12 +22,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Config, Source, SourceKind, ViewId, Zone};
-use crate::inventory::{Health, Inventory, SourceInventory};
-use crate::name_map::NameMap;
+use crate::snapshot::name_map::NameMap;
 use crate::snapshot::{
     Freshness, Identity, Lengths, Remark, Selector, Snapshot, SourceStatus, ViewTable,
 };
 use crate::source::clock::{Drift, elapsed};
+use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::state;
 
 pub use resolve::{Data, Index, Resolved};

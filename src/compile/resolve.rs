@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::touched::Touched;
 use super::{EDE_NOT_READY, EDE_STALE, Input, short_time};
-use crate::background::breathing;
 use crate::config::{Binding, Mode, SourceId, Target, View};
-use crate::ec2_name;
-use crate::inventory::{Entry, Health, SourceInventory};
-use crate::name::Key;
+use crate::dns::ec2_name;
+use crate::dns::name::Key;
+use crate::host::background::breathing;
 use crate::snapshot::{Basis, Remark};
 use crate::source::clock::Drift;
+use crate::source::inventory::{Entry, Health, SourceInventory};
 
 /// A binding's answer in one view.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::name::Key;
+use crate::dns::name::Key;
 use crate::snapshot::RrSet;
 
 /// The serial of each zone and the content it stands for; kept on disk.

@@ -14,11 +14,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::answer::answer_in_view;
-use crate::changes::changes;
-use crate::inventory::{Address, Entries, Entry, Standing};
-use crate::name::Key;
+use crate::compile::changes::changes;
+use crate::dns::name::Key;
 use crate::snapshot::{Node, ZoneTable};
 use crate::source::clock::Drift;
+use crate::source::inventory::{Address, Entries, Entry, Standing};
 use crate::testing::{self, noon};
 
 const SERVER: &str = r#"
@@ -527,7 +527,7 @@ fn a_move_shares_all_that_it_does_not_touch() {
         Arc::clone(
             snapshot.views[view]
                 .zones
-                .get(crate::name::Key::parse(origin, None).unwrap().octets())
+                .get(crate::dns::name::Key::parse(origin, None).unwrap().octets())
                 .unwrap(),
         )
     };

@@ -10,9 +10,9 @@ use std::net::Ipv4Addr;
 
 use imbl::ordmap::DiffItem;
 
-use crate::background::breathing;
 use crate::config::Target;
-use crate::inventory::{Entries, Entry, Health, Inventory, SourceInventory};
+use crate::host::background::breathing;
+use crate::source::inventory::{Entries, Entry, Health, Inventory, SourceInventory};
 
 /// The keys of all addresses that are not as they were.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -123,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::inventory::{Address, Standing};
+    use crate::source::inventory::{Address, Standing};
     use crate::testing;
 
     const A: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);

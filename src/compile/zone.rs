@@ -10,14 +10,14 @@ use hickory_proto::rr::{RData, Record, RecordType};
 use super::serial::{self, Serial, Serials};
 use super::touched::Touched;
 use super::{Data, Index, Input, Resolved};
-use crate::answer::ready::Ready;
 use crate::answer::tail::{self, Tail};
-use crate::background::breathing;
 use crate::config::{Binding, ViewId, Zone};
-use crate::name::{self, Key};
-use crate::name_map::NameMap;
-use crate::nodes::{Nodes, Sheet};
+use crate::dns::name::{self, Key};
+use crate::host::background::breathing;
 use crate::records::MasterFile;
+use crate::snapshot::name_map::NameMap;
+use crate::snapshot::nodes::{Nodes, Sheet};
+use crate::snapshot::ready::Ready;
 use crate::snapshot::{Node, NodeKind, RrSet, ZoneTable};
 
 /// SOA refresh of zones that have none of their own, in seconds: secondaries

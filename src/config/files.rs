@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use crate::background::{self, PIECE};
+use crate::host::background::{self, PIECE};
 use crate::host::files;
 use crate::records;
 

@@ -11,8 +11,8 @@ use super::scope::Scope;
 use super::table::Table;
 use super::value::{At, Value};
 use crate::diag::Place;
+use crate::dns::name::Key;
 use crate::forward::{ForwardConfig, Rule};
-use crate::name::Key;
 
 /// The port of DNS (RFC 1035 section 4.2).
 const DNS: u16 = 53;

@@ -8,7 +8,7 @@ use hickory_proto::rr::RecordType;
 
 use super::{Binding, Config, ViewId, Zone};
 use crate::diag::{Place, Problem, Severity};
-use crate::name::Key;
+use crate::dns::name::Key;
 use crate::records::{MasterFile, StaticRecord};
 
 /// Something that a configuration had and another one has not.

@@ -46,8 +46,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::diag::Place;
+use crate::dns::name::Key;
 use crate::forward::ForwardConfig;
-use crate::name::Key;
 use crate::records::MasterFile;
 
 pub use files::{Progress, Seen};

@@ -10,7 +10,7 @@ use super::value::{At, Value};
 use super::words::{one_of, quote, tick};
 use super::{Binding, Mode, SourceId, Target, ViewId, server, target};
 use crate::diag::Place;
-use crate::name::{Key, suffixes};
+use crate::dns::name::{Key, suffixes};
 
 /// What the reading of a name needs to know of its zone.
 pub(super) struct Context<'a> {

@@ -8,7 +8,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use super::records::Look;
 use super::{Binding, View};
 use crate::diag::{Place, Problems, Severity};
-use crate::name::Key;
+use crate::dns::name::Key;
 use crate::records::{MAX_SHOWN, StaticRecord};
 
 /// Reports targets of NS, MX, SRV, SVCB, HTTPS and CNAME that this zone lacks or

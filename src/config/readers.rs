@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Mode;
 use super::value::{At, Value};
 use super::words::{one_of, quote, tick};
-use crate::name::Key;
+use crate::dns::name::Key;
 
 /// RFC 2181 section 8: a TTL is 31 bits.
 pub(super) const MAX_TTL: u32 = 0x7fff_ffff;

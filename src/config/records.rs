@@ -16,7 +16,7 @@ use super::value::{At, Value};
 use super::words::{one_of, quote};
 use super::{Binding, Server, View, ViewId, Zone, pointers, server};
 use crate::diag::{Place, Problems};
-use crate::name::Key;
+use crate::dns::name::Key;
 use crate::records::{self, MasterFile, StaticRecord};
 
 /// Where the records of each view are: for a file for all views, the same.

@@ -6,7 +6,7 @@ use super::records;
 use super::zone::Draft;
 use super::{Binding, Server, Target, Zone, server};
 use crate::diag::{Place, Problems};
-use crate::name::{Key, suffixes};
+use crate::dns::name::{Key, suffixes};
 use crate::records::{OVERHEAD, room_for_records};
 
 /// Looks at the whole configuration.

@@ -12,8 +12,8 @@ use super::table::Table;
 use super::value::{At, Value};
 use super::words::{nearest, one_of, quote};
 use super::{Ec2Source, Source, SourceKind};
-use crate::ec2_name;
-use crate::name::Key;
+use crate::dns::ec2_name;
+use crate::dns::name::Key;
 
 /// Faster only meets EC2's throttling; slower than a day is no polling.
 const POLL: RangeInclusive<Duration> =

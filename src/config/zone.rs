@@ -14,7 +14,7 @@ use super::value::{At, Value};
 use super::words::{one_of, quote, tick};
 use super::{ViewId, Zone};
 use crate::diag::{Place, Problems};
-use crate::name::Key;
+use crate::dns::name::Key;
 
 const TTL_DEFAULT: u32 = 5;
 

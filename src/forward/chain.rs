@@ -11,7 +11,7 @@ use super::wire::{
     ANY, CNAME, DNAME, Encoder, Malformed, RRSIG, Record, Section, Walk, WireName, u16_at,
 };
 use crate::answer::message::HEADER;
-use crate::name;
+use crate::dns::name;
 
 /// Class ANY.
 const CLASS_ANY: u16 = 255;

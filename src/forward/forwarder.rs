@@ -30,8 +30,8 @@ use super::question::{OwnedQuestion, Question, Unforwardable};
 use super::turns::Stage;
 use super::upstream::{Upstream, UpstreamStatus, now};
 use super::{ConfigError, ForwardConfig, routes};
+use crate::dns::name::{self, Key};
 use crate::host::descriptors::Share;
-use crate::name::{self, Key};
 use crate::snapshot::Remark;
 
 /// A client with a stale answer at hand waits no longer for a fresh one

@@ -66,7 +66,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use crate::name::Key;
+use crate::dns::name::Key;
 use upstream::Upstream;
 
 /// All `[[forward]]` tables.

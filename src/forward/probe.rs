@@ -20,7 +20,7 @@ use super::line::Askers;
 use super::question::OwnedQuestion;
 use super::turns::Stage;
 use super::upstream::Upstream;
-use crate::name::Key;
+use crate::dns::name::Key;
 
 /// A probe that takes longer than this to come back is missed: a loop that
 /// slow cannot do much harm.

@@ -10,7 +10,7 @@ use super::message::Message;
 use super::question::{Question, asks_for};
 use super::wire::{A, AAAA, IN, SOA, overlay, u16_at};
 use crate::answer::message::HEADER;
-use crate::name;
+use crate::dns::name;
 
 /// TTL of addresses and denials in seconds: unbound's for such names.
 const TTL: u32 = 10_800;

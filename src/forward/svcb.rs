@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::wire::{A, HTTPS, IN, Record, SVCB, u16_at};
-use crate::name;
+use crate::dns::name;
 
 /// Number of the SvcParam `ipv4hint` (RFC 9460 section 14.3.2).
 const IPV4_HINT: u16 = 4;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::background;
+use crate::host::background;
 
 /// How many attempts at one thing may be under way. While the first one hangs,
 /// another file may be put in the place, and then another.

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::background::{self, PIECE};
+use crate::host::background::{self, PIECE};
 
 /// All octets of a regular file of at most `limit` octets; symbolic links are
 /// followed.

@@ -9,10 +9,13 @@
 //! * [`pulse`]: whether a loop still turns.
 
 pub mod aside;
+pub mod background;
 pub mod descriptors;
 pub mod files;
+pub mod histogram;
 pub mod log;
 pub mod often;
 pub mod panics;
 pub mod process;
 pub mod pulse;
+pub mod text;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::often::Often;
-use crate::text::brief;
+use crate::host::text::brief;
 
 /// Places that are told apart; what panics elsewhere is one place. A program
 /// that panics in so many has other trouble.

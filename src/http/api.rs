@@ -15,20 +15,20 @@ use tracing::{error, warn};
 use super::connection::Peer;
 use super::guard::{busy, refused, stopping};
 use super::{Shared, Site};
-use crate::background;
-use crate::board::{Board, Known};
 use crate::compile::Input;
 use crate::config::ViewId;
-use crate::dump::{self, NoDump, Word};
-use crate::explain::{Explanation, Who, explain};
-use crate::history::Asked as AcceptAsked;
-use crate::inventory::Inventory;
-use crate::metrics;
-use crate::name::Key;
-use crate::run::own_addresses;
+use crate::dns::name::Key;
+use crate::host::background;
+use crate::server::own_addresses;
 use crate::snapshot::Snapshot;
+use crate::source::inventory::Inventory;
 use crate::source::{self, Gone};
-use crate::wish::{Answered, Wish, judge};
+use crate::status::board::{Board, Known};
+use crate::status::dump::{self, NoDump, Word};
+use crate::status::explain::{Explanation, Who, explain};
+use crate::status::metrics;
+use crate::status::wish::{Answered, Wish, judge};
+use crate::writer::history::Asked as AcceptAsked;
 
 /// How long `POST /api/refresh` waits for its calls. A call takes 3 s at most,
 /// and one that is under way is waited for first.

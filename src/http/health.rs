@@ -26,7 +26,7 @@ fn alive(pulse: &Pulse) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
-/// See [`Readiness`](crate::board::Readiness).
+/// See [`Readiness`](crate::status::board::Readiness).
 pub(super) async fn readyz(State(shared): Site) -> Response {
     match shared.board.ready() {
         Ok(()) => "ready\n".into_response(),

@@ -34,11 +34,11 @@ use axum::routing::{get, post};
 use socket2::SockRef;
 use tokio::sync::{Semaphore, watch};
 
-use crate::board::Board;
 use crate::config::Config;
 use crate::host::aside::{self, Place};
 use crate::host::files;
 use crate::serve::bind::BACKLOG;
+use crate::status::board::Board;
 
 pub use api::{Asked, AskedDump, AskedWishes, MAX_WISHES, Refresh, Refreshed};
 pub(crate) use server::{MAX_CONNECTIONS, Places};

@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::read::Report;
 use super::write::type_name;
 use super::{MasterFile, Spot, StaticRecord, data, layout};
-use crate::name::Key;
+use crate::dns::name::Key;
 
 /// Drops what is there twice, gives each RRset one TTL and reports what a
 /// zone cannot hold.

@@ -7,7 +7,7 @@
 use std::ops::RangeInclusive;
 
 use super::{loc, svcb};
-use crate::name::wire_len;
+use crate::dns::name::wire_len;
 
 /// One field of record data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

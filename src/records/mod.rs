@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use hickory_proto::rr::{RData, RecordType};
 
 use crate::diag::{Place, Problems};
-use crate::name::Key;
+use crate::dns::name::Key;
 
 pub(crate) use check::{OVERHEAD, room_for_records};
 pub use read::{Loader, Source, read_text};

@@ -14,7 +14,7 @@ use super::scan::{self, Cursor};
 use super::write::type_name;
 use super::{MAX_DEPTH, MAX_FILE, MAX_FILES, MAX_SHOWN, MasterFile, Spot, StaticRecord, ttl};
 use crate::diag::{Place, Problems};
-use crate::name::Key;
+use crate::dns::name::Key;
 
 /// How the data of a type without a layout is written.
 const GENERIC_FORM: &str = r"\# <length> <hexadecimal octets>";

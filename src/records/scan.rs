@@ -13,7 +13,7 @@ use super::fault::DataFault;
 use super::layout::{Field, Layout, is_tag};
 use super::lex::{Token, symbols};
 use super::{loc, svcb, ttl};
-use crate::name::MAX_NAME;
+use crate::dns::name::MAX_NAME;
 
 /// The longest record data (RFC 1035 section 3.2.1).
 const MAX_DATA: usize = u16::MAX as usize;

@@ -15,7 +15,7 @@ use hickory_proto::rr::{RData, Record};
 
 use super::layout::{self, Field};
 use super::{data, loc, svcb};
-use crate::name::Key;
+use crate::dns::name::Key;
 
 /// MB, MG, MR, X25 and ISDN: Knot does not know them.
 const UNKNOWN_TO_SOME: [u16; 5] = [7, 8, 9, 19, 20];

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::histogram::{Histogram, Reading};
 use crate::host::descriptors::Share;
+use crate::host::histogram::{Histogram, Reading};
 
 /// A number that only grows.
 #[derive(Debug, Default)]

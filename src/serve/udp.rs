@@ -217,7 +217,7 @@ fn is_full(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::answer::{MAX_UDP, Outcome, Transport, answer};
-    use crate::responder::Responder;
+    use crate::respond::Responder;
     use crate::store::Store;
     use crate::testing;
 

@@ -38,9 +38,9 @@ use std::time::{Duration, SystemTime};
 
 use super::clock::elapsed;
 use super::usable::Said;
-use crate::background::breathing;
 use crate::config::Guard;
-use crate::inventory::{Address, Entries, Entry, Standing};
+use crate::host::background::breathing;
+use crate::source::inventory::{Address, Entries, Entry, Standing};
 
 /// How long after it was superseded an association that is seen again is
 /// taken for a stale read.
@@ -429,7 +429,7 @@ mod tests {
     use super::super::testing::address;
     use super::super::usable::LeftOut;
     use super::*;
-    use crate::inventory::Addresses;
+    use crate::source::inventory::Addresses;
 
     const GUARD: Guard = Guard {
         hold: Duration::from_secs(30),

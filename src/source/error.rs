@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::file::FileError;
-use crate::text::{BRIEF, brief};
+use crate::host::text::{BRIEF, brief};
 
 /// Why a source did not deliver. The text says what, why and what to do; the
 /// source's name and what stands meanwhile are said by whoever logs it.

@@ -16,8 +16,8 @@ use super::json::{Listing, ParseError};
 use super::usable::Said;
 use super::watch::Watch;
 use super::{Answer, Ended, Handle, Pending, Post, Setup};
-use crate::background;
 use crate::host::aside::{self, Aside, AsideError, Cause, Place};
+use crate::host::background;
 use crate::host::files;
 
 /// The largest file taken, in octets: some 100,000 addresses with tags.
@@ -311,7 +311,7 @@ mod tests {
     use super::super::clock::Clock;
     use super::super::{Delivery, Gone};
     use super::*;
-    use crate::inventory::Health;
+    use crate::source::inventory::Health;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -8,7 +8,7 @@ use super::error::{Class, SourceError};
 use super::{file, watch};
 use crate::config::SourceKind;
 use crate::host::often::QUIET;
-use crate::inventory::Health;
+use crate::source::inventory::Health;
 
 /// The longest a call of EC2 may take, and reading a file likewise.
 pub const MAX_CALL: Duration = Duration::from_secs(3);

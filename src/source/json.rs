@@ -22,8 +22,8 @@ use serde_json::value::RawValue;
 
 use super::known::Known;
 use super::usable::{Gather, ItemFault, Said, Unusable};
-use crate::background;
-use crate::inventory::Address;
+use crate::host::background;
+use crate::source::inventory::Address;
 
 /// UTF-8 byte order mark: some editors write one.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -386,7 +386,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inventory::Addresses;
+    use crate::source::inventory::Addresses;
     use crate::source::testing::{address, addresses};
 
     fn parse(text: &[u8]) -> Result<Addresses, ParseError> {

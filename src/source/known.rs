@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::inventory::{Address, Addresses};
+use crate::source::inventory::{Address, Addresses};
 
 /// The answer before, while the next one is read.
 pub struct Known<'k> {

@@ -23,6 +23,7 @@ pub mod ec2;
 pub mod error;
 pub mod file;
 pub mod health;
+pub mod inventory;
 pub mod json;
 pub mod known;
 pub mod lookup;
@@ -41,7 +42,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Source, SourceId};
-use crate::inventory::{Health, SourceInventory};
+use crate::source::inventory::{Health, SourceInventory};
 use clock::Clock;
 use error::SourceError;
 use poll::{Pause, Throttled};

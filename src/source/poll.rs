@@ -16,7 +16,7 @@ use super::error::{Class, PollError};
 use super::known::shared;
 use super::usable::{LeftOut, Said};
 use super::{Answer, Ask, By, Ended, Handle, Pending, Post, Setup};
-use crate::inventory::Address;
+use crate::source::inventory::Address;
 
 /// The least part of `poll` between the starts of two calls; the most is all
 /// of it. Replicas started together drift apart.
@@ -304,7 +304,7 @@ mod tests {
     use super::super::testing::address;
     use super::super::{Delivery, Gone, Refreshed};
     use super::*;
-    use crate::inventory::Health;
+    use crate::source::inventory::Health;
 
     const PATIENCE: Duration = Duration::from_secs(20);
     /// Longer than any test.

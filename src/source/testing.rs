@@ -7,7 +7,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::inventory::Address;
+use crate::source::inventory::Address;
 
 /// An address that nothing holds.
 pub(crate) fn address(public_ip: Ipv4Addr) -> Address {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::host::often::Often;
-use crate::inventory::{Address, Addresses};
-use crate::text::brief;
+use crate::host::text::brief;
+use crate::source::inventory::{Address, Addresses};
 
 /// How many entries that cannot be used are told of, each in the log, by
 /// `status` and by `check`: enough to see what is wrong, and a bound where it is

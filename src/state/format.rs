@@ -25,10 +25,10 @@ use serde::{Deserialize, Serialize, Serializer};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{SourceState, State, ZoneSerial};
-use crate::background::{self, PIECE};
-use crate::inventory::{Address, Entries, Entry, Standing};
+use crate::host::background::{self, PIECE};
 use crate::source::accept::Accepted;
 use crate::source::clock::Drift;
+use crate::source::inventory::{Address, Entries, Entry, Standing};
 
 /// What the file says it is.
 const FORMAT: &str = "eipdns state";

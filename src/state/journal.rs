@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use super::error::{StateError, Step};
 use super::trust;
-use crate::background::{PIECE, breathe, breathing};
-use crate::history::{MAX_OCTETS, is_event};
+use crate::host::background::{PIECE, breathe, breathing};
+use crate::writer::history::{MAX_OCTETS, is_event};
 
 /// Where events are added.
 const FILE: &str = "history.jsonl";

@@ -9,13 +9,13 @@ use tracing::{info, warn};
 
 use super::tell::MAX_LOGGED;
 use super::{Kept, Writer};
-use crate::background::breathing;
-use crate::changes::{Association, MAX_ID};
+use crate::compile::changes::{Association, MAX_ID};
 use crate::config::{Config, SourceId, Target};
-use crate::history::{Loss, Mass, What};
-use crate::inventory::{Address, Standing};
+use crate::host::background::breathing;
+use crate::host::text::brief;
 use crate::source::accept::{Held, Losses};
-use crate::text::brief;
+use crate::source::inventory::{Address, Standing};
+use crate::writer::history::{Loss, Mass, What};
 
 /// As many names bound to one address are told.
 const MAX_NAMES: usize = 20;

@@ -1,7 +1,7 @@
 //! The one writer: takes what sources deliver and what an operator configures,
 //! makes the next snapshot aside, swaps it in and says what changed.
 //!
-//! A plain value without tasks or sockets; [`run`](crate::run) drives it. What
+//! A plain value without tasks or sockets; [`server`](crate::server) drives it. What
 //! cannot be compiled changes nothing: the snapshot, and what the writer knows,
 //! stay as they were, and the next delivery tries again.
 //!
@@ -9,6 +9,9 @@
 //! * `silence`: sources that say nothing at all.
 //! * `tell`: what of moves is logged; `losses`: of losses, for the history too.
 
+pub mod history;
+pub mod holds;
+pub mod keeper;
 mod losses;
 mod reload;
 mod silence;
@@ -25,24 +28,24 @@ use tracing::debug;
 
 pub use reload::{Next, Prepared};
 
-use crate::background::breathe;
-use crate::changes::{Kind, changes};
+use crate::compile::changes::{Kind, changes};
 use crate::compile::serial::Serial;
 use crate::compile::{Input, Serials, compile};
 use crate::config::{Config, SourceId, SourceKind};
+use crate::dns::name::Key;
 use crate::forward::Forwarder;
-use crate::history::{History, What};
-use crate::holds::Holds;
+use crate::host::background::breathe;
 use crate::host::often::Often;
-use crate::inventory::{Health, Inventory, SourceInventory};
-use crate::name::Key;
 use crate::snapshot::Snapshot;
 use crate::source::accept::{Accepted, Losses, Policy, accept, accept_file};
 use crate::source::clock::Clock;
+use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::source::successor::{Former, Settings, fingerprint};
 use crate::source::{Delivery, silent};
 use crate::state::{self, State};
 use crate::store::Store;
+use crate::writer::history::{History, What};
+use crate::writer::holds::Holds;
 
 /// How long state that is not fresh any longer waits for the first answer of
 /// its source before it is served.

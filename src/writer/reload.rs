@@ -13,8 +13,8 @@ use super::{Kept, Panicked, World, Writer, kept};
 use crate::compile::Serials;
 use crate::config::{Config, Source, SourceId};
 use crate::forward::Forwarder;
-use crate::inventory::{Health, Inventory, SourceInventory};
 use crate::snapshot::Snapshot;
+use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::source::successor::{self, Former};
 
 /// A configuration to turn to, with what was read beside it.

@@ -7,8 +7,8 @@ use std::time::{Instant, SystemTime};
 use tracing::{info, warn};
 
 use super::{World, Writer};
-use crate::inventory::{Health, SourceInventory};
 use crate::source::health;
+use crate::source::inventory::{Health, SourceInventory};
 
 impl Writer {
     /// Sources of which nothing was heard for too long count as stalled from now

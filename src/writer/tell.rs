@@ -7,9 +7,9 @@ use std::time::{Instant, SystemTime};
 use tracing::{error, info, warn};
 
 use super::{Panicked, Writer};
-use crate::background::{breathe, breathing};
-use crate::changes::{Change, Holder, Kind};
+use crate::compile::changes::{Change, Holder, Kind};
 use crate::config::SourceId;
+use crate::host::background::{breathe, breathing};
 use crate::state;
 
 /// How many lines one swap logs. The history has all.

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::config::Source;
-use crate::inventory::{Address, Addresses, Entries};
 use crate::snapshot::Freshness;
 use crate::source::Waiters;
 use crate::source::error::{PollError, SourceError};
 use crate::source::health;
+use crate::source::inventory::{Address, Addresses, Entries};
 use crate::testing;
 
 const ZONE: &str = "[names]\ndb = \"198.51.100.1\"\nweb = \"198.51.100.2\"\n";
@@ -95,7 +95,7 @@ fn answered(writer: &Writer) -> Vec<(u8, Option<u8>)> {
     let snapshot = writer.store().full();
     let entries = snapshot.inventory.sources.first().and_then(|source| source.entries.clone());
     let last = |ip: Ipv4Addr| ip.octets()[3];
-    let entry = |(ip, entry): (&Ipv4Addr, &crate::inventory::Entry)| {
+    let entry = |(ip, entry): (&Ipv4Addr, &crate::source::inventory::Entry)| {
         (last(*ip), entry.address.private_ip.map(last))
     };
     entries.iter().flat_map(|all: &Arc<Entries>| all.iter().map(entry)).collect()

@@ -27,7 +27,7 @@ use What::{Crate, Crates, Word};
 const ROOMS: &[Room] = &[
     Room {
         what: Crates("aws_"),
-        files: &["source/ec2.rs", "source/ec2/credentials.rs", "source/ec2/trouble.rs"],
+        files: &["source/ec2/mod.rs", "source/ec2/credentials.rs", "source/ec2/trouble.rs"],
         why: "the SDK is large, optional and replaceable; the rest knows `Address` only",
     },
     Room {
@@ -52,7 +52,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Crate("http_body_util"),
-        files: &["source/ec2.rs", "source/ec2/trouble.rs"],
+        files: &["source/ec2/mod.rs", "source/ec2/trouble.rs"],
         why: "what is read of an answer has its bound where it is read",
     },
     Room {
@@ -62,18 +62,18 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Crate("imbl"),
-        files: &["inventory.rs", "compile/touched.rs"],
+        files: &["source/inventory.rs", "compile/touched.rs"],
         why: "an inventory shares with the one before, and what differs is found by that",
     },
     Room {
         what: Crate("rustix"),
-        files: &["background.rs", "host/descriptors.rs", "state/trust.rs"],
+        files: &["host/background.rs", "host/descriptors.rs", "state/trust.rs"],
         why: "what may be slow has a lower priority than answers, the limit of descriptors is \
               raised, and who we are is asked: in one place each",
     },
     Room {
         what: Word("spawn_blocking"),
-        files: &["background.rs"],
+        files: &["host/background.rs"],
         why: "as above: whatever blocks goes through it",
     },
     Room {
@@ -84,17 +84,17 @@ const ROOMS: &[Room] = &[
     Room {
         what: Word("spawn"),
         files: &[
-            "run*",
+            "server*",
             "serve/listeners.rs",
             "serve/tcp.rs",
             "http/api.rs",
             "http/server.rs",
-            "offline.rs",
+            "cli/offline.rs",
             "source/ec2/credentials.rs",
             "host/aside.rs",
             "host/log/mod.rs",
         ],
-        why: "no orphans: who starts a task or thread also notices its end; `run` starts the \
+        why: "no orphans: who starts a task or thread also notices its end; `server` starts the \
               long-lived ones, `serve` and `http` their workers and connections, `http` and `offline` join their \
               calls, `credentials` takes what its one renewal brings, and ends it, `host/aside` counts those of its threads that hang, `host/log` shows what its one \
               writer has not written",
@@ -298,7 +298,7 @@ mod tests {
             "pub(crate) mod m { pub use aws_config::Region; }",
         ] {
             assert_eq!(lines("run.rs", source), [1], "{source}");
-            assert_eq!(lines("source/ec2.rs", source), [0; 0], "{source}");
+            assert_eq!(lines("source/ec2/mod.rs", source), [0; 0], "{source}");
         }
     }
 
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn every_room_is_closed_and_open() {
         for (source, room) in [
-            ("use aws_config::Region;", "source/ec2.rs"),
+            ("use aws_config::Region;", "source/ec2/mod.rs"),
             ("use hickory_server::server::Request;", "answer/message.rs"),
             ("static S: arc_swap::ArcSwap<u8> = x;", "store.rs"),
             ("fn f() { toml::from_str(x) }", "config/toml.rs"),

@@ -6,8 +6,8 @@ use crate::answer::MAX_UDP;
 use crate::answer::message::{HEADER, NSID, OPT_LEN};
 use crate::answer::subnet::ECS;
 use crate::answer::tail::{MAX_LABELS, Tail};
+use crate::dns::name::MAX_NAME;
 use crate::forward;
-use crate::name::MAX_NAME;
 use crate::snapshot::ViewTable;
 
 /// QR and OPCODE in the third octet of the header: a query has neither.

@@ -17,9 +17,9 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 
 use super::*;
 use crate::answer::ordinary;
+use crate::dns::name::Key;
 use crate::forward::Hit;
-use crate::inventory::Health;
-use crate::name::Key;
+use crate::source::inventory::Health;
 use crate::testing::{self, SERVER};
 
 /// What may stand at a name of the random zone, in a master file; `@@` is the

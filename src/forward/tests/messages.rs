@@ -10,12 +10,12 @@ use hickory_proto::rr::{RData, RecordType};
 use super::{ADDITIONAL, ANSWER, AUTHORITY, Draft, SAME, asks_a, name, option};
 use crate::answer::message::HEADER;
 use crate::answer::{MAX_UDP, Transport};
+use crate::dns::name::wire_len;
 use crate::forward::cache::{CACHE_BYTES, Cache, FAILURE_TTL, Failing, RECHECK, STALE_FOR};
 use crate::forward::hit::{Age, Hit, STALE_TTL};
 use crate::forward::message::{MAX_NEGATIVE_TTL, MAX_TTL, Message, Reply};
 use crate::forward::wire::{Malformed, overlay};
 use crate::forward::{Edns, Query, Question, compose};
-use crate::name::wire_len;
 use crate::snapshot::Remark;
 
 /// A request for A records, in the case given.
@@ -484,7 +484,7 @@ fn answers_stand_in_the_order_of_the_chain() {
         let question = Question { dnssec_ok, ..asks_a(&a) };
         let message = draft.message(&question);
         let text = |r: crate::forward::wire::Record<'_>| {
-            (crate::name::Key::from_folded(r.owner.folded().octets()).to_string(), r.rtype)
+            (crate::dns::name::Key::from_folded(r.owner.folded().octets()).to_string(), r.rtype)
         };
         message.records().map(text).collect()
     };

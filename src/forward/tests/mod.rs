@@ -13,10 +13,10 @@ mod sockets;
 mod timing;
 
 use crate::answer::message::HEADER;
+use crate::dns::name::{Key, wire_len};
 use crate::forward::message::{Message, Reply};
 use crate::forward::question::Question;
 use crate::forward::wire::{OPT, overlay};
-use crate::name::{Key, wire_len};
 
 /// A name in wire form.
 fn name(text: &str) -> Vec<u8> {

@@ -8,10 +8,10 @@ use hickory_proto::rr::{Name, RData, Record};
 use proptest::prelude::*;
 
 use super::{Draft, asks_a, name};
+use crate::dns::name::Key;
 use crate::forward::hit::Hit;
 use crate::forward::message::Reply;
 use crate::forward::{Edns, Query, Question, compose};
-use crate::name::Key;
 
 /// Everything that may be done with a reply, short of sending it.
 fn use_up(octets: &[u8], qname: &[u8]) {

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 
 use super::{ADDITIONAL, Draft, SAME, asks_a, name};
+use crate::dns::name::Key;
 use crate::forward::counters::Counter;
 use crate::forward::flights::flights_within;
 use crate::forward::network::{Network, NetworkError, Sockets, Via};
@@ -19,7 +20,6 @@ use crate::forward::{
     ForwardConfig, Forwarder, Hit, MAX_FLIGHTS, MAX_SOCKETS, Rule, UpstreamStatus,
 };
 use crate::host::descriptors::Share;
-use crate::name::Key;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

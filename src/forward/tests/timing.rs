@@ -13,6 +13,7 @@ use super::room::{
     Act, After, CLIENT, Call, ONE, Reply, Room, Silence, TWO, Unreachable, remark, rule,
 };
 use super::{AUTHORITY, SAME, asks_a, name, option};
+use crate::dns::name::Key;
 use crate::forward::cache::{FAILURE_TTL, RECHECK};
 use crate::forward::forwarder::{Asked, CLIENT_PATIENCE, Forwarder};
 use crate::forward::network::Via;
@@ -22,7 +23,6 @@ use crate::forward::{
     Age, ConfigError, DEADLINE, ForwardConfig, MAX_FLIGHTS, MAX_REFRESHES, Rule, Shed, TRY,
 };
 use crate::host::descriptors::Share;
-use crate::name::Key;
 
 #[tokio::test(start_paused = true)]
 async fn equal_questions_share_one_packet() {

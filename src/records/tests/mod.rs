@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::{MasterFile, Source, StaticRecord, read_text, write_record};
 use crate::diag::Problems;
-use crate::name::Key;
+use crate::dns::name::Key;
 
 /// TTL of records that have none, in these tests.
 const DEFAULT_TTL: u32 = 5;

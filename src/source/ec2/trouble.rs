@@ -16,7 +16,7 @@ use rustls::CertificateError;
 
 use super::super::error::PollError;
 use super::{CutShort, MAX_ANSWER, Unresolved};
-use crate::text::{BRIEF, brief};
+use crate::host::text::{BRIEF, brief};
 
 /// The action that `role_arn` needs.
 pub(super) const ASSUME: &str = "sts:AssumeRole";

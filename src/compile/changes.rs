@@ -1,0 +1,315 @@
+//! What a swap changes, name by name: for the log and the history.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::compile::{Data, Index, compared};
+use crate::config::{Binding, Config, SourceId};
+use crate::dns::name::Key;
+use crate::host::background::breathing;
+use crate::host::text::brief;
+use crate::snapshot::{Snapshot, ZoneTable};
+use crate::source::inventory::Address;
+
+/// As many Elastic IPs of one name's change are told: names by tags may stand
+/// for thousands.
+const MAX_ADDRESSES: usize = 32;
+
+/// As many characters of an id are shown, three times what EC2's have: a file
+/// may say anything.
+pub(crate) const MAX_ID: usize = 64;
+
+/// As many characters of an answer are told: names by tags may stand for
+/// thousands of addresses.
+const MAX_ANSWER: usize = 1_000;
+
+/// One bound name's change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What it amounts to.
+    #[serde(skip)]
+    pub kind: Kind,
+    /// The name, with its final dot.
+    pub name: String,
+    /// Views that see the change.
+    pub views: Vec<String>,
+    /// What was answered.
+    pub old: String,
+    /// What is answered now.
+    pub new: String,
+    /// Names of the sources whose word the new answer is.
+    pub sources: Vec<String>,
+    /// The same, as indices of the configuration.
+    #[serde(skip)]
+    pub source_ids: Vec<SourceId>,
+    /// The Elastic IPs the name stands or stood for that are held otherwise
+    /// than before, the first few of them.
+    pub addresses: Vec<Holder>,
+}
+
+/// What a change amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// There was no answer before: the sources had not said anything yet.
+    First,
+    /// Another answer than before.
+    Moved,
+    /// There is no answer any longer, or no address from the first.
+    NoAddress,
+}
+
+/// An Elastic IP, and who held it before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// The Elastic IP.
+    pub elastic_ip: Ipv4Addr,
+    /// `eipalloc-…`
+    pub allocation: Option<String>,
+    /// Who held it.
+    pub old: Option<Association>,
+    /// Who holds it now.
+    pub new: Option<Association>,
+}
+
+/// Who holds an Elastic IP.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Association {
+    /// `eipassoc-…`
+    pub association: Option<String>,
+    /// `i-…`
+    pub instance: Option<String>,
+    /// `eni-…`
+    pub interface: Option<String>,
+    /// The private address.
+    pub private: Option<Ipv4Addr>,
+}
+
+impl Association {
+    /// None for an address that nobody holds.
+    pub fn of(address: &Address) -> Option<Self> {
+        let short = |id: &Option<String>| id.as_deref().map(|id| brief(id, MAX_ID));
+        let all = Self {
+            association: short(&address.association_id),
+            instance: short(&address.instance_id),
+            interface: short(&address.network_interface_id),
+            private: address.private_ip,
+        };
+        (all != Self::default()).then_some(all)
+    }
+}
+
+/// The changes of bound names from `old` to `new`, in order of name. Zones
+/// that were read anew from their files in between are left out: what changed
+/// there is the operator's own doing. `config` is that of `new`.
+pub fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Vec<Change> {
+    let mut all: BTreeMap<(&Key, String, String), (Change, &ZoneTable)> = BTreeMap::new();
+    for (before, after) in old.views.iter().zip(&new.views) {
+        for (origin, table) in after.zones.iter() {
+            let Some(was) = before.zones.get(origin.octets()) else { continue };
+            if Arc::ptr_eq(was, table) || !Arc::ptr_eq(&was.zone, &table.zone) {
+                continue;
+            }
+            for (name, is) in breathing(table.resolved.unshared(&was.resolved)) {
+                let Some(was) = was.resolved.get(name.octets()) else { continue };
+                if was.data == is.data {
+                    continue;
+                }
+                let (old, now) = (was.data.to_string(), is.data.to_string());
+                let (change, _) = all.entry((name, old, now)).or_insert_with_key(|key| {
+                    (Change::new(kind(&was.data, &is.data), key), &**table)
+                });
+                change.views.push(after.name.to_string());
+                for id in is.basis.iter().flat_map(|b| &b.sources) {
+                    if !change.source_ids.contains(id) {
+                        change.source_ids.push(*id);
+                        change.sources.extend(new.sources.get(*id).map(|s| s.name.clone()));
+                    }
+                }
+            }
+        }
+    }
+    if all.is_empty() {
+        return Vec::new();
+    }
+    compared(config, old, new, |was, is| {
+        let identified =
+            |((name, ..), (mut change, table)): ((&Key, _, _), (Change, &ZoneTable))| {
+                if change.kind != Kind::First {
+                    let binding = table.zone.names.binary_search_by(|b| b.name.cmp(name));
+                    let binding = binding.ok().and_then(|at| table.zone.names.get(at));
+                    change.addresses = binding.map_or_else(Vec::new, |b| holders(b, was, is));
+                }
+                change
+            };
+        breathing(all).map(identified).collect()
+    })
+}
+
+impl Change {
+    fn new(kind: Kind, (name, old, new): &(&Key, String, String)) -> Self {
+        Self {
+            kind,
+            name: name.to_string(),
+            views: Vec::new(),
+            old: brief(old, MAX_ANSWER),
+            new: brief(new, MAX_ANSWER),
+            sources: Vec::new(),
+            source_ids: Vec::new(),
+            addresses: Vec::new(),
+        }
+    }
+}
+
+fn kind(was: &Data, is: &Data) -> Kind {
+    match (was, is) {
+        (_, Data::Nothing(_) | Data::NotReady) => Kind::NoAddress,
+        (Data::NotReady, _) => Kind::First,
+        _ => Kind::Moved,
+    }
+}
+
+/// The Elastic IPs behind a name of which the holder has changed.
+fn holders(binding: &Binding, was: &Index<'_>, is: &Index<'_>) -> Vec<Holder> {
+    let mut all: BTreeMap<Ipv4Addr, Holder> = BTreeMap::new();
+    let holder = |address: &Address| Holder {
+        elastic_ip: address.public_ip,
+        allocation: address.allocation_id.as_deref().map(|id| brief(id, MAX_ID)),
+        old: None,
+        new: None,
+    };
+    for sighting in was.best(&binding.target, binding.source) {
+        let address = &sighting.entry.address;
+        all.entry(address.public_ip).or_insert_with(|| holder(address)).old =
+            Association::of(address);
+    }
+    for sighting in is.best(&binding.target, binding.source) {
+        let address = &sighting.entry.address;
+        all.entry(address.public_ip).or_insert_with(|| holder(address)).new =
+            Association::of(address);
+    }
+    all.into_values().filter(|h| h.old != h.new).take(MAX_ADDRESSES).collect()
+}
+
+impl std::fmt::Display for Data {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Data::Absent => f.write_str("absent"),
+            Data::NotReady => f.write_str("not ready"),
+            Data::Cname(name) => write!(f, "{name}"),
+            Data::Nothing(why) => write!(f, "no address ({why})"),
+            Data::Addresses(all) => {
+                let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+                f.write_str(&all.join(" "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::Serials;
+    use crate::config::Config;
+    use crate::source::inventory::{Entries, Inventory};
+    use crate::testing;
+
+    const DB: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+    const WEB: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+
+    fn config() -> Config {
+        testing::config(&[
+            ("server.toml", testing::SERVER),
+            (
+                "example.com.toml",
+                "[names]\ndb = \"198.51.100.1\"\nid = \"eipalloc-c6336401\"\n\
+                 set = { tag = { Role = \"db\" } }\nweb = \"198.51.100.2\"\n",
+            ),
+        ])
+    }
+
+    fn on(all: &[(Ipv4Addr, Option<u8>, &str)]) -> Inventory {
+        let mut inventory = testing::inventory(&[]);
+        let entry = |(ip, private, instance): &(Ipv4Addr, Option<u8>, &str)| {
+            let mut entry = testing::entry(*ip, private.map(|p| Ipv4Addr::new(10, 0, 0, p)));
+            let address = Arc::make_mut(&mut entry.address);
+            address.instance_id = private.map(|_| (*instance).to_owned());
+            (*ip, entry)
+        };
+        inventory.sources[0].entries = Some(Arc::new(all.iter().map(entry).collect::<Entries>()));
+        inventory
+    }
+
+    fn between(before: &Inventory, after: &Inventory) -> Vec<Change> {
+        let (config, mut serials) = (config(), Serials::default());
+        let old = testing::after(&config, before, &mut serials, None);
+        let new = testing::after(&config, after, &mut serials, Some(&old));
+        changes(&config, &old, &new)
+    }
+
+    fn silent() -> Inventory {
+        let mut inventory = testing::inventory(&[]);
+        inventory.sources[0].entries = None;
+        inventory
+    }
+
+    fn kinds(all: &[Change]) -> Vec<(&str, Kind)> {
+        let mut all: Vec<_> = all.iter().map(|c| (c.name.as_str(), c.kind)).collect();
+        all.dedup();
+        all
+    }
+
+    #[test]
+    fn a_move_says_who_held_the_address_and_who_holds_it_now() {
+        let all = between(
+            &on(&[(DB, Some(1), "i-old"), (WEB, Some(2), "i-web")]),
+            &on(&[(DB, Some(7), "i-new"), (WEB, Some(2), "i-web")]),
+        );
+        let by = |last: u8, instance: &str| Association {
+            association: Some(format!("eipassoc-0a0000{last:02x}")),
+            instance: Some(instance.to_owned()),
+            interface: None,
+            private: Some(Ipv4Addr::new(10, 0, 0, last)),
+        };
+        let holder = Holder {
+            elastic_ip: DB,
+            allocation: Some("eipalloc-c6336401".into()),
+            old: Some(by(1, "i-old")),
+            new: Some(by(7, "i-new")),
+        };
+        let names: Vec<_> = all.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, ["db.example.com.", "id.example.com.", "set.example.com."]);
+        for change in &all {
+            assert_eq!(change.kind, Kind::Moved, "{change:?}");
+            assert_eq!(change.addresses, std::slice::from_ref(&holder), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_word_is_no_move_and_no_address_is_none() {
+        let both = on(&[(DB, Some(1), "i-1"), (WEB, Some(2), "i-2")]);
+        assert!(between(&silent(), &both).iter().all(|c| c.kind == Kind::First));
+        let db = between(&silent(), &on(&[(DB, Some(1), "i-1")]));
+        assert!(kinds(&db).contains(&("web.example.com.", Kind::NoAddress)), "{db:?}");
+        let lost = between(&both, &on(&[(DB, None, ""), (WEB, Some(2), "i-2")]));
+        assert!(kinds(&lost).contains(&("db.example.com.", Kind::NoAddress)), "{lost:?}");
+        let db = lost.iter().find(|c| c.name == "db.example.com.").unwrap();
+        assert_eq!(db.addresses[0].elastic_ip, DB);
+        assert_eq!(db.addresses[0].new, None);
+        let gone = between(&both, &on(&[(DB, Some(1), "i-1")]));
+        let web = gone.iter().find(|c| c.name == "web.example.com.").unwrap();
+        assert_eq!(web.kind, Kind::NoAddress);
+        assert_eq!(web.addresses[0].old.as_ref().unwrap().instance.as_deref(), Some("i-2"));
+    }
+
+    #[test]
+    fn what_a_file_may_say_has_an_end() {
+        let long = "x".repeat(100_000);
+        let before = on(&[(DB, Some(1), &long)]);
+        let all = between(&before, &on(&[(DB, Some(2), "i-2")]));
+        let old = all[0].addresses[0].old.as_ref().unwrap();
+        assert_eq!(old.instance.as_ref().unwrap().chars().count(), MAX_ID + 1);
+    }
+}

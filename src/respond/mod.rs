@@ -1,0 +1,371 @@
+//! What stands behind every socket: one load of the snapshot, one answer, one
+//! count, and a net for panics. Requests that came together share the load.
+//! What somebody else has to be asked for is answered anew, from a fresh load,
+//! once that is known.
+
+pub mod counters;
+
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::ResponseCode;
+use tokio::time::timeout_at;
+use tracing::error;
+
+use crate::answer::message::Head;
+use crate::answer::{Ahead, Asker, Elsewhere, Outcome, Room, Transport, answer, ordinary};
+use crate::forward::{self, Asked, DEADLINE, Forwarder, Hit, OwnedQuestion, Ticket};
+use crate::respond::counters::{Counters, Tally};
+use crate::serve::{Action, Respond, Together};
+use crate::snapshot::Snapshot;
+use crate::store::Store;
+
+/// How often somebody else is asked for one answer: for a question of the
+/// client's, and for where aliases lead after that.
+const MAX_ASKED: usize = 8;
+
+/// A question that nobody answers ends at [`DEADLINE`] with the reasons of each
+/// upstream. For so long its client waits for those.
+const REASONS: Duration = Duration::from_millis(250);
+
+/// Answers from a store. Each worker and connection has a clone.
+#[derive(Clone)]
+pub struct Responder {
+    store: Store,
+    tally: Tally,
+    /// For answers that come later, wherever their request was taken.
+    together: Tally,
+    room: Room,
+    /// Use nothing prebuilt: to compare.
+    ordinary: bool,
+}
+
+impl Responder {
+    /// Answers from `store` and counts in `counters`; with `ordinary` without
+    /// anything prebuilt.
+    pub fn new(store: Store, counters: Arc<Counters>, ordinary: bool) -> Self {
+        let tally = Tally::shared(counters);
+        Self { store, together: tally.clone(), tally, room: Room::default(), ordinary }
+    }
+
+    /// SERVFAIL for the one packet; said once, counted each time.
+    fn panicked(&self, request: &[u8], reply: &mut Vec<u8>) -> Step {
+        if self.tally.counters().panicked() {
+            error!(
+                request = %hex(request),
+                "answering a packet failed; it got SERVFAIL. This is a bug: report it with \
+                 these octets. More of them are counted, not logged"
+            );
+        }
+        reply.clear();
+        match Head::read(request) {
+            Some(head) => {
+                head.write_bare(ResponseCode::ServFail, reply);
+                Step::Send
+            }
+            None => Step::Drop,
+        }
+    }
+
+    /// Answers with what is at hand and was fetched so far, as far as that
+    /// goes: the first question that is neither is on its way then.
+    fn step(
+        &mut self,
+        snapshot: &Snapshot,
+        asker: &Asker,
+        how: &How<'_, '_>,
+        request: &[u8],
+        fetched: &mut Vec<(OwnedQuestion, Hit)>,
+        reply: &mut Vec<u8>,
+    ) -> Step {
+        let transport = how.transport();
+        loop {
+            let client = asker.client.ip();
+            let mut outside = Outside { forwarder: snapshot.forwarder.as_ref(), client, fetched };
+            let mut open = None;
+            // Counted in there, because all that comes out of it is copied.
+            let answered = catch_unwind(AssertUnwindSafe(|| {
+                let outcome = match how {
+                    How::Ahead(ahead, nth) => {
+                        ahead.answer(*nth, asker, request, &mut outside, reply)
+                    }
+                    How::By(_) if self.ordinary => {
+                        ordinary(snapshot, asker, transport, request, &mut outside, reply)
+                    }
+                    How::By(_) => answer(snapshot, asker, transport, request, &mut outside, reply),
+                };
+                match outcome {
+                    Outcome::Reply { rcode, view, path, stale } => {
+                        self.tally.count(snapshot, view, transport, path, rcode);
+                        if stale.0 {
+                            self.tally.count_stale(view, path);
+                        }
+                        return true;
+                    }
+                    Outcome::Ask(question) => open = Some(question),
+                    Outcome::Drop => {}
+                }
+                false
+            }));
+            let question = match (answered, open) {
+                (Ok(true), _) => return Step::Send,
+                (Ok(false), None) => return Step::Drop,
+                (Ok(false), Some(question)) => question,
+                (Err(_), _) => return self.panicked(request, reply),
+            };
+            let asked = match fetched.len() < MAX_ASKED {
+                true => ask(snapshot, &question, client),
+                false => Asked::Now(forward::failure(
+                    &question.borrow(),
+                    "too many aliases between our names and others",
+                )),
+            };
+            match asked {
+                Asked::Now(hit) => fetched.push((question, hit)),
+                Asked::Later(ticket) => return Step::Wait(question, ticket),
+            }
+        }
+    }
+
+    /// Answers one request.
+    #[inline]
+    fn respond_from(
+        &mut self,
+        snapshot: &Snapshot,
+        asker: &Asker,
+        how: &How<'_, '_>,
+        request: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Action {
+        let mut fetched = Vec::new();
+        match self.step(snapshot, asker, how, request, &mut fetched, reply) {
+            Step::Send => Action::Send,
+            Step::Drop => Action::Drop,
+            Step::Wait(question, ticket) => {
+                self.together.turn_to(snapshot);
+                let later = Self { tally: self.together.clone(), ..self.clone() };
+                let request = request.to_vec();
+                let (asker, transport) = (*asker, how.transport());
+                let wait = later.wait(asker, transport, request, fetched, (question, ticket));
+                Action::Later(Box::pin(wait))
+            }
+        }
+    }
+
+    /// Answers when a question that is under way has its answer.
+    async fn wait(
+        mut self,
+        asker: Asker,
+        transport: Transport,
+        request: Vec<u8>,
+        mut fetched: Vec<(OwnedQuestion, Hit)>,
+        (mut question, mut ticket): (OwnedQuestion, Ticket),
+    ) -> Option<Vec<u8>> {
+        // Whatever has to be asked, stub resolvers wait for five seconds.
+        let began = Instant::now();
+        let until = (began + DEADLINE + REASONS).into();
+        let mut reply = Vec::new();
+        loop {
+            let hit = timeout_at(until, ticket).await;
+            let hit = hit.unwrap_or_else(|_| {
+                forward::failure(&question.borrow(), "aliases lead on, but time is up")
+            });
+            fetched.push((question, hit));
+            let step = {
+                let snapshot = self.store.load();
+                let how = How::By(transport);
+                self.step(&snapshot, &asker, &how, &request, &mut fetched, &mut reply)
+            };
+            match step {
+                Step::Send => {
+                    self.tally.counters().waited().record(began.elapsed());
+                    return Some(reply);
+                }
+                Step::Drop => return None,
+                Step::Wait(next, its_ticket) => (question, ticket) = (next, its_ticket),
+            }
+        }
+    }
+}
+
+/// How a request is to be answered.
+enum How<'s, 'r> {
+    /// By itself; it came over this.
+    By(Transport),
+    /// As the one with this number of those that were read ahead.
+    Ahead(&'r Ahead<'s, 'r>, usize),
+}
+
+impl How<'_, '_> {
+    fn transport(&self) -> Transport {
+        match self {
+            How::By(transport) => *transport,
+            How::Ahead(..) => Transport::Udp,
+        }
+    }
+}
+
+/// How far an answer has come.
+enum Step {
+    /// It is in the reply.
+    Send,
+    /// There is none.
+    Drop,
+    /// This has to be known first.
+    Wait(OwnedQuestion, Ticket),
+}
+
+fn ask(snapshot: &Snapshot, question: &OwnedQuestion, client: IpAddr) -> Asked {
+    match &snapshot.forwarder {
+        Some(forwarder) => forwarder.ask(&question.borrow(), client, Instant::now()),
+        None => Asked::Now(forward::failure(&question.borrow(), "there is nobody to ask")),
+    }
+}
+
+/// The forwarder's cache, and what was fetched for the one request.
+struct Outside<'a> {
+    forwarder: Option<&'a Forwarder>,
+    /// Who asks.
+    client: IpAddr,
+    fetched: &'a [(OwnedQuestion, Hit)],
+}
+
+impl Elsewhere for Outside<'_> {
+    fn answer(&mut self, question: &forward::Question<'_>) -> Option<Hit> {
+        let fetched = self.fetched.iter().find(|(known, _)| known.borrow() == *question);
+        match fetched {
+            Some((_, hit)) => Some(hit.clone()),
+            None => self.forwarder?.cached(question, self.client, Instant::now()),
+        }
+    }
+
+    fn is_probe(&self, name: &[u8]) -> bool {
+        self.forwarder.is_some_and(|forwarder| forwarder.is_probe(name))
+    }
+}
+
+impl Respond for Responder {
+    fn worker(&self) -> Self {
+        Self { tally: self.tally.alone(), ..self.clone() }
+    }
+
+    fn is_known(&self, asker: &Asker) -> bool {
+        let snapshot = self.store.load();
+        snapshot.selector.select(asker.client.ip(), asker.local).is_some()
+            || snapshot.selector.trusts(asker.client.ip())
+    }
+
+    fn respond(
+        &mut self,
+        asker: &Asker,
+        transport: Transport,
+        request: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Action {
+        let snapshot = self.store.load();
+        self.respond_from(&snapshot, asker, &How::By(transport), request, reply)
+    }
+
+    fn respond_together(&mut self, requests: &mut impl Together) {
+        let snapshot = self.store.load();
+        let mut room = std::mem::take(&mut self.room);
+        let ahead = match self.ordinary {
+            true => None,
+            // A panic here is none of an answer's: each of those has its own net.
+            false => requests.ahead().and_then(|(first, all)| {
+                let read = || Ahead::read(&snapshot, &first, all, &mut room);
+                catch_unwind(AssertUnwindSafe(read)).ok()?
+            }),
+        };
+        requests.each(|nth, asker, request, reply| {
+            let how = match &ahead {
+                Some(ahead) => How::Ahead(ahead, nth),
+                None => How::By(Transport::Udp),
+            };
+            self.respond_from(&snapshot, asker, &how, request, reply)
+        });
+        self.room = room;
+    }
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|o| format!("{o:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    /// "vpc" forwards; "inside" is only for who asks at 127.0.0.2.
+    const SERVER: &str = r#"
+[listen]
+dns = ["127.0.0.1:53", "127.0.0.2:53"]
+trust_ecs_from = ["198.51.100.53"]
+
+[[source]]
+name = "sample"
+type = "file"
+path = "addresses.json"
+region = "us-east-1"
+
+[[view]]
+name = "vpc"
+clients = ["10.0.0.0/8"]
+answer = "private"
+forward = true
+
+[[view]]
+name = "inside"
+clients = ["192.0.2.0/24"]
+listen = ["127.0.0.2:53"]
+answer = "private"
+"#;
+
+    fn responder() -> Responder {
+        let files = [("server.toml", SERVER), ("example.com.toml", "[names]\n")];
+        let snapshot = testing::snapshot(&testing::config(&files), &testing::inventory(&[]));
+        Responder::new(Store::new(snapshot), Arc::default(), false)
+    }
+
+    fn asker(client: &str, local: &str) -> Asker {
+        Asker { client: format!("{client}:1024").parse().unwrap(), local: local.parse().unwrap() }
+    }
+
+    #[test]
+    fn who_is_in_a_view_is_known_and_so_is_a_trusted_forwarder() {
+        let responder = responder();
+        for (client, local, known) in [
+            ("10.1.2.3", "127.0.0.1:53", true),
+            ("192.0.2.1", "127.0.0.1:53", false),
+            ("192.0.2.1", "127.0.0.2:53", true),
+            ("198.51.100.53", "127.0.0.1:53", true),
+            ("198.51.100.54", "127.0.0.2:53", false),
+        ] {
+            assert_eq!(responder.is_known(&asker(client, local)), known, "{client} at {local}");
+        }
+    }
+
+    /// Nothing that is waited for is done for who is in no view.
+    #[test]
+    fn strangers_are_refused_at_once() {
+        let mut responder = responder();
+        // RD, one question: www.example.net. A
+        let request = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03net\0\0\x01\0\x01";
+        let mut ask = |client: &str, transport| {
+            let mut reply = Vec::new();
+            let asker = asker(client, "127.0.0.1:53");
+            match responder.respond(&asker, transport, request, &mut reply) {
+                Action::Send => Some(reply[3] & 0xF),
+                Action::Later(_) | Action::Drop => None,
+            }
+        };
+        for transport in [Transport::Udp, Transport::Tcp] {
+            assert_eq!(ask("192.0.2.1", transport), Some(5), "REFUSED");
+            // Nobody to ask: but it would be asked.
+            assert_eq!(ask("10.1.2.3", transport), Some(2), "SERVFAIL");
+        }
+    }
+}

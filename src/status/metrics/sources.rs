@@ -1,0 +1,113 @@
+//! Where addresses come from.
+
+use std::time::SystemTime;
+
+use super::page::Page;
+use super::unix;
+use crate::source::accept::Losses;
+use crate::source::clock::elapsed;
+use crate::source::error::Class;
+use crate::source::inventory::{Health, SourceInventory};
+use crate::source::stats::Totals;
+use crate::status::board::{Board, Known};
+
+/// One source: what is known of it in different places.
+struct Source<'k> {
+    said: &'k SourceInventory,
+    losses: &'k Losses,
+    totals: Totals,
+}
+
+impl Source<'_> {
+    fn name(&self) -> &str {
+        &self.said.name
+    }
+
+    /// An equal answer publishes nothing, so the totals know of later ones.
+    fn last_good(&self) -> Option<SystemTime> {
+        self.totals.last_good.max(self.said.delivered_at)
+    }
+}
+
+pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
+    let pairs = known.inventory.sources.iter().zip(&known.handles).zip(&known.losses);
+    let all: Vec<Source<'_>> = pairs
+        .map(|((said, handle), losses)| {
+            let totals = handle.as_ref().map(|h| h.stats().read()).unwrap_or_default();
+            Source { said, losses, totals }
+        })
+        .collect();
+    calls(page, &all);
+    answers(page, board, &all);
+    addresses(page, &all);
+}
+
+fn calls(page: &mut Page, all: &[Source<'_>]) {
+    let mut polls = page.counter("eipdns_source_polls_total", "Calls or readings that ended");
+    for source in all {
+        polls.with(&[("source", source.name())], source.totals.polls);
+    }
+    let help = "Calls that failed, by class";
+    let mut failures = page.counter("eipdns_source_failures_total", help);
+    for source in all {
+        for class in Class::ALL {
+            let labels = [("source", source.name()), ("class", class.as_str())];
+            failures.with(&labels, source.totals.failed(class));
+        }
+    }
+    let help = "Time spent in calls, all together";
+    let mut took = page.counter("eipdns_source_call_seconds_total", help);
+    for source in all {
+        took.with(&[("source", source.name())], source.totals.took.as_secs_f64());
+    }
+    let mut last = page.gauge("eipdns_source_last_call_seconds", "Time of the last call");
+    for source in all {
+        let took = source.totals.last_took.unwrap_or_default();
+        last.with(&[("source", source.name())], took.as_secs_f64());
+    }
+}
+
+fn answers(page: &mut Page, board: &Board, all: &[Source<'_>]) {
+    let now = board.clock.now();
+    let help = "Unix time of the last good answer; 0 for none";
+    let mut success = page.gauge("eipdns_source_last_success_timestamp_seconds", help);
+    for source in all {
+        let at = source.last_good().map_or(0.0, |at| unix(board, at));
+        success.with(&[("source", source.name())], at);
+    }
+    let help = "Age of the last good answer; missing before the first";
+    let mut age = page.gauge("eipdns_source_age_seconds", help);
+    for source in all {
+        if let Some(at) = source.last_good() {
+            age.with(&[("source", source.name())], elapsed(at, now).as_secs_f64());
+        }
+    }
+    let help = "1: the last call was good, and not too long ago";
+    let mut healthy = page.gauge("eipdns_source_healthy", help);
+    for source in all {
+        healthy.with(&[("source", source.name())], source.said.health == Health::Healthy);
+    }
+}
+
+fn addresses(page: &mut Page, all: &[Source<'_>]) {
+    let mut addresses = page.gauge("eipdns_source_addresses", "Elastic IPs known");
+    for source in all {
+        let count = source.said.entries.as_ref().map_or(0, |entries| entries.len());
+        addresses.with(&[("source", source.name())], count);
+    }
+    let help = "Entries of the last good answer that cannot be used";
+    let mut left_out = page.gauge("eipdns_source_entries_left_out", help);
+    for source in all {
+        left_out.with(&[("source", source.name())], source.totals.left_out.count);
+    }
+    let help = "Elastic IPs kept although the source does not say them any longer";
+    let mut held = page.gauge("eipdns_source_held_addresses", help);
+    for source in all {
+        held.with(&[("source", source.name())], source.losses.held.len());
+    }
+    let help = "1: the guard holds a mass loss back";
+    let mut mass = page.gauge("eipdns_source_mass_loss", help);
+    for source in all {
+        mass.with(&[("source", source.name())], source.losses.mass);
+    }
+}

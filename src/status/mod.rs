@@ -1,0 +1,13 @@
+//! What the surfaces read: status, explanations, metrics.
+//!
+//! * [`board`]: what is known now, for status, health and metrics.
+//! * [`dump`]: a zone as a view is answered it.
+//! * [`explain`]: what a client is answered for a name, and why.
+//! * [`metrics`]: what is known as numbers, for Prometheus.
+//! * [`wish`]: is answered what somebody waits for?
+
+pub mod board;
+pub mod dump;
+pub mod explain;
+pub mod metrics;
+pub mod wish;

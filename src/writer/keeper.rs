@@ -1,0 +1,234 @@
+//! Keeps the state on disk up to date, beside everything else: a disk that is
+//! slow, full or gone holds nothing up and ends nothing.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::config::Source;
+use crate::host::background;
+use crate::source::clock::Clock;
+use crate::state::{Aside, OpenError, Saved, State, StateError, Store};
+use crate::writer::history::History;
+
+/// How long the disk may take at the start. Without its word names wait for
+/// their sources, as they would for ever behind a disk that is gone.
+const OPENING: Duration = Duration::from_secs(5);
+
+/// How soon a disk that was left alone is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// The state directory, ours, and what was found in it.
+pub struct Opened {
+    store: Store,
+    state: State,
+    history: Arc<History>,
+}
+
+/// Makes the directory ours and reads what the last process left.
+///
+/// # Errors
+/// Only when another process has it. State that is of no use is set aside and
+/// told. A disk that does not answer is told, and tried again later.
+pub async fn open(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
+    let (at, of) = (directory.to_owned(), sources.to_vec());
+    let opening = background::run(move || open_now(&at, &of));
+    let cause = match timeout(OPENING, opening).await {
+        Ok(Ok(opened)) => return opened,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it does not answer within {} s", OPENING.as_secs()),
+    };
+    let store = Store::out_of_reach(directory, io::Error::other(cause));
+    if let Some(trouble) = store.trouble() {
+        error!("{trouble}");
+    }
+    Ok(Opened { store, state: State::default(), history: Arc::default() })
+}
+
+fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
+    let mut store = Store::open(directory)?;
+    if let Some(trouble) = store.trouble() {
+        error!("{trouble}");
+    }
+    for path in store.group_writes() {
+        warn!(
+            path = %path.display(),
+            "a group may write to the state: whoever is in it decides what is answered after a \
+             restart"
+        );
+    }
+    let state = match store.load(sources) {
+        Ok(None) => State::default(),
+        Ok(Some(loaded)) => {
+            for carried in &loaded.carried {
+                warn!("{carried}");
+            }
+            for mismatch in &loaded.mismatched {
+                warn!("{mismatch}");
+            }
+            info!(
+                written = %humantime::format_rfc3339_seconds(loaded.written),
+                sources = loaded.state.sources.len(),
+                "state of the last run found"
+            );
+            loaded.state
+        }
+        Err(error) => {
+            error!("{error}");
+            State::default()
+        }
+    };
+    let past = store.history();
+    for damaged in &past.damaged {
+        error!("{damaged}");
+    }
+    let history = Arc::new(History::with(past.events));
+    Ok(Opened { store, state, history })
+}
+
+impl Opened {
+    /// What was found, for who starts with it.
+    pub fn state(&self) -> State {
+        self.state.clone()
+    }
+
+    /// What has happened, for who adds to it.
+    pub fn history(&self) -> Arc<History> {
+        Arc::clone(&self.history)
+    }
+
+    /// What was found cannot be used.
+    pub fn set_aside(&mut self, why: &str) -> Aside {
+        self.state = State::default();
+        self.store.set_aside(why)
+    }
+
+    /// The end that the run loop holds, and what does the
+    /// writing: a task for as long as the process lives.
+    pub fn keep(self, clock: Clock) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
+        let (states, wanted) = watch::channel(self.state);
+        let (tell, trouble) = watch::channel(None);
+        let kept = Kept { begin: self.history.end(), history: self.history };
+        (Keeper { states, trouble }, write(self.store, wanted, kept, tell, clock))
+    }
+}
+
+/// The end that the run loop holds. Dropping it writes the last state and ends
+/// the task.
+pub struct Keeper {
+    states: watch::Sender<State>,
+    trouble: watch::Receiver<Option<String>>,
+}
+
+impl Keeper {
+    /// This is what a restart should find. Returns at once; only the newest
+    /// counts.
+    pub fn keep(&self, state: State) {
+        self.states.send_replace(state);
+    }
+
+    /// Why the state on disk is not up to date, when it is not.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
+    }
+
+    /// Waits until that changes. Cancel safe.
+    pub async fn trouble_changed(&mut self) {
+        if self.trouble.changed().await.is_err() {
+            // The task is gone; the run loop sees that for itself.
+            std::future::pending().await
+        }
+    }
+}
+
+/// The history, and how much of it is on disk.
+struct Kept {
+    history: Arc<History>,
+    begin: u64,
+}
+
+/// Writes each newest state, and what has come to the history with it, until
+/// nobody has another one. Each event is followed by a state.
+async fn write(
+    mut store: Store,
+    mut states: watch::Receiver<State>,
+    mut kept: Kept,
+    tell: watch::Sender<Option<String>>,
+    clock: Clock,
+) {
+    let mut again = false;
+    loop {
+        let more = tokio::select! {
+            changed = states.changed() => changed.is_ok(),
+            () = tokio::time::sleep(AGAIN), if again => true,
+        };
+        let state = states.borrow_and_update().clone();
+        let writing = background::run(move || {
+            let saved = store.save(&state, clock.now(), clock.drift());
+            let added = kept.write(&mut store, clock);
+            (store, kept, saved.and_then(|saved| added.map(|added| worse(saved, added))))
+        });
+        let saved;
+        (store, kept, saved) = match writing.await {
+            Ok(done) => done,
+            Err(error) => {
+                error!(%error, "keeping state failed; a restart finds old state. This is a bug: report it");
+                tell.send_replace(Some(error.to_string()));
+                return;
+            }
+        };
+        again = matches!(saved, Err(_) | Ok(Saved::Later));
+        match saved {
+            Ok(Saved::Written | Saved::Touched) => {
+                if tell.borrow().is_some() {
+                    info!("state is kept again");
+                    tell.send_replace(None);
+                }
+            }
+            Ok(Saved::Unchanged | Saved::Later) => {}
+            Err(error) => {
+                let text = error.to_string();
+                if tell.borrow().is_none() {
+                    error!("{text}; answers go on, but a restart finds old state");
+                }
+                tell.send_replace(Some(text));
+            }
+        }
+        if !more {
+            return;
+        }
+    }
+}
+
+impl Kept {
+    /// Adds what is not on disk yet.
+    fn write(&mut self, store: &mut Store, clock: Clock) -> Result<Saved, StateError> {
+        let after = self.history.after(self.begin);
+        let added = store.add_history(&after.lines, clock.now())?;
+        if added == Saved::Written {
+            self.begin = after.next;
+            if after.missed > 0 {
+                warn!(
+                    events = after.missed,
+                    "the disk took too long: these events of the history are not on it"
+                );
+            }
+        }
+        Ok(added)
+    }
+}
+
+/// What two writings come to.
+fn worse(state: Saved, history: Saved) -> Saved {
+    match (state, history) {
+        (_, Saved::Later) | (Saved::Later, _) => Saved::Later,
+        (Saved::Unchanged, history) => history,
+        (state, _) => state,
+    }
+}
