@@ -12,9 +12,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use eipdns::answer::{Ahead, Asker, Room, Transport, answer, ordinary};
-use eipdns::cli::offline::{self, Offline};
+use eipdns::cli::offline::Offline;
 use eipdns::config::{self, Overrides};
 use eipdns::snapshot::Snapshot;
+use eipdns::source::once;
 
 /// Names in the zone, and answers in a measurement.
 const NAMES: usize = 2_000;
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let snapshot = Offline::new(&config, offline::inventory(&config)).snapshot;
+    let snapshot = Offline::new(&config, once::inventory(&config)).current.snapshot;
     let requests: Vec<Vec<u8>> = (0..NAMES).map(request).collect();
     let arguments: Vec<String> = std::env::args().collect();
     let count = arguments.iter().find_map(|text| text.parse().ok()).unwrap_or(COUNT);

@@ -12,8 +12,9 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Instant;
 
+use eipdns::config::{ForwardConfig, Rule};
 use eipdns::dns::name::Key;
-use eipdns::forward::{Asked, Edns, ForwardConfig, Forwarder, Query, Question, Rule, compose};
+use eipdns::forward::{Asked, Edns, Forwarder, Query, Question, compose};
 use eipdns::host::descriptors::Share;
 
 const ANSWERS: usize = 2_000_000;

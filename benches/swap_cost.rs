@@ -144,8 +144,8 @@ fn poll_cost(answer: &[Arc<Address>]) -> Duration {
 
 /// Nanoseconds of a look-up, and of one in a plain map of the same contents.
 fn look_ups(writer: &Writer) {
-    let snapshot = writer.store().full();
-    let table = snapshot.views[0].zones.values().next().unwrap();
+    let current = writer.store().full();
+    let table = current.snapshot.views[0].zones.values().next().unwrap();
     let mut names: Vec<Key> = table.nodes.values().map(|node| node.key.clone()).collect();
     names.sort();
     // As questions come: not the very octets of the table.

@@ -3,36 +3,36 @@
 //! One direction of flow, one writer:
 //!
 //! ```text
-//! poll:   source (ec2 | file) -> accept -> Inventory --changed?--> compile --Snapshot--> store
-//! query:  octets -> store.load() ONCE -> its view's table -> answer -> octets
+//! poll:   source (ec2 | file) -> accept -> writer -> compile (pure) --Snapshot--> store
+//! query:  serve -> respond: store.load() ONCE -> its view's table -> answer -> octets
+//!                                     \\ not ours, not cached -> forward (async, bounded)
 //! ```
 //!
-//! The parts, in the order of that flow. Start with [`snapshot`], the one
-//! thing both halves share, then [`compile`] and [`answer`].
+//! The rooms, from the ground to the roof: each uses what is below it, and nothing
+//! above (`tests/it/rooms.rs` holds that). Start with [`snapshot`], the one thing
+//! both halves share, then [`compile`] and [`answer`].
 //!
-//! * [`config`]: `zones/` as typed values; [`diag`]: what is wrong with it.
-//! * [`records`]: the master files beside it.
-//! * [`source`]: where addresses come from, and how losses are taken.
+//! * [`host`]: what the process has from its host: clock and files, threads for slow
+//!   work, descriptors, the log. [`diag`]: what is wrong with a configuration.
+//! * [`dns`]: names as folded wire octets, constants of messages, EDE.
+//! * [`records`]: master files.
+//! * [`config`]: `zones/` as typed values.
+//! * [`source`]: where addresses come from, how losses are taken, and the inventory:
+//!   what the sources say right now.
 //! * [`state`]: what of it survives a restart.
-//! * [`inventory`]: what the sources say right now.
-//! * [`compile`]: configuration and inventory to a snapshot; pure.
-//! * [`snapshot`]: an immutable, complete picture of every answer.
-//! * [`store`]: the one place a snapshot is swapped.
-//! * [`answer`]: octets in, octets out, against one snapshot; pure.
+//! * [`snapshot`]: an immutable, complete picture of every answer of our own; data only.
 //! * [`forward`]: what is not ours, from upstream resolvers, through a cache.
-//! * [`serve`]: UDP and TCP around `answer`.
-//! * [`run`]: starts all of the above, reloads, drains.
-//! * [`changes`], [`history`]: what a swap changes, and what has happened.
-//! * [`explain`], [`dump`], [`wish`]: what is answered, for those who ask over HTTP
-//!   or on the command line; [`offline`]: the same without a server.
-//! * [`name`]: names as folded wire octets, the key of every table;
-//!   [`name_map`]: such a table, cheap to copy; [`nodes`]: a zone's, with its
-//!   prebuilt answers; [`spot`]: where a name stands in either.
-//! * [`prefixes`]: client prefixes to views.
-//! * [`counters`], [`histogram`]: what became of packets, and in what time.
-//! * [`background`]: work that answers come before.
-//! * [`host`]: what the process has from its host.
-//! * [`text`]: text from outside, made fit to be shown.
+//! * [`answer`]: the seam: octets in, octets out, against one snapshot; pure.
+//! * [`compile`]: configuration and inventory to a snapshot, and what that changes;
+//!   pure.
+//! * [`store`]: what is current, swapped in one step.
+//! * [`serve`]: sockets, UDP and TCP.
+//! * [`respond`]: what stands behind every socket: one load, one answer, one count.
+//! * [`writer`]: the one writer; the history, and who keeps the state on disk.
+//! * [`status`]: what the surfaces read.
+//! * [`http`]: health, metrics, status, refresh.
+//! * [`server`]: starts all of the above, reloads, drains.
+//! * [`cli`]: the commands.
 
 #![deny(unsafe_code)]
 // These panic when nobody reads: `cli/print.rs` has what does not.

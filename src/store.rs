@@ -1,44 +1,70 @@
-//! The one place a snapshot is swapped.
+//! What is current: a snapshot and whom to ask for the rest, swapped in one step.
 //!
 //! Readers load without a lock and never free anything large: the writer keeps
-//! each retired snapshot until no reader holds it, and frees it when it has
-//! nothing better to do.
+//! what is retired until no reader holds it, and frees it when it has nothing
+//! better to do.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::forward::Forwarder;
 use crate::snapshot::Snapshot;
 
-/// The current snapshot.
+/// What answers are made from, until the next one is published.
+#[derive(Debug)]
+pub struct Current {
+    /// Our own names.
+    pub snapshot: Snapshot,
+    /// Whom to ask about names that are not ours: in here so that a reload changes
+    /// views and upstreams in one step.
+    pub forwarder: Option<Forwarder>,
+}
+
+impl Current {
+    /// Nobody is in a view and nothing is served: before the first snapshot.
+    pub fn empty() -> Self {
+        Self::from(Snapshot::empty())
+    }
+}
+
+impl From<Snapshot> for Current {
+    /// There is nobody to ask about other names.
+    fn from(snapshot: Snapshot) -> Self {
+        Self { snapshot, forwarder: None }
+    }
+}
+
+/// The one place of what is current.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    current: ArcSwap<Snapshot>,
-    retired: Mutex<Vec<Arc<Snapshot>>>,
+    current: ArcSwap<Current>,
+    retired: Mutex<Vec<Arc<Current>>>,
 }
 
 impl Store {
-    /// Starts with a first snapshot.
-    pub fn new(first: Snapshot) -> Self {
-        Self(Arc::new(Inner { current: ArcSwap::from_pointee(first), retired: Mutex::default() }))
+    /// Starts with what is current first.
+    pub fn new(first: impl Into<Current>) -> Self {
+        let current = ArcSwap::from_pointee(first.into());
+        Self(Arc::new(Inner { current, retired: Mutex::default() }))
     }
 
-    /// The current snapshot, for one answer, or for those to requests that came
-    /// together. Load once, pass the reference on.
-    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+    /// What is current, for one answer, or for those to a batch of requests. Load
+    /// once, pass the reference on.
+    pub fn load(&self) -> Guard<Arc<Current>> {
         self.0.current.load()
     }
 
-    /// The current snapshot, to keep for longer than an answer.
-    pub fn full(&self) -> Arc<Snapshot> {
+    /// What is current, to keep for longer than an answer.
+    pub fn full(&self) -> Arc<Current> {
         self.0.current.load_full()
     }
 
     /// Makes `next` current for every answer that starts from now on. The one
     /// before is kept until [`free_retired`](Self::free_retired).
-    pub fn publish(&self, next: Arc<Snapshot>) {
+    pub fn publish(&self, next: Arc<Current>) {
         let old = self.0.current.swap(next);
         self.retired().push(old);
     }
@@ -54,7 +80,7 @@ impl Store {
         retired.len()
     }
 
-    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Snapshot>>> {
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Current>>> {
         self.0.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,13 +89,13 @@ impl Store {
 mod tests {
     use super::*;
 
-    fn numbered(generation: u64) -> Arc<Snapshot> {
-        Arc::new(Snapshot { generation, ..Snapshot::empty() })
+    fn numbered(generation: u64) -> Arc<Current> {
+        Arc::new(Snapshot { generation, ..Snapshot::empty() }.into())
     }
 
     #[test]
     fn a_retired_snapshot_lives_as_long_as_its_readers() {
-        let store = Store::new(Snapshot::empty());
+        let store = Store::new(Current::empty());
         let first = numbered(1);
         let weak = Arc::downgrade(&first);
         store.publish(first);
@@ -77,8 +103,8 @@ mod tests {
         let reader = store.load();
         let keeper = store.full();
         store.publish(numbered(2));
-        assert_eq!(reader.generation, 1);
-        assert_eq!(store.load().generation, 2);
+        assert_eq!(reader.snapshot.generation, 1);
+        assert_eq!(store.load().snapshot.generation, 2);
         assert_eq!(store.free_retired(), 1);
         drop(keeper);
         assert_eq!(store.free_retired(), 1, "an answer is still being made from it");

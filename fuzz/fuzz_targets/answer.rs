@@ -34,7 +34,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let zones = Path::new(env!("CARGO_MANIFEST_DIR")).join("zones");
     let config =
         config::load(&zones, &Overrides::default()).unwrap_or_else(|e| panic!("{e}")).config;
-    let inventory = offline::inventory(&config);
+    let inventory = once::inventory(&config);
     Offline::new(&config, inventory).snapshot
 });
 

@@ -12,9 +12,10 @@ use hickory_proto::rr::rdata::HTTPS;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::config::SourceId;
+use crate::dns::ede::Remark;
 use crate::dns::name::{self, Key, MAX_NAME};
 use crate::forward::Hit;
-use crate::snapshot::{Node, NodeKind, Remark, RrSet, ViewTable, ZoneTable};
+use crate::snapshot::{Node, NodeKind, RrSet, ViewTable, ZoneTable};
 
 /// How many aliases are followed in one answer: as many as BIND restarts a
 /// query for. A longer chain, or a loop, is answered as far as it got.
@@ -119,7 +120,7 @@ fn zone_for<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Option<&
 }
 
 /// What a zone's apex has for a type.
-pub(super) fn at_apex(zone: &ZoneTable, rtype: RecordType) -> Found<'_> {
+pub fn at_apex(zone: &ZoneTable, rtype: RecordType) -> Found<'_> {
     let mut found = Found { ours: true, authoritative: true, ..Found::default() };
     // An apex is no alias (RFC 1034 section 3.6.2), so nothing follows.
     found.take(zone, &zone.apex, zone.apex.key.octets(), rtype, false);

@@ -21,13 +21,13 @@ use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::net::xfer::Protocol;
 
 use super::subnet::ECS;
-use super::{MAX_UDP, Path, Stale, Transport, lookup::Found};
+use super::{Path, Transport, lookup::Found};
+use crate::dns::ede::{self, Remark};
 use crate::dns::name;
+use crate::dns::wire::{HEADER, MAX_UDP};
 use crate::forward;
-use crate::snapshot::Remark;
+use crate::snapshot::ready::Stale;
 
-/// Octets of a header (RFC 1035 section 4.1.1).
-pub const HEADER: usize = 12;
 /// The largest answer to a UDP request without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP: usize = 512;
 /// Octets of an OPT record without options (RFC 6891 section 6.1.2).
@@ -38,10 +38,6 @@ const OPTION: usize = 4;
 const OPT: u8 = 41;
 /// Option code of NSID (RFC 5001).
 pub const NSID: u16 = 3;
-/// Option code of Extended DNS Errors (RFC 8914).
-const EDE: u16 = 15;
-/// The longest text in an Extended DNS Error: more is of no use in a terminal.
-const MAX_EDE_TEXT: usize = 240;
 
 /// A request's header.
 #[derive(Debug, Clone, Copy)]
@@ -453,11 +449,7 @@ impl<'r, 's> Reply<'r, 's> {
             if said[..nth].contains(remark) {
                 continue;
             }
-            let mut data = remark.code.to_be_bytes().to_vec();
-            let fitting = remark.text.char_indices().map(|(at, c)| at + c.len_utf8());
-            let end = fitting.take_while(|end| *end <= MAX_EDE_TEXT).last().unwrap_or(0);
-            data.extend_from_slice(&remark.text.as_bytes()[..end]);
-            edns.options_mut().insert(EdnsOption::Unknown(EDE, data));
+            edns.options_mut().insert(EdnsOption::Unknown(ede::OPTION, remark.data()));
         }
         edns
     }

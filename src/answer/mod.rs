@@ -7,18 +7,15 @@
 //! hand, the outcome is the question to ask there, and once that is answered
 //! the request is answered anew, from the snapshot of that moment.
 //!
-//! That is the ordinary path. What most ask for is [`ready`](crate::snapshot::ready): the [`tail`] of an
+//! That is the ordinary path. What most ask for is [`ready`](crate::snapshot::ready): the [`tail`](crate::snapshot::tail) of an
 //! answer, which it made beforehand and `fast` copies.
 
 mod fast;
 pub mod lookup;
 pub mod message;
 pub mod subnet;
-pub mod tail;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_elsewhere;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -28,7 +25,9 @@ use hickory_proto::rr::rdata::TXT;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
 use crate::config::ViewId;
+use crate::dns::ede;
 use crate::forward::{self, Age, Hit, OwnedQuestion};
+use crate::snapshot::ready::Stale;
 use crate::snapshot::{Freshness, Snapshot, ViewTable};
 pub use fast::{Ahead, Room, TOGETHER};
 use lookup::MAX_CHAIN;
@@ -48,22 +47,11 @@ pub struct Asker {
 /// How the query came: decides nothing but the size of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// At most 512 octets, or what EDNS allows up to [`MAX_UDP`].
+    /// At most 512 octets, or what EDNS allows up to [`MAX_UDP`](crate::dns::wire::MAX_UDP).
     Udp,
     /// At most 65,535 octets.
     Tcp,
 }
-
-/// The largest UDP answer, and what our OPT advertises: fits into every
-/// path's MTU unfragmented (DNS flag day 2020).
-pub const MAX_UDP: usize = 1232;
-
-/// EDE 18, prohibited: the client is in no view (RFC 8914 section 4.19).
-const EDE_PROHIBITED: u16 = 18;
-/// EDE 20, not authoritative: not our name (RFC 8914 section 4.21).
-const EDE_NOT_AUTHORITATIVE: u16 = 20;
-/// EDE 21, not supported: a question we never answer (RFC 8914 section 4.22).
-const EDE_NOT_SUPPORTED: u16 = 21;
 
 /// What became of a request: exactly one per packet.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,11 +73,6 @@ pub enum Outcome {
     /// Nothing is sent: a response, or too short to be answered.
     Drop,
 }
-
-/// Does an answer rest on a source that is stalled, or on one from elsewhere
-/// that is beyond its TTL? Who has EDNS is told so (EDE 3, 19).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stale(pub bool);
 
 impl Stale {
     fn of(hit: &Hit) -> Self {
@@ -257,7 +240,7 @@ fn respond(
                 Some(subnet) => format!("{subnet}, for which {client} asks, is in no view"),
                 None => format!("{client} is in no view"),
             };
-            Said::Here(out.refuse(EDE_PROHIBITED, why))
+            Said::Here(out.refuse(ede::PROHIBITED, why))
         }
         (None, Client::In(_)) => Said::Here(Path::Refused),
     };
@@ -307,7 +290,9 @@ fn compose<'s>(
     }
     match rtype {
         RecordType::AXFR | RecordType::IXFR => {
-            return Ok(Said::Here(out.refuse(EDE_PROHIBITED, "no zone transfer from here".into())));
+            return Ok(Said::Here(
+                out.refuse(ede::PROHIBITED, "no zone transfer from here".into()),
+            ));
         }
         // Meta types that are no question of the IN class (RFC 6895 section 3.1).
         RecordType::OPT | RecordType::TSIG | RecordType::ZERO => {
@@ -323,7 +308,7 @@ fn compose<'s>(
         && !(may_ask && is_in && lookup::is_for_parent(table, name, rtype));
     if !is_in && (is_ours || !may_ask) {
         let why = format!("class {} is not served", query.query_class());
-        return Ok(Said::Here(out.refuse(EDE_NOT_SUPPORTED, why)));
+        return Ok(Said::Here(out.refuse(ede::NOT_SUPPORTED, why)));
     }
     if is_ours {
         let found = lookup::find(table, name, rtype);
@@ -339,11 +324,11 @@ fn compose<'s>(
             true => "not one of our zones, and recursion is not desired (RD is 0)",
             false => "not one of our zones",
         };
-        return Ok(Said::Here(out.refuse(EDE_NOT_AUTHORITATIVE, why.into())));
+        return Ok(Said::Here(out.refuse(ede::NOT_AUTHORITATIVE, why.into())));
     }
     if elsewhere.is_probe(name) {
         let why = "our own question came back: a forwarding loop";
-        return Ok(Said::Here(out.refuse(EDE_NOT_SUPPORTED, why.into())));
+        return Ok(Said::Here(out.refuse(ede::NOT_SUPPORTED, why.into())));
     }
     let question = request.question();
     let hit = at_hand(table, elsewhere, &question)?;
@@ -438,6 +423,6 @@ fn chaos<'s>(snapshot: &'s Snapshot, request: &Request, out: &mut Reply<'_, 's>)
             out.found.answers.push(Cow::Owned(record));
             Path::Chaos
         }
-        _ => out.refuse(EDE_PROHIBITED, "not told".into()),
+        _ => out.refuse(ede::PROHIBITED, "not told".into()),
     }
 }

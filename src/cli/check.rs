@@ -7,12 +7,14 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::{Common, Exit, print};
-use crate::cli::offline::{self, Offline};
-use crate::compile::{Data, Index};
+use crate::cli::offline::Offline;
+use crate::compile::Index;
 use crate::config::{Config, Listen, SourceKind};
 use crate::diag::{Place, Problem, Severity};
 use crate::http;
+use crate::snapshot::Data;
 use crate::source::inventory::Health;
+use crate::source::once;
 use crate::source::usable::{LeftOut, Unusable};
 use crate::state::{self, StateError};
 
@@ -31,7 +33,7 @@ impl Check {
             Err(exit) => return exit,
         };
         let config = &loaded.config;
-        let (inventory, left_out) = offline::all_at_hand(config);
+        let (inventory, left_out) = once::all_at_hand(config);
         let offline = Offline::new(config, inventory);
         let mut broken = broken_files(&offline);
         broken.extend(unreadable_token(&config.server.listen));
@@ -138,7 +140,7 @@ fn unmatched(offline: &Offline<'_>) -> Vec<Problem> {
     let index = Index::new(&input);
     let mut told = BTreeSet::new();
     let mut all = Vec::new();
-    for zone in offline.snapshot.views.iter().flat_map(|v| v.zones.values()) {
+    for zone in offline.current.snapshot.views.iter().flat_map(|v| v.zones.values()) {
         for binding in &zone.zone.names {
             let resolved = zone.resolved.get(binding.name.octets()).map(|r| &r.data);
             let Some(Data::Nothing(why)) = resolved else { continue };

@@ -6,6 +6,7 @@ use super::remote::{Deadline, PATIENCE, Remote, RemoteError};
 use super::{Exit, print};
 use crate::cli::offline::{self, Offline};
 use crate::dns::name::Key;
+use crate::source::once;
 use crate::status::dump::{Dumped, NoDump, Word, dump};
 
 /// So many names without an answer are told one by one on stderr; the text has
@@ -64,10 +65,10 @@ impl Dump {
     /// What a server would say if it started now.
     fn offline(&self, origin: &Key) -> Result<Dumped, Exit> {
         let loaded = self.remote.common.load()?;
-        let offline = Offline::new(&loaded.config, offline::inventory(&loaded.config));
+        let offline = Offline::new(&loaded.config, once::inventory(&loaded.config));
         super::need_all_sources(&offline)?;
         let view = self.view.as_deref();
-        dump(&offline.snapshot, origin, view, Word::Offline, usize::MAX).map_err(|why| {
+        dump(&offline.current.snapshot, origin, view, Word::Offline, usize::MAX).map_err(|why| {
             print::complain(&why);
             match why {
                 NoDump::View { .. } | NoDump::Several { .. } => Exit::Usage,

@@ -10,6 +10,7 @@ use super::remote::{Deadline, PATIENCE, Remote};
 use super::{Exit, print};
 use crate::cli::offline::{self, Offline};
 use crate::dns::name::Key;
+use crate::source::once;
 use crate::status::explain::{Explanation, Who, explain};
 
 /// Says what a client is answered for a name, and why: view, zone, binding,
@@ -104,12 +105,12 @@ impl Explain {
             },
             (None, None) => (0..views.len()).map(Who::View).collect(),
         };
-        let offline = Offline::new(config, offline::inventory(config));
+        let offline = Offline::new(config, once::inventory(config));
         super::need_all_sources(&offline)?;
         let input = offline.input();
         let explained = |who| Explanation {
             offline: true,
-            ..explain(&input, &offline.snapshot, who, name, rtype)
+            ..explain(&input, &offline.current, who, name, rtype)
         };
         Ok(who.into_iter().map(explained).collect())
     }

@@ -6,7 +6,8 @@ use tracing::{error, warn};
 use super::logging::Logging;
 use super::{Common, Exit, print};
 use crate::config;
-use crate::server;
+use crate::http::HttpError;
+use crate::server::{self, RunError};
 
 /// Answers queries until SIGTERM or SIGINT; SIGHUP reads the configuration
 /// anew.
@@ -40,7 +41,7 @@ impl Serve {
             Ok(process) => process,
             Err(error) => {
                 error!("{error}");
-                return error.exit();
+                return exit(&error);
             }
         };
         let directory = self.common.directory();
@@ -63,8 +64,17 @@ impl Serve {
             Ok(()) => Exit::Ok,
             Err(error) => {
                 error!("{error}");
-                error.exit()
+                exit(&error)
             }
         }
+    }
+}
+
+/// The exit code that says why a server ended.
+fn exit(error: &RunError) -> Exit {
+    match error {
+        // It is configured, and cannot be what is meant.
+        RunError::Http(HttpError::Token { .. }) => Exit::Config,
+        _ => Exit::Internal,
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::compile::{Data, Index, compared};
+use crate::compile::{Index, compared};
 use crate::config::{Binding, Config, SourceId};
 use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::host::text::brief;
-use crate::snapshot::{Snapshot, ZoneTable};
+use crate::snapshot::{Data, Snapshot, ZoneTable};
 use crate::source::inventory::Address;
 
 /// As many Elastic IPs of one name's change are told: names by tags may stand

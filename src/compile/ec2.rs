@@ -16,8 +16,7 @@ use hickory_proto::rr::{Name, RData, Record};
 
 use super::resolve::Sighting;
 use super::touched::Touched;
-use super::{Index, Input};
-use crate::answer::tail::{Negative, Tail};
+use super::{Index, Input, prebuilt};
 use crate::config::{Mode, View, ViewId, Zone};
 use crate::dns::name::{Key, suffixes};
 use crate::host::background::breathing;
@@ -201,12 +200,12 @@ impl One {
             records: Vec::new(),
             names: Vec::new(),
         };
-        let ready = Ready::new(&apex, true, |set| Tail::of_set(&set.records));
+        let ready = Ready::new(&apex, true, |set| prebuilt::of_set(&set.records));
         let apex = Arc::new(apex);
         ZoneTable {
             zone: Arc::new(zone),
             serial: self.serial,
-            negative: Negative::new(name, &soa),
+            negative: prebuilt::negative(name, &soa),
             negative_soa: soa,
             top: Sheet::of_one(ready.borrow(), &apex),
             apex,

@@ -10,6 +10,7 @@
 
 pub mod changes;
 pub mod ec2;
+pub mod prebuilt;
 pub mod resolve;
 pub mod serial;
 #[cfg(test)]
@@ -22,24 +23,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Config, Source, SourceKind, ViewId, Zone};
+use crate::dns::ede::{self, Remark};
 use crate::snapshot::name_map::NameMap;
-use crate::snapshot::{
-    Freshness, Identity, Lengths, Remark, Selector, Snapshot, SourceStatus, ViewTable,
-};
+use crate::snapshot::{Freshness, Identity, Lengths, Selector, Snapshot, SourceStatus, ViewTable};
 use crate::source::clock::{Drift, elapsed};
 use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::state;
 
-pub use resolve::{Data, Index, Resolved};
+pub use resolve::Index;
 pub use serial::Serials;
 use touched::Touched;
-
-/// EDE 3, stale answer (RFC 8914 section 4.4).
-pub const EDE_STALE: u16 = 3;
-/// EDE 14, not ready (RFC 8914 section 4.15).
-pub const EDE_NOT_READY: u16 = 14;
-/// EDE 24, invalid data: here, data too old to be believed (RFC 8914 section 4.25).
-pub const EDE_INVALID_DATA: u16 = 24;
 
 /// Everything a snapshot is made from.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +107,6 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
             version: config.server.listen.version.clone(),
             id: config.server.listen.id.clone(),
         },
-        forwarder: None,
     }
 }
 
@@ -185,9 +177,9 @@ fn freshness(config: Option<&Source>, source: &SourceInventory, input: &Input<'_
     };
     let max_stale = input.config.server.serve.max_stale;
     if max_stale.is_some_and(|max| age > max) {
-        return Freshness::TooOld(Remark { code: EDE_INVALID_DATA, text: text.into() });
+        return Freshness::TooOld(Remark { code: ede::INVALID_DATA, text: text.into() });
     }
-    Freshness::Stale(Remark { code: EDE_STALE, text: text.into() })
+    Freshness::Stale(Remark { code: ede::STALE, text: text.into() })
 }
 
 /// `12:03:01Z` for a time within the last day, else the whole date.

@@ -6,39 +6,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::touched::Touched;
-use super::{EDE_NOT_READY, EDE_STALE, Input, short_time};
+use super::{Input, short_time};
 use crate::config::{Binding, Mode, SourceId, Target, View};
 use crate::dns::ec2_name;
+use crate::dns::ede::{self, Remark};
 use crate::dns::name::Key;
 use crate::host::background::breathing;
-use crate::snapshot::{Basis, Remark};
+use crate::snapshot::{Basis, Data, Resolved};
 use crate::source::clock::Drift;
 use crate::source::inventory::{Entry, Health, SourceInventory};
-
-/// A binding's answer in one view.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    /// What the records are made from.
-    pub data: Data,
-    /// On what that rests; none for fixed addresses and pins.
-    pub basis: Option<Basis>,
-}
-
-/// What a binding is answered with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Data {
-    /// The name does not exist in this view (`answer = "none"`).
-    Absent,
-    /// A and AAAA records, in order, without duplicates.
-    Addresses(Vec<IpAddr>),
-    /// A CNAME.
-    Cname(Key),
-    /// No address: NODATA. The text says why and stands in a TXT record, so
-    /// that the name exists in transfers too.
-    Nothing(Arc<str>),
-    /// A source that may know has not delivered yet.
-    NotReady,
-}
 
 /// An entry and the source that has it.
 #[derive(Debug, Clone, Copy)]
@@ -238,7 +214,7 @@ impl<'a> Index<'a> {
             (_, []) => {
                 let text: Arc<str> =
                     format!("no address that has {} is associated", binding.target).into();
-                remark = Some(Remark { code: EDE_OTHER, text: text.clone() });
+                remark = Some(Remark { code: ede::OTHER, text: text.clone() });
                 Data::Nothing(text)
             }
             (Mode::Cname, [one]) if !is_set => match self.public_name(one) {
@@ -257,7 +233,7 @@ impl<'a> Index<'a> {
                 match in_order(reached) {
                     none if none.is_empty() => {
                         let text: Arc<str> = format!("{} is not associated", binding.target).into();
-                        remark = Some(Remark { code: EDE_OTHER, text: text.clone() });
+                        remark = Some(Remark { code: ede::OTHER, text: text.clone() });
                         Data::Nothing(text)
                     }
                     some => Data::Addresses(some),
@@ -281,7 +257,7 @@ impl<'a> Index<'a> {
                 .map(|s| s.name.as_str())
                 .collect();
             let text = format!("no addresses yet from {}", waiting.join(", "));
-            let remark = Some(Remark { code: EDE_NOT_READY, text: text.into() });
+            let remark = Some(Remark { code: ede::NOT_READY, text: text.into() });
             let basis = Basis { sources: Vec::new(), not_ready: true, remark };
             return Resolved { data: Data::NotReady, basis: Some(basis) };
         }
@@ -290,7 +266,7 @@ impl<'a> Index<'a> {
             target => format!("{target} is in no source"),
         }
         .into();
-        let remark = Some(Remark { code: EDE_OTHER, text: text.clone() });
+        let remark = Some(Remark { code: ede::OTHER, text: text.clone() });
         Resolved {
             data: Data::Nothing(text),
             basis: Some(Basis { sources, not_ready: false, remark }),
@@ -303,12 +279,9 @@ impl<'a> Index<'a> {
         let ip = sighting.entry.address.public_ip;
         let since = short_time(since, self.now, self.drift);
         let text = format!("{ip} {word} since {since}, last state kept");
-        Some(Remark { code: EDE_STALE, text: text.into() })
+        Some(Remark { code: ede::STALE, text: text.into() })
     }
 }
-
-/// EDE 0, other (RFC 8914 section 4.1): the text says it all.
-const EDE_OTHER: u16 = 0;
 
 fn plain(data: Data) -> Resolved {
     Resolved { data, basis: None }

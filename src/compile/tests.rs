@@ -16,7 +16,7 @@ use super::*;
 use crate::answer::answer_in_view;
 use crate::compile::changes::changes;
 use crate::dns::name::Key;
-use crate::snapshot::{Node, ZoneTable};
+use crate::snapshot::{Data, Node, ZoneTable};
 use crate::source::clock::Drift;
 use crate::source::inventory::{Address, Entries, Entry, Standing};
 use crate::testing::{self, noon};

@@ -9,8 +9,7 @@ use hickory_proto::rr::{RData, Record, RecordType};
 
 use super::serial::{self, Serial, Serials};
 use super::touched::Touched;
-use super::{Data, Index, Input, Resolved};
-use crate::answer::tail::{self, Tail};
+use super::{Index, Input, prebuilt};
 use crate::config::{Binding, ViewId, Zone};
 use crate::dns::name::{self, Key};
 use crate::host::background::breathing;
@@ -18,7 +17,7 @@ use crate::records::MasterFile;
 use crate::snapshot::name_map::NameMap;
 use crate::snapshot::nodes::{Nodes, Sheet};
 use crate::snapshot::ready::Ready;
-use crate::snapshot::{Node, NodeKind, RrSet, ZoneTable};
+use crate::snapshot::{Data, Node, NodeKind, Resolved, RrSet, ZoneTable};
 
 /// SOA refresh of zones that have none of their own, in seconds: secondaries
 /// look this often.
@@ -229,7 +228,7 @@ fn whole(input: &Input<'_>, zone: &Zone, view: ViewId, bound: &[(usize, Arc<Reso
         }
     }
     let ready =
-        |node: &Node| Ready::new(node, occluders.reach(node), |set| Tail::of_set(&set.records));
+        |node: &Node| Ready::new(node, occluders.reach(node), |set| prebuilt::of_set(&set.records));
     let nodes = Nodes::new(&nodes, ready);
     let wildcards = nodes.values().any(|node| node.key.is_wildcard());
     let digest = nodes.values().fold(0u128, |sum, n| sum.wrapping_add(n.digest));
@@ -278,7 +277,7 @@ fn changed(zone: &Zone, old: &ZoneTable, news: &[(usize, Arc<Resolved>)]) -> Dra
         }
         draft.digest = draft.digest.wrapping_add(made.digest);
         // No delegation and no DNAME is above a binding.
-        let ready = Ready::new(&made, true, |set| Tail::of_set(&set.records));
+        let ready = Ready::new(&made, true, |set| prebuilt::of_set(&set.records));
         nodes.push((ready, Arc::new(made)));
     }
     for node in draft.nodes.replace(nodes) {
@@ -336,7 +335,7 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
         digest: draft.digest,
         own_soa: draft.own_soa,
     };
-    tail::prebuild(&mut table);
+    prebuilt::prebuild(&mut table);
     table
 }
 

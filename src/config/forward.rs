@@ -1,4 +1,4 @@
-//! Reads `[[forward]]`: whom to ask for names that are not ours.
+//! `[[forward]]`: whom to ask for names that are not ours.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,37 @@ use super::table::Table;
 use super::value::{At, Value};
 use crate::diag::Place;
 use crate::dns::name::Key;
-use crate::forward::{ForwardConfig, Rule};
+use crate::host::addresses::reaches;
+
+/// All `[[forward]]` tables.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForwardConfig {
+    /// In the order of the file; the longest name decides, not the order.
+    pub rules: Vec<Rule>,
+}
+
+/// One `[[forward]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// It is for these names and all below them.
+    pub names: Vec<Key>,
+    /// Where to ask: equals, taken by their health.
+    pub upstreams: Vec<SocketAddr>,
+    /// Packets per second to each of the upstreams, from 1. Without it 800 for
+    /// the VPC resolver's fixed addresses, and no limit for others.
+    pub max_rate: Option<u32>,
+}
+
+impl ForwardConfig {
+    /// The upstreams that are ourselves, given the addresses we listen on.
+    pub fn own(&self, listen: &[SocketAddr]) -> Vec<SocketAddr> {
+        let mut own: Vec<_> = self.rules.iter().flat_map(|rule| &rule.upstreams).copied().collect();
+        own.sort();
+        own.dedup();
+        own.retain(|upstream| listen.iter().any(|listen| reaches(*upstream, *listen)));
+        own
+    }
+}
 
 /// The port of DNS (RFC 1035 section 4.2).
 const DNS: u16 = 53;

@@ -47,10 +47,10 @@ use ipnet::IpNet;
 
 use crate::diag::Place;
 use crate::dns::name::Key;
-use crate::forward::ForwardConfig;
 use crate::records::MasterFile;
 
 pub use files::{Progress, Seen};
+pub use forward::{ForwardConfig, Rule};
 #[cfg(test)]
 pub(crate) use load::load_as_with_ec2;
 pub use load::{Invalid, Loaded, Overrides, WITHIN, load, load_in_time, load_telling};

@@ -13,8 +13,9 @@ use super::scope::Scope;
 use super::table::Table;
 use super::toml::File;
 use super::value::{At, Value};
-use super::{Guard, Listen, Overrides, Serve, Server, ViewId, forward, source, view};
-use crate::forward::ForwardConfig;
+use super::{
+    ForwardConfig, Guard, Listen, Overrides, Serve, Server, ViewId, forward, source, view,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -10,8 +10,8 @@ use super::question::Question;
 use super::wire::{
     ANY, CNAME, DNAME, Encoder, Malformed, RRSIG, Record, Section, Walk, WireName, u16_at,
 };
-use crate::answer::message::HEADER;
 use crate::dns::name;
+use crate::dns::wire::HEADER;
 
 /// Class ANY.
 const CLASS_ANY: u16 = 255;

@@ -3,13 +3,8 @@
 use super::hit::Hit;
 use super::question::opt;
 use super::wire::{overlay, u16_at, u32_at};
-use crate::answer::message::HEADER;
-use crate::snapshot::Remark;
-
-/// Option code of Extended DNS Errors (RFC 8914).
-const EDE: u16 = 15;
-/// The longest text in an Extended DNS Error: more is of no use in a terminal.
-const MAX_EDE_TEXT: usize = 240;
+use crate::dns::ede;
+use crate::dns::wire::HEADER;
 
 const TC: u8 = 0x02;
 const RD: u8 = 0x01;
@@ -119,21 +114,15 @@ fn write_opt(hit: &Hit, edns: Edns<'_>, options: &[u8], extent: Extent, reply: &
     reply.extend_from_slice(options);
     if extent == Extent::Whole {
         let own = hit.remark();
-        for Remark { code, text } in own.iter().chain(hit.message().remarks()) {
-            let text = cut(text).as_bytes();
-            reply.extend_from_slice(&EDE.to_be_bytes());
-            reply.extend_from_slice(&(text.len() as u16 + 2).to_be_bytes());
-            reply.extend_from_slice(&code.to_be_bytes());
-            reply.extend_from_slice(text);
+        for remark in own.iter().chain(hit.message().remarks()) {
+            let data = remark.data();
+            reply.extend_from_slice(&ede::OPTION.to_be_bytes());
+            reply.extend_from_slice(&(data.len() as u16).to_be_bytes());
+            reply.extend_from_slice(&data);
         }
     }
     let length = (reply.len() - at - 11) as u16;
     overlay(reply, at + 9, &length.to_be_bytes());
     let count = u16_at(reply, 10).unwrap_or_default().wrapping_add(1);
     overlay(reply, 10, &count.to_be_bytes());
-}
-
-/// As much of a text as goes out.
-fn cut(text: &str) -> &str {
-    (0..=MAX_EDE_TEXT).rev().find_map(|end| text.get(..end.min(text.len()))).unwrap_or_default()
 }

@@ -19,7 +19,7 @@ use super::network::Network;
 use super::question::Question;
 use super::turns::{Busy, PATIENCE, Stage};
 use super::upstream::{Failure, Upstream, now};
-use crate::snapshot::Remark;
+use crate::dns::ede::{self, Remark};
 
 /// A question is asked for so long: glibc gives up after 5 s, and is to hear
 /// from us before.
@@ -28,13 +28,6 @@ pub const DEADLINE: Duration = Duration::from_secs(4);
 /// After so long without a reply the next try starts, at another upstream if
 /// there is one.
 pub const TRY: Duration = Duration::from_secs(1);
-
-/// EDE 0, other: for what is our own doing (RFC 8914 section 4.1).
-const EDE_OTHER: u16 = 0;
-/// EDE 22, no reachable authority (RFC 8914 section 4.23).
-const EDE_NO_REACHABLE: u16 = 22;
-/// EDE 23, network error (RFC 8914 section 4.24).
-const EDE_NETWORK: u16 = 23;
 
 /// Why no upstream had an answer.
 pub(crate) struct Failed<'u> {
@@ -321,11 +314,11 @@ impl Failed<'_> {
     /// said what, and the upstreams' own reasons.
     pub(crate) fn message(&self, question: &Question<'_>) -> Message {
         let code = match &self.troubles[..] {
-            troubles if troubles.iter().any(|(_, failure)| failure.is_ours()) => EDE_OTHER,
+            troubles if troubles.iter().any(|(_, failure)| failure.is_ours()) => ede::OTHER,
             troubles if troubles.iter().all(|(_, failure)| is_out_of_reach(failure)) => {
-                EDE_NO_REACHABLE
+                ede::NO_REACHABLE
             }
-            _ => EDE_NETWORK,
+            _ => ede::NETWORK,
         };
         let said: Vec<_> = self
             .troubles

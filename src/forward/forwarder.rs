@@ -29,21 +29,15 @@ use super::probe::Probes;
 use super::question::{OwnedQuestion, Question, Unforwardable};
 use super::turns::Stage;
 use super::upstream::{Upstream, UpstreamStatus, now};
-use super::{ConfigError, ForwardConfig, routes};
+use super::{ConfigError, routes};
+use crate::config::ForwardConfig;
+use crate::dns::ede::{self, Remark};
 use crate::dns::name::{self, Key};
 use crate::host::descriptors::Share;
-use crate::snapshot::Remark;
 
 /// A client with a stale answer at hand waits no longer for a fresh one
 /// (RFC 8767 section 5: "a recommended value is 1.8 seconds").
 pub const CLIENT_PATIENCE: Duration = Duration::from_millis(1_800);
-
-/// EDE 0, other (RFC 8914 section 4.1).
-const EDE_OTHER: u16 = 0;
-/// EDE 20, not authoritative (RFC 8914 section 4.21).
-const EDE_NOT_AUTHORITATIVE: u16 = 20;
-/// EDE 21, not supported (RFC 8914 section 4.22).
-const EDE_NOT_SUPPORTED: u16 = 21;
 
 /// The forwarding room's door. Cloning is two reference counts.
 #[derive(Clone)]
@@ -191,10 +185,10 @@ impl Forwarder {
                 let root = Question { name: &[0], ..*question };
                 return Asked::Now(failure(&root, &Unforwardable::Name.to_string()));
             }
-            Err(why) => return refuse(EDE_NOT_SUPPORTED, why.to_string()),
+            Err(why) => return refuse(ede::NOT_SUPPORTED, why.to_string()),
         }
         if self.shared.route(question.name).is_none() {
-            return refuse(EDE_NOT_AUTHORITATIVE, "no [[forward]] is for this name".into());
+            return refuse(ede::NOT_AUTHORITATIVE, "no [[forward]] is for this name".into());
         }
         let owned = question.to_owned();
         let landed = || {
@@ -425,6 +419,6 @@ impl Shared {
 
 /// SERVFAIL for what is our own doing.
 pub fn failure(question: &Question<'_>, text: &str) -> Hit {
-    let remark = Remark { code: EDE_OTHER, text: text.into() };
+    let remark = Remark { code: ede::OTHER, text: text.into() };
     Hit::bare(question, ResponseCode::ServFail, remark)
 }

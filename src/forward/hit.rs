@@ -13,17 +13,10 @@ use super::message::Message;
 use super::question::Question;
 use super::svcb::{ADDRESS, addresses_at};
 use super::wire::{IN, RRSIG, Record, SOA, Section, overlay, u16_at};
-use crate::snapshot::Remark;
+use crate::dns::ede::{self, Remark};
 
 /// TTL of records that are past theirs (RFC 8767 section 4).
 pub const STALE_TTL: u32 = 30;
-
-/// EDE 3, stale answer (RFC 8914 section 4.4).
-const EDE_STALE: u16 = 3;
-/// EDE 13, cached error (RFC 8914 section 4.14).
-const EDE_CACHED_ERROR: u16 = 13;
-/// EDE 19, stale NXDOMAIN answer (RFC 8914 section 4.20).
-const EDE_STALE_NXDOMAIN: u16 = 19;
 
 /// An answer to a question, from the cache or fresh from an upstream. Cloning
 /// is a reference count.
@@ -118,13 +111,13 @@ impl Hit {
     pub fn remark(&self) -> Option<Remark> {
         let (code, text) = match (self.age, self.rcode()) {
             (Age::Stale(seconds), ResponseCode::NXDomain) => {
-                (EDE_STALE_NXDOMAIN, format!("upstreams fail; expired {seconds} s ago"))
+                (ede::STALE_NXDOMAIN, format!("upstreams fail; expired {seconds} s ago"))
             }
             (Age::Stale(seconds), _) => {
-                (EDE_STALE, format!("upstreams fail; expired {seconds} s ago"))
+                (ede::STALE, format!("upstreams fail; expired {seconds} s ago"))
             }
             (Age::Fresh(seconds), ResponseCode::ServFail) => {
-                (EDE_CACHED_ERROR, format!("failed {seconds} s ago"))
+                (ede::CACHED_ERROR, format!("failed {seconds} s ago"))
             }
             _ => return None,
         };

@@ -17,8 +17,8 @@ use super::wire::{
     CNAME, Encoder, Malformed, OPT, Record, SIG, SOA, Section, TSIG, Walk, WireName, overlay,
     u16_at, u32_at,
 };
-use crate::answer::message::HEADER;
-use crate::snapshot::Remark;
+use crate::dns::ede::{self, Remark};
+use crate::dns::wire::HEADER;
 
 /// No answer is kept for longer, whatever its TTL says (RFC 8767 section 4
 /// advises days at most).
@@ -28,8 +28,6 @@ pub const MAX_TTL: u32 = 86_400;
 pub const MAX_NEGATIVE_TTL: u32 = 3 * 3_600;
 /// So many Extended DNS Errors of an upstream are passed on.
 const MAX_REMARKS: usize = 4;
-/// Option code of Extended DNS Errors (RFC 8914).
-const EDE: u16 = 15;
 
 /// A reply without what was meant for us alone: a header with nothing but
 /// RCODE and counts, the question in lower case, the records.
@@ -367,13 +365,13 @@ fn remarks(mut options: &[u8]) -> Vec<Remark> {
     while let (Some(code), Some(len)) = (u16_at(options, 0), u16_at(options, 2)) {
         let end = 4 + usize::from(len);
         let Some(data) = options.get(4..end) else { break };
-        if code == EDE
-            && let Some(code) = u16_at(data, 0)
+        if code == ede::OPTION
+            && let Some((code, text)) = Remark::split(data)
             && found.len() < MAX_REMARKS
         {
-            let text = String::from_utf8_lossy(data.get(2..).unwrap_or_default());
+            let text = String::from_utf8_lossy(text);
             // Some end their text with a NUL (RFC 8914 section 2).
-            found.push(Remark { code, text: text.trim_end_matches('\0').into() });
+            found.push(Remark::new(code, text.trim_end_matches('\0')));
         }
         options = options.get(end..).unwrap_or_default();
     }

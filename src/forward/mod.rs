@@ -66,27 +66,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
+use crate::config::ForwardConfig;
 use crate::dns::name::Key;
 use upstream::Upstream;
-
-/// All `[[forward]]` tables.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ForwardConfig {
-    /// In the order of the file; the longest name decides, not the order.
-    pub rules: Vec<Rule>,
-}
-
-/// One `[[forward]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// It is for these names and all below them.
-    pub names: Vec<Key>,
-    /// Where to ask: equals, taken by their health.
-    pub upstreams: Vec<SocketAddr>,
-    /// Packets per second to each of the upstreams, from 1. Without it 800 for
-    /// the VPC resolver's fixed addresses, and no limit for others.
-    pub max_rate: Option<u32>,
-}
 
 /// Why a [`ForwardConfig`] cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

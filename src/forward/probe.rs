@@ -6,7 +6,7 @@
 //! serves looks out for it. CoreDNS's `loop` does the same.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,6 @@ use std::time::Duration;
 use futures_util::future;
 use tokio::time;
 
-use super::ForwardConfig;
 use super::forwarder::Forwarder;
 use super::line::Askers;
 use super::question::OwnedQuestion;
@@ -123,38 +122,4 @@ impl Drop for Probe<'_> {
 fn random_name(below: &Key) -> Option<Key> {
     let label = || getrandom::u64().ok().map(|number| format!("{number:016x}"));
     below.child(LABEL)?.child(label()?.as_bytes())?.child(label()?.as_bytes())
-}
-
-impl ForwardConfig {
-    /// The upstreams that are ourselves, given the addresses we listen on.
-    pub fn own(&self, listen: &[SocketAddr]) -> Vec<SocketAddr> {
-        let mut own: Vec<_> = self.rules.iter().flat_map(|rule| &rule.upstreams).copied().collect();
-        own.sort();
-        own.dedup();
-        own.retain(|upstream| listen.iter().any(|listen| reaches(*upstream, *listen)));
-        own
-    }
-}
-
-/// Does what is sent to `upstream` arrive at a socket on `listen`?
-fn reaches(upstream: SocketAddr, listen: SocketAddr) -> bool {
-    let (to, at) = (upstream.ip().to_canonical(), listen.ip().to_canonical());
-    upstream.port() == listen.port()
-        && to.is_ipv4() == at.is_ipv4()
-        && (to == at || at.is_unspecified() && is_on_this_host(to))
-}
-
-/// Beyond loopback, a host reaches itself with the very address as the source
-/// too. Connecting a UDP socket looks up the route and sends nothing.
-fn is_on_this_host(address: IpAddr) -> bool {
-    let any: IpAddr = match address {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let source = || {
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.connect((address, 53))?;
-        socket.local_addr()
-    };
-    address.is_loopback() || source().is_ok_and(|source| source.ip() == address)
 }

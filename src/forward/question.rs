@@ -5,9 +5,9 @@ use std::fmt;
 use quick_cache::Equivalent;
 
 use super::wire::{self, ANY, HINFO, OPT, u16_at};
-use crate::answer::MAX_UDP;
-use crate::answer::message::HEADER;
 use crate::dns::name::{self, Key};
+use crate::dns::wire::HEADER;
+use crate::dns::wire::MAX_UDP;
 
 /// A question with all that decides which answer is right for it: two clients
 /// whose questions are equal may be given the same answer.

@@ -9,8 +9,8 @@ use super::hit::Hit;
 use super::message::Message;
 use super::question::{Question, asks_for};
 use super::wire::{A, AAAA, IN, SOA, overlay, u16_at};
-use crate::answer::message::HEADER;
 use crate::dns::name;
+use crate::dns::wire::HEADER;
 
 /// TTL of addresses and denials in seconds: unbound's for such names.
 const TTL: u32 = 10_800;

@@ -19,9 +19,9 @@ use super::question::{Outgoing, OwnedQuestion, Question};
 use super::turns::{Busy, Payer, Stage, Turns};
 use super::watch::Said;
 use super::wire::Malformed;
+use crate::dns::ede::Remark;
 use crate::dns::name::Key;
 use crate::host::often::Often;
-use crate::snapshot::Remark;
 
 /// What [`VPC_RESOLVERS`] may be sent by default: EC2 drops what exceeds 1,024
 /// packets per second and interface to all its link-local services together,

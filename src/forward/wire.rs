@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
-use crate::answer::message::HEADER;
 use crate::dns::name::{self, MAX_NAME};
+use crate::dns::wire::HEADER;
 
 /// The longest message (RFC 1035 section 4.2.2).
 pub(crate) const MAX_MESSAGE: usize = u16::MAX as usize;

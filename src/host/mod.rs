@@ -1,5 +1,6 @@
 //! What this process has from its host, each thing in one place.
 //!
+//! * [`addresses`]: this host's own.
 //! * [`aside`]: reading what may hang.
 //! * [`descriptors`]: how many there are, and who may take how many.
 //! * [`files`]: reading what somebody else writes.
@@ -8,6 +9,7 @@
 //! * [`process`]: what the kernel counts of this process.
 //! * [`pulse`]: whether a loop still turns.
 
+pub mod addresses;
 pub mod aside;
 pub mod background;
 pub mod descriptors;

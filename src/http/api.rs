@@ -18,8 +18,8 @@ use super::{Shared, Site};
 use crate::compile::Input;
 use crate::config::ViewId;
 use crate::dns::name::Key;
+use crate::host::addresses::own_addresses;
 use crate::host::background;
-use crate::server::own_addresses;
 use crate::snapshot::Snapshot;
 use crate::source::inventory::Inventory;
 use crate::source::{self, Gone};
@@ -75,20 +75,21 @@ pub(super) async fn explanation(State(shared): Site, Query(asked): Query<Asked>)
     let Ok(name) = Key::parse(&asked.name, None) else { return bad("`name` is no domain name") };
     let rtype = asked.rtype.as_deref().unwrap_or("A").to_uppercase();
     let Ok(rtype) = rtype.parse::<RecordType>() else { return bad("`type` is no record type") };
-    let snapshot = shared.board.store.full();
+    let current = shared.board.store.full();
+    let snapshot = &current.snapshot;
     let known = shared.board.known.borrow().clone();
     let who = match (asked.client, &asked.view) {
         (Some(client), _) => {
             let local = asked.at.or_else(|| known.listening.first().copied());
             vec![Who::Client { client, local: local.unwrap_or(([127, 0, 0, 1], 53).into()) }]
         }
-        (None, Some(wanted)) => match view_of(&snapshot, wanted) {
+        (None, Some(wanted)) => match view_of(snapshot, wanted) {
             Ok(view) => vec![Who::View(view)],
             Err(why) => return bad(&why.to_string()),
         },
         (None, None) => (0..snapshot.views.len()).map(Who::View).collect(),
     };
-    let addresses = own_addresses(&known.config.server.listen);
+    let addresses = own_addresses(&known.config.server.listen.dns);
     let input = Input {
         config: &known.config,
         epoch: snapshot.epoch,
@@ -98,7 +99,7 @@ pub(super) async fn explanation(State(shared): Site, Query(asked): Query<Asked>)
         drift: shared.board.clock.drift(),
     };
     let all: Vec<Explanation> =
-        who.into_iter().map(|who| explain(&input, &snapshot, who, &name, rtype)).collect();
+        who.into_iter().map(|who| explain(&input, &current, who, &name, rtype)).collect();
     Json(all).into_response()
 }
 
@@ -146,10 +147,10 @@ pub(super) async fn dump(State(shared): Site, Query(asked): Query<AskedDump>) ->
     let Ok(origin) = Key::parse(&asked.zone, None) else {
         return refused(StatusCode::BAD_REQUEST, "`zone` is no domain name");
     };
-    let snapshot = shared.board.store.full();
+    let current = shared.board.store.full();
     let work = move || {
         let (view, word) = (asked.view.as_deref(), Word::Server);
-        let dumped = dump::dump(&snapshot, &origin, view, word, dump::MAX_OCTETS)?;
+        let dumped = dump::dump(&current.snapshot, &origin, view, word, dump::MAX_OCTETS)?;
         Ok::<_, NoDump>(serde_json::to_vec(&dumped))
     };
     match slowly(&shared, &shared.dumps, work).await {
@@ -190,14 +191,16 @@ pub(super) async fn answered(State(shared): Site, Query(asked): Query<AskedWishe
         Ok(_) => return bad(&format!("`wait_for` has more than {MAX_WISHES} lines")),
         Err(error) => return bad(&format!("`wait_for`: {error}")),
     };
-    let snapshot = shared.board.store.full();
-    let view = match asked.view.as_deref().map(|wanted| view_of(&snapshot, wanted)).transpose() {
+    let current = shared.board.store.full();
+    let of_name = |wanted| view_of(&current.snapshot, wanted);
+    let view = match asked.view.as_deref().map(of_name).transpose() {
         Ok(view) => view,
         Err(why) => return bad(&why.to_string()),
     };
     let known = shared.board.known.borrow().clone();
     let (now, drift) = (shared.board.clock.now(), shared.board.clock.drift());
     let work = move || {
+        let snapshot = &current.snapshot;
         let input = Input {
             config: &known.config,
             epoch: snapshot.epoch,
@@ -206,7 +209,7 @@ pub(super) async fn answered(State(shared): Site, Query(asked): Query<AskedWishe
             now,
             drift,
         };
-        let wishes = wishes.iter().map(|wish| judge(&input, &snapshot, wish, view)).collect();
+        let wishes = wishes.iter().map(|wish| judge(&input, snapshot, wish, view)).collect();
         Answered { generation: snapshot.generation, wishes }
     };
     match slowly(&shared, &shared.verdicts, work).await {
@@ -349,7 +352,7 @@ async fn call(
 
 /// Who asked is said before anything is done about it.
 fn tell_accept(board: &Board, asked: AcceptAsked) {
-    let (now, generation) = (board.clock.now(), board.store.full().generation);
+    let (now, generation) = (board.clock.now(), board.store.full().snapshot.generation);
     if board.history.add_asked(board.clock.drift().shown(now), generation, &asked) {
         warn!(
             client = %asked.client,

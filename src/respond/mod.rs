@@ -19,8 +19,7 @@ use crate::answer::{Ahead, Asker, Elsewhere, Outcome, Room, Transport, answer, o
 use crate::forward::{self, Asked, DEADLINE, Forwarder, Hit, OwnedQuestion, Ticket};
 use crate::respond::counters::{Counters, Tally};
 use crate::serve::{Action, Respond, Together};
-use crate::snapshot::Snapshot;
-use crate::store::Store;
+use crate::store::{Current, Store};
 
 /// How often somebody else is asked for one answer: for a question of the
 /// client's, and for where aliases lead after that.
@@ -73,7 +72,7 @@ impl Responder {
     /// goes: the first question that is neither is on its way then.
     fn step(
         &mut self,
-        snapshot: &Snapshot,
+        current: &Current,
         asker: &Asker,
         how: &How<'_, '_>,
         request: &[u8],
@@ -81,9 +80,10 @@ impl Responder {
         reply: &mut Vec<u8>,
     ) -> Step {
         let transport = how.transport();
+        let Current { snapshot, forwarder } = current;
         loop {
             let client = asker.client.ip();
-            let mut outside = Outside { forwarder: snapshot.forwarder.as_ref(), client, fetched };
+            let mut outside = Outside { forwarder: forwarder.as_ref(), client, fetched };
             let mut open = None;
             // Counted in there, because all that comes out of it is copied.
             let answered = catch_unwind(AssertUnwindSafe(|| {
@@ -116,7 +116,7 @@ impl Responder {
                 (Err(_), _) => return self.panicked(request, reply),
             };
             let asked = match fetched.len() < MAX_ASKED {
-                true => ask(snapshot, &question, client),
+                true => ask(forwarder.as_ref(), &question, client),
                 false => Asked::Now(forward::failure(
                     &question.borrow(),
                     "too many aliases between our names and others",
@@ -133,18 +133,18 @@ impl Responder {
     #[inline]
     fn respond_from(
         &mut self,
-        snapshot: &Snapshot,
+        current: &Current,
         asker: &Asker,
         how: &How<'_, '_>,
         request: &[u8],
         reply: &mut Vec<u8>,
     ) -> Action {
         let mut fetched = Vec::new();
-        match self.step(snapshot, asker, how, request, &mut fetched, reply) {
+        match self.step(current, asker, how, request, &mut fetched, reply) {
             Step::Send => Action::Send,
             Step::Drop => Action::Drop,
             Step::Wait(question, ticket) => {
-                self.together.turn_to(snapshot);
+                self.together.turn_to(&current.snapshot);
                 let later = Self { tally: self.together.clone(), ..self.clone() };
                 let request = request.to_vec();
                 let (asker, transport) = (*asker, how.transport());
@@ -174,9 +174,9 @@ impl Responder {
             });
             fetched.push((question, hit));
             let step = {
-                let snapshot = self.store.load();
+                let current = self.store.load();
                 let how = How::By(transport);
-                self.step(&snapshot, &asker, &how, &request, &mut fetched, &mut reply)
+                self.step(&current, &asker, &how, &request, &mut fetched, &mut reply)
             };
             match step {
                 Step::Send => {
@@ -217,8 +217,8 @@ enum Step {
     Wait(OwnedQuestion, Ticket),
 }
 
-fn ask(snapshot: &Snapshot, question: &OwnedQuestion, client: IpAddr) -> Asked {
-    match &snapshot.forwarder {
+fn ask(forwarder: Option<&Forwarder>, question: &OwnedQuestion, client: IpAddr) -> Asked {
+    match forwarder {
         Some(forwarder) => forwarder.ask(&question.borrow(), client, Instant::now()),
         None => Asked::Now(forward::failure(&question.borrow(), "there is nobody to ask")),
     }
@@ -252,9 +252,10 @@ impl Respond for Responder {
     }
 
     fn is_known(&self, asker: &Asker) -> bool {
-        let snapshot = self.store.load();
-        snapshot.selector.select(asker.client.ip(), asker.local).is_some()
-            || snapshot.selector.trusts(asker.client.ip())
+        let current = self.store.load();
+        let selector = &current.snapshot.selector;
+        selector.select(asker.client.ip(), asker.local).is_some()
+            || selector.trusts(asker.client.ip())
     }
 
     fn respond(
@@ -264,18 +265,18 @@ impl Respond for Responder {
         request: &[u8],
         reply: &mut Vec<u8>,
     ) -> Action {
-        let snapshot = self.store.load();
-        self.respond_from(&snapshot, asker, &How::By(transport), request, reply)
+        let current = self.store.load();
+        self.respond_from(&current, asker, &How::By(transport), request, reply)
     }
 
     fn respond_together(&mut self, requests: &mut impl Together) {
-        let snapshot = self.store.load();
+        let current = self.store.load();
         let mut room = std::mem::take(&mut self.room);
         let ahead = match self.ordinary {
             true => None,
             // A panic here is none of an answer's: each of those has its own net.
             false => requests.ahead().and_then(|(first, all)| {
-                let read = || Ahead::read(&snapshot, &first, all, &mut room);
+                let read = || Ahead::read(&current.snapshot, &first, all, &mut room);
                 catch_unwind(AssertUnwindSafe(read)).ok()?
             }),
         };
@@ -284,7 +285,7 @@ impl Respond for Responder {
                 Some(ahead) => How::Ahead(ahead, nth),
                 None => How::By(Transport::Udp),
             };
-            self.respond_from(&snapshot, asker, &how, request, reply)
+            self.respond_from(&current, asker, &how, request, reply)
         });
         self.room = room;
     }

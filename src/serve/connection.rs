@@ -29,6 +29,7 @@ use super::stats::TcpCounters;
 use super::tcp::{Phase, draining};
 use super::{Action, Later, Respond};
 use crate::answer::{Asker, Transport};
+use crate::dns::wire::HEADER;
 
 /// Octets of answers that may wait for the client before its next request is
 /// taken. One more answer may come on top.
@@ -44,9 +45,6 @@ const KEEP: usize = 4096;
 /// Answers waited for at once; then no further request is taken. A resolver
 /// has many questions for us over one connection.
 const MAX_WAITING: usize = 128;
-
-/// Octets of a DNS header: a shorter message is none.
-const HEADER: usize = 12;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -71,7 +71,7 @@ pub trait Respond: Clone + Send + 'static {
     }
 
     /// Answers one request. `reply` comes empty; over UDP it has room for
-    /// [`MAX_UDP`](crate::answer::MAX_UDP) octets, over TCP it grows as it is
+    /// [`MAX_UDP`](crate::dns::wire::MAX_UDP) octets, over TCP it grows as it is
     /// filled and keeps its memory for the next answer. Never blocks, never
     /// panics.
     fn respond(

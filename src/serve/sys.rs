@@ -15,7 +15,8 @@ use std::slice;
 
 use libc::{c_int, c_void, mmsghdr, msghdr, socklen_t};
 
-use crate::answer::{MAX_UDP, TOGETHER};
+use crate::answer::TOGETHER;
+use crate::dns::wire::MAX_UDP;
 
 /// Datagrams per system call: 64. The call itself is then a small part of the
 /// cost of each; more only wear out the cache.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use super::*;
-use crate::answer::MAX_UDP;
 use crate::config::Listen;
+use crate::dns::wire::MAX_UDP;
 
 /// Only ever reached if something is broken.
 const TOO_LONG: Duration = Duration::from_secs(30);

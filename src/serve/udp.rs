@@ -216,7 +216,8 @@ fn is_full(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::{MAX_UDP, Outcome, Transport, answer};
+    use crate::answer::{Outcome, Transport, answer};
+    use crate::dns::wire::MAX_UDP;
     use crate::respond::Responder;
     use crate::store::Store;
     use crate::testing;
@@ -297,7 +298,7 @@ mod tests {
         let config =
             testing::config(&[("server.toml", testing::SERVER), ("example.com.toml", &zone)]);
         let store = Store::new(testing::snapshot(&config, &testing::inventory(&[])));
-        let snapshot = store.full();
+        let current = store.full();
         let responder = Responder::new(store, Arc::default(), false).worker();
 
         // Where the client is in a view, as the worker sees it.
@@ -324,7 +325,8 @@ mod tests {
                 _ => {
                     let mut reply = Vec::new();
                     let udp = Transport::Udp;
-                    let outcome = answer(&snapshot, &asker, udp, &request, &mut (), &mut reply);
+                    let outcome =
+                        answer(&current.snapshot, &asker, udp, &request, &mut (), &mut reply);
                     assert!(matches!(outcome, Outcome::Reply { .. }));
                     expected.push(reply);
                 }

@@ -2,7 +2,6 @@
 
 use tokio::task::JoinError;
 
-use crate::cli::Exit;
 use crate::forward;
 use crate::http::HttpError;
 use crate::serve::{BindError, Failure};
@@ -50,15 +49,4 @@ pub enum RunError {
         /// What it said, or that it panicked.
         why: String,
     },
-}
-
-impl RunError {
-    /// The exit code that says so.
-    pub fn exit(&self) -> Exit {
-        match self {
-            // It is configured, and cannot be what is meant.
-            RunError::Http(HttpError::Token { .. }) => Exit::Config,
-            _ => Exit::Internal,
-        }
-    }
 }

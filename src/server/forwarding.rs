@@ -7,8 +7,9 @@ use tracing::{error, info};
 
 use super::RunError;
 use crate::config::Config;
+use crate::config::{ForwardConfig, Rule};
 use crate::dns::name::Key;
-use crate::forward::{ConfigError, Driver, ForwardConfig, Forwarder, Looped, Rule};
+use crate::forward::{ConfigError, Driver, Forwarder, Looped};
 use crate::host::descriptors::Share;
 
 /// Forwarding as it is configured.

@@ -5,7 +5,6 @@
 //! a delivery, a signal, a changed file, the end of a task. A long-lived task
 //! that ends without being told to ends the process, with the reason.
 
-mod addresses;
 mod descriptors;
 mod error;
 mod forwarding;
@@ -47,7 +46,6 @@ use silence::Silence;
 use sources::Sources;
 use surroundings::Surroundings;
 
-pub use addresses::{aws_resolvers, own_addresses};
 pub use error::RunError;
 
 /// How long clients get to take their answers when the server stops.

@@ -4,10 +4,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::addresses::{aws_resolvers, host_resolvers, own_addresses};
-use crate::cli::offline;
 use crate::config::Config;
+use crate::host::addresses::own_addresses;
 use crate::source::inventory::Inventory;
+use crate::source::once;
+use crate::source::resolvers::{aws_resolvers, host_resolvers};
 
 /// What a configuration needs to be carried out besides itself.
 #[derive(Debug)]
@@ -26,8 +27,8 @@ impl Surroundings {
     /// Reads all of it.
     pub(super) fn of(config: &Config) -> Self {
         Self {
-            at_hand: offline::at_hand(config),
-            addresses: own_addresses(&config.server.listen),
+            at_hand: once::at_hand(config),
+            addresses: own_addresses(&config.server.listen.dns),
             aws_resolvers: aws_resolvers(config),
             host_resolvers: host_resolvers(&config.server.listen),
         }

@@ -9,7 +9,9 @@ pub mod name_map;
 pub mod nodes;
 pub mod prefixes;
 pub mod ready;
+mod resolved;
 pub mod spot;
+pub mod tail;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,17 +21,18 @@ use std::time::SystemTime;
 use hickory_proto::rr::{Record, RecordType};
 use ipnet::IpNet;
 
-use crate::answer::tail::Negative;
-use crate::compile::Resolved;
 use crate::config::{SourceId, ViewId, Zone};
 use crate::dns::ec2_name;
+use crate::dns::ede::Remark;
 use crate::dns::name::{self, Key};
-use crate::forward::Forwarder;
 use crate::snapshot::name_map::NameMap;
 use crate::snapshot::nodes::{Entry, Nodes, Sheet};
 use crate::snapshot::prefixes::Prefixes;
 use crate::snapshot::spot::Spot;
+use crate::snapshot::tail::Negative;
 use crate::source::inventory::{Health, Inventory};
+
+pub use resolved::{Data, Resolved};
 
 /// The state of the world that answers are made from.
 #[derive(Debug)]
@@ -46,9 +49,6 @@ pub struct Snapshot {
     pub sources: Vec<SourceStatus>,
     /// What we say about ourselves.
     pub identity: Identity,
-    /// Whom to ask about names that are not ours. A handle, in here so that a
-    /// reload changes views and upstreams in one step.
-    pub forwarder: Option<Forwarder>,
     /// What it was made from: the next one differs by what differs there.
     pub inventory: Inventory,
 }
@@ -63,7 +63,6 @@ impl Snapshot {
             views: Vec::new(),
             sources: Vec::new(),
             identity: Identity::default(),
-            forwarder: None,
             inventory: Inventory::default(),
         }
     }
@@ -270,15 +269,6 @@ pub struct Basis {
     pub not_ready: bool,
     /// Why the answer is not the plain one, for EDE: held, unassociated, gone.
     pub remark: Option<Remark>,
-}
-
-/// An Extended DNS Error (RFC 8914).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remark {
-    /// INFO-CODE.
-    pub code: u16,
-    /// EXTRA-TEXT.
-    pub text: Arc<str>,
 }
 
 /// How a source does, as answers need to know it.

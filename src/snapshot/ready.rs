@@ -7,8 +7,7 @@
 
 use hickory_proto::rr::RecordType;
 
-use crate::answer::Stale;
-use crate::answer::tail::Tail;
+use super::tail::Tail;
 use crate::snapshot::{Freshness, Node, RrSet, Snapshot};
 
 /// Where the name begins: behind its length, the marks and the sources.
@@ -34,6 +33,11 @@ const ALIAS: u8 = 8;
 /// moves, and the tail.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Ready<O = Box<[u8]>>(O);
+
+/// Does an answer rest on a source that is stalled, or on one from elsewhere
+/// that is beyond its TTL? Who has EDNS is told so (EDE 3, 19).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stale(pub bool);
 
 /// What a name has for a type.
 #[derive(Debug, Clone, Copy)]
@@ -175,8 +179,9 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::dns::ede::Remark;
     use crate::dns::name::Key;
-    use crate::snapshot::{Basis, NodeKind, Remark, SourceStatus};
+    use crate::snapshot::{Basis, NodeKind, SourceStatus};
     use crate::source::inventory::Health;
 
     fn of(basis: Option<Basis>) -> Ready {

@@ -23,7 +23,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::MAX_UDP;
+use crate::dns::wire::MAX_UDP;
 use crate::host::aside::{Aside, Cause, Place};
 use crate::host::files;
 use crate::host::often::Often;

@@ -27,7 +27,9 @@ pub mod inventory;
 pub mod json;
 pub mod known;
 pub mod lookup;
+pub mod once;
 pub mod poll;
+pub mod resolvers;
 pub mod stats;
 pub mod successor;
 #[cfg(test)]

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use super::error::{StateError, Step};
 use super::trust;
 use crate::host::background::{PIECE, breathe, breathing};
-use crate::writer::history::{MAX_OCTETS, is_event};
 
 /// Where events are added.
 const FILE: &str = "history.jsonl";
@@ -24,6 +23,9 @@ const OLD_FILE: &str = "history.old.jsonl";
 const DAMAGED: &str = ".damaged";
 /// Until a file is whole.
 const NEW: &str = ".new";
+
+/// So many octets of events a history has at most, whatever is in them.
+pub const MAX_OCTETS: usize = 4 << 20;
 
 /// When the file is this large, the next one begins.
 const MAX_FILE: u64 = MAX_OCTETS as u64;
@@ -185,6 +187,16 @@ fn mend(path: PathBuf, what: String, good: &[Arc<str>]) -> Damaged {
     Damaged { path, what, kept }
 }
 
+/// Is this a line that a history may have?
+pub fn is_event(line: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Least {
+        at: String,
+        event: String,
+    }
+    serde_json::from_str::<Least>(line).is_ok_and(|l| !l.at.is_empty() && !l.event.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,5 +303,14 @@ mod tests {
         fs::rename(dir.path().join("elsewhere"), &path).unwrap();
         journal.add(&events(1..2)).unwrap();
         assert_eq!(read(dir.path()), (events(0..2), 0));
+    }
+
+    #[test]
+    fn what_is_no_event() {
+        for bad in ["", "{}", "[]", "null", "{\"at\":\"x\"}", "{\"at\":1,\"event\":\"moved\"}", "{"]
+        {
+            assert!(!is_event(bad), "{bad}");
+        }
+        assert!(is_event("{\"at\":\"2026\",\"event\":\"of a later version\",\"more\":1}"));
     }
 }

@@ -22,7 +22,7 @@
 mod ages;
 mod error;
 mod format;
-mod journal;
+pub(crate) mod journal;
 mod store;
 mod trust;
 

@@ -14,10 +14,12 @@ use crate::answer::{Asker, Outcome, Transport, answer, answer_in_view, lookup};
 use crate::compile::{Index, Input};
 use crate::config::{SourceId, Target, ViewId};
 use crate::dns::ec2_name;
+use crate::dns::ede::{self, Remark};
 use crate::dns::name::Key;
 use crate::host::text::{lines, one_line};
 use crate::records::record_line;
 use crate::snapshot::Snapshot;
+use crate::store::Current;
 
 /// In place of a response code: upstreams are asked, and theirs counts.
 pub const ELSEWHERE: &str = "none yet: upstreams are asked";
@@ -111,11 +113,12 @@ pub struct AddressOf {
 /// Explains a question asked by `client` (at `local`), or by anyone in `view`.
 pub fn explain(
     input: &Input<'_>,
-    snapshot: &Snapshot,
+    current: &Current,
     who: Who,
     name: &Key,
     rtype: RecordType,
 ) -> Explanation {
+    let snapshot = &current.snapshot;
     let (view, client) = match who {
         Who::Client { client, local } => (snapshot.selector.select(client, local), Some(client)),
         Who::View(view) => (Some(view), None),
@@ -136,7 +139,7 @@ pub fn explain(
     if let Some(view) = view {
         all.describe(input, snapshot, view, name);
     }
-    all.ask(snapshot, who, name, rtype);
+    all.ask(current, who, name, rtype);
     all
 }
 
@@ -222,7 +225,8 @@ impl Explanation {
     }
 
     /// Asks the real question and prints the real answer.
-    fn ask(&mut self, snapshot: &Snapshot, who: Who, name: &Key, rtype: RecordType) {
+    fn ask(&mut self, current: &Current, who: Who, name: &Key, rtype: RecordType) {
+        let snapshot = &current.snapshot;
         let mut message = Message::new(0, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.queries.push(Query::query(name.to_name(), rtype));
@@ -247,7 +251,7 @@ impl Explanation {
                 DNSClass::from(asked.class),
                 RecordType::from(asked.rtype),
             );
-            if let Some(forwarder) = &snapshot.forwarder {
+            if let Some(forwarder) = &current.forwarder {
                 let upstreams = forwarder.upstreams_for(asked.name);
                 let all: Vec<_> = upstreams.iter().map(ToString::to_string).collect();
                 let _ = writeln!(self.answer, ";; upstreams: {}", all.join(" "));
@@ -275,12 +279,12 @@ fn as_dig(message: &Message, status: &str) -> String {
     // Writing to a string does not fail.
     let _ = writeln!(out, ";; status: {status}; flags: {}", flags.join(" "));
     for option in message.edns.iter().flat_map(|e| e.options().as_ref().iter().map(|(_, o)| o)) {
-        if let EdnsOption::Unknown(15, data) = option
-            && let Some((code, text)) = data.split_first_chunk::<2>()
+        if let EdnsOption::Unknown(ede::OPTION, data) = option
+            && let Some((code, text)) = Remark::split(data)
         {
             let text = String::from_utf8_lossy(text);
             let text = one_line(&text);
-            let _ = writeln!(out, "; EDE: {}: ({text})", u16::from_be_bytes(*code));
+            let _ = writeln!(out, "; EDE: {code}: ({text})");
         }
     }
     let sections = [
@@ -371,7 +375,7 @@ mod tests {
         };
         let snapshot = testing::snapshot(config, inventory);
         let name = Key::parse(name, None).unwrap();
-        explain(&input, &snapshot, Who::View(0), &name, RecordType::A)
+        explain(&input, &snapshot.into(), Who::View(0), &name, RecordType::A)
     }
 
     fn config(server: &str, target: &str) -> Config {

@@ -14,13 +14,11 @@ use serde::Serialize;
 
 use crate::compile::changes::{Association, Change, Kind};
 use crate::host::background::breathing;
+use crate::state::journal::MAX_OCTETS;
 
 /// How many events are kept: a swap of a thousand names in some views, and the
 /// weeks of an ordinary system before it.
 pub const MAX_EVENTS: usize = 5_000;
-
-/// So many octets of them at most, whatever is in them.
-pub const MAX_OCTETS: usize = 4 << 20;
 
 /// The same request to accept losses, from the same client and in a row, is one
 /// event in so long: a loop of them must not push the moves out.
@@ -215,21 +213,12 @@ impl Lines {
     }
 }
 
-/// Is this a line that a history may have?
-pub fn is_event(line: &str) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Least {
-        at: String,
-        event: String,
-    }
-    serde_json::from_str::<Least>(line).is_ok_and(|l| !l.at.is_empty() && !l.event.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::state::journal::is_event;
 
     fn asked(last: u8) -> Asked {
         Asked { client: [10, 0, 0, last].into(), sources: vec!["east".into()] }
@@ -282,14 +271,5 @@ mod tests {
             history.add(SystemTime::UNIX_EPOCH, 3, &[What::MassLoss(&large)]);
         }
         assert_eq!(history.after(0).lines.len(), 1, "two are more than it may have");
-    }
-
-    #[test]
-    fn what_is_no_event() {
-        for bad in ["", "{}", "[]", "null", "{\"at\":\"x\"}", "{\"at\":1,\"event\":\"moved\"}", "{"]
-        {
-            assert!(!is_event(bad), "{bad}");
-        }
-        assert!(is_event("{\"at\":\"2026\",\"event\":\"of a later version\",\"more\":1}"));
     }
 }

@@ -43,7 +43,7 @@ use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::source::successor::{Former, Settings, fingerprint};
 use crate::source::{Delivery, silent};
 use crate::state::{self, State};
-use crate::store::Store;
+use crate::store::{Current, Store};
 use crate::writer::history::{History, What};
 use crate::writer::holds::Holds;
 
@@ -144,7 +144,7 @@ impl Writer {
         };
         let none = nothing(&config);
         let mut writer = Self {
-            store: Store::new(Snapshot::empty()),
+            store: Store::new(Current::empty()),
             world: world(&none),
             serials: Serials::default(),
             history,
@@ -397,7 +397,7 @@ impl Writer {
     }
 
     /// The next snapshot, aside.
-    fn build(&self, world: &World, serials: &mut Serials) -> Result<Snapshot, Panicked> {
+    fn build(&self, world: &World, serials: &mut Serials) -> Result<Current, Panicked> {
         let before = self.store.full();
         let input = Input {
             config: &world.config,
@@ -407,17 +407,17 @@ impl Writer {
             now: self.clock.now(),
             drift: self.clock.drift(),
         };
-        let made =
-            catch_unwind(AssertUnwindSafe(|| (self.compile)(&input, serials, Some(&before))));
-        let mut next = made.map_err(|said| {
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            (self.compile)(&input, serials, Some(&before.snapshot))
+        }));
+        let snapshot = made.map_err(|said| {
             let text = said.downcast_ref::<&str>().map(|text| (*text).to_owned());
             Panicked(text.or_else(|| said.downcast_ref().cloned()).unwrap_or_default())
         })?;
-        next.forwarder.clone_from(&world.forwarder);
-        Ok(next)
+        Ok(Current { snapshot, forwarder: world.forwarder.clone() })
     }
 
-    fn swap(&mut self, next: Snapshot, serials: Serials, began: Instant) {
+    fn swap(&mut self, next: Current, serials: Serials, began: Instant) {
         let before = self.store.full();
         let next = Arc::new(next);
         self.store.publish(Arc::clone(&next));
@@ -425,9 +425,9 @@ impl Writer {
         self.serials = serials;
         self.trouble = None;
         self.published_at = self.clock.now();
-        let generation = next.generation;
+        let generation = next.snapshot.generation;
         breathe();
-        let all = changes(&self.world.config, &before, &next);
+        let all = changes(&self.world.config, &before.snapshot, &next.snapshot);
         self.moves += all.iter().filter(|change| change.kind == Kind::Moved).count() as u64;
         let events: Vec<_> = all.iter().filter_map(What::of).collect();
         self.note(&events);
@@ -438,7 +438,7 @@ impl Writer {
     /// Adds to the history what came with the current snapshot.
     fn note(&self, events: &[What<'_>]) {
         let shown = self.clock.drift().shown(self.clock.now());
-        self.history.add(shown, self.store.full().generation, events);
+        self.history.add(shown, self.store.full().snapshot.generation, events);
     }
 }
 

@@ -13,9 +13,9 @@ use super::{Kept, Panicked, World, Writer, kept};
 use crate::compile::Serials;
 use crate::config::{Config, Source, SourceId};
 use crate::forward::Forwarder;
-use crate::snapshot::Snapshot;
 use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::source::successor::{self, Former};
+use crate::store::Current;
 
 /// A configuration to turn to, with what was read beside it.
 pub struct Next {
@@ -32,7 +32,7 @@ pub struct Next {
 /// Answers of another configuration, not yet given.
 pub struct Prepared {
     world: World,
-    snapshot: Snapshot,
+    current: Current,
     serials: Serials,
     began: Instant,
     /// For each source the number of the one in the configuration before that
@@ -50,15 +50,15 @@ impl Writer {
         let predecessors = self.predecessors(&next.config);
         let world = self.carry_on(next, &predecessors);
         let mut serials = self.serials.clone();
-        let snapshot = self.build(&world, &mut serials)?;
-        Ok(Prepared { world, snapshot, serials, began, predecessors })
+        let current = self.build(&world, &mut serials)?;
+        Ok(Prepared { world, current, serials, began, predecessors })
     }
 
     /// Turns to what was prepared. Nothing may have been delivered in between.
     pub fn commit(&mut self, prepared: Prepared) {
-        let Prepared { world, snapshot, serials, began, predecessors } = prepared;
+        let Prepared { world, current, serials, began, predecessors } = prepared;
         let old = std::mem::replace(&mut self.world, world);
-        self.swap(snapshot, serials, began);
+        self.swap(current, serials, began);
         self.tell_changes(&old, &predecessors);
     }
 

@@ -150,7 +150,7 @@ impl Writer {
     pub(super) fn tell_panicked(&self, panicked: &Panicked) {
         if let Some(left_out) = self.panics.may(Instant::now()) {
             error!(
-                generation = self.store.full().generation,
+                generation = self.store.full().snapshot.generation,
                 left_out, "{panicked}; the answers before stand, and the next delivery tries again"
             );
         }

@@ -92,8 +92,9 @@ fn reload(writer: &mut Writer, config: Arc<Config>) {
 
 /// The private addresses that are answered, by the last octets of the Elastic IPs.
 fn answered(writer: &Writer) -> Vec<(u8, Option<u8>)> {
-    let snapshot = writer.store().full();
-    let entries = snapshot.inventory.sources.first().and_then(|source| source.entries.clone());
+    let current = writer.store().full();
+    let entries =
+        current.snapshot.inventory.sources.first().and_then(|source| source.entries.clone());
     let last = |ip: Ipv4Addr| ip.octets()[3];
     let entry = |(ip, entry): (&Ipv4Addr, &crate::source::inventory::Entry)| {
         (last(*ip), entry.address.private_ip.map(last))
@@ -214,8 +215,8 @@ fn what_a_source_said_stands_until_its_successor_has_delivered() {
         reload(&mut writer, ec2(name, more));
         assert_eq!(answered(&writer), both(), "{what}");
         assert_eq!(writer.inventory().sources[0].health, stalled, "{what}");
-        let snapshot = writer.store().full();
-        assert!(matches!(snapshot.sources[0].freshness, Freshness::Stale(_)), "{what}");
+        let current = writer.store().full();
+        assert!(matches!(current.snapshot.sources[0].freshness, Freshness::Stale(_)), "{what}");
         // The successor fails as well, and the server is restarted.
         deliver(&mut writer, None);
         assert_eq!(answered(&writer), both(), "{what}");
@@ -313,13 +314,13 @@ fn another_cause_of_the_same_trouble_is_shown_and_publishes_nothing() {
     let mut writer = writer(&ec2("east", ""), State::default());
     deliver(&mut writer, Some(BOTH));
     deliver(&mut writer, None);
-    let generation = writer.store().full().generation;
+    let generation = writer.store().full().snapshot.generation;
     let Health::Stalled { since, .. } = writer.inventory().sources[0].health else { panic!() };
     let other = Health::Stalled { since, why: "another cause".into() };
     let delivery = Delivery { health: other.clone(), ..delivery(&writer, None) };
     writer.take(0, &delivery).unwrap();
     assert_eq!(writer.inventory().sources[0].health, other);
-    assert_eq!(writer.store().full().generation, generation);
+    assert_eq!(writer.store().full().snapshot.generation, generation);
 }
 
 /// A task that hangs tells nobody: its last word was that all is well.
@@ -329,12 +330,12 @@ fn a_source_that_is_not_heard_of_counts_as_stalled_until_it_delivers() {
     let mut writer = writer(&config, State::default());
     deliver(&mut writer, Some(BOTH));
     let serial = |writer: &Writer| {
-        let snapshot = writer.store().full();
-        snapshot.views[0].zones.values().next().unwrap().serial
+        let current = writer.store().full();
+        current.snapshot.views[0].zones.values().next().unwrap().serial
     };
     let (now, before) = (writer.clock.now(), serial(&writer));
     let longest = health::longest_silence(&config.server.sources[0].kind);
-    let fresh = |writer: &Writer| writer.store().full().sources[0].freshness.clone();
+    let fresh = |writer: &Writer| writer.store().full().snapshot.sources[0].freshness.clone();
     assert!(!writer.judge_silent(&[Some(now)]) && !writer.judge_silent(&[None]));
     assert_eq!(fresh(&writer), Freshness::Fresh);
 
@@ -346,9 +347,9 @@ fn a_source_that_is_not_heard_of_counts_as_stalled_until_it_delivers() {
     assert!(matches!(fresh(&writer), Freshness::Stale(_)), "EDE 3");
     assert_eq!(answered(&writer), both());
     assert_eq!(serial(&writer), before, "no zone has changed");
-    let generation = writer.store().full().generation;
+    let generation = writer.store().full().snapshot.generation;
     assert!(!writer.judge_silent(&[Some(long_ago)]), "it is known");
-    assert_eq!(writer.store().full().generation, generation);
+    assert_eq!(writer.store().full().snapshot.generation, generation);
 
     deliver(&mut writer, Some(BOTH));
     assert_eq!(writer.inventory().sources[0].health, Health::Healthy);
@@ -389,7 +390,8 @@ fn a_panic_while_building_changes_nothing_and_is_tried_again() {
     let (mut writer, _) = made(State::default()).unwrap();
     deliver(&mut writer, Some(BOTH));
     let good = writer.state();
-    let (generation, published) = (writer.store().full().generation, writer.published_at());
+    let (generation, published) =
+        (writer.store().full().snapshot.generation, writer.published_at());
 
     BROKEN.store(true, Ordering::SeqCst);
     let moved = delivery(&writer, Some(&[(1, 9), (2, 2)]));
@@ -397,7 +399,10 @@ fn a_panic_while_building_changes_nothing_and_is_tried_again() {
     assert!(said.contains("(a test of what a panic does)"), "{said}");
     assert_eq!(writer.trouble().unwrap().to_string(), said);
     assert_eq!(answered(&writer), both());
-    assert_eq!((writer.store().full().generation, writer.published_at()), (generation, published));
+    assert_eq!(
+        (writer.store().full().snapshot.generation, writer.published_at()),
+        (generation, published)
+    );
     assert_eq!(writer.state().sources, good.sources, "a restart finds what could be answered");
     // A configuration whose answers cannot be built is refused.
     let other = ec2("main", "ttl = 9");
@@ -424,7 +429,7 @@ fn a_panic_while_building_changes_nothing_and_is_tried_again() {
     BROKEN.store(true, Ordering::SeqCst);
     let (started, of_no_use) = made(state.clone()).unwrap();
     assert!(of_no_use.is_some() && started.trouble().is_none());
-    assert_eq!((answered(&started), started.store().full().views.len()), (vec![], 3));
+    assert_eq!((answered(&started), started.store().full().snapshot.views.len()), (vec![], 3));
     BROKEN.store(false, Ordering::SeqCst);
     let (started, of_no_use) = made(state).unwrap();
     assert!(of_no_use.is_none());

@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use eipdns::answer::Transport;
+use eipdns::config::{ForwardConfig, Rule};
 use eipdns::dns::name::Key;
-use eipdns::forward::{self, Age, ForwardConfig, Forwarder, Hit, Query, Question, Rule, compose};
+use eipdns::forward::{self, Age, Forwarder, Hit, Query, Question, compose};
 use eipdns::host::descriptors::Share;
 use hickory_proto::op::{self, Edns, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{Name, Record, RecordType};

@@ -1,10 +1,81 @@
-//! Every foreign crate stays in its room: one place to read, test and replace
-//! it. The same goes for `unsafe` and for what starts tasks and threads.
+//! The house: every room looks down only, and every foreign crate stays in its
+//! room, one place to read, test and replace it. The same goes for `unsafe` and
+//! for what starts tasks and threads.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+
+/// The rooms of `src/`, from the roof to the ground: one uses what is below it,
+/// and nothing above. So no circle ties any of them.
+const FLOORS: &[&str] = &[
+    "main", "cli", "server", "http", "status", "writer", "respond", "serve", "store", "compile",
+    "answer", "forward", "snapshot", "state", "source", "config", "records", "dns", "diag", "host",
+];
+
+#[test]
+fn every_room_looks_down_only() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut rooms = BTreeSet::new();
+    walk(&src, &mut |file, source| {
+        // The crate page names every room.
+        if !matches!(file, "lib.rs" | "testing.rs") {
+            rooms.insert(room_of(file).to_owned());
+            found.extend(looks_up(file, source));
+        }
+    });
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+    assert!(rooms.iter().eq(FLOORS.iter().copied().collect::<BTreeSet<_>>()), "{rooms:?}");
+}
+
+fn room_of(file: &str) -> &str {
+    file.split(['/', '.']).next().unwrap_or_default()
+}
+
+/// Every use of a room above that of `file`, or of one that is not on any floor.
+fn looks_up(file: &str, source: &str) -> Vec<String> {
+    let stream: TokenStream = source.parse().unwrap_or_else(|e| panic!("src/{file}: {e}"));
+    let mut code = Vec::new();
+    flatten(stream, false, &mut code);
+    let floor = |room: &str| FLOORS.iter().position(|name| *name == room);
+    let at = floor(room_of(file));
+    let is_above =
+        |room: &&Token| floor(&room.text).is_none_or(|floor| at.is_none_or(|at| floor < at));
+    let all = rooms_used(&code);
+    let above = all.into_iter().filter(is_above);
+    above.map(|t| format!("src/{file}:{}: `crate::{}` is above it", t.line, t.text)).collect()
+}
+
+/// What follows `crate::`, alone or in braces.
+fn rooms_used(code: &[Token]) -> Vec<&Token> {
+    let text = |at: usize| code.get(at).map_or("", |token| token.text.as_str());
+    let mut found = Vec::new();
+    for at in 0..code.len() {
+        if text(at) != "crate" || text(at + 1) != "::" {
+            continue;
+        }
+        if text(at + 2) != "{" {
+            found.extend(code.get(at + 2));
+            continue;
+        }
+        let mut depth = 0;
+        for (inner, token) in code.iter().enumerate().skip(at + 2) {
+            match token.text.as_str() {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                _ if depth == 1 && matches!(text(inner - 1), "{" | ",") => found.push(token),
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    found
+}
 
 /// Something that only some files may use.
 struct Room {
@@ -89,13 +160,13 @@ const ROOMS: &[Room] = &[
             "serve/tcp.rs",
             "http/api.rs",
             "http/server.rs",
-            "cli/offline.rs",
+            "source/once.rs",
             "source/ec2/credentials.rs",
             "host/aside.rs",
             "host/log/mod.rs",
         ],
         why: "no orphans: who starts a task or thread also notices its end; `server` starts the \
-              long-lived ones, `serve` and `http` their workers and connections, `http` and `offline` join their \
+              long-lived ones, `serve` and `http` their workers and connections, `http` and `once` join their \
               calls, `credentials` takes what its one renewal brings, and ends it, `host/aside` counts those of its threads that hang, `host/log` shows what its one \
               writer has not written",
     },
@@ -297,7 +368,7 @@ mod tests {
             "#[derive(aws_macro::Derive)] struct X;",
             "pub(crate) mod m { pub use aws_config::Region; }",
         ] {
-            assert_eq!(lines("run.rs", source), [1], "{source}");
+            assert_eq!(lines("server/mod.rs", source), [1], "{source}");
             assert_eq!(lines("source/ec2/mod.rs", source), [0; 0], "{source}");
         }
     }
@@ -316,7 +387,7 @@ mod tests {
             "#[cfg(test)]\nmod tests { use aws_config::Region; fn f() { std::thread::spawn(g); } }",
             "#[cfg(test)] use arc_swap::ArcSwap;",
         ] {
-            assert_eq!(lines("run.rs", source), [0; 0], "{source}");
+            assert_eq!(lines("server/mod.rs", source), [0; 0], "{source}");
         }
     }
 
@@ -329,7 +400,7 @@ mod tests {
     #[test]
     fn code_after_a_test_module_is_seen() {
         let source = "#[cfg(test)]\nmod tests { fn f() {} }\nuse arc_swap::ArcSwap;";
-        assert_eq!(lines("run.rs", source), [3]);
+        assert_eq!(lines("server/mod.rs", source), [3]);
     }
 
     /// One violation of each row, and the same text in its room.
@@ -344,7 +415,7 @@ mod tests {
             ("use hyper::Request;", "http/connection.rs"),
             ("fn f() { hyper_util::rt::TokioIo::new(x); }", "http/server.rs"),
             ("fn f() { unsafe { libc::recvmmsg(x) } }", "serve/sys.rs"),
-            ("fn f() { tokio::spawn(g()); }", "run.rs"),
+            ("fn f() { tokio::spawn(g()); }", "server/mod.rs"),
             ("fn f() { tracing_subscriber::fmt().init() }", "cli/logging.rs"),
             ("fn f() { std::panic::set_hook(g) }", "host/panics.rs"),
             ("fn f() { std::io::stderr().lock(); }", "cli/print.rs"),
@@ -358,11 +429,38 @@ mod tests {
     }
 
     #[test]
+    fn every_look_upwards_is_seen() {
+        let up = |file: &str, source: &str| looks_up(file, source).len();
+        for source in [
+            "use crate::server::Process;",
+            "use crate::{dns::name, server::{Process, Options}};",
+            "fn f() { crate::server::start() }",
+            "pub(crate) mod m { use crate::server; }",
+            "use crate::elsewhere::X;",
+        ] {
+            assert_eq!(up("http/api.rs", source), 1, "{source}");
+        }
+        for source in [
+            "use crate::http::Site; use crate::host::files;",
+            "use crate::{dns::name::{server, Key}, store::{self, Store}};",
+            "#[cfg(test)]\nmod tests { use crate::server::Process; }",
+            "/// [`Process`](crate::server::Process)\nfn f() {}",
+        ] {
+            assert_eq!(up("http/api.rs", source), 0, "{source}");
+        }
+        assert_eq!(up("server/mod.rs", "use crate::server::Process;"), 0, "itself");
+        assert_eq!(
+            looks_up("host/files.rs", "\nuse crate::config::Config;"),
+            ["src/host/files.rs:2: `crate::config` is above it"]
+        );
+    }
+
+    #[test]
     fn a_report_says_where_what_and_why() {
-        let reports = trespasses("run.rs", "\nuse arc_swap::ArcSwap;");
+        let reports = trespasses("server/mod.rs", "\nuse arc_swap::ArcSwap;");
         assert_eq!(
             reports,
-            ["src/run.rs:2: `arc_swap` belongs in src/ store.rs: \
+            ["src/server/mod.rs:2: `arc_swap` belongs in src/ store.rs: \
               a snapshot is swapped in one place, by one writer"]
         );
     }

@@ -15,15 +15,16 @@ use hickory_proto::rr::{Name, RData, RecordType};
 
 use self::query::Query;
 use super::lookup::{Place, comes_back, walk_to};
-use super::message::{HEADER, limit};
-use super::tail::Tail;
-use super::{Asker, Elsewhere, Outcome, Path, Stale, Transport, at_hand, path_of};
+use super::message::limit;
+use super::{Asker, Elsewhere, Outcome, Path, Transport, at_hand, path_of};
 use crate::config::ViewId;
 use crate::dns::name::MAX_NAME;
+use crate::dns::wire::HEADER;
 use crate::forward;
 use crate::snapshot::nodes::Entry;
-use crate::snapshot::ready::Known;
+use crate::snapshot::ready::{Known, Stale};
 use crate::snapshot::spot::Spot;
+use crate::snapshot::tail::Tail;
 use crate::snapshot::{Node, Snapshot, ViewTable, ZoneTable};
 
 /// So many requests are read ahead at most.

@@ -2,13 +2,13 @@
 
 use hickory_proto::op::ResponseCode;
 
-use crate::answer::MAX_UDP;
-use crate::answer::message::{HEADER, NSID, OPT_LEN};
+use crate::answer::message::{NSID, OPT_LEN};
 use crate::answer::subnet::ECS;
-use crate::answer::tail::{MAX_LABELS, Tail};
 use crate::dns::name::MAX_NAME;
+use crate::dns::wire::{HEADER, MAX_UDP};
 use crate::forward;
 use crate::snapshot::ViewTable;
+use crate::snapshot::tail::{MAX_LABELS, Tail};
 
 /// QR and OPCODE in the third octet of the header: a query has neither.
 const NOT_A_QUERY: u8 = 0xf8;

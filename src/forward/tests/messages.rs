@@ -8,15 +8,15 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
 
 use super::{ADDITIONAL, ANSWER, AUTHORITY, Draft, SAME, asks_a, name, option};
-use crate::answer::message::HEADER;
-use crate::answer::{MAX_UDP, Transport};
+use crate::answer::Transport;
+use crate::dns::ede::Remark;
 use crate::dns::name::wire_len;
+use crate::dns::wire::{HEADER, MAX_UDP};
 use crate::forward::cache::{CACHE_BYTES, Cache, FAILURE_TTL, Failing, RECHECK, STALE_FOR};
 use crate::forward::hit::{Age, Hit, STALE_TTL};
 use crate::forward::message::{MAX_NEGATIVE_TTL, MAX_TTL, Message, Reply};
 use crate::forward::wire::{Malformed, overlay};
 use crate::forward::{Edns, Query, Question, compose};
-use crate::snapshot::Remark;
 
 /// A request for A records, in the case given.
 fn request(name: &[u8], flags: [u8; 2], opt: Option<(u16, bool, &[u8])>) -> Vec<u8> {

@@ -12,8 +12,8 @@ mod sockets;
 #[cfg(feature = "virtual-clock")]
 mod timing;
 
-use crate::answer::message::HEADER;
 use crate::dns::name::{Key, wire_len};
+use crate::dns::wire::HEADER;
 use crate::forward::message::{Message, Reply};
 use crate::forward::question::Question;
 use crate::forward::wire::{OPT, overlay};

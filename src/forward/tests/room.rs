@@ -13,13 +13,14 @@ use tokio::task::JoinHandle;
 use tokio::time;
 
 use super::{Draft, asks_a, name};
+use crate::config::{ForwardConfig, Rule};
 use crate::dns::name::Key;
 use crate::forward::counters::Counter;
 use crate::forward::forwarder::Forwarder;
 use crate::forward::network::{Network, NetworkError, Via};
 use crate::forward::question::Outgoing;
 use crate::forward::upstream::now;
-use crate::forward::{ForwardConfig, Hit, Rule, UpstreamStatus};
+use crate::forward::{Hit, UpstreamStatus};
 
 /// What an upstream does with a query.
 pub(super) enum Act {

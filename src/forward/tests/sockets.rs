@@ -11,14 +11,13 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 
 use super::{ADDITIONAL, Draft, SAME, asks_a, name};
+use crate::config::{ForwardConfig, Rule};
 use crate::dns::name::Key;
 use crate::forward::counters::Counter;
 use crate::forward::flights::flights_within;
 use crate::forward::network::{Network, NetworkError, Sockets, Via};
 use crate::forward::question::Outgoing;
-use crate::forward::{
-    ForwardConfig, Forwarder, Hit, MAX_FLIGHTS, MAX_SOCKETS, Rule, UpstreamStatus,
-};
+use crate::forward::{Forwarder, Hit, MAX_FLIGHTS, MAX_SOCKETS, UpstreamStatus};
 use crate::host::descriptors::Share;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));

@@ -268,7 +268,8 @@ impl Board {
     /// All of it at one moment.
     pub fn status(&self) -> Status {
         let known = self.known.borrow().clone();
-        let snapshot = self.store.full();
+        let current = self.store.full();
+        let snapshot = &current.snapshot;
         let (now, drift) = (self.clock.now(), self.clock.drift());
         let sources: Vec<_> = (0..known.inventory.sources.len())
             .filter_map(|id| known.source(id, now, drift))
@@ -304,7 +305,7 @@ impl Board {
             moves: known.moves,
             zones: zones.collect(),
             sources,
-            forwarding: snapshot
+            forwarding: current
                 .forwarder
                 .as_ref()
                 .map(|forwarder| ForwardingStatus::of(forwarder, &known.loops)),
@@ -322,7 +323,7 @@ impl Board {
             },
             ready: not_ready.is_none(),
             not_ready,
-            views: self.names.of(&snapshot).to_vec(),
+            views: self.names.of(snapshot).to_vec(),
             stale_answers: self.counters.stale().iter().map(|(_, _, count)| count).sum(),
         }
     }

@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::compile::Data;
-use crate::snapshot::{Snapshot, ViewTable};
+use crate::snapshot::{Data, Snapshot, ViewTable};
 
 /// The bound names that one view sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,8 +5,8 @@ use crate::forward::{Forwarder, UpstreamStatus};
 use crate::status::board::{Board, Known};
 
 pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
-    let snapshot = board.store.full();
-    let Some(forwarder) = &snapshot.forwarder else { return };
+    let current = board.store.full();
+    let Some(forwarder) = &current.forwarder else { return };
     upstreams(page, &forwarder.upstreams());
     load(page, forwarder);
     let help = "Upstreams through which our own questions come back";

@@ -19,7 +19,7 @@ pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
 }
 
 fn names(page: &mut Page, board: &Board) {
-    let views = board.names.of(&board.store.full());
+    let views = board.names.of(&board.store.full().snapshot);
     let mut names = page.gauge("eipdns_names", "Bound names that a view sees");
     for view in views.iter() {
         names.with(&[("view", &view.view)], view.names);
@@ -48,7 +48,7 @@ fn publishing(page: &mut Page, board: &Board, known: &Known) {
     page.gauge("eipdns_publish_loop_turned_seconds", help).is(publishing.turned);
     let help = "Deliveries of sources that wait to be published";
     page.gauge("eipdns_deliveries_waiting", help).is(publishing.waiting);
-    let generation = board.store.full().generation;
+    let generation = board.store.full().snapshot.generation;
     page.gauge("eipdns_generation", "Snapshots published").is(generation as f64);
     let help = "Time the last snapshot took to build";
     page.gauge("eipdns_build_seconds", help).is(known.built_in.as_secs_f64());
@@ -70,7 +70,8 @@ fn configuration(page: &mut Page, board: &Board, known: &Known) {
 }
 
 fn serials(page: &mut Page, board: &Board, known: &Known) {
-    let snapshot = board.store.full();
+    let current = board.store.full();
+    let snapshot = &current.snapshot;
     let mut serials = page.gauge("eipdns_zone_serial", "Serial of each zone");
     for zone in &known.config.zones {
         let table = snapshot.views.iter().find_map(|view| view.zones.get(zone.origin.octets()));

@@ -10,10 +10,10 @@ use hickory_proto::rr::{RData, RecordType};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{answer_in_view, lookup};
-use crate::compile::{Data, Index, Input};
+use crate::compile::{Index, Input};
 use crate::config::{Binding, Mode, Target, ViewId, nearest};
 use crate::dns::name::Key;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Data, Snapshot};
 
 /// What to wait for: `NAME=ADDRESS` or `NAME=eipassoc-…`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsOption};
 use hickory_proto::rr::rdata::{A, CNAME, SOA};
 use hickory_proto::rr::{Name, RData};
 
-use super::*;
+use super::super::*;
 use crate::config::Config;
 use crate::testing;
 

@@ -1,6 +1,8 @@
 //! Properties of the seam: any octets get an answer that can be read, of the
 //! right size, and the same one however the snapshot came about.
 
+mod elsewhere;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
 
@@ -12,6 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::compile::Serials;
 use crate::config::Config;
+use crate::dns::wire::MAX_UDP;
 use crate::testing::{self, SERVER};
 
 const ZONE: &str = r#"

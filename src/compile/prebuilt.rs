@@ -1,0 +1,200 @@
+//! Makes prebuilt answers: the octets behind the question, encoded when a snapshot
+//! is made, so that answering copies them.
+//!
+//! They are made by the path that answers everything else, so that there is one
+//! meaning and two speeds.
+
+use std::iter::{empty, once};
+
+use hickory_proto::op::{MessageType, Metadata, OpCode, Query, emit_message_parts};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::BinEncoder;
+
+use crate::answer::lookup::{self, Found};
+use crate::dns::name::Key;
+use crate::dns::wire::HEADER;
+use crate::snapshot::nodes::Sheet;
+use crate::snapshot::ready::Ready;
+use crate::snapshot::tail::{COUNTS, MAX_LABELS, MAX_TAIL, Negative, Tail};
+use crate::snapshot::{RrSet, ZoneTable};
+
+/// Octets of QTYPE and QCLASS.
+const TYPE_AND_CLASS: usize = 4;
+/// Octets of TYPE, CLASS, TTL and RDLENGTH (RFC 1035 section 3.2.1).
+const BETWEEN: usize = 10;
+/// A pointer to the question's name (RFC 1035 section 4.1.4).
+const TO_QUESTION: [u8; 2] = [0xc0, HEADER as u8];
+/// Labels, without the root, of the longest name in a tail that is moved.
+const MAX_MOVED_LABELS: usize = 12;
+
+/// Makes what depends on a whole zone: the tails of its apex, whose records
+/// may bring addresses of other names along, and the negative one.
+pub fn prebuild(table: &mut ZoneTable) {
+    let name = table.apex.key.to_name();
+    let tail = |set: &RrSet| of_found(&name, set.rtype, &lookup::at_apex(table, set.rtype));
+    let ready = Ready::new(&table.apex, true, tail);
+    table.top = Sheet::of_one(ready.borrow(), &table.apex);
+    table.negative = negative(&table.zone.origin, &table.negative_soa);
+}
+
+/// What a set of records answers a question for their own name with; none
+/// when that takes more than the set, or would be too long.
+pub fn of_set(records: &[Record]) -> Option<Tail> {
+    let first = records.first()?;
+    let octets = match plain(records) {
+        Some(octets) => octets,
+        None => {
+            // The addresses of what these name belong to the answer too.
+            use RecordType::{HTTPS, MX, NS, SRV, SVCB};
+            if matches!(first.record_type(), NS | MX | SRV | SVCB | HTTPS) {
+                return None;
+            }
+            let sections = (records.iter(), empty(), empty());
+            encode(&first.name, first.record_type(), sections)?
+        }
+    };
+    let mut tail = Tail::new(octets, &first.name)?;
+    if first.name.is_wildcard() {
+        synthesise(&mut tail, records);
+    }
+    Some(tail)
+}
+
+/// What `found` is answered with.
+fn of_found(name: &Name, rtype: RecordType, found: &Found<'_>) -> Option<Tail> {
+    let sections = (
+        found.answers.iter().map(|r| -> &Record { r }),
+        found.authority.iter().map(|r| -> &Record { r }),
+        found.glue.iter().copied().chain(found.extra.iter().map(|r| -> &Record { r })),
+    );
+    Tail::new(encode(name, rtype, sections)?, name)
+}
+
+/// A wildcard's tail fits the names it stands in for when all names in it
+/// are known to share no more with them than with the closest encloser.
+fn synthesise(tail: &mut Tail, records: &[Record]) {
+    match records {
+        [Record { data: RData::A(_) | RData::AAAA(_) | RData::TXT(_), .. }, ..] => {
+            tail.fits_synthesis();
+        }
+        [Record { name, data: RData::CNAME(target), .. }] if is_short(&target.0) => {
+            let encloser = name.base_name();
+            // The owner of the CNAME is a pointer to the question.
+            let at = COUNTS + TO_QUESTION.len() + BETWEEN;
+            if !encloser.zone_of(&target.0)
+                && let Some((pointer, _)) = pointer_of(tail.octets(), at)
+            {
+                tail.move_at([pointer, 0, 0]);
+                tail.fits_synthesis();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What a zone denies with, from the SOA as negative answers show it.
+pub fn negative(origin: &Key, soa: &Record) -> Option<Negative> {
+    let RData::SOA(data) = &soa.data else { return None };
+    // Any name of the zone that the SOA does not hold.
+    let asked = origin.child(b"\0")?.to_name();
+    let names = [&data.mname, &data.rname];
+    if asked.iter().count() > MAX_LABELS || !names.iter().all(|name| is_short(name)) {
+        return None;
+    }
+    let sections = (empty(), once(soa), empty());
+    let mut tail = Tail::new(encode(&asked, RecordType::A, sections)?, &asked)?;
+    let (owner, behind) = pointer_of(tail.octets(), COUNTS)?;
+    let (mname, behind) = pointer_of(tail.octets(), behind + BETWEEN)?;
+    let (rname, _) = pointer_of(tail.octets(), behind)?;
+    tail.move_at([owner, mname, rname]);
+    let near = names.into_iter().filter_map(|name| label_below(origin, name)).collect();
+    Some(Negative::new(tail, near))
+}
+
+/// Addresses, which are most of what there is, without the encoder's detours.
+fn plain(records: &[Record]) -> Option<Vec<u8>> {
+    if records.len() > MAX_TAIL / (TO_QUESTION.len() + BETWEEN + 4) {
+        return None;
+    }
+    let longest = TO_QUESTION.len() + BETWEEN + 16;
+    let mut octets = Vec::with_capacity(COUNTS + records.len() * longest);
+    octets.extend_from_slice(&(records.len() as u16).to_be_bytes());
+    octets.extend_from_slice(&[0; 4]);
+    for record in records {
+        let mut add = |data: &[u8]| {
+            octets.extend_from_slice(&TO_QUESTION);
+            octets.extend_from_slice(&u16::from(record.record_type()).to_be_bytes());
+            octets.extend_from_slice(&u16::from(record.dns_class).to_be_bytes());
+            octets.extend_from_slice(&record.ttl.to_be_bytes());
+            octets.extend_from_slice(&(data.len() as u16).to_be_bytes());
+            octets.extend_from_slice(data);
+        };
+        match &record.data {
+            // Nothing is shorter than the root, so nobody points to it.
+            _ if record.name.is_root() => return None,
+            RData::A(ip) => add(&ip.octets()),
+            RData::AAAA(ip) => add(&ip.octets()),
+            _ => return None,
+        }
+    }
+    Some(octets)
+}
+
+/// Counts and records of a whole answer, as the encoder writes them behind a
+/// question for `name`.
+fn encode<'a>(
+    name: &Name,
+    rtype: RecordType,
+    (mut answers, mut authority, mut additional): (
+        impl Iterator<Item = &'a Record>,
+        impl Iterator<Item = &'a Record>,
+        impl Iterator<Item = &'a Record>,
+    ),
+) -> Option<Vec<u8>> {
+    let mut message = Vec::with_capacity(512);
+    let mut encoder = BinEncoder::new(&mut message);
+    let header = emit_message_parts(
+        &Metadata::new(0, MessageType::Response, OpCode::Query),
+        &mut once(&Query::query(name.clone(), rtype)),
+        &mut answers,
+        &mut authority,
+        &mut additional,
+        None,
+        None,
+        &mut encoder,
+    )
+    .ok()?;
+    if header.metadata.truncation {
+        return None;
+    }
+    let mut octets = message.get(HEADER - COUNTS..HEADER)?.to_vec();
+    let question = crate::dns::name::wire_len(message.get(HEADER..)?)? + TYPE_AND_CLASS;
+    octets.extend_from_slice(message.get(HEADER + question..)?);
+    Some(octets)
+}
+
+/// Where the name at `at` ends in a pointer (0: it does not), and what is
+/// behind it.
+fn pointer_of(octets: &[u8], mut at: usize) -> Option<(u16, usize)> {
+    loop {
+        match usize::from(*octets.get(at)?) {
+            0 => return Some((0, at + 1)),
+            len if len < 64 => at += len + 1,
+            _ => return Some((u16::try_from(at).ok()?, at + 2)),
+        }
+    }
+}
+
+/// Has a name few enough labels for the encoder to remember them all?
+fn is_short(name: &Name) -> bool {
+    name.iter().count() <= MAX_MOVED_LABELS
+}
+
+/// The label of `name` directly below `origin`, with its length octet; none
+/// when the name is not below it.
+fn label_below(origin: &Key, name: &Name) -> Option<Box<[u8]>> {
+    let name = Key::from_name(name);
+    let above = |suffix: &&[u8]| crate::dns::name::parent(suffix) == Some(origin.octets());
+    let suffix = crate::dns::name::suffixes(name.octets()).find(above)?;
+    suffix.get(..suffix.len() - origin.octets().len()).map(Into::into)
+}

@@ -1,0 +1,104 @@
+//! Asks each source once, now, without polling it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::accept::{Accepted, accept_file};
+use super::error::SourceError;
+use super::inventory::{Health, Inventory, SourceInventory};
+use super::usable::{LeftOut, Said};
+use super::{file, silent};
+use crate::config::{Config, Source, SourceKind};
+
+/// Asks every source once, now. Takes a few seconds at most.
+pub fn inventory(config: &Config) -> Inventory {
+    #[cfg(feature = "ec2")]
+    let inventory = ask_ec2(config, at_hand(config));
+    #[cfg(not(feature = "ec2"))]
+    let inventory = at_hand(config);
+    inventory
+}
+
+/// Calls every EC2 source, all at once.
+#[cfg(feature = "ec2")]
+fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
+    use super::ec2::Ec2;
+    use super::error::PollError;
+    use super::lookup::Resolver;
+    use super::poll::Describe;
+    use super::resolvers::aws_resolvers;
+
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let what = format!("cannot start an event loop to ask EC2: {error}");
+            for (said, source) in inventory.sources.iter_mut().zip(&config.server.sources) {
+                if let SourceKind::Ec2(_) = source.kind {
+                    *said = answered(source, Err(PollError::Other { what: what.clone() }.into()));
+                }
+            }
+            return inventory;
+        }
+    };
+    let resolver = Resolver::new(aws_resolvers(config));
+    runtime.block_on(async {
+        let mut calls = tokio::task::JoinSet::new();
+        for (id, source) in config.server.sources.iter().enumerate() {
+            let SourceKind::Ec2(ec2) = &source.kind else { continue };
+            let mut called = Ec2::new(ec2, source.region.as_deref(), resolver.clone());
+            calls.spawn(async move { (id, called.describe().await, called.region()) });
+        }
+        for (id, answer, region) in calls.join_all().await {
+            let source = &config.server.sources[id];
+            inventory.sources[id] = answered(
+                source,
+                answer.map(|said| said.beside(&Said::default())).map_err(Into::into),
+            );
+            if region.is_some() {
+                inventory.sources[id].region = region;
+            }
+        }
+    });
+    inventory
+}
+
+/// What is at hand without asking anybody: the contents of files. All other
+/// sources are yet to deliver.
+pub fn at_hand(config: &Config) -> Inventory {
+    all_at_hand(config).0
+}
+
+/// The same, and what of each source cannot be used.
+pub fn all_at_hand(config: &Config) -> (Inventory, Vec<Arc<LeftOut>>) {
+    let ask = |source: &Source| match &source.kind {
+        SourceKind::File { path } => {
+            let said = file::read(path).map_err(Into::into);
+            let left_out = said.as_ref().map(|said: &Said| Arc::clone(&said.left_out));
+            let left_out = left_out.unwrap_or_default();
+            (answered(source, said), left_out)
+        }
+        SourceKind::Ec2(_) => (silent(source), Arc::default()),
+    };
+    let (sources, left_out) = config.server.sources.iter().map(ask).unzip();
+    (Inventory { sources }, left_out)
+}
+
+/// A source's part of the inventory after one answer. A source that fails is
+/// stalled and has nothing.
+fn answered(source: &Source, answer: Result<Said, SourceError>) -> SourceInventory {
+    let now = SystemTime::now();
+    let (entries, health) = match answer {
+        Ok(said) => {
+            let accepted = accept_file(&Accepted::default(), &said, now);
+            (Some(accepted.entries), Health::Healthy)
+        }
+        Err(error) => (None, Health::Stalled { since: now, why: error.to_string() }),
+    };
+    SourceInventory {
+        name: source.name.clone(),
+        region: source.region.clone(),
+        delivered_at: entries.is_some().then_some(now),
+        entries,
+        health,
+    }
+}
