@@ -59,5 +59,5 @@ fuzz_target!(|data: &[u8]| {
         }],
     };
     let offline = Offline::new(&CONFIG, inventory);
-    assert_eq!(offline.snapshot.views.len(), CONFIG.server.views.len());
+    assert_eq!(offline.current.snapshot.views.len(), CONFIG.server.views.len());
 });

@@ -9,9 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
 
-use eipdns::answer::{Ahead, Asker, MAX_UDP, Outcome, Room, Transport, answer, ordinary};
+use eipdns::answer::{Ahead, Asker, Outcome, Room, Transport, answer, ordinary};
 use eipdns::config::{self, Overrides};
-use eipdns::cli::offline::{self, Offline};
+use eipdns::cli::offline::Offline;
+use eipdns::dns::wire::MAX_UDP;
+use eipdns::source::once;
 use eipdns::snapshot::Snapshot;
 use hickory_proto::op::Message;
 use libfuzzer_sys::fuzz_target;

@@ -59,5 +59,5 @@ fuzz_target!(|data: &[u8]| {
     };
     let inventory = Inventory { sources: config.server.sources.iter().map(starting).collect() };
     let offline = Offline::new(&config, inventory);
-    assert_eq!(offline.snapshot.views.len(), config.server.views.len());
+    assert_eq!(offline.current.snapshot.views.len(), config.server.views.len());
 });
