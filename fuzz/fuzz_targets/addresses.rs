@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use eipdns::config::{self, Config, Overrides};
-use eipdns::source::inventory::{Health, Inventory, SourceInventory};
 use eipdns::cli::offline::Offline;
+use eipdns::config::{self, Config, Overrides};
 use eipdns::source::accept::{Accepted, accept_file};
+use eipdns::source::inventory::{Health, Inventory, SourceInventory};
 use eipdns::source::json::{Listing, ParseError};
 use libfuzzer_sys::fuzz_target;
 

@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use eipdns::answer::{Ahead, Asker, Outcome, Room, Transport, answer, ordinary};
-use eipdns::config::{self, Overrides};
 use eipdns::cli::offline::Offline;
+use eipdns::config::{self, Overrides};
 use eipdns::dns::wire::MAX_UDP;
-use eipdns::source::once;
 use eipdns::snapshot::Snapshot;
+use eipdns::source::once;
 use hickory_proto::op::Message;
 use libfuzzer_sys::fuzz_target;
 
@@ -37,7 +37,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let config =
         config::load(&zones, &Overrides::default()).unwrap_or_else(|e| panic!("{e}")).config;
     let inventory = once::inventory(&config);
-    Offline::new(&config, inventory).snapshot
+    Offline::new(&config, inventory).current.snapshot
 });
 
 fuzz_target!(|data: &[u8]| {

@@ -7,10 +7,10 @@
 use std::fs;
 use std::sync::LazyLock;
 
+use eipdns::cli::offline::Offline;
 use eipdns::config::{self, Overrides};
 use eipdns::diag::Severity;
 use eipdns::source::inventory::{Health, Inventory, SourceInventory};
-use eipdns::cli::offline::Offline;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
