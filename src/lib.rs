@@ -40,22 +40,22 @@
 
 pub mod answer;
 pub mod cli;
-pub mod compile;
+mod compile;
 pub mod config;
 pub mod diag;
 pub mod dns;
 pub mod forward;
 pub mod host;
-pub mod http;
+mod http;
 pub mod records;
-pub mod respond;
-pub mod serve;
-pub mod server;
+mod respond;
+mod serve;
+mod server;
 pub mod snapshot;
 pub mod source;
 pub mod state;
-pub mod status;
-pub mod store;
+mod status;
+mod store;
 #[cfg(test)]
 mod testing;
 pub mod writer;

@@ -19,14 +19,14 @@ use crate::snapshot::{Node, NodeKind, RrSet, ViewTable, ZoneTable};
 
 /// How many aliases are followed in one answer: as many as BIND restarts a
 /// query for. A longer chain, or a loop, is answered as far as it got.
-pub const MAX_CHAIN: usize = 11;
+pub(crate) const MAX_CHAIN: usize = 11;
 
 /// Labels of the longest name, root included.
 const MAX_LABELS: usize = 128;
 
 /// What was found.
 #[derive(Debug)]
-pub struct Found<'s> {
+pub(crate) struct Found<'s> {
     /// Is the question's name in one of the view's zones? If not, all else
     /// is empty.
     pub ours: bool,
@@ -83,7 +83,7 @@ pub(super) enum Place<'s> {
 }
 
 /// Answers `name` (folded wire octets) and `rtype` from a view's zones.
-pub fn find<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Found<'s> {
+pub(crate) fn find<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Found<'s> {
     let mut found = Found::default();
     found.follow(view, name, rtype);
     found
@@ -92,13 +92,13 @@ pub fn find<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Found<'s
 /// Is it for somebody else to answer, although the name is that of a zone of
 /// ours: DS, whose place is the parent (RFC 4035 section 3.1.4.1), when that
 /// is not ours?
-pub fn is_for_parent(view: &ViewTable, name: &[u8], rtype: RecordType) -> bool {
+pub(crate) fn is_for_parent(view: &ViewTable, name: &[u8], rtype: RecordType) -> bool {
     rtype == RecordType::DS
         && zone_for(view, name, rtype).is_some_and(|zone| zone.zone.origin.octets() == name)
 }
 
 /// The node that answers for a name of `zone`: its own or a wildcard's.
-pub fn node_for<'s>(zone: &'s ZoneTable, name: &[u8]) -> Option<&'s Node> {
+pub(crate) fn node_for<'s>(zone: &'s ZoneTable, name: &[u8]) -> Option<&'s Node> {
     match walk(zone, name, RecordType::ANY) {
         Place::Exact(node) | Place::Wildcard(node) => Some(node),
         Place::Cut(node) | Place::Dname(node) => Some(node),
@@ -120,7 +120,7 @@ fn zone_for<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Option<&
 }
 
 /// What a zone's apex has for a type.
-pub fn at_apex(zone: &ZoneTable, rtype: RecordType) -> Found<'_> {
+pub(crate) fn at_apex(zone: &ZoneTable, rtype: RecordType) -> Found<'_> {
     let mut found = Found { ours: true, authoritative: true, ..Found::default() };
     // An apex is no alias (RFC 1034 section 3.6.2), so nothing follows.
     found.take(zone, &zone.apex, zone.apex.key.octets(), rtype, false);
@@ -241,7 +241,7 @@ impl<'s> Found<'s> {
     /// Goes on with what is known elsewhere of the name the chain left to; an
     /// alias in it that leads to one of our zones is followed there. False
     /// when that is no answer.
-    pub fn go_on(&mut self, view: &'s ViewTable, hit: &Hit, rtype: RecordType) -> bool {
+    pub(crate) fn go_on(&mut self, view: &'s ViewTable, hit: &Hit, rtype: RecordType) -> bool {
         let rcode = hit.rcode();
         let (Ok(records), Ok(denial)) = (hit.answers(), hit.denial()) else { return false };
         if !matches!(rcode, ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::YXDomain)
@@ -387,7 +387,7 @@ impl<'s> Found<'s> {
 }
 
 /// Does an answer from elsewhere lead back to one of our zones?
-pub fn comes_back(view: &ViewTable, hit: &Hit, rtype: RecordType) -> bool {
+pub(crate) fn comes_back(view: &ViewTable, hit: &Hit, rtype: RecordType) -> bool {
     !is_alias_enough(rtype)
         && hit.message().aliases().any(|target| view.zone_of(target.octets()).is_some())
 }
@@ -398,7 +398,7 @@ fn is_alias_enough(rtype: RecordType) -> bool {
 }
 
 /// The target of a DNAME record, which hickory keeps as plain octets.
-pub fn dname_target(record: &Record) -> Option<Key> {
+pub(crate) fn dname_target(record: &Record) -> Option<Key> {
     match &record.data {
         RData::Unknown { rdata, .. } => {
             let octets = &rdata.anything[..];

@@ -31,36 +31,36 @@ use crate::snapshot::ready::Stale;
 /// The largest answer to a UDP request without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP: usize = 512;
 /// Octets of an OPT record without options (RFC 6891 section 6.1.2).
-pub const OPT_LEN: usize = 11;
+pub(crate) const OPT_LEN: usize = 11;
 /// Octets of an option without its data (RFC 6891 section 6.1.2).
 const OPTION: usize = 4;
 /// Type OPT, its lower octet; the upper one is 0 (RFC 6891).
 const OPT: u8 = 41;
 /// Option code of NSID (RFC 5001).
-pub const NSID: u16 = 3;
+pub(crate) const NSID: u16 = 3;
 
 /// A request's header.
 #[derive(Debug, Clone, Copy)]
-pub struct Head([u8; HEADER]);
+pub(crate) struct Head([u8; HEADER]);
 
 impl Head {
     /// The first twelve octets; none when there are fewer.
-    pub fn read(request: &[u8]) -> Option<Self> {
+    pub(crate) fn read(request: &[u8]) -> Option<Self> {
         Some(Self(*request.first_chunk()?))
     }
 
     /// QR.
-    pub fn is_response(self) -> bool {
+    pub(crate) fn is_response(self) -> bool {
         self.0[2] & 0x80 != 0
     }
 
     /// OPCODE 0.
-    pub fn is_query(self) -> bool {
+    pub(crate) fn is_query(self) -> bool {
         self.0[2] & 0x78 == 0
     }
 
     /// A reply of a header alone, for what could not be read.
-    pub fn write_bare(self, rcode: ResponseCode, reply: &mut Vec<u8>) {
+    pub(crate) fn write_bare(self, rcode: ResponseCode, reply: &mut Vec<u8>) {
         let [id0, id1, flags, ..] = self.0;
         // QR, the opcode and RD as they came.
         reply.extend_from_slice(&[id0, id1, 0x80 | (flags & 0x79), rcode.low()]);
@@ -71,7 +71,7 @@ impl Head {
     /// be in an option that the request cannot be read (RFC 6891 section 7).
     /// Options of another version are not ours to judge: BADVERS instead of
     /// FORMERR (section 6.1.3). Returns the response code.
-    pub fn write_error(
+    pub(crate) fn write_error(
         self,
         request: &[u8],
         rcode: ResponseCode,
@@ -130,7 +130,7 @@ impl OptHead {
 
 /// The question as it stands in the request.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'r> {
+pub(crate) struct Question<'r> {
     /// The name's octets as the asker wrote them.
     name: &'r [u8],
 }
@@ -139,7 +139,7 @@ impl<'r> Question<'r> {
     /// Finds the one question and walks over the rest of the message: none
     /// when there is not exactly one question (RFC 9619), its name is
     /// compressed, or the message ends too early or too late.
-    pub fn read(request: &'r [u8]) -> Option<Self> {
+    pub(crate) fn read(request: &'r [u8]) -> Option<Self> {
         let count =
             |at: usize| request.get(at..at + 2).map(|o| usize::from(o[0]) << 8 | usize::from(o[1]));
         if count(4)? != 1 {
@@ -170,7 +170,7 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
 
 /// The most octets a reply may have, `payload` being what the request's OPT
 /// says.
-pub fn limit(transport: Transport, payload: Option<u16>) -> usize {
+pub(crate) fn limit(transport: Transport, payload: Option<u16>) -> usize {
     match (transport, payload) {
         (Transport::Tcp, _) => usize::from(u16::MAX),
         (Transport::Udp, None) => PLAIN_UDP,
@@ -179,14 +179,14 @@ pub fn limit(transport: Transport, payload: Option<u16>) -> usize {
 }
 
 /// A request that hickory could read, its question in lower case.
-pub struct Request {
+pub(crate) struct Request {
     inner: hickory_server::server::Request,
     name: Vec<u8>,
 }
 
 impl Request {
     /// Parses a request.
-    pub fn read(octets: &[u8], question: &Question<'_>) -> Result<Self, ProtoError> {
+    pub(crate) fn read(octets: &[u8], question: &Question<'_>) -> Result<Self, ProtoError> {
         let mut folded = octets.to_vec();
         let name = HEADER..HEADER + question.name.len();
         folded[name.clone()].make_ascii_lowercase();
@@ -199,27 +199,27 @@ impl Request {
     }
 
     /// The question.
-    pub fn query(&self) -> &LowerQuery {
+    pub(crate) fn query(&self) -> &LowerQuery {
         &self.inner.queries.queries()[0]
     }
 
     /// The question's name, folded wire octets.
-    pub fn name(&self) -> &[u8] {
+    pub(crate) fn name(&self) -> &[u8] {
         &self.name
     }
 
     /// RD.
-    pub fn recursion_desired(&self) -> bool {
+    pub(crate) fn recursion_desired(&self) -> bool {
         self.inner.metadata.recursion_desired
     }
 
     /// Version of the request's OPT; 0 without one.
-    pub fn edns_version(&self) -> u8 {
+    pub(crate) fn edns_version(&self) -> u8 {
         self.inner.edns.as_ref().map_or(0, Edns::version)
     }
 
     /// The subnet it is asked for (RFC 7871).
-    pub fn subnet(&self) -> Option<&ClientSubnet> {
+    pub(crate) fn subnet(&self) -> Option<&ClientSubnet> {
         match self.inner.edns.as_ref()?.option(EdnsCode::Subnet)? {
             EdnsOption::Subnet(subnet) => Some(subnet),
             _ => None,
@@ -227,7 +227,7 @@ impl Request {
     }
 
     /// What it asks, as it would be asked elsewhere.
-    pub fn question(&self) -> forward::Question<'_> {
+    pub(crate) fn question(&self) -> forward::Question<'_> {
         let edns = self.inner.edns.as_ref();
         forward::Question {
             name: &self.name,
@@ -240,7 +240,7 @@ impl Request {
 
     /// What an answer from elsewhere is to be made fit for. `octets` are those
     /// of this request and `question` is in them.
-    pub fn passed_on<'r>(
+    pub(crate) fn passed_on<'r>(
         &self,
         octets: &'r [u8],
         question: &Question<'r>,
@@ -256,14 +256,14 @@ impl Request {
     }
 
     /// Does it ask for our name (RFC 5001)?
-    pub fn wants_nsid(&self) -> bool {
+    pub(crate) fn wants_nsid(&self) -> bool {
         let edns = self.inner.edns.as_ref();
         edns.is_some_and(|e| e.option(EdnsCode::from(NSID)).is_some())
     }
 }
 
 /// A reply in the making.
-pub struct Reply<'r, 's> {
+pub(crate) struct Reply<'r, 's> {
     request: &'r Request,
     transport: Transport,
     /// What was found in the zones.
@@ -295,7 +295,7 @@ enum Extent {
 
 impl<'r, 's> Reply<'r, 's> {
     /// An empty reply to `request`.
-    pub fn to(request: &'r Request, transport: Transport) -> Self {
+    pub(crate) fn to(request: &'r Request, transport: Transport) -> Self {
         Self {
             request,
             transport,
@@ -310,14 +310,14 @@ impl<'r, 's> Reply<'r, 's> {
     }
 
     /// Becomes REFUSED with a reason.
-    pub fn refuse(&mut self, code: u16, why: String) -> Path {
+    pub(crate) fn refuse(&mut self, code: u16, why: String) -> Path {
         self.rcode = ResponseCode::Refused;
         self.remarks.push(Cow::Owned(Remark { code, text: why.into() }));
         Path::Refused
     }
 
     /// Becomes SERVFAIL, perhaps with a reason; what was found is dropped.
-    pub fn fail(&mut self, remark: Option<Cow<'s, Remark>>) {
+    pub(crate) fn fail(&mut self, remark: Option<Cow<'s, Remark>>) {
         self.found = Found::default();
         self.rcode = ResponseCode::ServFail;
         self.stale = Stale(false);
@@ -325,24 +325,24 @@ impl<'r, 's> Reply<'r, 's> {
     }
 
     /// Takes over what was found.
-    pub fn take(&mut self, found: Found<'s>) {
+    pub(crate) fn take(&mut self, found: Found<'s>) {
         self.found = found;
         self.taken();
     }
 
     /// More was found: its response code and what is to be said about it.
-    pub fn taken(&mut self) {
+    pub(crate) fn taken(&mut self) {
         self.rcode = self.found.rcode;
         self.remarks.extend(self.found.remarks.drain(..).map(Cow::Borrowed));
     }
 
     /// The most octets the reply may have.
-    pub fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         limit(self.transport, self.request.inner.edns.as_ref().map(Edns::max_payload))
     }
 
     /// Writes the reply and says with which response code.
-    pub fn write(&mut self, question: &Question<'_>, reply: &mut Vec<u8>) -> ResponseCode {
+    pub(crate) fn write(&mut self, question: &Question<'_>, reply: &mut Vec<u8>) -> ResponseCode {
         let answers = self.found.answers.len();
         let whole = [Extent::Whole, Extent::WithoutRemarks, Extent::WithoutGlue];
         // Looked for only when it comes to that.
@@ -426,7 +426,7 @@ impl<'r, 's> Reply<'r, 's> {
     }
 
     /// The same, encoded.
-    pub fn options(&self) -> Vec<u8> {
+    pub(crate) fn options(&self) -> Vec<u8> {
         let mut octets = Vec::new();
         for (code, data) in self.own_options() {
             octets.extend_from_slice(&code.to_be_bytes());

@@ -11,9 +11,9 @@
 //! answer, which it made beforehand and `fast` copies.
 
 mod fast;
-pub mod lookup;
-pub mod message;
-pub mod subnet;
+pub(crate) mod lookup;
+pub(crate) mod message;
+pub(crate) mod subnet;
 #[cfg(test)]
 mod tests;
 

@@ -10,11 +10,11 @@ use crate::config::ViewId;
 use crate::snapshot::Selector;
 
 /// Option code of EDNS Client Subnet.
-pub const ECS: u16 = 8;
+pub(crate) const ECS: u16 = 8;
 
 /// A client, and what is said of it in the answer.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Chosen {
+pub(crate) struct Chosen {
     /// Its view.
     pub view: Option<ViewId>,
     /// The option of the answer, when a trusted forwarder asked with one.
@@ -26,7 +26,7 @@ pub struct Chosen {
 /// The view of whoever asks: of the subnet that a trusted forwarder names, or
 /// of the address the query came from. A subnet of length 0 says that the
 /// forwarder keeps it to itself: it is answered as the forwarder.
-pub fn choose(selector: &Selector, asker: &Asker, subnet: Option<&ClientSubnet>) -> Chosen {
+pub(crate) fn choose(selector: &Selector, asker: &Asker, subnet: Option<&ClientSubnet>) -> Chosen {
     let own = || selector.select(asker.client.ip(), asker.local);
     let Some(subnet) = subnet.filter(|_| selector.trusts(asker.client.ip())) else {
         return Chosen { view: own(), ..Chosen::default() };

@@ -104,7 +104,7 @@ impl Association {
 /// The changes of bound names from `old` to `new`, in order of name. Zones
 /// that were read anew from their files in between are left out: what changed
 /// there is the operator's own doing. `config` is that of `new`.
-pub fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Vec<Change> {
+pub(crate) fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     let mut all: BTreeMap<(&Key, String, String), (Change, &ZoneTable)> = BTreeMap::new();
     for (before, after) in old.views.iter().zip(&new.views) {
         for (origin, table) in after.zones.iter() {

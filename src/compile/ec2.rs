@@ -30,7 +30,7 @@ const TIMES: (i32, i32, i32) = (3_600, 1_200, 604_800);
 
 /// What a view has at home.
 #[derive(Debug, Clone, Default)]
-pub struct Home {
+pub(crate) struct Home {
     /// EC2 names.
     pub names: Ec2Names,
     /// For forwarded answers.
@@ -40,7 +40,7 @@ pub struct Home {
 /// The EC2 names and rewrites of a view. A name that lies in one of the view's
 /// own `zones` is left to that zone. `before` is what the view had when all but
 /// what is `touched` was as it is.
-pub fn home(
+pub(crate) fn home(
     input: &Input<'_>,
     id: ViewId,
     index: &Index<'_>,

@@ -8,11 +8,11 @@
 //! says which those are). That is for speed alone: with or without a previous
 //! snapshot the answers, digests and serials are the same.
 
-pub mod changes;
-pub mod ec2;
-pub mod prebuilt;
-pub mod resolve;
-pub mod serial;
+pub(crate) mod changes;
+pub(crate) mod ec2;
+pub(crate) mod prebuilt;
+pub(crate) mod resolve;
+pub(crate) mod serial;
 #[cfg(test)]
 mod tests;
 mod touched;
@@ -30,8 +30,8 @@ use crate::source::clock::{Drift, elapsed};
 use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::state;
 
-pub use resolve::Index;
-pub use serial::Serials;
+pub(crate) use resolve::Index;
+pub(crate) use serial::Serials;
 use touched::Touched;
 
 /// Everything a snapshot is made from.
@@ -54,7 +54,11 @@ pub struct Input<'a> {
 
 /// Makes the next snapshot. `serials` are those in use and are brought up to
 /// date; `previous` lends what did not change.
-pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snapshot>) -> Snapshot {
+pub(crate) fn compile(
+    input: &Input<'_>,
+    serials: &mut Serials,
+    previous: Option<&Snapshot>,
+) -> Snapshot {
     let config = input.config;
     let related = previous.filter(|previous| is_of(previous, input));
     let touched = related.and_then(|p| Touched::between(&p.inventory, input.inventory));
@@ -113,7 +117,7 @@ pub fn compile(input: &Input<'_>, serials: &mut Serials, previous: Option<&Snaps
 /// What bound names stood for and stand for: looks into the inventories of two
 /// snapshots. Where the two differ little, only what differs is found by
 /// allocation or tag.
-pub fn compared<T>(
+pub(crate) fn compared<T>(
     config: &Config,
     before: &Snapshot,
     now: &Snapshot,
@@ -183,7 +187,7 @@ fn freshness(config: Option<&Source>, source: &SourceInventory, input: &Input<'_
 }
 
 /// `12:03:01Z` for a time within the last day, else the whole date.
-pub fn short_time(time: SystemTime, now: SystemTime, drift: Drift) -> String {
+pub(crate) fn short_time(time: SystemTime, now: SystemTime, drift: Drift) -> String {
     let whole = humantime::format_rfc3339_seconds(drift.shown(time)).to_string();
     let age = now.duration_since(time).or_else(|e| Ok::<_, ()>(e.duration())).unwrap_or_default();
     match whole.split_once('T') {

@@ -29,7 +29,7 @@ const MAX_MOVED_LABELS: usize = 12;
 
 /// Makes what depends on a whole zone: the tails of its apex, whose records
 /// may bring addresses of other names along, and the negative one.
-pub fn prebuild(table: &mut ZoneTable) {
+pub(crate) fn prebuild(table: &mut ZoneTable) {
     let name = table.apex.key.to_name();
     let tail = |set: &RrSet| of_found(&name, set.rtype, &lookup::at_apex(table, set.rtype));
     let ready = Ready::new(&table.apex, true, tail);
@@ -39,7 +39,7 @@ pub fn prebuild(table: &mut ZoneTable) {
 
 /// What a set of records answers a question for their own name with; none
 /// when that takes more than the set, or would be too long.
-pub fn of_set(records: &[Record]) -> Option<Tail> {
+pub(crate) fn of_set(records: &[Record]) -> Option<Tail> {
     let first = records.first()?;
     let octets = match plain(records) {
         Some(octets) => octets,
@@ -93,7 +93,7 @@ fn synthesise(tail: &mut Tail, records: &[Record]) {
 }
 
 /// What a zone denies with, from the SOA as negative answers show it.
-pub fn negative(origin: &Key, soa: &Record) -> Option<Negative> {
+pub(crate) fn negative(origin: &Key, soa: &Record) -> Option<Negative> {
     let RData::SOA(data) = &soa.data else { return None };
     // Any name of the zone that the SOA does not hold.
     let asked = origin.child(b"\0")?.to_name();

@@ -18,7 +18,7 @@ use crate::source::inventory::{Entry, Health, SourceInventory};
 
 /// An entry and the source that has it.
 #[derive(Debug, Clone, Copy)]
-pub struct Sighting<'a> {
+pub(crate) struct Sighting<'a> {
     /// The source.
     pub source: SourceId,
     /// What it says.
@@ -27,7 +27,7 @@ pub struct Sighting<'a> {
 
 /// The inventory, ready to be asked by address, allocation and tag.
 #[derive(Debug)]
-pub struct Index<'a> {
+pub(crate) struct Index<'a> {
     sources: &'a [SourceInventory],
     now: std::time::SystemTime,
     drift: Drift,
@@ -42,7 +42,7 @@ pub struct Index<'a> {
 
 impl<'a> Index<'a> {
     /// Of all of the inventory.
-    pub fn new(input: &Input<'a>) -> Self {
+    pub(crate) fn new(input: &Input<'a>) -> Self {
         Self::of(input, None)
     }
 
@@ -101,7 +101,7 @@ impl<'a> Index<'a> {
 
     /// Every sighting of what `target` names, in sources the binding allows.
     /// Several may be of one Elastic IP.
-    pub fn sightings(&self, target: &Target, only: Option<SourceId>) -> Vec<Sighting<'a>> {
+    pub(crate) fn sightings(&self, target: &Target, only: Option<SourceId>) -> Vec<Sighting<'a>> {
         let mut found: Vec<Sighting<'a>> = match target {
             Target::Fixed(_) => Vec::new(),
             Target::ElasticIp(ip) => {
@@ -143,7 +143,7 @@ impl<'a> Index<'a> {
     }
 
     /// The best sighting of each Elastic IP, in order of address.
-    pub fn best(&self, target: &Target, only: Option<SourceId>) -> Vec<Sighting<'a>> {
+    pub(crate) fn best(&self, target: &Target, only: Option<SourceId>) -> Vec<Sighting<'a>> {
         let mut best: Vec<Sighting<'a>> = Vec::new();
         for sighting in self.sightings(target, only) {
             match best.last_mut() {
@@ -159,22 +159,22 @@ impl<'a> Index<'a> {
     }
 
     /// The best sighting of an Elastic IP.
-    pub fn best_of(&self, ip: Ipv4Addr) -> Option<Sighting<'a>> {
+    pub(crate) fn best_of(&self, ip: Ipv4Addr) -> Option<Sighting<'a>> {
         self.best(&Target::ElasticIp(ip), None).pop()
     }
 
     /// Every Elastic IP of every source.
-    pub fn elastic_ips(&self) -> BTreeSet<Ipv4Addr> {
+    pub(crate) fn elastic_ips(&self) -> BTreeSet<Ipv4Addr> {
         self.everything().map(|sighting| sighting.entry.address.public_ip).collect()
     }
 
     /// The public names that an Elastic IP would have in any of the sources.
-    pub fn public_names(&self, ip: Ipv4Addr) -> impl Iterator<Item = Key> {
+    pub(crate) fn public_names(&self, ip: Ipv4Addr) -> impl Iterator<Item = Key> {
         self.suffixes.iter().flatten().filter_map(move |suffix| ec2_name::ec2_name(ip, suffix))
     }
 
     /// The public EC2 name of a sighting; none while its region is unknown.
-    pub fn public_name(&self, sighting: &Sighting<'_>) -> Option<Key> {
+    pub(crate) fn public_name(&self, sighting: &Sighting<'_>) -> Option<Key> {
         let suffix = self.suffixes.get(sighting.source)?.as_ref()?;
         ec2_name::ec2_name(sighting.entry.address.public_ip, suffix)
     }
@@ -188,7 +188,7 @@ impl<'a> Index<'a> {
     }
 
     /// What `binding` is answered with in `view`, its mode there being `mode`.
-    pub fn resolve(&self, binding: &Binding, view: &View, mode: Option<Mode>) -> Resolved {
+    pub(crate) fn resolve(&self, binding: &Binding, view: &View, mode: Option<Mode>) -> Resolved {
         let Some(mode) = mode else { return plain(Data::Absent) };
         if let Target::Fixed(all) = &binding.target {
             return plain(Data::Addresses(in_order(all.iter().copied())));
@@ -274,7 +274,7 @@ impl<'a> Index<'a> {
     }
 
     /// The remark of an address that is kept rather than as last said.
-    pub fn kept(&self, sighting: &Sighting<'_>) -> Option<Remark> {
+    pub(crate) fn kept(&self, sighting: &Sighting<'_>) -> Option<Remark> {
         let (word, since) = sighting.entry.standing.kept()?;
         let ip = sighting.entry.address.public_ip;
         let since = short_time(since, self.now, self.drift);

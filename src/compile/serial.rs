@@ -15,11 +15,11 @@ use crate::snapshot::RrSet;
 
 /// The serial of each zone and the content it stands for; kept on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Serials(BTreeMap<Key, Serial>);
+pub(crate) struct Serials(BTreeMap<Key, Serial>);
 
 /// A zone's serial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Serial {
+pub(crate) struct Serial {
     /// As in the SOA.
     pub serial: u32,
     /// Of the content it was given for.
@@ -29,7 +29,7 @@ pub struct Serial {
 impl Serials {
     /// The serial for content `digest`: the one in use if that has not
     /// changed, else max(last + 1, `now`) in the order of RFC 1982.
-    pub fn advance(&mut self, origin: &Key, digest: u128, now: SystemTime) -> u32 {
+    pub(crate) fn advance(&mut self, origin: &Key, digest: u128, now: SystemTime) -> u32 {
         let unix = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() as u32;
         let serial = match self.0.get(origin) {
             Some(last) if last.digest == digest => last.serial,
@@ -41,17 +41,12 @@ impl Serials {
     }
 
     /// Takes a serial given from outside (a zone file's SOA).
-    pub fn set(&mut self, origin: &Key, serial: Serial) {
+    pub(crate) fn set(&mut self, origin: &Key, serial: Serial) {
         self.0.insert(origin.clone(), serial);
     }
 
-    /// The serial in use.
-    pub fn get(&self, origin: &Key) -> Option<Serial> {
-        self.0.get(origin).copied()
-    }
-
     /// Every zone's serial.
-    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Serial)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Serial)> {
         self.0.iter()
     }
 }
@@ -64,7 +59,7 @@ fn later(a: u32, b: u32) -> u32 {
 /// The hash of one name's records, the same in every process. Order of records
 /// does not count. Nodes' hashes are added up, so that a zone's digest follows
 /// a change without reading the whole zone.
-pub fn node_digest(owner: &Key, rrsets: &[RrSet]) -> u128 {
+pub(crate) fn node_digest(owner: &Key, rrsets: &[RrSet]) -> u128 {
     let mut sum = 0u128;
     for set in rrsets {
         for record in set.records.iter() {
@@ -99,12 +94,12 @@ fn record_digest(owner: &Key, record: &Record) -> u128 {
 }
 
 /// The hash of an SOA, which counts without its serial.
-pub fn soa_digest(origin: &Key, ttl: u32, soa: &SOA) -> u128 {
+pub(crate) fn soa_digest(origin: &Key, ttl: u32, soa: &SOA) -> u128 {
     record_digest(origin, &Record::from_rdata(origin.to_name(), ttl, RData::SOA(soa.clone())))
 }
 
 /// A zone's digest over the views it exists in.
-pub fn zone_digest<'a>(parts: impl Iterator<Item = (&'a str, u128)>) -> u128 {
+pub(crate) fn zone_digest<'a>(parts: impl Iterator<Item = (&'a str, u128)>) -> u128 {
     parts.fold(0u128, |sum, (view, digest)| {
         let mut hasher = SipHasher13::new();
         hasher.write(view.as_bytes());

@@ -16,7 +16,7 @@ use crate::source::inventory::{Entries, Entry, Health, Inventory, SourceInventor
 
 /// The keys of all addresses that are not as they were.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Touched<'a> {
+pub(crate) struct Touched<'a> {
     ips: BTreeSet<Ipv4Addr>,
     allocations: BTreeSet<&'a str>,
     tags: BTreeSet<(&'a str, &'a str)>,
@@ -24,7 +24,7 @@ pub struct Touched<'a> {
 
 impl<'a> Touched<'a> {
     /// What lies between two inventories; none when that may be everything.
-    pub fn between(before: &'a Inventory, now: &'a Inventory) -> Option<Self> {
+    pub(crate) fn between(before: &'a Inventory, now: &'a Inventory) -> Option<Self> {
         let mut touched = Self::default();
         if before.sources.len() != now.sources.len() {
             return None;
@@ -85,7 +85,7 @@ impl<'a> Touched<'a> {
     }
 
     /// Can a name bound to `target` stand for something else than before?
-    pub fn touches(&self, target: &Target) -> bool {
+    pub(crate) fn touches(&self, target: &Target) -> bool {
         match target {
             Target::Fixed(_) => false,
             Target::ElasticIp(ip) => self.ips.contains(ip),
@@ -95,17 +95,17 @@ impl<'a> Touched<'a> {
     }
 
     /// Elastic IPs that are not as they were.
-    pub fn elastic_ips(&self) -> &BTreeSet<Ipv4Addr> {
+    pub(crate) fn elastic_ips(&self) -> &BTreeSet<Ipv4Addr> {
         &self.ips
     }
 
     /// Has an address that is not as it was this allocation?
-    pub fn has_allocation(&self, id: &str) -> bool {
+    pub(crate) fn has_allocation(&self, id: &str) -> bool {
         self.allocations.contains(id)
     }
 
     /// Has one this tag?
-    pub fn has_tag(&self, key: &str, value: &str) -> bool {
+    pub(crate) fn has_tag(&self, key: &str, value: &str) -> bool {
         self.tags.contains(&(key, value))
     }
 }

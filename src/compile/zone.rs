@@ -31,7 +31,7 @@ const SOA_EXPIRE: i32 = 1_209_600;
 type Records = HashMap<Key, Vec<RrSet>>;
 
 /// A zone as some of its views see it.
-pub struct Part {
+pub(super) struct Part {
     /// The views.
     pub views: Vec<ViewId>,
     /// What they see.
@@ -77,7 +77,7 @@ struct Draft {
 /// none, the table that the previous snapshot made from the same
 /// configuration; `touched` says which bindings may stand for something else
 /// since then, none: all.
-pub fn parts<'p>(
+pub(super) fn parts<'p>(
     input: &Input<'_>,
     zone: &Arc<Zone>,
     index: &Index<'_>,

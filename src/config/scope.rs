@@ -24,7 +24,7 @@ pub(super) enum Scope {
 
 impl Scope {
     /// As it is called in messages.
-    pub fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Scope::Server => "server.toml",
             Scope::Listen => "[listen]",
@@ -43,7 +43,7 @@ impl Scope {
     }
 
     /// What to do about a key that is like none of the known ones.
-    pub fn unknown_key_remedy(self, known: &[&str]) -> String {
+    pub(super) fn unknown_key_remedy(self, known: &[&str]) -> String {
         let mut known: Vec<_> = known.iter().map(|k| tick(k)).collect();
         known.sort();
         let known = format!("the keys here are {}", known.join(", "));

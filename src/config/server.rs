@@ -67,7 +67,7 @@ pub(super) struct Read {
 
 impl Read {
     /// What there is when `server.toml` cannot be read.
-    pub fn nothing(context: &Context<'_>) -> Self {
+    pub(super) fn nothing(context: &Context<'_>) -> Self {
         let server = Server {
             listen: Listen {
                 dns: vec![],
@@ -93,7 +93,7 @@ impl Read {
     }
 
     /// The view of that name.
-    pub fn view(&self, name: &str) -> Option<ViewId> {
+    pub(super) fn view(&self, name: &str) -> Option<ViewId> {
         self.server.views.iter().position(|view| view.name == name)
     }
 }

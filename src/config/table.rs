@@ -21,7 +21,7 @@ pub(super) struct Table<'f> {
 
 impl<'f> Table<'f> {
     /// A table that begins at `place`; without a map, one that is not there.
-    pub fn new(
+    pub(super) fn new(
         file: &'f File<'f>,
         scope: Scope,
         place: Place,
@@ -31,22 +31,22 @@ impl<'f> Table<'f> {
     }
 
     /// Where the table begins.
-    pub fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         self.place.clone()
     }
 
     /// The keys that were asked for so far.
-    pub fn known(&self) -> &[&'static str] {
+    pub(super) fn known(&self) -> &[&'static str] {
         &self.seen
     }
 
     /// Has it no entries?
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         !self.stand_in && self.map.is_none_or(DeTable::is_empty)
     }
 
     /// Asks for `key` without looking into it.
-    pub fn get(&mut self, key: &'static str) -> Option<Value<'f>> {
+    pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'f>> {
         if !self.seen.contains(&key) {
             self.seen.push(key);
         }
@@ -54,7 +54,7 @@ impl<'f> Table<'f> {
     }
 
     /// Reads `key`, if it is there.
-    pub fn take<T>(
+    pub(super) fn take<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&Value<'f>) -> Option<T>,
@@ -63,7 +63,7 @@ impl<'f> Table<'f> {
     }
 
     /// Reads `key`; without it `consequence`, and `example` as the remedy.
-    pub fn require<T>(
+    pub(super) fn require<T>(
         &mut self,
         key: &'static str,
         consequence: &str,
@@ -85,32 +85,32 @@ impl<'f> Table<'f> {
     }
 
     /// Is there an unknown key that looks like one of these?
-    pub fn has_slip_of(&self, keys: &[&str]) -> bool {
+    pub(super) fn has_slip_of(&self, keys: &[&str]) -> bool {
         self.rest().iter().any(|(rest, _)| nearest(rest.value, keys.iter().copied()).is_some())
     }
 
     /// An error about the whole table.
-    pub fn error(&self, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn error(&self, what: impl Into<String>, remedy: impl Into<String>) {
         self.file.error(self.place(), what, remedy);
     }
 
     /// Says that something is missing here, unless a mistake that has been
     /// reported may have swallowed it.
-    pub fn missing(&self, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn missing(&self, what: impl Into<String>, remedy: impl Into<String>) {
         if !self.file.is_broken() && !self.stand_in {
             self.error(what, remedy);
         }
     }
 
     /// A warning that something is missing here.
-    pub fn lacks(&self, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn lacks(&self, what: impl Into<String>, remedy: impl Into<String>) {
         if !self.file.is_broken() && !self.stand_in {
             self.file.warn(self.place(), what, remedy);
         }
     }
 
     /// The section `[key]`; an empty one when it is not there.
-    pub fn section(&mut self, key: &'static str, scope: Scope) -> Table<'f> {
+    pub(super) fn section(&mut self, key: &'static str, scope: Scope) -> Table<'f> {
         let empty = Table::new(self.file, scope, self.place(), None);
         let Some(value) = self.get(key) else { return empty };
         let remedy = format!("write `[{key}]` once");
@@ -128,7 +128,7 @@ impl<'f> Table<'f> {
     }
 
     /// The blocks `[[key]]`, in order.
-    pub fn blocks(&mut self, key: &'static str, scope: Scope) -> Vec<Table<'f>> {
+    pub(super) fn blocks(&mut self, key: &'static str, scope: Scope) -> Vec<Table<'f>> {
         let Some(value) = self.get(key) else { return vec![] };
         let remedy = format!("write `[[{key}]]` above the keys of each one");
         if value.is_table() {
@@ -148,7 +148,7 @@ impl<'f> Table<'f> {
     }
 
     /// Every entry that can be trusted, in order of place.
-    pub fn entries(&self) -> Vec<(At<&'f str>, Value<'f>)> {
+    pub(super) fn entries(&self) -> Vec<(At<&'f str>, Value<'f>)> {
         let mut all: Vec<Entry<'f>> = self.map.map_or_else(Vec::new, |map| map.iter().collect());
         all.sort_by_key(|(key, _)| key.span().start);
         all.into_iter()
@@ -161,14 +161,14 @@ impl<'f> Table<'f> {
     }
 
     /// The entries nobody asked for so far.
-    pub fn rest(&self) -> Vec<(At<&'f str>, Value<'f>)> {
+    pub(super) fn rest(&self) -> Vec<(At<&'f str>, Value<'f>)> {
         let mut all = self.entries();
         all.retain(|(key, _)| !self.seen.contains(&key.value));
         all
     }
 
     /// Reports every key nobody asked for.
-    pub fn finish(self) {
+    pub(super) fn finish(self) {
         for (key, value) in self.rest() {
             if scope::settle_pending(self.scope, key.value, &value) {
                 continue;

@@ -38,7 +38,7 @@ pub(super) struct File<'t> {
 
 impl<'t> File<'t> {
     /// Parses `text`; `path` is how the file is called in messages.
-    pub fn parse(path: &'t Path, text: &'t str) -> Self {
+    pub(super) fn parse(path: &'t Path, text: &'t str) -> Self {
         let (tree, errors) = DeTable::parse_recoverable(text);
         let (errors, lost) = syntax::explain(text, &errors);
         let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
@@ -62,22 +62,22 @@ impl<'t> File<'t> {
     }
 
     /// The keys outside any section.
-    pub fn root(&self, scope: Scope) -> Table<'_> {
+    pub(super) fn root(&self, scope: Scope) -> Table<'_> {
         Table::new(self, scope, Place::file(self.path), Some(&self.tree))
     }
 
     /// Are there syntax errors, so that keys may be missing from the tree?
-    pub fn is_broken(&self) -> bool {
+    pub(super) fn is_broken(&self) -> bool {
         !self.broken.is_empty()
     }
 
     /// What was wrong.
-    pub fn into_problems(self) -> Problems {
+    pub(super) fn into_problems(self) -> Problems {
         self.problems.into_inner()
     }
 
     /// Line and column of an offset.
-    pub fn place(&self, at: usize) -> Place {
+    pub(super) fn place(&self, at: usize) -> Place {
         let at = at.min(self.text.len());
         let line = self.lines.partition_point(|start| *start <= at);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
@@ -87,28 +87,28 @@ impl<'t> File<'t> {
 
     /// The place of an offset, unless what stands there is only a guess of
     /// the parser.
-    pub fn trusted(&self, at: usize) -> Option<Place> {
+    pub(super) fn trusted(&self, at: usize) -> Option<Place> {
         let place = self.place(at);
         (at < self.lost && !self.broken.contains(&place.line)).then_some(place)
     }
 
     /// Collects an error.
-    pub fn error(&self, place: Place, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn error(&self, place: Place, what: impl Into<String>, remedy: impl Into<String>) {
         self.problems.borrow_mut().error(place, what, remedy);
     }
 
     /// Collects a warning.
-    pub fn warn(&self, place: Place, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn warn(&self, place: Place, what: impl Into<String>, remedy: impl Into<String>) {
         self.problems.borrow_mut().warn(place, what, remedy);
     }
 
     /// The source between two offsets.
-    pub fn source(&self, span: Range<usize>) -> &'t str {
+    pub(super) fn source(&self, span: Range<usize>) -> &'t str {
         self.text.get(span).unwrap_or_default()
     }
 
     /// The source from an offset on.
-    pub fn source_from(&self, at: usize) -> &'t str {
+    pub(super) fn source_from(&self, at: usize) -> &'t str {
         self.text.get(at..).unwrap_or_default()
     }
 }

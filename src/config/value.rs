@@ -32,52 +32,52 @@ pub(super) struct Value<'f> {
 
 impl<'f> Value<'f> {
     /// The value of an entry.
-    pub fn of(file: &'f File<'f>, (key, value): Entry<'f>) -> Self {
+    pub(super) fn of(file: &'f File<'f>, (key, value): Entry<'f>) -> Self {
         let (name, tree) = (key.get_ref().as_ref(), value.get_ref());
         Self { file, name, key: key.span(), span: value.span(), tree, part: false }
     }
 
     /// The key as it is.
-    pub fn key(&self) -> &'f str {
+    pub(super) fn key(&self) -> &'f str {
         self.name
     }
 
     /// The key, in backticks.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         tick(self.name)
     }
 
     /// Where the value stands.
-    pub fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         self.file.place(self.span.start)
     }
 
     /// The same value, complaining at its key.
-    pub fn at_key(&self) -> Value<'f> {
+    pub(super) fn at_key(&self) -> Value<'f> {
         Value { span: self.key.clone(), ..self.clone() }
     }
 
     /// An error here.
-    pub fn error(&self, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn error(&self, what: impl Into<String>, remedy: impl Into<String>) {
         if let Some(place) = self.file.trusted(self.span.start) {
             self.file.error(place, what, remedy);
         }
     }
 
     /// A warning here.
-    pub fn warn(&self, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn warn(&self, what: impl Into<String>, remedy: impl Into<String>) {
         if let Some(place) = self.file.trusted(self.span.start) {
             self.file.warn(place, what, remedy);
         }
     }
 
     /// An error: of the wrong type. `takes` completes "`key` takes …".
-    pub fn wrong(&self, takes: &str, remedy: &str) {
+    pub(super) fn wrong(&self, takes: &str, remedy: &str) {
         self.error(format!("{} takes {takes}, not {}", self.name(), self.shown()), remedy);
     }
 
     /// How `example` is written here: after the key, or as one of its list.
-    pub fn written(&self, example: &str) -> String {
+    pub(super) fn written(&self, example: &str) -> String {
         let bare = self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         match self.part {
             true => format!("write for example {example}"),
@@ -87,7 +87,7 @@ impl<'f> Value<'f> {
     }
 
     /// The text, if it is one.
-    pub fn as_str(&self) -> Option<&'f str> {
+    pub(super) fn as_str(&self) -> Option<&'f str> {
         match self.tree {
             DeValue::String(text) => Some(text),
             _ => None,
@@ -95,7 +95,7 @@ impl<'f> Value<'f> {
     }
 
     /// The whole number, if it is one that fits.
-    pub fn as_int(&self) -> Option<i64> {
+    pub(super) fn as_int(&self) -> Option<i64> {
         match self.tree {
             DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok(),
             _ => None,
@@ -103,12 +103,12 @@ impl<'f> Value<'f> {
     }
 
     /// The truth value, if it is one.
-    pub fn as_bool(&self) -> Option<bool> {
+    pub(super) fn as_bool(&self) -> Option<bool> {
         self.tree.as_bool()
     }
 
     /// The entries of a list, if it is one.
-    pub fn as_list(&self) -> Option<Vec<Value<'f>>> {
+    pub(super) fn as_list(&self) -> Option<Vec<Value<'f>>> {
         match self.tree {
             DeValue::Array(all) => Some(
                 all.iter()
@@ -125,12 +125,12 @@ impl<'f> Value<'f> {
     }
 
     /// Is it a table?
-    pub fn is_table(&self) -> bool {
+    pub(super) fn is_table(&self) -> bool {
         self.tree.is_table()
     }
 
     /// The table, or an error with this remedy.
-    pub fn table(&self, scope: Scope, remedy: &str) -> Option<Table<'f>> {
+    pub(super) fn table(&self, scope: Scope, remedy: &str) -> Option<Table<'f>> {
         match self.tree {
             DeValue::Table(map) => Some(Table::new(self.file, scope, self.place(), Some(map))),
             _ => {
@@ -142,7 +142,7 @@ impl<'f> Value<'f> {
 
     /// What the user wrote as the key of `inner`, a dotted one: `a.b` in
     /// `a.b = 1`; none when the key was not written with dots.
-    pub fn dotted_with(&self, inner: &Value<'f>) -> Option<&'f str> {
+    pub(super) fn dotted_with(&self, inner: &Value<'f>) -> Option<&'f str> {
         let between = self.file.source(self.key.end..inner.key.start);
         let written = self.file.source_from(self.key.start);
         let end = written.find(['=', ']', '\n']).unwrap_or(written.len());
@@ -150,7 +150,7 @@ impl<'f> Value<'f> {
     }
 
     /// What it is, for messages.
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         match self.tree {
             DeValue::String(text) => format!("the text {}", quote(text)),
             DeValue::Integer(n) => format!("the number {}", shorten(&n.to_string())),

@@ -10,7 +10,7 @@ use crate::dns::name::{Key, parent};
 ///
 /// The partition of China has its own top level; us-east-1 is older than the
 /// scheme all others follow.
-pub fn public_suffix_of(region: &str) -> String {
+pub(crate) fn public_suffix_of(region: &str) -> String {
     match region {
         "us-east-1" => "compute-1.amazonaws.com".to_owned(),
         _ if region.starts_with("cn-") => format!("{region}.compute.amazonaws.com.cn"),
@@ -20,21 +20,21 @@ pub fn public_suffix_of(region: &str) -> String {
 
 /// The public name of an Elastic IP; none when `suffix` leaves no room for it
 /// within 255 octets, which the configuration refuses.
-pub fn ec2_name(ip: Ipv4Addr, suffix: &Key) -> Option<Key> {
+pub(crate) fn ec2_name(ip: Ipv4Addr, suffix: &Key) -> Option<Key> {
     let [a, b, c, d] = ip.octets();
     suffix.child(format!("ec2-{a}-{b}-{c}-{d}").as_bytes())
 }
 
 /// Does a folded wire name begin as public EC2 names do? Costs nothing, so
 /// that other names need not be looked for among them.
-pub fn is_like_one(name: &[u8]) -> bool {
+pub(crate) fn is_like_one(name: &[u8]) -> bool {
     name.get(1..5) == Some(b"ec2-")
 }
 
 /// The address that a folded wire name of the form `ec2-a-b-c-d.<suffix>`
 /// speaks of, and that suffix. Only the name that [`ec2_name`] gives for the
 /// address is one: leading zeros, for one, are not.
-pub fn parse_ec2_name(name: &[u8]) -> Option<(Ipv4Addr, &[u8])> {
+pub(crate) fn parse_ec2_name(name: &[u8]) -> Option<(Ipv4Addr, &[u8])> {
     let suffix = parent(name)?;
     let label = name.get(1..name.len() - suffix.len())?;
     let text = std::str::from_utf8(label.strip_prefix(b"ec2-")?).ok()?;

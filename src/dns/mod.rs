@@ -5,7 +5,7 @@
 //! * [`ec2_name`]: public names of EC2.
 //! * [`wire`]: constants of messages.
 
-pub mod ec2_name;
-pub mod ede;
+pub(crate) mod ec2_name;
+pub(crate) mod ede;
 pub mod name;
 pub mod wire;

@@ -20,7 +20,7 @@ use super::question::{OwnedQuestion, Question};
 
 /// Memory for cached messages, in octets: about 50,000 usual answers, and
 /// little even on the smallest instance.
-pub const CACHE_BYTES: u64 = 32 << 20;
+pub(crate) const CACHE_BYTES: u64 = 32 << 20;
 
 /// Sharding depends on the number of entries expected: [`CACHE_BYTES`] of
 /// usual answers.
@@ -32,17 +32,17 @@ const ENTRY_OVERHEAD: u64 = 384;
 
 /// For so long after its TTL an entry may stand in for upstreams that fail:
 /// a day, of the one to three that RFC 8767 section 5 suggests.
-pub const STALE_FOR: Duration = Duration::from_secs(24 * 3_600);
+pub(crate) const STALE_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// A failure is remembered for so long (RFC 9520 section 3.2: at least one
 /// second, at most five minutes): a stub that asks again gets its answer from
 /// here, a person who has repaired something does not wait.
-pub const FAILURE_TTL: u32 = 5;
+pub(crate) const FAILURE_TTL: u32 = 5;
 
 /// After a failure upstreams are not asked for the same question for so long
 /// while there is a stale answer (RFC 8767 section 5: "no more frequently than
 /// every 30 seconds"), unless one has recovered in between.
-pub const RECHECK: Duration = Duration::from_secs(30);
+pub(crate) const RECHECK: Duration = Duration::from_secs(30);
 
 /// The cache.
 pub struct Cache {

@@ -22,10 +22,10 @@ use crate::dns::wire::HEADER;
 
 /// No answer is kept for longer, whatever its TTL says (RFC 8767 section 4
 /// advises days at most).
-pub const MAX_TTL: u32 = 86_400;
+pub(crate) const MAX_TTL: u32 = 86_400;
 /// No negative answer is kept for longer (RFC 2308 section 5: "one to three
 /// hours have been found to work well").
-pub const MAX_NEGATIVE_TTL: u32 = 3 * 3_600;
+pub(crate) const MAX_NEGATIVE_TTL: u32 = 3 * 3_600;
 /// So many Extended DNS Errors of an upstream are passed on.
 const MAX_REMARKS: usize = 4;
 

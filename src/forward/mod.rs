@@ -22,12 +22,12 @@
 //!   clients for one question; `forwarder`: all of it together.
 //! * Loops are seen by `probe`.
 
-pub mod cache;
-pub mod compose;
-pub mod hit;
-pub mod message;
-pub mod question;
-pub mod wire;
+pub(crate) mod cache;
+pub(crate) mod compose;
+pub(crate) mod hit;
+pub(crate) mod message;
+pub(crate) mod question;
+pub(crate) mod wire;
 
 mod chain;
 mod counters;

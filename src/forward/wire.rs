@@ -46,7 +46,7 @@ const POINTER_REACH: usize = 0x3fff;
 
 /// Why octets are not a DNS message. Offsets count from the message's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub(crate) enum Malformed {
     /// Shorter than a header.
     #[error("shorter than a header")]
     Header,

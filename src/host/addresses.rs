@@ -7,7 +7,7 @@ use tracing::warn;
 /// The addresses under which we can be reached: those listened at, and for a
 /// wildcard those of the host's interfaces, loopback only when there is no
 /// other.
-pub fn own_addresses(listen: &[SocketAddr]) -> Vec<IpAddr> {
+pub(crate) fn own_addresses(listen: &[SocketAddr]) -> Vec<IpAddr> {
     let mut all: Vec<IpAddr> = Vec::new();
     for at in listen {
         if !at.ip().is_unspecified() {
@@ -25,7 +25,7 @@ pub fn own_addresses(listen: &[SocketAddr]) -> Vec<IpAddr> {
 }
 
 /// The addresses of the host's interfaces, less link-local ones.
-pub fn host_addresses() -> Vec<IpAddr> {
+pub(crate) fn host_addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         warn!(%error, "cannot list this host's addresses; give `nameservers` in each zone");
         Vec::new()
@@ -34,7 +34,7 @@ pub fn host_addresses() -> Vec<IpAddr> {
 }
 
 /// Does what is sent to `upstream` arrive at a socket on `listen`?
-pub fn reaches(upstream: SocketAddr, listen: SocketAddr) -> bool {
+pub(crate) fn reaches(upstream: SocketAddr, listen: SocketAddr) -> bool {
     let (to, at) = (upstream.ip().to_canonical(), listen.ip().to_canonical());
     upstream.port() == listen.port()
         && to.is_ipv4() == at.is_ipv4()

@@ -24,7 +24,7 @@ use crate::host::background;
 
 /// How many attempts at one thing may be under way. While the first one hangs,
 /// another file may be put in the place, and then another.
-pub const MAX_EACH: usize = 8;
+pub(crate) const MAX_EACH: usize = 8;
 
 /// Of these, how many because it was [`Cause::Time`]. The others are for when
 /// there is reason to hope.
@@ -35,11 +35,11 @@ const SPACING: Duration = Duration::from_secs(60);
 
 /// How many attempts may be under way in all: enough for every source and the
 /// configuration to hang, few enough for the thread limit of a container.
-pub const MAX_ALL: usize = 128;
+pub(crate) const MAX_ALL: usize = 128;
 
 /// Why something is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// Something has changed, or somebody asks.
     Told,
     /// It was not looked at for a while.
@@ -75,14 +75,14 @@ pub enum AsideError {
 
 /// What is done with a path: attempts are counted for each of these by itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub(crate) struct Place {
     what: What,
     path: PathBuf,
 }
 
 /// What is done with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
+pub(crate) enum What {
     /// Its contents are read.
     Read,
     /// Events are asked for.
@@ -91,12 +91,12 @@ pub enum What {
 
 impl Place {
     /// `path` is read.
-    pub fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         Self { what: What::Read, path: path.to_owned() }
     }
 
     /// Events at `path` are asked for.
-    pub fn watch(path: &Path) -> Self {
+    pub(crate) fn watch(path: &Path) -> Self {
         Self { what: What::Watch, path: path.to_owned() }
     }
 }
@@ -106,7 +106,7 @@ impl Place {
 ///
 /// # Errors
 /// It does not end in time, or was not begun.
-pub fn within<T: Send + 'static>(
+pub(crate) fn within<T: Send + 'static>(
     place: &Place,
     within: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -128,7 +128,7 @@ pub fn within<T: Send + 'static>(
 
 /// Attempts at one thing, one after the other.
 #[derive(Debug)]
-pub struct Aside<T> {
+pub(crate) struct Aside<T> {
     place: Place,
     within: Duration,
     newest: Option<Newest>,
@@ -155,13 +155,13 @@ struct Ended<T> {
 
 impl<T: Send + 'static> Aside<T> {
     /// Attempts at `place`, each waited for at most for `within`.
-    pub fn new(place: Place, within: Duration) -> Self {
+    pub(crate) fn new(place: Place, within: Duration) -> Self {
         let (sender, receiver) = mpsc::channel(MAX_EACH);
         Self { place, within, newest: None, ended: 0, sender, receiver }
     }
 
     /// Is an attempt under way that is within its time?
-    pub fn is_awaited(&self) -> bool {
+    pub(crate) fn is_awaited(&self) -> bool {
         self.newest.as_ref().is_some_and(|newest| newest.awaited)
     }
 
@@ -170,7 +170,7 @@ impl<T: Send + 'static> Aside<T> {
     /// # Errors
     /// Too many hang, or it is [`Cause::Time`] and the one before hangs that was
     /// begun a short while ago.
-    pub fn begin(
+    pub(crate) fn begin(
         &mut self,
         cause: Cause,
         work: impl FnOnce() -> T + Send + 'static,
@@ -195,7 +195,7 @@ impl<T: Send + 'static> Aside<T> {
     ///
     /// # Errors
     /// The attempt does not end in time, or its work panicked.
-    pub async fn next(&mut self) -> Result<T, AsideError> {
+    pub(crate) async fn next(&mut self) -> Result<T, AsideError> {
         loop {
             let deadline =
                 self.newest.as_ref().filter(|n| n.awaited).map(|n| n.begun + self.within);
@@ -260,7 +260,7 @@ static NOT_BEGUN: AtomicU64 = AtomicU64::new(0);
 
 /// How many attempts hang, and how many were not begun since the start because
 /// too many hung.
-pub fn hanging() -> (usize, u64) {
+pub(crate) fn hanging() -> (usize, u64) {
     (under_way().late, NOT_BEGUN.load(Ordering::Relaxed))
 }
 

@@ -44,7 +44,7 @@ const ASKED: usize = 4;
 const PASSED: Duration = Duration::from_micros(5);
 
 /// So many octets are read, written or hashed between two breaths.
-pub const PIECE: usize = 1 << 16;
+pub(crate) const PIECE: usize = 1 << 16;
 
 thread_local! {
     /// The turn of the work that this thread does in turns.
@@ -77,7 +77,7 @@ impl Turn {
 }
 
 /// Does `work` on a thread of lower priority, in turns.
-pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub(crate) fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     // Nothing else in the process runs on the runtime's blocking threads that
     // an answer waits for, so they may keep their priority.
     spawn_blocking(move || lowered(work))
@@ -91,7 +91,7 @@ pub(crate) fn lowered<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Does `work` on this thread, with its priority, in turns.
-pub fn here<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn here<T>(work: impl FnOnce() -> T) -> T {
     in_turns(PATIENCE_HERE, work)
 }
 
@@ -109,7 +109,7 @@ fn in_turns<T>(patience: Duration, work: impl FnOnce() -> T) -> T {
 
 /// Lets others have the processor if this turn is over: to be called often in
 /// work that takes longer. Does nothing where work is not done in turns.
-pub fn breathe() {
+pub(crate) fn breathe() {
     if let Some(turn) = TURN_NOW.get().filter(|turn| turn.began.elapsed() >= TURN) {
         TURN_NOW.set(Some(turn.next()));
     }
@@ -130,7 +130,7 @@ fn pass(asked: Instant) -> Instant {
 }
 
 /// Many small things, with a [breath](breathe) now and then.
-pub fn breathing<I: IntoIterator>(many: I) -> impl Iterator<Item = I::Item> {
+pub(crate) fn breathing<I: IntoIterator>(many: I) -> impl Iterator<Item = I::Item> {
     many.into_iter().enumerate().map(|(nth, one)| {
         if nth % EVERY == 0 {
             breathe();

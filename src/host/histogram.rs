@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Upper bounds in nanoseconds, with how Prometheus writes them in seconds: from
 /// a batch that is in the caches to an upstream that is given up.
-pub const BOUNDS: [(u64, &str); 17] = [
+pub(crate) const BOUNDS: [(u64, &str); 17] = [
     (25_000, "0.000025"),
     (50_000, "0.00005"),
     (100_000, "0.0001"),
@@ -28,7 +28,7 @@ pub const BOUNDS: [(u64, &str); 17] = [
 
 /// Durations, counted.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     /// Of those up to each bound and above the one before; the last: above all.
     counts: [AtomicU64; BOUNDS.len() + 1],
     /// All together, in nanoseconds: enough for 584 years.
@@ -37,7 +37,7 @@ pub struct Histogram {
 
 impl Histogram {
     /// Counts one.
-    pub fn record(&self, took: Duration) {
+    pub(crate) fn record(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let at = BOUNDS.partition_point(|(bound, _)| *bound < nanos);
         if let Some(count) = self.counts.get(at) {
@@ -48,7 +48,7 @@ impl Histogram {
     }
 
     /// All of it at about one moment.
-    pub fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> Reading {
         let mut reading = Reading::default();
         for (into, from) in reading.counts.iter_mut().zip(&self.counts) {
             *into = from.load(Ordering::Relaxed);
@@ -60,14 +60,14 @@ impl Histogram {
 
 /// What a [`Histogram`] held, or several together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reading {
+pub(crate) struct Reading {
     counts: [u64; BOUNDS.len() + 1],
     nanos: u64,
 }
 
 impl Reading {
     /// Adds what another one held.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (into, from) in self.counts.iter_mut().zip(other.counts) {
             *into += from;
         }
@@ -75,7 +75,7 @@ impl Reading {
     }
 
     /// For each bound how many took so long at most; the last one is all, `+Inf`.
-    pub fn up_to(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn up_to(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let bounds = BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
         let mut sum = 0;
         bounds.zip(self.counts).map(move |(bound, count)| {
@@ -85,12 +85,12 @@ impl Reading {
     }
 
     /// How many.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
     /// How long all took together, in seconds.
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.nanos as f64 / 1e9
     }
 }

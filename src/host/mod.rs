@@ -9,15 +9,15 @@
 //! * [`process`]: what the kernel counts of this process.
 //! * [`pulse`]: whether a loop still turns.
 
-pub mod addresses;
-pub mod aside;
-pub mod background;
+pub(crate) mod addresses;
+pub(crate) mod aside;
+pub(crate) mod background;
 pub mod descriptors;
-pub mod files;
-pub mod histogram;
-pub mod log;
-pub mod often;
-pub mod panics;
-pub mod process;
-pub mod pulse;
-pub mod text;
+pub(crate) mod files;
+pub(crate) mod histogram;
+pub(crate) mod log;
+pub(crate) mod often;
+pub(crate) mod panics;
+pub(crate) mod process;
+pub(crate) mod pulse;
+pub(crate) mod text;

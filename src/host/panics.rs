@@ -23,7 +23,7 @@ const MAX_MESSAGE: usize = 1000;
 static SAID: Mutex<BTreeMap<String, Often>> = Mutex::new(BTreeMap::new());
 
 /// From now on panics of this process are said by the log.
-pub fn log_them() {
+pub(crate) fn log_them() {
     panic::set_hook(Box::new(tell));
 }
 

@@ -16,7 +16,7 @@ const MOST: u64 = 1 << 20;
 
 /// One reading. What the kernel does not tell is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Process {
+pub(crate) struct Process {
     /// When it began, in Unix time: as the kernel counts it, from the boot on.
     pub started: Option<f64>,
     /// Processor time so far, its own and the kernel's for it, in seconds.
@@ -31,7 +31,7 @@ pub struct Process {
 
 impl Process {
     /// This process now.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let read = |path: &str| {
             let octets = files::read(Path::new(path), MOST).unwrap_or_default();
             String::from_utf8_lossy(&octets).into_owned()

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a loop that has nothing to do says that it turns.
-pub const BEAT: Duration = Duration::from_secs(1);
+pub(crate) const BEAT: Duration = Duration::from_secs(1);
 
 /// A loop that has not turned for so long hangs. The longest single thing it
 /// does, building the answers for 100,000 names, takes a fraction of a second.
-pub const HANGS: Duration = Duration::from_secs(10);
+pub(crate) const HANGS: Duration = Duration::from_secs(10);
 
 /// The last turn of a loop. Clones tell of the same one.
 #[derive(Debug, Clone)]
-pub struct Pulse {
+pub(crate) struct Pulse {
     began: Instant,
     /// In milliseconds since then.
     last: Arc<AtomicU64>,
@@ -21,12 +21,12 @@ pub struct Pulse {
 
 impl Pulse {
     /// Of a loop that begins now.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { began: Instant::now(), last: Arc::default() }
     }
 
     /// It has turned.
-    pub fn beat(&self) {
+    pub(crate) fn beat(&self) {
         let at = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Orders nothing: a moment more or less does not matter.
         self.last.store(at, Ordering::Relaxed);
@@ -39,7 +39,7 @@ impl Pulse {
     }
 
     /// How long ago it turned last, to the millisecond.
-    pub fn since(&self) -> Duration {
+    pub(crate) fn since(&self) -> Duration {
         let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
         self.began.elapsed().saturating_sub(last)
     }

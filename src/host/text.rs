@@ -6,21 +6,21 @@ use std::fmt::{self, Write};
 
 /// As many characters of a text from outside are shown: enough for what the
 /// services of AWS say in plain words, which comes first.
-pub const BRIEF: usize = 300;
+pub(crate) const BRIEF: usize = 300;
 
 /// `text` with what must not reach a terminal or a log escaped, as JSON would.
-pub fn one_line(text: &str) -> Cow<'_, str> {
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
 }
 
 /// The same, but its lines stay lines.
-pub fn lines(text: &str) -> Cow<'_, str> {
+pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
 }
 
 /// At most `most` characters of `text` in one line: blanks and line ends in a
 /// row become one blank, and "…" says that there was more.
-pub fn brief(text: &str, most: usize) -> String {
+pub(crate) fn brief(text: &str, most: usize) -> String {
     let mut out = String::new();
     let mut left = most;
     for word in text.split_whitespace() {
@@ -39,7 +39,7 @@ pub fn brief(text: &str, most: usize) -> String {
 
 /// Writes on, in one line.
 #[derive(Debug)]
-pub struct OneLine<'w, W>(pub &'w mut W);
+pub(crate) struct OneLine<'w, W>(pub &'w mut W);
 
 impl<W: Write> Write for OneLine<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {

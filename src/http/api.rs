@@ -53,7 +53,7 @@ pub(super) async fn history(State(shared): Site) -> Response {
 /// What `/api/explain` is asked.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Asked {
+pub(super) struct Asked {
     /// The name.
     pub name: String,
     /// The type; A when there is none.
@@ -135,7 +135,7 @@ fn with_ages(published: &Inventory, known: &Inventory) -> Inventory {
 /// What `/api/dump` is asked.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AskedDump {
+pub(super) struct AskedDump {
     /// The zone's origin.
     pub zone: String,
     /// As this view is answered it.
@@ -169,12 +169,12 @@ pub(super) async fn dump(State(shared): Site, Query(asked): Query<AskedDump>) ->
 }
 
 /// So many wishes are judged at once.
-pub const MAX_WISHES: usize = 64;
+pub(crate) const MAX_WISHES: usize = 64;
 
 /// What `/api/answered` is asked.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AskedWishes {
+pub(super) struct AskedWishes {
     /// `NAME=ADDRESS` or `NAME=eipassoc-…`; several, with line feeds between
     /// them, are judged by one snapshot.
     pub wait_for: String,
@@ -255,7 +255,7 @@ async fn until_stopped<T>(shared: &Shared, work: impl Future<Output = T>) -> Opt
 /// What `POST /api/refresh` is asked.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Refresh {
+pub(super) struct Refresh {
     /// Only this source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -270,7 +270,7 @@ pub struct Refresh {
 
 /// What it answers, for each source.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Refreshed {
+pub(crate) struct Refreshed {
     /// The source's name.
     pub source: String,
     /// How long the call took, in milliseconds.

@@ -40,7 +40,7 @@ use crate::host::files;
 use crate::serve::bind::BACKLOG;
 use crate::status::board::Board;
 
-pub use api::{Asked, AskedDump, AskedWishes, MAX_WISHES, Refresh, Refreshed};
+pub(crate) use api::{MAX_WISHES, Refreshed};
 pub(crate) use server::{MAX_CONNECTIONS, Places};
 
 /// Answers that are being made or are on their way to their readers, those of
@@ -66,7 +66,7 @@ const MAX_TOKEN: u64 = 8 << 10;
 
 /// Why the HTTP side cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum HttpError {
+pub(crate) enum HttpError {
     /// The address cannot be had.
     #[error(
         "cannot listen on {address} for HTTP: {cause}; change `listen.http` or end what holds it"
@@ -89,7 +89,7 @@ pub enum HttpError {
 
 /// The address bound and the token read, before anything is served.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     listener: TcpListener,
     /// With the port that port 0 became.
     pub address: SocketAddr,
@@ -115,7 +115,7 @@ pub(crate) fn read_token(path: &Path, time: Duration) -> io::Result<String> {
 ///
 /// # Errors
 /// The address or the token cannot be had.
-pub fn bind(config: &Config) -> Result<Option<Bound>, HttpError> {
+pub(crate) fn bind(config: &Config) -> Result<Option<Bound>, HttpError> {
     let listen = &config.server.listen;
     let Some(address) = listen.http else { return Ok(None) };
     let token = match &listen.http_token_file {

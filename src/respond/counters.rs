@@ -14,7 +14,7 @@ use crate::host::histogram::Histogram;
 use crate::snapshot::Snapshot;
 
 /// The response codes that are told apart.
-pub const RCODES: [(ResponseCode, &str); 8] = [
+pub(crate) const RCODES: [(ResponseCode, &str); 8] = [
     (ResponseCode::NoError, "NOERROR"),
     (ResponseCode::FormErr, "FORMERR"),
     (ResponseCode::ServFail, "SERVFAIL"),
@@ -29,7 +29,7 @@ pub const RCODES: [(ResponseCode, &str); 8] = [
 const OTHER: usize = RCODES.len();
 
 /// The label of answers to clients in no view.
-pub const NO_VIEW: &str = "";
+pub(crate) const NO_VIEW: &str = "";
 
 /// The numbers of one worker for one view.
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ const STALES: [Path; 3] = [Path::Zone, Path::Ec2, Path::Cached];
 
 /// One line of the totals.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Total {
+pub(crate) struct Total {
     /// The view's name; [`NO_VIEW`] for none.
     pub view: String,
     /// How it came.
@@ -79,7 +79,7 @@ pub struct Total {
 
 /// All counts of the process. They never go back, whatever a reload does.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     views: Mutex<BTreeMap<String, Vec<Arc<Counts>>>>,
     shared: Mutex<BTreeMap<String, Arc<Counts>>>,
     panics: AtomicU64,
@@ -89,24 +89,24 @@ pub struct Counters {
 
 impl Counters {
     /// Counts an answer that ended in a panic; says whether it is the first.
-    pub fn panicked(&self) -> bool {
+    pub(crate) fn panicked(&self) -> bool {
         self.panics.fetch_add(1, Ordering::Relaxed) == 0
     }
 
     /// Answers that ended in a panic.
-    pub fn panics(&self) -> u64 {
+    pub(crate) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
 
     /// How long answers took that somebody else was asked for, from taking up
     /// the request to having the answer.
-    pub fn waited(&self) -> &Histogram {
+    pub(crate) fn waited(&self) -> &Histogram {
         &self.waited
     }
 
     /// These views are shown from now on, whether or not anybody has asked in
     /// them.
-    pub fn show<'v>(&self, names: impl Iterator<Item = &'v str>) {
+    pub(crate) fn show<'v>(&self, names: impl Iterator<Item = &'v str>) {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         for name in names {
             if !views.contains_key(name) {
@@ -116,7 +116,7 @@ impl Counters {
     }
 
     /// Stale answers, by view and path.
-    pub fn stale(&self) -> Vec<(String, Path, u64)> {
+    pub(crate) fn stale(&self) -> Vec<(String, Path, u64)> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |(view, blocks): (&String, &Vec<Arc<Counts>>)| {
             let count = |path: Path| {
@@ -128,7 +128,7 @@ impl Counters {
     }
 
     /// Every number that is not zero, in order of view, and those of failures.
-    pub fn totals(&self) -> Vec<Total> {
+    pub(crate) fn totals(&self) -> Vec<Total> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::new();
         for (view, blocks) in views.iter() {
@@ -177,7 +177,7 @@ impl Counters {
 
 /// One worker's hold on its numbers.
 #[derive(Debug, Clone)]
-pub struct Tally {
+pub(crate) struct Tally {
     all: Arc<Counters>,
     /// Are the numbers shared with others?
     shared: bool,
@@ -189,25 +189,25 @@ pub struct Tally {
 
 impl Tally {
     /// For TCP connections, which share theirs.
-    pub fn shared(all: Arc<Counters>) -> Self {
+    pub(crate) fn shared(all: Arc<Counters>) -> Self {
         let nobody = all.shared(NO_VIEW);
         Self { all, shared: true, epoch: 0, views: Vec::new(), nobody }
     }
 
     /// For one worker alone.
-    pub fn alone(&self) -> Self {
+    pub(crate) fn alone(&self) -> Self {
         let nobody = self.all.own(NO_VIEW);
         Self { all: Arc::clone(&self.all), shared: false, epoch: 0, views: Vec::new(), nobody }
     }
 
     /// All counts of the process.
-    pub fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &Counters {
         &self.all
     }
 
     /// Counts one answer made from `snapshot`.
     #[inline]
-    pub fn count(
+    pub(crate) fn count(
         &mut self,
         snapshot: &Snapshot,
         view: Option<usize>,
@@ -222,14 +222,14 @@ impl Tally {
 
     /// Counts that the answer just [counted](Self::count) was stale.
     #[cold]
-    pub fn count_stale(&mut self, view: Option<usize>, path: Path) {
+    pub(crate) fn count_stale(&mut self, view: Option<usize>, path: Path) {
         let counts = view.and_then(|v| self.views.get(v)).unwrap_or(&self.nobody);
         // Seldom enough for a locked addition.
         counts.stale[path as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Gets the numbers for the views of `snapshot`, unless it has them.
-    pub fn turn_to(&mut self, snapshot: &Snapshot) {
+    pub(crate) fn turn_to(&mut self, snapshot: &Snapshot) {
         if self.epoch != snapshot.epoch {
             let fetch = |name: &str| match self.shared {
                 true => self.all.shared(name),

@@ -3,7 +3,7 @@
 //! What somebody else has to be asked for is answered anew, from a fresh load,
 //! once that is known.
 
-pub mod counters;
+pub(crate) mod counters;
 
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +31,7 @@ const REASONS: Duration = Duration::from_millis(250);
 
 /// Answers from a store. Each worker and connection has a clone.
 #[derive(Clone)]
-pub struct Responder {
+pub(crate) struct Responder {
     store: Store,
     tally: Tally,
     /// For answers that come later, wherever their request was taken.
@@ -44,7 +44,7 @@ pub struct Responder {
 impl Responder {
     /// Answers from `store` and counts in `counters`; with `ordinary` without
     /// anything prebuilt.
-    pub fn new(store: Store, counters: Arc<Counters>, ordinary: bool) -> Self {
+    pub(crate) fn new(store: Store, counters: Arc<Counters>, ordinary: bool) -> Self {
         let tally = Tally::shared(counters);
         Self { store, together: tally.clone(), tally, room: Room::default(), ordinary }
     }

@@ -49,7 +49,7 @@ pub(crate) fn clients_within(sockets: usize) -> usize {
 
 /// The limits of `[listen]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections of clients in views, in all.
     pub clients: usize,
     /// Connections of one client.
@@ -60,7 +60,7 @@ pub struct Limits {
 
 /// Counts the connections of all listeners together.
 #[derive(Debug)]
-pub struct Gate {
+pub(crate) struct Gate {
     clients: Arc<Pool>,
     strangers: Arc<Pool>,
     /// Milliseconds; apart from the limits because every connection reads it.
@@ -69,7 +69,7 @@ pub struct Gate {
 
 /// One connection's place. It is free again when the permit is dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     gate: Arc<Gate>,
     place: places::Permit,
     /// Is it of a client in some view?
@@ -78,7 +78,7 @@ pub struct Permit {
 
 impl Gate {
     /// All places free.
-    pub fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         let pool = |(places, each)| Pool::new(places, each, AtOwnLimit::Refuse);
         let (clients, strangers) = both(limits);
         Self {
@@ -89,7 +89,7 @@ impl Gate {
     }
 
     /// New limits.
-    pub fn set(&self, limits: &Limits) {
+    pub(crate) fn set(&self, limits: &Limits) {
         let (clients, strangers) = both(limits);
         self.clients.set(clients.0, clients.1);
         self.strangers.set(strangers.0, strangers.1);
@@ -98,7 +98,7 @@ impl Gate {
 
     /// A place for a connection of `ip`, which `is_known` when some view is for
     /// it.
-    pub fn admit(self: &Arc<Self>, ip: IpAddr, is_known: bool) -> Result<Permit, Refusal> {
+    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, is_known: bool) -> Result<Permit, Refusal> {
         let pool = if is_known { &self.clients } else { &self.strangers };
         let place = pool.admit(Client::from(ip))?;
         Ok(Permit { gate: Arc::clone(self), place, is_known })
@@ -106,13 +106,13 @@ impl Gate {
 
     /// Ends one connection to have its descriptor back, of a client in no view
     /// if there is one.
-    pub fn evict(&self) -> bool {
+    pub(crate) fn evict(&self) -> bool {
         self.strangers.evict() || self.clients.evict()
     }
 
     /// Waits until most connections that lost their place have ended. Cancel
     /// safe.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         self.strangers.settled().await;
         self.clients.settled().await;
     }
@@ -126,22 +126,22 @@ fn both(limits: &Limits) -> ((usize, usize), (usize, usize)) {
 
 impl Permit {
     /// The connection did something: took a whole request, or was rid of octets.
-    pub fn touch(&self) {
+    pub(crate) fn touch(&self) {
         self.place.touch();
     }
 
     /// Waits until the place is given to somebody else.
-    pub async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.place.evicted().await;
     }
 
     /// Is it of a client in some view?
-    pub fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.is_known
     }
 
     /// How long the connection may be silent or slow, as of now.
-    pub fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         let idle = Duration::from_millis(self.gate.idle.load(Ordering::Relaxed));
         if self.is_known { idle } else { idle.min(STRANGER_IDLE) }
     }

@@ -38,7 +38,7 @@ const PORT_TRIES: usize = 16;
 
 /// The half of an address that could not be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// UDP
     Udp,
     /// TCP
@@ -56,7 +56,7 @@ impl fmt::Display for Protocol {
 
 /// Why an address cannot be listened on. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
+pub(crate) enum BindError {
     /// EADDRINUSE, and we know by whom.
     #[error(
         "cannot listen on {address} ({protocol}): {holder} already does; stop it, or give \

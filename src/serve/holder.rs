@@ -11,7 +11,7 @@ const LISTENING: &str = "0A";
 
 /// A process that holds an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// Its id.
     pub pid: u32,
     /// Its name, as ps(1) shows it.
@@ -26,7 +26,7 @@ impl fmt::Display for Holder {
 
 /// Finds the process whose socket stands in the way of `address`. None if it
 /// belongs to another user, whose descriptors only root may see.
-pub fn find(address: SocketAddr, protocol: Protocol) -> Option<Holder> {
+pub(super) fn find(address: SocketAddr, protocol: Protocol) -> Option<Holder> {
     let tables: &[&str] = match (protocol, address.is_ipv4()) {
         // A socket of both families shows up in the second.
         (Protocol::Tcp, true) => &["/proc/net/tcp", "/proc/net/tcp6"],

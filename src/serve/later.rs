@@ -40,14 +40,14 @@ pub(super) fn desk() -> (Desk, Clerk) {
 
 impl Desk {
     /// Leaves a request; false if there is no room. Never waits.
-    pub fn leave(&self, waiting: Waiting) -> bool {
+    pub(super) fn leave(&self, waiting: Waiting) -> bool {
         self.0.try_send(waiting).is_ok()
     }
 }
 
 impl Clerk {
     /// Waits and sends until all desks are gone and everything is answered.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let mut under_way = FuturesUnordered::new();
         loop {
             tokio::select! {

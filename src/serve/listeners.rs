@@ -25,11 +25,11 @@ use crate::config::Listen;
 
 /// How long the connections of an address that a reload removed may take to
 /// end: what was received is answered at once, so only slow readers need it.
-pub const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 /// An address that was newly bound, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// As it is: with the port that port 0 became.
     pub address: SocketAddr,
     /// False if the host does not have the address yet: queries come once it
@@ -44,14 +44,14 @@ pub struct Opened {
 
 /// What a new configuration asks for, bound and started, but not yet answering.
 /// Dropped, it is closed again.
-pub struct Prepared {
+pub(crate) struct Prepared {
     wanted: Vec<SocketAddr>,
     workers: usize,
     limits: Limits,
     fresh: Vec<Endpoint>,
     /// For each address that stays, in order.
     more: Vec<Vec<Worker>>,
-    opened: Vec<Opened>,
+    pub(super) opened: Vec<Opened>,
 }
 
 /// How long a reload waits for the UDP workers of addresses it closes. They
@@ -61,7 +61,7 @@ const LAST_DATAGRAMS: Duration = Duration::from_millis(500);
 /// A worker or accept loop is gone that should run as long as the process.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {what} ended by a panic: queries to that address are no longer answered; restart")]
-pub struct Failure {
+pub(crate) struct Failure {
     /// Which one.
     pub what: String,
 }
@@ -69,13 +69,13 @@ pub struct Failure {
 /// All addresses of `listen`, bound; nothing is read from them yet. What comes
 /// until [`Bound::start`] waits in the kernel.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     sockets: Vec<Sockets>,
     limits: Limits,
 }
 
 /// Binds all addresses, or none.
-pub fn bind(listen: &Listen) -> Result<Bound, BindError> {
+pub(crate) fn bind(listen: &Listen) -> Result<Bound, BindError> {
     let sockets = distinct(&listen.dns)
         .into_iter()
         .map(|address| bind::address(address, listen.workers))
@@ -85,7 +85,7 @@ pub fn bind(listen: &Listen) -> Result<Bound, BindError> {
 
 impl Bound {
     /// What was bound, in the order of `listen.dns`.
-    pub fn opened(&self) -> Vec<Opened> {
+    pub(crate) fn opened(&self) -> Vec<Opened> {
         self.sockets.iter().map(opened).collect()
     }
 
@@ -94,7 +94,7 @@ impl Bound {
     ///
     /// # Errors
     /// The system has no more threads or descriptors.
-    pub fn start<R: Respond>(
+    pub(crate) fn start<R: Respond>(
         self,
         responder: R,
         stats: Arc<Stats>,
@@ -128,15 +128,8 @@ impl Bound {
     }
 }
 
-impl Prepared {
-    /// What was newly bound.
-    pub fn opened(&self) -> &[Opened] {
-        &self.opened
-    }
-}
-
 /// The running sockets. Dropping it ends them without waiting.
-pub struct Listeners<R> {
+pub(crate) struct Listeners<R> {
     responder: R,
     desk: Desk,
     /// Waits for answers that come later; ends when all desks are gone.
@@ -154,7 +147,7 @@ pub struct Listeners<R> {
 
 impl<R: Respond> Listeners<R> {
     /// Where we listen, with ports as they are.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.open.iter().map(|endpoint| endpoint.address).collect()
     }
 
@@ -165,7 +158,7 @@ impl<R: Respond> Listeners<R> {
     /// # Errors
     /// A new address cannot be bound, or there are no more threads or
     /// descriptors; then nothing has changed.
-    pub fn prepare(&self, listen: &Listen) -> Result<Prepared, BindError> {
+    pub(crate) fn prepare(&self, listen: &Listen) -> Result<Prepared, BindError> {
         let wanted = distinct(&listen.dns);
         let is_new = |address: &&SocketAddr| self.open.iter().all(|e| e.configured != **address);
         let mut fresh = Vec::new();
@@ -194,7 +187,7 @@ impl<R: Respond> Listeners<R> {
     /// none for their clients are published. What was received by then is
     /// answered; connections may take up to [`DRAIN`] to end, in the
     /// background.
-    pub async fn close(&mut self, prepared: &Prepared) -> Vec<SocketAddr> {
+    pub(crate) async fn close(&mut self, prepared: &Prepared) -> Vec<SocketAddr> {
         let (open, mut gone): (Vec<_>, Vec<_>) =
             self.open.drain(..).partition(|e| prepared.wanted.contains(&e.configured));
         self.open = open;
@@ -212,7 +205,7 @@ impl<R: Respond> Listeners<R> {
     /// Answers at what was prepared. Sockets of unchanged addresses stay as
     /// they are, with all that waits in them; if there are fewer workers, the
     /// last ones are drained and closed.
-    pub fn open(&mut self, prepared: Prepared) -> Vec<Opened> {
+    pub(crate) fn open(&mut self, prepared: Prepared) -> Vec<Opened> {
         let Prepared { wanted, workers, limits, fresh, more, opened } = prepared;
         self.retired.retain(|worker| !worker.thread.is_finished());
         for (endpoint, more) in self.open.iter_mut().zip(more) {
@@ -230,7 +223,7 @@ impl<R: Respond> Listeners<R> {
 
     /// Waits until a worker or accept loop has ended that never should. The
     /// process had better end then, with the reason.
-    pub async fn failed(&mut self) -> Failure {
+    pub(crate) async fn failed(&mut self) -> Failure {
         match self.failures.recv().await {
             Some(failure) => failure,
             // We hold a sender ourselves.
@@ -241,7 +234,7 @@ impl<R: Respond> Listeners<R> {
     /// Accepts nothing new, answers what has been received, and closes
     /// everything. Says how many TCP connections did not end by themselves
     /// within `limit`.
-    pub async fn drain(self, limit: Duration) -> usize {
+    pub(crate) async fn drain(self, limit: Duration) -> usize {
         let until = Instant::now() + limit;
         for endpoint in self.open.iter().chain(&self.leaving) {
             endpoint.stop(until);

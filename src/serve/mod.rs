@@ -18,13 +18,13 @@
 //! * [`stats`]: what the sockets count.
 
 pub(crate) mod admit;
-pub mod bind;
+pub(crate) mod bind;
 mod connection;
 mod holder;
 mod later;
-pub mod listeners;
+pub(crate) mod listeners;
 pub(crate) mod places;
-pub mod stats;
+pub(crate) mod stats;
 mod sys;
 mod tcp;
 pub(crate) mod trouble;
@@ -38,12 +38,12 @@ use std::pin::Pin;
 
 use crate::answer::{Asker, Transport};
 
-pub use bind::BindError;
-pub use listeners::{Bound, Failure, Listeners, Opened, bind};
-pub use stats::Stats;
+pub(crate) use bind::BindError;
+pub(crate) use listeners::{Bound, Failure, Listeners, Opened, bind};
+pub(crate) use stats::Stats;
 
 /// What a transport does with a request.
-pub enum Action {
+pub(crate) enum Action {
     /// Send the octets in `reply`.
     Send,
     /// Say nothing.
@@ -54,11 +54,11 @@ pub enum Action {
 
 /// Resolves to an answer; none if nothing is to be sent after all. Comes to an
 /// end by itself within seconds, and may be dropped before.
-pub type Later = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
+pub(crate) type Later = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
 
 /// What stands behind the sockets. Each UDP worker and each TCP connection
 /// owns a clone, so an implementation keeps its counters and caches to itself.
-pub trait Respond: Clone + Send + 'static {
+pub(crate) trait Respond: Clone + Send + 'static {
     /// A clone for one more UDP worker, which runs as long as the process.
     fn worker(&self) -> Self {
         self.clone()
@@ -93,7 +93,7 @@ pub trait Respond: Clone + Send + 'static {
 }
 
 /// Requests that have come together.
-pub trait Together {
+pub(crate) trait Together {
     /// Who sent the first, and all of them: to look ahead. None if there are
     /// too few for that to be worth it, or the first deserves no answer.
     fn ahead(&mut self) -> Option<(Asker, impl Iterator<Item = &[u8]>)>;

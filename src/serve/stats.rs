@@ -80,7 +80,7 @@ pub(crate) struct HttpCounters {
 }
 
 /// The status codes that are told apart.
-pub const STATUSES: [u16; 12] = [200, 400, 401, 403, 404, 405, 408, 413, 421, 429, 500, 503];
+pub(crate) const STATUSES: [u16; 12] = [200, 400, 401, 403, 404, 405, 408, 413, 421, 429, 500, 503];
 
 impl HttpCounters {
     /// Counts a request by its answer.
@@ -95,7 +95,7 @@ impl HttpCounters {
 /// UDP since the start, all workers together. Once the workers are at rest,
 /// `received` is `sent` + `silent` + `dropped` + `no_room` + `send_errors`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct UdpTotals {
+pub(crate) struct UdpTotals {
     /// Datagrams that came in.
     pub received: u64,
     /// Answers handed to the kernel.
@@ -117,7 +117,7 @@ pub struct UdpTotals {
 /// TCP since the start. Each accepted connection ends as exactly one of
 /// `finished`, `idle`, `evicted`, `malformed`, `broken` and `cut`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct TcpTotals {
+pub(crate) struct TcpTotals {
     /// Connections that were served.
     pub accepted: u64,
     /// Connections closed at once: at the total limit with none to evict.
@@ -153,7 +153,7 @@ pub struct TcpTotals {
 
 impl TcpTotals {
     /// Connections that are open.
-    pub fn open(&self) -> u64 {
+    pub(crate) fn open(&self) -> u64 {
         let ended =
             self.finished + self.idle + self.evicted + self.malformed + self.broken + self.cut;
         self.accepted.saturating_sub(ended)
@@ -163,7 +163,7 @@ impl TcpTotals {
 /// The HTTP side since the start. Each accepted connection ends as exactly one
 /// of `finished`, `idle`, `slow`, `evicted`, `malformed` and `broken`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct HttpTotals {
+pub(crate) struct HttpTotals {
     /// Connections that were served.
     pub accepted: u64,
     /// Connections closed at once: all places are taken, by requests that are
@@ -190,7 +190,7 @@ pub struct HttpTotals {
 
 impl HttpTotals {
     /// Connections that are open.
-    pub fn open(&self) -> u64 {
+    pub(crate) fn open(&self) -> u64 {
         let ended =
             self.finished + self.idle + self.slow + self.evicted + self.malformed + self.broken;
         self.accepted.saturating_sub(ended)
@@ -199,7 +199,7 @@ impl HttpTotals {
 
 /// Who has connections, and what became of others since the start: for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Connections {
+pub(crate) struct Connections {
     /// DNS over TCP: open.
     pub tcp: u64,
     /// Closed at once: their client has as many as it may.
@@ -223,7 +223,7 @@ pub struct Connections {
 /// The handle to all counters of the sockets. Totals never go back, whatever
 /// a reload opens and closes.
 #[derive(Debug, Default)]
-pub struct Stats {
+pub(crate) struct Stats {
     workers: Mutex<Vec<Arc<UdpCounters>>>,
     pub(super) tcp: TcpCounters,
     pub(crate) http: HttpCounters,
@@ -242,7 +242,7 @@ impl Stats {
     }
 
     /// The sum over all UDP workers.
-    pub fn udp(&self) -> UdpTotals {
+    pub(crate) fn udp(&self) -> UdpTotals {
         let mut sum = UdpTotals::default();
         for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             sum.received += worker.received.get();
@@ -259,7 +259,7 @@ impl Stats {
     /// How long batches of datagrams took, of all UDP workers: one batch in 64 is
     /// timed, from when the kernel has handed it over to when it has all the
     /// answers. What waited in a socket's queue is not in it.
-    pub fn batches(&self) -> Reading {
+    pub(crate) fn batches(&self) -> Reading {
         let mut sum = Reading::default();
         for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             sum.add(&worker.took.read());
@@ -268,7 +268,7 @@ impl Stats {
     }
 
     /// All TCP connections.
-    pub fn tcp(&self) -> TcpTotals {
+    pub(crate) fn tcp(&self) -> TcpTotals {
         TcpTotals {
             accepted: self.tcp.accepted.get(),
             refused_full: self.tcp.refused_full.get(),
@@ -289,7 +289,7 @@ impl Stats {
     }
 
     /// All of it in short, with the sockets to upstreams.
-    pub fn connections(&self, upstreams: &Share) -> Connections {
+    pub(crate) fn connections(&self, upstreams: &Share) -> Connections {
         let (tcp, http) = (self.tcp(), self.http());
         Connections {
             tcp: tcp.open(),
@@ -305,7 +305,7 @@ impl Stats {
     }
 
     /// The HTTP side.
-    pub fn http(&self) -> HttpTotals {
+    pub(crate) fn http(&self) -> HttpTotals {
         let all = &self.http;
         let statuses = STATUSES.iter().copied().chain([0]);
         HttpTotals {

@@ -20,12 +20,12 @@ use crate::dns::wire::MAX_UDP;
 
 /// Datagrams per system call: 64. The call itself is then a small part of the
 /// cost of each; more only wear out the cache.
-pub const BATCH: usize = TOGETHER;
+pub(super) const BATCH: usize = TOGETHER;
 
 /// Octets of the longest request taken: what our OPT says we take (RFC 6891
 /// section 6.2.4). Queries stay far below; the kernel cuts what is longer and
 /// says so. Little room keeps a batch in few pages.
-pub const MAX_REQUEST: usize = MAX_UDP;
+pub(super) const MAX_REQUEST: usize = MAX_UDP;
 
 /// Octets for control messages: one PKTINFO of either family (40) fits.
 const CONTROL: usize = 64;
@@ -38,7 +38,7 @@ const FRAGMENTING: usize = 3;
 
 /// How long [`Batch::receive`] waits for the first datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
+pub(super) enum Wait {
     /// Until there is one, or the socket is shut down for reading.
     ForOne,
     /// Not at all.
@@ -47,7 +47,7 @@ pub enum Wait {
 
 /// One received datagram.
 #[derive(Debug)]
-pub struct Datagram<'a> {
+pub(super) struct Datagram<'a> {
     /// Who sent it.
     pub client: SocketAddr,
     /// The address it was sent to, on a wildcard socket.
@@ -63,12 +63,12 @@ pub struct Datagram<'a> {
 impl Datagram<'_> {
     /// An empty one.
     #[cfg(test)]
-    pub fn of(client: SocketAddr, cut: bool) -> Self {
+    pub(crate) fn of(client: SocketAddr, cut: bool) -> Self {
         Self { client, local: None, cut, octets: &[], control: &[] }
     }
 
     /// How an answer that comes later finds its way.
-    pub fn way_back(&self) -> WayBack {
+    pub(super) fn way_back(&self) -> WayBack {
         let mut control = [0; CONTROL];
         let length = self.control.len().min(CONTROL);
         control[..length].copy_from_slice(&self.control[..length]);
@@ -78,7 +78,7 @@ impl Datagram<'_> {
 
 /// Where an answer goes, and from which of our addresses.
 #[derive(Debug, Clone)]
-pub struct WayBack {
+pub(super) struct WayBack {
     client: SocketAddr,
     /// As the kernel filled it for the request, its first `length` octets.
     control: Control,
@@ -92,7 +92,7 @@ struct Control([u8; CONTROL]);
 const _: () = assert!(mem::align_of::<Control>() >= mem::align_of::<libc::cmsghdr>());
 
 /// Sends one answer, without waiting for room in the socket's buffer.
-pub fn send(socket: &UdpSocket, octets: &[u8], back: &mut WayBack) -> io::Result<()> {
+pub(super) fn send(socket: &UdpSocket, octets: &[u8], back: &mut WayBack) -> io::Result<()> {
     let client = socket2::SockAddr::from(back.client);
     let mut vector =
         libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
@@ -131,7 +131,7 @@ struct Slot {
 ///
 /// An answer goes out with the very address and PKTINFO its request came with,
 /// so nothing is converted back and forth.
-pub struct Batch {
+pub(super) struct Batch {
     wildcard: bool,
     /// Owns the slots. Used through `first` only: the headers point into them.
     _slots: Vec<Slot>,
@@ -148,7 +148,7 @@ pub struct Batch {
 
 impl Batch {
     /// For a socket that is bound to the wildcard address, or not.
-    pub fn new(wildcard: bool) -> Self {
+    pub(super) fn new(wildcard: bool) -> Self {
         // SAFETY: a Slot is integers, arrays of them and raw pointers, for
         // all of which zero octets are a valid value.
         let mut slots: Vec<Slot> = (0..BATCH).map(|_| unsafe { mem::zeroed() }).collect();
@@ -203,7 +203,7 @@ impl Batch {
 
     /// Receives up to [`BATCH`] datagrams and forgets those of before. Waits
     /// for the first only.
-    pub fn receive(&mut self, socket: &UdpSocket, wait: Wait) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, socket: &UdpSocket, wait: Wait) -> io::Result<usize> {
         self.rearm();
         let flags = match wait {
             Wait::ForOne => libc::MSG_WAITFORONE,
@@ -226,12 +226,12 @@ impl Batch {
     }
 
     /// How many datagrams were received last.
-    pub fn received(&self) -> usize {
+    pub(super) fn received(&self) -> usize {
         self.received
     }
 
     /// The first datagram received last; none if it isn't from an IP address.
-    pub fn first(&mut self) -> Option<Datagram<'_>> {
+    pub(super) fn first(&mut self) -> Option<Datagram<'_>> {
         let header = self.inbound.get_mut(..self.received)?.first_mut()?;
         // SAFETY: the kernel has filled the first slot as its header says, and
         // nobody writes to it while `self` is borrowed.
@@ -239,7 +239,7 @@ impl Batch {
     }
 
     /// The octets of each datagram received last.
-    pub fn requests(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn requests(&self) -> impl Iterator<Item = &[u8]> {
         self.inbound.iter().take(self.received).enumerate().map(|(index, header)| {
             let length = (header.msg_len as usize).min(MAX_REQUEST);
             // SAFETY: `index` < BATCH, the number of slots; the kernel has
@@ -255,7 +255,10 @@ impl Batch {
     /// Shows each datagram received last to `answer`, with its number among the
     /// [`requests`](Self::requests) and an empty reply. If it says `true`, the
     /// reply is queued. Forgets what was queued before.
-    pub fn answer(&mut self, mut answer: impl FnMut(usize, &Datagram<'_>, &mut Vec<u8>) -> bool) {
+    pub(super) fn answer(
+        &mut self,
+        mut answer: impl FnMut(usize, &Datagram<'_>, &mut Vec<u8>) -> bool,
+    ) {
         self.queued = 0;
         self.done = 0;
         let received = self.inbound.iter_mut().take(self.received);
@@ -293,13 +296,13 @@ impl Batch {
     }
 
     /// How many answers are queued and neither sent nor skipped.
-    pub fn unsent(&self) -> usize {
+    pub(super) fn unsent(&self) -> usize {
         self.queued - self.done
     }
 
     /// Sends what is queued, as far as the kernel takes it: at least one, or
     /// the error of the first.
-    pub fn send(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+    pub(super) fn send(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         let Some(rest) = self.outbound.get_mut(self.done..self.queued) else { return Ok(0) };
         if rest.is_empty() {
             return Ok(0);
@@ -318,7 +321,7 @@ impl Batch {
     }
 
     /// Gives up the first queued answer.
-    pub fn skip(&mut self) {
+    pub(super) fn skip(&mut self) {
         self.done = (self.done + 1).min(self.queued);
     }
 }
@@ -421,7 +424,7 @@ unsafe fn local(header: &mut msghdr) -> Option<IpAddr> {
 
 /// Has the kernel say which address each datagram was sent to (RFC 3542
 /// section 4 for IPv6, ip(7) for IPv4).
-pub fn tell_destination(socket: &impl AsFd, family: Family) -> io::Result<()> {
+pub(super) fn tell_destination(socket: &impl AsFd, family: Family) -> io::Result<()> {
     match family {
         Family::V4 => set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
         Family::V6 => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
@@ -434,7 +437,7 @@ pub fn tell_destination(socket: &impl AsFd, family: Family) -> io::Result<()> {
 /// Over IPv4 datagrams go out with "don't fragment", as RFC 9715 section 3.1 wants
 /// it; that also saves the kernel making up an identification for each. It has a
 /// price: the kernel notes such claims, for other sockets that believe them.
-pub fn distrust_path_mtu(socket: &impl AsFd, family: Family) -> io::Result<()> {
+pub(super) fn distrust_path_mtu(socket: &impl AsFd, family: Family) -> io::Result<()> {
     match family {
         Family::V4 => set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
         // Whatever a link takes, it takes 1,280 octets (RFC 8200 section 5).
@@ -470,7 +473,7 @@ fn fragmenting<T>(socket: &UdpSocket, mut send: impl FnMut() -> io::Result<T>) -
 
 /// The kind of a socket's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub(super) enum Family {
     /// IPv4
     V4,
     /// IPv6
@@ -479,7 +482,7 @@ pub enum Family {
 
 impl Family {
     /// That of `address`.
-    pub fn of(address: &SocketAddr) -> Self {
+    pub(super) fn of(address: &SocketAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 }

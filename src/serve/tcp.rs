@@ -59,7 +59,7 @@ pub(super) struct Acceptor<R> {
 impl<R: Respond> Acceptor<R> {
     /// Accepts until told to drain. Then closes the listening socket, waits for
     /// the connections, and says how many had to be cut off.
-    pub async fn run(mut self) -> usize {
+    pub(super) async fn run(mut self) -> usize {
         if self.phase.wait_for(|phase| *phase != Phase::Held).await.is_err() {
             // Not wanted after all.
             return 0;

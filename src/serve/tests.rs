@@ -567,7 +567,7 @@ async fn what_is_prepared_answers_once_it_is_opened_and_what_goes_has_gone_befor
     let (mut listeners, old, _) = start(&before, Echo);
     let after = listen(&["127.0.0.2:0"]);
     let prepared = listeners.prepare(&after).unwrap();
-    let new = prepared.opened()[0].address;
+    let new = prepared.opened[0].address;
     // What comes early waits.
     let (socket, stream) = (udp(new), tcp(new));
     socket.send(&numbered(1)).unwrap();
@@ -586,7 +586,7 @@ async fn what_is_prepared_answers_once_it_is_opened_and_what_goes_has_gone_befor
     assert!(next(&stream).is_some());
     // What was prepared and is not wanted leaves nothing behind.
     let prepared = listeners.prepare(&listen(&["127.0.0.4:0", "127.0.0.2:0"])).unwrap();
-    let dropped = prepared.opened()[0].address;
+    let dropped = prepared.opened[0].address;
     drop(prepared);
     eventually("it is closed", || udp_sockets(dropped) == 0);
     assert_eq!(ask_udp(&udp(new), &numbered(4)), numbered(4));

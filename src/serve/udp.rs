@@ -45,7 +45,7 @@ pub(super) struct Worker<'a, R> {
 
 impl<R: Respond> Worker<'_, R> {
     /// Answers until told to stop, then what is in the socket's queue by then.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         let mut batch = Batch::new(self.address.ip().is_unspecified());
         let (mut failing, mut batches) = (false, 0u32);
         let trouble = Often::new();

@@ -10,7 +10,7 @@ use crate::writer::Panicked;
 
 /// Why a server ended that was not told to.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// An address cannot be listened at.
     #[error(transparent)]
     Bind(#[from] BindError),

@@ -46,7 +46,7 @@ use silence::Silence;
 use sources::Sources;
 use surroundings::Surroundings;
 
-pub use error::RunError;
+pub(crate) use error::RunError;
 
 /// How long clients get to take their answers when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -65,7 +65,7 @@ const MAX_BLOCKING: usize = 256;
 
 /// What a server is started with besides its configuration.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where the configuration came from and is read anew.
     pub directory: PathBuf,
     /// What flags and environment say.
@@ -80,7 +80,7 @@ pub struct Options {
 
 /// The process before anything is read. It hears its signals already: while a
 /// large configuration is read, SIGHUP ends nothing and SIGTERM is no failure.
-pub struct Process {
+pub(crate) struct Process {
     runtime: Runtime,
     signals: Signals,
 }
@@ -97,7 +97,7 @@ impl Process {
     ///
     /// # Errors
     /// The system has no threads or descriptors for that.
-    pub fn start() -> Result<Self, RunError> {
+    pub(crate) fn start() -> Result<Self, RunError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .max_blocking_threads(MAX_BLOCKING)
             .enable_all()
@@ -116,7 +116,7 @@ impl Process {
     ///
     /// # Errors
     /// Nothing can be served, or something ended that never should.
-    pub fn run(self, config: Config, options: Options) -> Result<(), RunError> {
+    pub(crate) fn run(self, config: Config, options: Options) -> Result<(), RunError> {
         let Self { runtime, signals } = self;
         let descriptors = Descriptors::raise(&config.server);
         let dns = serve::bind(&descriptors.listen(&config.server))?;

@@ -5,13 +5,13 @@
 //! sources are. Nothing in here changes after [`compile`](crate::compile) made
 //! it; parts that a change does not touch are shared with the next snapshot.
 
-pub mod name_map;
-pub mod nodes;
-pub mod prefixes;
-pub mod ready;
+pub(crate) mod name_map;
+pub(crate) mod nodes;
+pub(crate) mod prefixes;
+pub(crate) mod ready;
 mod resolved;
-pub mod spot;
-pub mod tail;
+pub(crate) mod spot;
+pub(crate) mod tail;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 /// Values by prefix.
 #[derive(Debug, Clone)]
-pub struct Prefixes<T> {
+pub(crate) struct Prefixes<T> {
     v4: Lengths<T>,
     v6: Lengths<T>,
 }
@@ -27,7 +27,7 @@ impl<T> Default for Prefixes<T> {
 
 impl<T: Copy> Prefixes<T> {
     /// Sets the value of a prefix.
-    pub fn insert(&mut self, net: IpNet, value: T) {
+    pub(crate) fn insert(&mut self, net: IpNet, value: T) {
         let lengths = match net {
             IpNet::V4(_) => &mut self.v4,
             IpNet::V6(_) => &mut self.v6,
@@ -44,19 +44,19 @@ impl<T: Copy> Prefixes<T> {
 
     /// The value of the longest prefix that `ip` is in.
     #[inline]
-    pub fn find(&self, ip: IpAddr) -> Option<T> {
+    pub(crate) fn find(&self, ip: IpAddr) -> Option<T> {
         search(self.of(ip), bits(ip)).map(|(_, value)| value)
     }
 
     /// Length and value of the longest prefix that has all of `net`.
-    pub fn find_net(&self, net: IpNet) -> Option<(u8, T)> {
+    pub(crate) fn find_net(&self, net: IpNet) -> Option<(u8, T)> {
         let lengths = self.of(net.addr());
         let from = lengths.partition_point(|(length, _)| *length > net.prefix_len());
         search(lengths.get(from..).unwrap_or_default(), bits(net.addr()))
     }
 
     /// The values of all prefixes within `net`, itself included.
-    pub fn within(&self, net: IpNet) -> impl Iterator<Item = T> {
+    pub(crate) fn within(&self, net: IpNet) -> impl Iterator<Item = T> {
         let lengths = self.of(net.addr());
         let until = lengths.partition_point(|(length, _)| *length >= net.prefix_len());
         let mask = mask(net.prefix_len());

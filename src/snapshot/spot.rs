@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 
 /// How many names are in a part in the mean: few, because a change copies them
 /// all; many, because a change copies the list of parts, too.
-pub const MEAN: usize = 80;
+pub(crate) const MEAN: usize = 80;
 
 /// Where to look for a name.
 ///
@@ -34,6 +34,6 @@ impl Spot {
 
 /// The number of the slot that is looked in after so many others, of `slots`:
 /// a power of two, or none.
-pub fn slot(tag: u32, step: usize, slots: usize) -> usize {
+pub(crate) fn slot(tag: u32, step: usize, slots: usize) -> usize {
     (tag as usize + step) & slots.wrapping_sub(1)
 }

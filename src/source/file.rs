@@ -79,7 +79,7 @@ pub enum FileError {
 /// # Errors
 /// When the file cannot be read in time or is not what
 /// `aws ec2 describe-addresses` prints.
-pub fn read(path: &Path) -> Result<Said, FileError> {
+pub(crate) fn read(path: &Path) -> Result<Said, FileError> {
     let reading = path.to_owned();
     let octets = aside::within(&Place::read(path), WITHIN, move || contents(&reading))
         .unwrap_or_else(|cause| Err(FileError::Hangs { path: path.to_owned(), cause }))?;
@@ -111,7 +111,7 @@ fn listing(
 type Contents = Arc<dyn Fn(&Path) -> Result<Vec<u8>, FileError> + Send + Sync>;
 
 /// One source of type `file`, ready to [`run`](Self::run).
-pub struct FileSource {
+pub(crate) struct FileSource {
     path: PathBuf,
     region: Option<String>,
     post: Post,
@@ -129,7 +129,7 @@ pub struct FileSource {
 
 impl FileSource {
     /// A source that will deliver what is in `path`.
-    pub fn new(setup: Setup, region: Option<String>, path: PathBuf) -> (Self, Handle) {
+    pub(crate) fn new(setup: Setup, region: Option<String>, path: PathBuf) -> (Self, Handle) {
         let (post, handle) = Post::new(setup);
         let source = Self {
             reading: Aside::new(Place::read(&path), WITHIN),
@@ -148,7 +148,7 @@ impl FileSource {
 
     /// Delivers the file's addresses at once, after each change and after each
     /// look now and then, until nobody takes them or nobody can ask any longer.
-    pub async fn run(mut self) -> Ended {
+    pub(crate) async fn run(mut self) -> Ended {
         let mut watch = Watch::new(&self.path);
         loop {
             let read = tokio::select! {

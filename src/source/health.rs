@@ -11,7 +11,7 @@ use crate::host::often::QUIET;
 use crate::source::inventory::Health;
 
 /// The longest a call of EC2 may take, and reading a file likewise.
-pub const MAX_CALL: Duration = Duration::from_secs(3);
+pub(crate) const MAX_CALL: Duration = Duration::from_secs(3);
 
 /// So much later than it should a source may be heard of: credentials before the
 /// first call, and a machine that is busy.
@@ -19,7 +19,7 @@ const SLACK: Duration = Duration::from_secs(15);
 
 /// The longest time between two words of a source that does well: good or not,
 /// each call ends in one.
-pub fn longest_silence(kind: &SourceKind) -> Duration {
+pub(crate) fn longest_silence(kind: &SourceKind) -> Duration {
     let between = match kind {
         SourceKind::Ec2(ec2) => ec2.poll + MAX_CALL,
         SourceKind::File { .. } => watch::LONGEST_REST + file::WITHIN,
@@ -30,7 +30,7 @@ pub fn longest_silence(kind: &SourceKind) -> Duration {
 /// What a source of this kind is that was `heard` of last then: its task hangs
 /// if that is too long ago, whatever its own last word was. None: as it says
 /// itself.
-pub fn silent(
+pub(crate) fn silent(
     kind: &SourceKind,
     health: &Health,
     heard: SystemTime,
@@ -50,7 +50,7 @@ pub fn silent(
 
 /// Follows one source from call to call.
 #[derive(Debug)]
-pub struct Tracker {
+pub(crate) struct Tracker {
     source: String,
     health: Health,
     class: Option<Class>,
@@ -63,7 +63,7 @@ pub struct Tracker {
 
 /// What a call changed.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Transition {
+pub(crate) enum Transition {
     /// The first good answer of this process.
     First,
     /// Good again after having been stalled this long.
@@ -76,7 +76,7 @@ pub enum Transition {
 
 impl Tracker {
     /// For a source that has not been asked yet, and carries on one that did so.
-    pub fn new(source: &str, health: Health) -> Self {
+    pub(crate) fn new(source: &str, health: Health) -> Self {
         Self {
             source: source.to_owned(),
             has_delivered: health == Health::Healthy,
@@ -88,12 +88,12 @@ impl Tracker {
     }
 
     /// How it does now.
-    pub fn health(&self) -> &Health {
+    pub(crate) fn health(&self) -> &Health {
         &self.health
     }
 
     /// A good answer.
-    pub fn good(&mut self, now: SystemTime) -> Option<Transition> {
+    pub(crate) fn good(&mut self, now: SystemTime) -> Option<Transition> {
         let before = std::mem::replace(&mut self.health, Health::Healthy);
         self.class = None;
         self.has_delivered = true;
@@ -112,7 +112,7 @@ impl Tracker {
     /// A failure. The cause in [`Health::Stalled`] is that of the last one:
     /// whoever mends what is said there mends what is broken now. The log tells
     /// of another class only.
-    pub fn bad(&mut self, now: SystemTime, error: &SourceError) -> Option<Transition> {
+    pub(crate) fn bad(&mut self, now: SystemTime, error: &SourceError) -> Option<Transition> {
         let class = error.class();
         let since = match &self.health {
             Health::Stalled { since, .. } => Some(*since),

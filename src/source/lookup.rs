@@ -61,7 +61,7 @@ const MOST_TTL: Duration = Duration::from_secs(300);
 /// `listen` is where we answer and `local` what addresses this host has.
 /// `behind_stub` is the resolv.conf of systemd-resolved's own servers
 /// (`/run/systemd/resolve/resolv.conf`), which take its stub's place.
-pub fn resolvers(
+pub(crate) fn resolvers(
     configured: &[IpAddr],
     resolv_conf: &str,
     behind_stub: &str,
@@ -106,7 +106,7 @@ fn nameservers(resolv_conf: &str) -> Vec<IpAddr> {
 
 /// Why a name has no address. Names of servers tell where to look.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LookupError {
+pub(crate) enum LookupError {
     /// It cannot be asked for.
     #[error("it is not a domain name")]
     NotAName,
@@ -158,7 +158,7 @@ impl LookupError {
 
 /// Looks names up. A clone shares what was found.
 #[derive(Debug, Clone)]
-pub struct Resolver(Arc<Inner>);
+pub(crate) struct Resolver(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -178,7 +178,7 @@ struct Found {
 
 impl Resolver {
     /// Asks `servers`, in turn.
-    pub fn new(servers: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(servers: Vec<SocketAddr>) -> Self {
         Self::with_hosts(servers, PathBuf::from("/etc/hosts"))
     }
 
@@ -190,7 +190,7 @@ impl Resolver {
 
     /// Asks `servers` from the next lookup on, and forgets what others said.
     /// All clones do.
-    pub fn set(&self, servers: &[SocketAddr]) {
+    pub(crate) fn set(&self, servers: &[SocketAddr]) {
         let mut now = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner);
         if **now == *servers {
             return;
@@ -204,7 +204,7 @@ impl Resolver {
     ///
     /// # Errors
     /// When it has none, or none is known and no resolver answers.
-    pub async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
+    pub(crate) async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         if let Ok(address) = name.parse() {
             return Ok(vec![address]);

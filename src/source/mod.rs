@@ -19,23 +19,25 @@
 pub mod accept;
 pub mod clock;
 #[cfg(feature = "ec2")]
-pub mod ec2;
-pub mod error;
-pub mod file;
-pub mod health;
+pub(crate) mod ec2;
+pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod health;
 pub mod inventory;
 pub mod json;
 pub mod known;
-pub mod lookup;
+#[cfg_attr(not(any(test, feature = "ec2")), expect(dead_code, reason = "calls of EC2 use it"))]
+pub(crate) mod lookup;
 pub mod once;
-pub mod poll;
-pub mod resolvers;
-pub mod stats;
-pub mod successor;
+#[cfg_attr(not(any(test, feature = "ec2")), expect(dead_code, reason = "calls of EC2 use it"))]
+pub(crate) mod poll;
+pub(crate) mod resolvers;
+pub(crate) mod stats;
+pub(crate) mod successor;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod usable;
-pub mod watch;
+pub(crate) mod watch;
 mod ways;
 
 use std::sync::Arc;

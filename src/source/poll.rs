@@ -46,7 +46,7 @@ const THROTTLED_SPACING: Duration = Duration::from_secs(1);
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Something that says, when called, which addresses there are.
-pub trait Describe: Send {
+pub(crate) trait Describe: Send {
     /// One call, with its own deadline. Dropping it ends it. No Elastic IP
     /// stands twice in what it says.
     fn describe(&mut self) -> impl Future<Output = Result<Described, PollError>> + Send;
@@ -57,7 +57,7 @@ pub trait Describe: Send {
 
 /// What a call brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Described {
+pub(crate) struct Described {
     /// The addresses, each Elastic IP once.
     pub addresses: Vec<Address>,
     /// What of the answer cannot be used.
@@ -66,7 +66,7 @@ pub struct Described {
 
 impl Described {
     /// The same, in the memory of what was said `before` where that is equal.
-    pub fn beside(self, before: &Said) -> Said {
+    pub(crate) fn beside(self, before: &Said) -> Said {
         let left_out = match &before.left_out {
             known if **known == self.left_out => Arc::clone(known),
             _ => self.left_out.into(),
@@ -77,7 +77,7 @@ impl Described {
 
 /// One source of type `ec2`, ready to [`run`](Self::run).
 #[derive(Debug)]
-pub struct Poller<D> {
+pub(crate) struct Poller<D> {
     called: D,
     pace: Pace,
     post: Post,
@@ -89,7 +89,7 @@ pub struct Poller<D> {
 
 impl<D: Describe> Poller<D> {
     /// A source that calls `called` each `poll`, and delivers what it says.
-    pub fn new(setup: Setup, poll: Duration, called: D) -> (Self, Handle) {
+    pub(crate) fn new(setup: Setup, poll: Duration, called: D) -> (Self, Handle) {
         let pace = setup.throttled.map_or_else(|| Pace::new(poll), |p| Pace::throttled(poll, p));
         let (post, handle) = Post::new(setup);
         let (later, said) = (Pending::default(), Said::default());
@@ -98,7 +98,7 @@ impl<D: Describe> Poller<D> {
 
     /// Calls at once, and again and again, until nobody takes deliveries or
     /// nobody can ask any longer.
-    pub async fn run(mut self) -> Ended {
+    pub(crate) async fn run(mut self) -> Ended {
         loop {
             if let Err(ended) = self.round().await {
                 return ended;

@@ -17,12 +17,12 @@ const MAX_RESOLV_CONF: u64 = 64 << 10;
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// Whom to ask for the endpoints of EC2: never ourselves.
-pub fn aws_resolvers(config: &Config) -> Vec<SocketAddr> {
+pub(crate) fn aws_resolvers(config: &Config) -> Vec<SocketAddr> {
     resolvers(&config.server.aws_resolvers, &config.server.listen)
 }
 
 /// Whom this host asks itself, less ourselves; else the VPC's resolver.
-pub fn host_resolvers(listen: &Listen) -> Vec<SocketAddr> {
+pub(crate) fn host_resolvers(listen: &Listen) -> Vec<SocketAddr> {
     resolvers(&[], listen)
 }
 

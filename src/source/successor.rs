@@ -10,10 +10,10 @@ use crate::config::{Source, SourceKind};
 
 /// The settings that decide which addresses a source sees, by key. Intervals,
 /// TTLs and the like are not among them.
-pub type Settings = BTreeMap<String, String>;
+pub(crate) type Settings = BTreeMap<String, String>;
 
 /// What decides which addresses a source sees.
-pub fn fingerprint(source: &Source) -> Settings {
+pub(crate) fn fingerprint(source: &Source) -> Settings {
     let mut of = Settings::new();
     let mut put = |key: &str, value: Option<&str>| {
         if let Some(value) = value {
@@ -56,14 +56,14 @@ fn settings(source: &Source) -> Settings {
 }
 
 /// What a reload changed about a source, for people; empty if nothing.
-pub fn changes(was: &Source, is: &Source) -> String {
+pub(crate) fn changes(was: &Source, is: &Source) -> String {
     differences(&settings(was), &settings(is))
 }
 
 /// Are two sources of one account and region, asked at one place with the same
 /// credentials, as far as is configured? What EC2 says to one of them about too many
 /// calls, it says to both.
-pub fn share_account(a: &Source, b: &Source) -> bool {
+pub(crate) fn share_account(a: &Source, b: &Source) -> bool {
     let account = |source: &Source| {
         let mut of = fingerprint(source);
         of.retain(|key, _| !key.starts_with("filter "));
@@ -74,7 +74,7 @@ pub fn share_account(a: &Source, b: &Source) -> bool {
 }
 
 /// What differs between settings, for people; empty if nothing.
-pub fn differences(was: &Settings, is: &Settings) -> String {
+pub(crate) fn differences(was: &Settings, is: &Settings) -> String {
     let keys: BTreeSet<_> = was.keys().chain(is.keys()).collect();
     let shown = |of: &Settings, key| match of.get(key) {
         Some(value) => format!("{value:?}"),
@@ -89,7 +89,7 @@ pub fn differences(was: &Settings, is: &Settings) -> String {
 
 /// A source of the last configuration or process.
 #[derive(Debug, Clone, Copy)]
-pub struct Former<'s> {
+pub(crate) struct Former<'s> {
     /// Its name.
     pub name: &'s str,
     /// Its [`fingerprint`].
@@ -120,7 +120,7 @@ impl Former<'_> {
     /// Is the source with these settings, which finds itself in `region`,
     /// plainly one of another account or region? What it says then replaces
     /// all that was known.
-    pub fn is_elsewhere(&self, settings: &Settings, region: Option<&str>) -> bool {
+    pub(crate) fn is_elsewhere(&self, settings: &Settings, region: Option<&str>) -> bool {
         let ec2 = |of: &Settings| of.get("type").is_some_and(|t| t == "ec2");
         let region = region.or(settings.get("region").map(String::as_str));
         let moved = matches!((self.region(), region), (Some(was), Some(is)) if was != is);
@@ -132,7 +132,7 @@ impl Former<'_> {
 /// For each of `sources` the number of the former one that it carries on: the
 /// one of its name; else the only one left of the same type, region and role.
 /// With two candidates, on either side, there is none.
-pub fn predecessors(former: &[Former<'_>], sources: &[Source]) -> Vec<Option<usize>> {
+pub(crate) fn predecessors(former: &[Former<'_>], sources: &[Source]) -> Vec<Option<usize>> {
     let by_name = |source: &Source| former.iter().position(|f| f.name == source.name);
     let mut found: Vec<_> = sources.iter().map(by_name).collect();
     let left: Vec<usize> = (0..former.len()).filter(|at| !found.contains(&Some(*at))).collect();

@@ -53,7 +53,7 @@ pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Waits for changes of some files.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     wanted: Wanted,
     /// No walk has begun since it was changed.
     is_new: bool,
@@ -75,12 +75,12 @@ pub struct Watch {
 
 impl Watch {
     /// Watches the file at `path`.
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self::start(path, Wanted { files: vec![path.to_owned()], entries: None })
     }
 
     /// Watches the entries of `directory` whose names end in `ending`.
-    pub fn entries(directory: &Path, ending: &'static str) -> Self {
+    pub(crate) fn entries(directory: &Path, ending: &'static str) -> Self {
         let entries = Some((directory.to_owned(), ending));
         Self::start(directory, Wanted { files: Vec::new(), entries })
     }
@@ -107,7 +107,7 @@ impl Watch {
 
     /// Watches these files too, in place of those given before, from the next
     /// [`changed`](Self::changed) on, which returns at once.
-    pub fn set_files(&mut self, files: Vec<PathBuf>) {
+    pub(crate) fn set_files(&mut self, files: Vec<PathBuf>) {
         if self.wanted.files != files {
             self.wanted.files = files;
             self.is_new = true;
@@ -118,7 +118,7 @@ impl Watch {
     /// Returns when it is time to look: at once the first time, then after
     /// an event (several are one), at the latest after a few seconds. What
     /// happens from then on is told by the next call. Cancel safe.
-    pub async fn changed(&mut self) -> Cause {
+    pub(crate) async fn changed(&mut self) -> Cause {
         let cause = match self.due {
             Some(cause) => cause,
             None => self.reason().await,

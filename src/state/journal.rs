@@ -25,7 +25,7 @@ const DAMAGED: &str = ".damaged";
 const NEW: &str = ".new";
 
 /// So many octets of events a history has at most, whatever is in them.
-pub const MAX_OCTETS: usize = 4 << 20;
+pub(crate) const MAX_OCTETS: usize = 4 << 20;
 
 /// When the file is this large, the next one begins.
 const MAX_FILE: u64 = MAX_OCTETS as u64;
@@ -188,7 +188,7 @@ fn mend(path: PathBuf, what: String, good: &[Arc<str>]) -> Damaged {
 }
 
 /// Is this a line that a history may have?
-pub fn is_event(line: &str) -> bool {
+pub(crate) fn is_event(line: &str) -> bool {
     #[derive(serde::Deserialize)]
     struct Least {
         at: String,

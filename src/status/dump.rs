@@ -16,11 +16,11 @@ use crate::snapshot::{Freshness, Node, RrSet, Snapshot, ZoneTable};
 
 /// The longest text that a server makes, in octets: ten times what 100,000
 /// names take.
-pub const MAX_OCTETS: usize = 128 << 20;
+pub(crate) const MAX_OCTETS: usize = 128 << 20;
 
 /// One zone as one view is answered it, from one snapshot.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Dumped {
+pub(crate) struct Dumped {
     /// The zone's origin.
     pub zone: String,
     /// The view; of several that are answered the same, the first.
@@ -39,7 +39,7 @@ pub struct Dumped {
 
 /// A name without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unanswered {
+pub(crate) struct Unanswered {
     /// The name.
     pub name: String,
     /// Why.
@@ -48,7 +48,7 @@ pub struct Unanswered {
 
 /// Whose word a dump is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
+pub(crate) enum Word {
     /// What clients are answered.
     Server,
     /// What a server would say if it started now and heard the same.
@@ -57,7 +57,7 @@ pub enum Word {
 
 /// Why there is nothing to print.
 #[derive(Debug, thiserror::Error)]
-pub enum NoDump {
+pub(crate) enum NoDump {
     /// There is no such view.
     #[error("there is no view {wanted:?}; the views are {known}")]
     View {
@@ -96,7 +96,7 @@ pub enum NoDump {
 ///
 /// # Errors
 /// There is nothing to print, or more than `most` octets.
-pub fn dump(
+pub(crate) fn dump(
     snapshot: &Snapshot,
     origin: &Key,
     view: Option<&str>,

@@ -22,11 +22,11 @@ use crate::snapshot::Snapshot;
 use crate::store::Current;
 
 /// In place of a response code: upstreams are asked, and theirs counts.
-pub const ELSEWHERE: &str = "none yet: upstreams are asked";
+pub(crate) const ELSEWHERE: &str = "none yet: upstreams are asked";
 
 /// Everything there is to say about one question in one view.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     /// Is it what a server would answer that starts now, and not the running
     /// one's word?
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -55,7 +55,7 @@ pub struct Explanation {
 
 /// A zone.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ZoneOf {
+pub(crate) struct ZoneOf {
     /// Its origin.
     pub origin: String,
     /// Its file.
@@ -66,7 +66,7 @@ pub struct ZoneOf {
 
 /// A binding.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct BindingOf {
+pub(crate) struct BindingOf {
     /// The bound name; a wildcard's may differ from the one asked for.
     pub name: String,
     /// `file:line`.
@@ -83,7 +83,7 @@ pub struct BindingOf {
 
 /// An Elastic IP as one source has it.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct AddressOf {
+pub(crate) struct AddressOf {
     /// Is this the sighting that is believed?
     pub chosen: bool,
     /// The source's name.
@@ -111,7 +111,7 @@ pub struct AddressOf {
 }
 
 /// Explains a question asked by `client` (at `local`), or by anyone in `view`.
-pub fn explain(
+pub(crate) fn explain(
     input: &Input<'_>,
     current: &Current,
     who: Who,
@@ -145,7 +145,7 @@ pub fn explain(
 
 /// On whose behalf a question is explained.
 #[derive(Debug, Clone, Copy)]
-pub enum Who {
+pub(crate) enum Who {
     /// A client, asking at one of our addresses.
     Client {
         /// Its address.

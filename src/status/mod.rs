@@ -6,8 +6,8 @@
 //! * [`metrics`]: what is known as numbers, for Prometheus.
 //! * [`wish`]: is answered what somebody waits for?
 
-pub mod board;
-pub mod dump;
-pub mod explain;
-pub mod metrics;
-pub mod wish;
+pub(crate) mod board;
+pub(crate) mod dump;
+pub(crate) mod explain;
+pub(crate) mod metrics;
+pub(crate) mod wish;

@@ -13,7 +13,7 @@ type Tags = BTreeMap<String, String>;
 
 /// The bindings that may name an address of one source.
 #[derive(Debug, Default)]
-pub struct Holds {
+pub(crate) struct Holds {
     by_ip: HashMap<Ipv4Addr, Duration>,
     by_allocation: HashMap<String, Duration>,
     /// By the first tag that is asked for.
@@ -22,7 +22,7 @@ pub struct Holds {
 
 impl Holds {
     /// Of the source numbered `source`.
-    pub fn new(config: &Config, source: SourceId) -> Self {
+    pub(crate) fn new(config: &Config, source: SourceId) -> Self {
         let mut holds = Self::default();
         let longer = |known: &mut Duration, hold: Duration| *known = (*known).max(hold);
         for binding in config.zones.iter().flat_map(|zone| &zone.names) {
@@ -49,7 +49,7 @@ impl Holds {
 
     /// None: no binding names the address. Else the longest hold of those that
     /// do.
-    pub fn bound(&self, address: &Address) -> Option<Duration> {
+    pub(crate) fn bound(&self, address: &Address) -> Option<Duration> {
         let by_ip = self.by_ip.get(&address.public_ip).copied();
         let by_allocation =
             address.allocation_id.as_ref().and_then(|id| self.by_allocation.get(id)).copied();

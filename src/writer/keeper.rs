@@ -25,7 +25,7 @@ const OPENING: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// The state directory, ours, and what was found in it.
-pub struct Opened {
+pub(crate) struct Opened {
     store: Store,
     state: State,
     history: Arc<History>,
@@ -36,7 +36,7 @@ pub struct Opened {
 /// # Errors
 /// Only when another process has it. State that is of no use is set aside and
 /// told. A disk that does not answer is told, and tried again later.
-pub async fn open(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
+pub(crate) async fn open(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
     let (at, of) = (directory.to_owned(), sources.to_vec());
     let opening = background::run(move || open_now(&at, &of));
     let cause = match timeout(OPENING, opening).await {
@@ -94,24 +94,24 @@ fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
 
 impl Opened {
     /// What was found, for who starts with it.
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state.clone()
     }
 
     /// What has happened, for who adds to it.
-    pub fn history(&self) -> Arc<History> {
+    pub(crate) fn history(&self) -> Arc<History> {
         Arc::clone(&self.history)
     }
 
     /// What was found cannot be used.
-    pub fn set_aside(&mut self, why: &str) -> Aside {
+    pub(crate) fn set_aside(&mut self, why: &str) -> Aside {
         self.state = State::default();
         self.store.set_aside(why)
     }
 
     /// The end that the run loop holds, and what does the
     /// writing: a task for as long as the process lives.
-    pub fn keep(self, clock: Clock) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn keep(self, clock: Clock) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
         let (states, wanted) = watch::channel(self.state);
         let (tell, trouble) = watch::channel(None);
         let kept = Kept { begin: self.history.end(), history: self.history };
@@ -121,7 +121,7 @@ impl Opened {
 
 /// The end that the run loop holds. Dropping it writes the last state and ends
 /// the task.
-pub struct Keeper {
+pub(crate) struct Keeper {
     states: watch::Sender<State>,
     trouble: watch::Receiver<Option<String>>,
 }
@@ -129,17 +129,17 @@ pub struct Keeper {
 impl Keeper {
     /// This is what a restart should find. Returns at once; only the newest
     /// counts.
-    pub fn keep(&self, state: State) {
+    pub(crate) fn keep(&self, state: State) {
         self.states.send_replace(state);
     }
 
     /// Why the state on disk is not up to date, when it is not.
-    pub fn trouble(&self) -> Option<String> {
+    pub(crate) fn trouble(&self) -> Option<String> {
         self.trouble.borrow().clone()
     }
 
     /// Waits until that changes. Cancel safe.
-    pub async fn trouble_changed(&mut self) {
+    pub(crate) async fn trouble_changed(&mut self) {
         if self.trouble.changed().await.is_err() {
             // The task is gone; the run loop sees that for itself.
             std::future::pending().await

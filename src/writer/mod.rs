@@ -10,8 +10,8 @@
 //! * `tell`: what of moves is logged; `losses`: of losses, for the history too.
 
 pub mod history;
-pub mod holds;
-pub mod keeper;
+pub(crate) mod holds;
+pub(crate) mod keeper;
 mod losses;
 mod reload;
 mod silence;

@@ -39,13 +39,13 @@ const SLOW: Duration = Duration::from_secs(5);
 const LATELY: Duration = Duration::from_secs(10 * 60);
 
 /// The log of this process.
-pub static STDERR: Queue = Queue::new();
+pub(crate) static STDERR: Queue = Queue::new();
 
 /// Starts to write the log of this process, until the guard is dropped.
 ///
 /// # Errors
 /// There is no thread to be had.
-pub fn start() -> io::Result<Guard> {
+pub(crate) fn start() -> io::Result<Guard> {
     let write = || STDERR.write_to(&mut io::stderr());
     thread::Builder::new().name("log".into()).spawn(write)?;
     Ok(Guard(()))
@@ -53,7 +53,7 @@ pub fn start() -> io::Result<Guard> {
 
 /// Waits for the last lines to be written when it is dropped, a second at most.
 #[derive(Debug)]
-pub struct Guard(());
+pub(crate) struct Guard(());
 
 impl Drop for Guard {
     fn drop(&mut self) {

@@ -6,7 +6,7 @@ use crate::forward::{Forwarder, Looped, UpstreamStatus};
 
 /// What is asked elsewhere.
 #[derive(Debug, Serialize)]
-pub struct ForwardingStatus {
+pub(crate) struct ForwardingStatus {
     /// Each upstream.
     pub upstreams: Vec<UpstreamState>,
     /// Upstreams through which our own questions come back.
@@ -28,7 +28,7 @@ pub struct ForwardingStatus {
 
 /// One upstream.
 #[derive(Debug, Serialize)]
-pub struct UpstreamState {
+pub(crate) struct UpstreamState {
     /// Its address.
     pub address: String,
     /// It answers, as far as is known.

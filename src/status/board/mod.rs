@@ -30,14 +30,14 @@ use crate::source::inventory::{Health, Inventory};
 use crate::source::{Delivery, Handle};
 use crate::store::Store;
 use crate::writer::history::History;
-pub use forwarding::{ForwardingStatus, UpstreamState};
-pub use names::{NamesSeen, ViewNames};
-pub use readiness::Readiness;
-pub use worst_case::WorstCase;
+pub(crate) use forwarding::ForwardingStatus;
+pub(crate) use names::{NamesSeen, ViewNames};
+pub(crate) use readiness::Readiness;
+pub(crate) use worst_case::WorstCase;
 
 /// Everything that can be looked at.
 #[derive(Clone)]
-pub struct Board {
+pub(crate) struct Board {
     /// The answers.
     pub store: Store,
     /// What became of packets.
@@ -64,7 +64,7 @@ pub struct Board {
 
 /// What the writer knows at one moment.
 #[derive(Clone)]
-pub struct Known {
+pub(crate) struct Known {
     /// The configuration in use.
     pub config: Arc<Config>,
     /// What the sources say.
@@ -97,7 +97,7 @@ pub struct Known {
 
 /// What became of reloads.
 #[derive(Debug, Clone)]
-pub struct Reloads {
+pub(crate) struct Reloads {
     /// Refused since the start.
     pub refused: u64,
     /// Why the last one was refused, if it was: the files are then not what is
@@ -109,14 +109,14 @@ pub struct Reloads {
 
 impl Reloads {
     /// Of a process that begins now, with a configuration that is good.
-    pub fn none(now: SystemTime) -> Self {
+    pub(crate) fn none(now: SystemTime) -> Self {
         Self { refused: 0, trouble: None, taken_at: now }
     }
 }
 
 /// The same, to be shown.
 #[derive(Debug, Serialize)]
-pub struct ReloadsStatus {
+pub(crate) struct ReloadsStatus {
     /// Refused since the start.
     pub refused: u64,
     /// Why the last one was refused, if it was.
@@ -127,7 +127,7 @@ pub struct ReloadsStatus {
 
 /// `/api/status` and `eipdns status`.
 #[derive(Debug, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Of the program.
     pub version: &'static str,
     /// In seconds.
@@ -184,7 +184,7 @@ pub struct Status {
 
 /// How the loop does that takes deliveries and publishes snapshots.
 #[derive(Debug, Serialize)]
-pub struct Publishing {
+pub(crate) struct Publishing {
     /// How long ago it turned last, in seconds.
     pub turned: f64,
     /// It has not turned for so long that it hangs.
@@ -195,7 +195,7 @@ pub struct Publishing {
 
 /// One zone.
 #[derive(Debug, Serialize)]
-pub struct ZoneStatus {
+pub(crate) struct ZoneStatus {
     /// Its origin.
     pub origin: String,
     /// Its serial.
@@ -208,7 +208,7 @@ pub struct ZoneStatus {
 
 /// One source.
 #[derive(Debug, Serialize)]
-pub struct SourceState {
+pub(crate) struct SourceState {
     /// Its name.
     pub name: String,
     /// `file` or `ec2`.
@@ -248,7 +248,7 @@ pub struct SourceState {
 
 /// One address that is kept.
 #[derive(Debug, Serialize)]
-pub struct HeldState {
+pub(crate) struct HeldState {
     /// The Elastic IP.
     pub elastic_ip: String,
     /// `unassociated` or `missing`.
@@ -266,7 +266,7 @@ fn time(at: SystemTime, drift: Drift) -> String {
 
 impl Board {
     /// All of it at one moment.
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         let known = self.known.borrow().clone();
         let current = self.store.full();
         let snapshot = &current.snapshot;
@@ -332,12 +332,12 @@ impl Board {
     ///
     /// # Errors
     /// What is waited for.
-    pub fn ready(&self) -> Result<(), String> {
+    pub(crate) fn ready(&self) -> Result<(), String> {
         self.readiness.judge(&self.known.borrow().clone(), self.clock.now())
     }
 
     /// How the loop that publishes does.
-    pub fn publishing(&self) -> Publishing {
+    pub(crate) fn publishing(&self) -> Publishing {
         let turned = self.pulse.since();
         Publishing {
             turned: turned.as_secs_f64(),

@@ -8,7 +8,7 @@ use crate::snapshot::{Data, Snapshot, ViewTable};
 
 /// The bound names that one view sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ViewNames {
+pub(crate) struct ViewNames {
     /// The view.
     pub view: String,
     /// Bound names, those with a fixed address included.
@@ -35,11 +35,11 @@ impl ViewNames {
 /// The names of the snapshot that was looked at last: they are counted once for
 /// each snapshot, however often somebody looks.
 #[derive(Debug, Default)]
-pub struct NamesSeen(Mutex<(u64, Arc<[ViewNames]>)>);
+pub(crate) struct NamesSeen(Mutex<(u64, Arc<[ViewNames]>)>);
 
 impl NamesSeen {
     /// Of each view, in the order of the configuration.
-    pub fn of(&self, snapshot: &Snapshot) -> Arc<[ViewNames]> {
+    pub(crate) fn of(&self, snapshot: &Snapshot) -> Arc<[ViewNames]> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The first snapshot is number 1.
         if seen.0 != snapshot.generation {

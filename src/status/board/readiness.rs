@@ -11,7 +11,7 @@ use crate::source::inventory::{Health, SourceInventory};
 /// Once ready, always ready: an EC2 outage must not drain all replicas. A clone
 /// is the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub(crate) struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
     /// Ready once every source has delivered, has state, or has failed longer
@@ -21,7 +21,7 @@ impl Readiness {
     ///
     /// # Errors
     /// What is waited for.
-    pub fn judge(&self, known: &Known, now: SystemTime) -> Result<(), String> {
+    pub(crate) fn judge(&self, known: &Known, now: SystemTime) -> Result<(), String> {
         if !self.0.load(Ordering::Relaxed) {
             let grace = known.config.server.serve.ready_grace;
             judge(&known.inventory.sources, grace, now)?;

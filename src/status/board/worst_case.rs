@@ -9,7 +9,7 @@ use crate::source::health::MAX_CALL;
 
 /// From a change to the last answer from before it in any cache.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct WorstCase {
+pub(crate) struct WorstCase {
     /// The slowest EC2 source's poll, in seconds; none where all are files: an
     /// edit is seen at once.
     pub poll: Option<f64>,
@@ -25,7 +25,7 @@ pub struct WorstCase {
 impl WorstCase {
     /// Worst case from associate-address to answer: poll + 3 s + TTL. A file
     /// has neither poll nor call, and a fixed address follows no Elastic IP.
-    pub fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         let server = &config.server;
         let poll = server.sources.iter().filter_map(|source| match &source.kind {
             SourceKind::Ec2(ec2) => Some(ec2.poll),
@@ -55,7 +55,7 @@ impl WorstCase {
     }
 
     /// The sum.
-    pub fn total(&self) -> Duration {
+    pub(crate) fn total(&self) -> Duration {
         let seen = self.poll.unwrap_or_default() + self.call.unwrap_or_default();
         Duration::try_from_secs_f64(seen).unwrap_or_default() + Duration::from_secs(self.ttl.into())
     }

@@ -18,11 +18,11 @@ use std::time::SystemTime;
 
 use crate::source::clock::elapsed;
 use crate::status::board::Board;
-pub use page::Format;
+pub(crate) use page::Format;
 use page::Page;
 
 /// The whole exposition.
-pub fn render(board: &Board, format: Format) -> String {
+pub(crate) fn render(board: &Board, format: Format) -> String {
     let known = board.known.borrow().clone();
     let mut page = Page::new(format);
     process::write(&mut page, board, &known);

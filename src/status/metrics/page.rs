@@ -10,7 +10,7 @@ use crate::host::histogram::Reading;
 
 /// How a page is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// Prometheus text format 0.0.4.
     Plain,
     /// OpenMetrics 1.0.
@@ -23,7 +23,7 @@ const OPEN: &str = "application/openmetrics-text";
 impl Format {
     /// What a request wants whose header `Accept` is this: OpenMetrics if that is
     /// named, and wanted no less than plain text (RFC 9110 section 12.5.1).
-    pub fn wanted(accept: &str) -> Self {
+    pub(crate) fn wanted(accept: &str) -> Self {
         let wanted = |kind: &str| {
             let named = accept.split(',').filter_map(|range| {
                 let mut parts = range.split(';').map(str::trim);
@@ -39,7 +39,7 @@ impl Format {
     }
 
     /// The header `Content-Type`.
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Plain => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",

@@ -17,7 +17,7 @@ use crate::snapshot::{Data, Snapshot};
 
 /// What to wait for: `NAME=ADDRESS` or `NAME=eipassoc-…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub(crate) struct Wish {
     /// Whose answer it is about.
     pub name: Key,
     /// What it is to be.
@@ -26,7 +26,7 @@ pub struct Wish {
 
 /// What a name's answer is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// This address, alone or among others.
     Address(IpAddr),
     /// Whatever rests on this association.
@@ -35,7 +35,7 @@ pub enum Wanted {
 
 /// Why a text is no [`Wish`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WishError {
+pub(crate) enum WishError {
     /// There is no `=`.
     #[error("write NAME=ADDRESS or NAME=eipassoc-…")]
     NoEquals,
@@ -85,7 +85,7 @@ impl fmt::Display for Wanted {
 
 /// What became of wishes, all in one snapshot.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Answered {
+pub(crate) struct Answered {
     /// Of the snapshot.
     pub generation: u64,
     /// Each wish, in the order in which they were asked.
@@ -94,7 +94,7 @@ pub struct Answered {
 
 /// What became of one wish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Judged {
+pub(crate) struct Judged {
     /// The name.
     pub name: String,
     /// What its answer is to be.
@@ -108,7 +108,7 @@ pub struct Judged {
 /// Is a wish true?
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// All views that are waited for say so.
     Answered,
     /// At least one says something else.
@@ -134,7 +134,7 @@ pub enum Verdict {
 
 /// What one view is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InView {
+pub(crate) struct InView {
     /// Its name.
     pub view: String,
     /// For people.
@@ -187,7 +187,12 @@ struct Seen<'s> {
 /// private addresses and CNAMEs, if there are any; others never change.
 ///
 /// All is read from `snapshot`; `input` says what it was made from.
-pub fn judge(input: &Input<'_>, snapshot: &Snapshot, wish: &Wish, view: Option<ViewId>) -> Judged {
+pub(crate) fn judge(
+    input: &Input<'_>,
+    snapshot: &Snapshot,
+    wish: &Wish,
+    view: Option<ViewId>,
+) -> Judged {
     let judge = Judge { input, snapshot, index: Index::new(input), wish };
     let all: Vec<_> = (0..snapshot.views.len()).filter_map(|view| judge.see(view)).collect();
     let (verdict, views) = judge.verdict(&all, view);
