@@ -87,7 +87,7 @@ const LIMITS: Limits = Limits {
 
 /// One account and region of EC2.
 #[derive(Debug)]
-pub struct Ec2 {
+pub(crate) struct Ec2 {
     settings: Ec2Source,
     region: Option<String>,
     resolver: Resolver,
@@ -98,7 +98,7 @@ pub struct Ec2 {
 impl Ec2 {
     /// A source that is set up at the first call. Without `region` the SDK's
     /// chain decides.
-    pub fn new(settings: &Ec2Source, region: Option<&str>, resolver: Resolver) -> Self {
+    pub(crate) fn new(settings: &Ec2Source, region: Option<&str>, resolver: Resolver) -> Self {
         Self {
             settings: settings.clone(),
             region: region.map(str::to_owned),
