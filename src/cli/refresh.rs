@@ -56,16 +56,27 @@ pub(super) struct Refresh {
 
 /// How one refresh went.
 enum Round {
-    /// As the exit code says.
-    Done(Exit),
+    /// As the exit code says; and the sources whose calls failed.
+    Done(Exit, Vec<String>),
     /// The server was too busy to begin it.
     Busy(RemoteError),
+}
+
+/// What a round brought.
+struct Heard {
+    judged: Vec<Judged>,
+    /// Sources whose calls failed.
+    failed: Vec<String>,
 }
 
 impl Refresh {
     pub(super) fn run(self) -> Exit {
         if self.wait_for.len() > MAX_WISHES {
             print::complain(&format_args!("--wait-for is given more than {MAX_WISHES} times"));
+            return Exit::Usage;
+        }
+        if self.timeout.is_zero() {
+            print::complain(&"--timeout 0s leaves no time to ask; give some, as in 30s");
             return Exit::Usage;
         }
         let client = self.remote.client(Deadline::within(self.timeout));
@@ -78,7 +89,7 @@ impl Refresh {
 
     fn once(&self, client: &Client) -> Result<Exit, RemoteError> {
         match self.refresh(client)? {
-            Round::Done(exit) => Ok(exit),
+            Round::Done(exit, _) => Ok(exit),
             Round::Busy(error) => Err(error),
         }
     }
@@ -91,8 +102,11 @@ impl Refresh {
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.round(client) {
-                Ok(Ok(judged)) => last = judged,
+            let failed = match self.round(client) {
+                Ok(Ok(heard)) => {
+                    last = heard.judged;
+                    heard.failed
+                }
                 Ok(Err(unread)) => return Ok(unread),
                 // The server is busy or hangs; it was there a moment ago.
                 Err(RemoteError::Late { within, .. }) => {
@@ -103,15 +117,24 @@ impl Refresh {
                     return Ok(told_otherwise(&last));
                 }
                 Err(error) => return Err(error),
-            }
+            };
             if let Some(exit) = hopeless(&last) {
                 return Ok(exit);
             }
-            if last.iter().all(|one| one.verdict == Verdict::Answered) {
+            let is_so = last.iter().all(|one| one.verdict == Verdict::Answered);
+            let rests = |source: &String| last.iter().any(|one| one.sources.contains(source));
+            let unheard = failed.iter().find(|source| rests(source));
+            if is_so && unheard.is_none() {
                 return Ok(Exit::Ok);
             }
             let left = client.deadline.left();
             if left < LAST_ROUND {
+                if let (true, Some(source)) = (is_so, unheard) {
+                    print::complain(&format_args!(
+                        "it is answered so, by the last good word of source {source}, which does not \
+                         answer now"
+                    ));
+                }
                 return Ok(told_otherwise(&last));
             }
             std::thread::sleep(pause.min(left / 2));
@@ -120,11 +143,14 @@ impl Refresh {
     }
 
     /// Refreshes and judges; else the exit code if nobody reads what is printed.
-    fn round(&self, client: &Client) -> Result<Result<Vec<Judged>, Exit>, RemoteError> {
-        if let Round::Done(Exit::Unread) = self.refresh(client)? {
-            return Ok(Err(Exit::Unread));
-        }
-        self.judged(client).map(Ok)
+    fn round(&self, client: &Client) -> Result<Result<Heard, Exit>, RemoteError> {
+        let failed = match self.refresh(client)? {
+            Round::Done(Exit::Unread, _) => return Ok(Err(Exit::Unread)),
+            Round::Done(_, failed) => failed,
+            Round::Busy(_) => Vec::new(),
+        };
+        let judged = self.judged(client)?;
+        Ok(Ok(Heard { judged, failed }))
     }
 
     /// One refresh, which the server ends in time.
@@ -153,8 +179,10 @@ impl Refresh {
                 (None, None) => continue,
             };
         }
-        let failed = all.iter().any(|one| one.failed.is_some());
-        Ok(Round::Done(print::answer(&told, if failed { Exit::No } else { Exit::Ok })))
+        let failed: Vec<_> =
+            all.into_iter().filter(|one| one.failed.is_some()).map(|one| one.source).collect();
+        let exit = if failed.is_empty() { Exit::Ok } else { Exit::No };
+        Ok(Round::Done(print::answer(&told, exit), failed))
     }
 
     /// What has become of the wishes, all in one snapshot.

@@ -11,7 +11,7 @@ use crate::config::{Binding, Config, SourceId};
 use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::host::text::brief;
-use crate::snapshot::{Data, Snapshot, ZoneTable};
+use crate::snapshot::{Data, Resolved, Snapshot, ZoneTable};
 use crate::source::inventory::Address;
 
 /// As many Elastic IPs of one name's change are told: names by tags may stand
@@ -25,6 +25,10 @@ pub(crate) const MAX_ID: usize = 64;
 /// As many characters of an answer are told: names by tags may stand for
 /// thousands of addresses.
 const MAX_ANSWER: usize = 1_000;
+
+/// Of one reload so many changes are told: a zone that is taken out must not push
+/// all else out of the history.
+const MAX_RELOADED: usize = 1_000;
 
 /// One bound name's change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,6 +49,9 @@ pub struct Change {
     /// The same, as indices of the configuration.
     #[serde(skip)]
     pub source_ids: Vec<SourceId>,
+    /// `reload`, if that made it and not a source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'static str>,
     /// The Elastic IPs the name stands or stood for that are held otherwise
     /// than before, the first few of them.
     pub addresses: Vec<Holder>,
@@ -101,51 +108,111 @@ impl Association {
     }
 }
 
-/// The changes of bound names from `old` to `new`, in order of name. Zones
-/// that were read anew from their files in between are left out: what changed
-/// there is the operator's own doing. `config` is that of `new`.
+/// The changes of bound names from `old` to `new`, in order of name: those that
+/// a source made, and those of a reload, of which names that are new and those in
+/// new zones and views are none. `config` is that of `new`.
 pub(crate) fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Vec<Change> {
-    let mut all: BTreeMap<(&Key, String, String), (Change, &ZoneTable)> = BTreeMap::new();
-    for (before, after) in old.views.iter().zip(&new.views) {
+    let reloaded = old.epoch != new.epoch;
+    let mut all = All { map: BTreeMap::new(), new, reloaded };
+    for after in &new.views {
+        let Some(before) = old.views.iter().find(|before| before.name == after.name) else {
+            continue;
+        };
         for (origin, table) in after.zones.iter() {
-            let Some(was) = before.zones.get(origin.octets()) else { continue };
-            if Arc::ptr_eq(was, table) || !Arc::ptr_eq(&was.zone, &table.zone) {
-                continue;
+            if let Some(was) = before.zones.get(origin.octets()) {
+                all.in_zone(&after.name, was, table);
             }
-            for (name, is) in breathing(table.resolved.unshared(&was.resolved)) {
-                let Some(was) = was.resolved.get(name.octets()) else { continue };
-                if was.data == is.data {
-                    continue;
-                }
-                let (old, now) = (was.data.to_string(), is.data.to_string());
-                let (change, _) = all.entry((name, old, now)).or_insert_with_key(|key| {
-                    (Change::new(kind(&was.data, &is.data), key), &**table)
-                });
-                change.views.push(after.name.to_string());
-                for id in is.basis.iter().flat_map(|b| &b.sources) {
-                    if !change.source_ids.contains(id) {
-                        change.source_ids.push(*id);
-                        change.sources.extend(new.sources.get(*id).map(|s| s.name.clone()));
-                    }
-                }
+        }
+        for (origin, was) in before.zones.iter() {
+            if after.zones.get(origin.octets()).is_none() {
+                all.gone(&after.name, was);
             }
         }
     }
-    if all.is_empty() {
-        return Vec::new();
+    let All { map, .. } = all;
+    let same_sources =
+        || old.sources.iter().map(|s| &s.name).eq(new.sources.iter().map(|s| &s.name));
+    if map.is_empty() || (reloaded && !same_sources()) {
+        return breathing(map).map(|(_, (change, _))| change).collect();
     }
     compared(config, old, new, |was, is| {
-        let identified =
-            |((name, ..), (mut change, table)): ((&Key, _, _), (Change, &ZoneTable))| {
-                if change.kind != Kind::First {
-                    let binding = table.zone.names.binary_search_by(|b| b.name.cmp(name));
-                    let binding = binding.ok().and_then(|at| table.zone.names.get(at));
-                    change.addresses = binding.map_or_else(Vec::new, |b| holders(b, was, is));
-                }
-                change
-            };
-        breathing(all).map(identified).collect()
+        let identified = |((name, ..), (mut change, table)): (Told<'_>, (Change, &ZoneTable))| {
+            if change.kind != Kind::First {
+                let binding = table.zone.names.binary_search_by(|b| b.name.cmp(name));
+                let binding = binding.ok().and_then(|at| table.zone.names.get(at));
+                change.addresses = binding.map_or_else(Vec::new, |b| holders(b, was, is));
+            }
+            change
+        };
+        breathing(map).map(identified).collect()
     })
+}
+
+/// A name, what it was answered with, and what it is.
+type Told<'s> = (&'s Key, String, String);
+
+/// Changes as they are found: in several views the same is one.
+struct All<'s> {
+    map: BTreeMap<Told<'s>, (Change, &'s ZoneTable)>,
+    new: &'s Snapshot,
+    reloaded: bool,
+}
+
+impl<'s> All<'s> {
+    fn in_zone(&mut self, view: &str, was: &'s Arc<ZoneTable>, is: &'s Arc<ZoneTable>) {
+        if Arc::ptr_eq(was, is) {
+            return;
+        }
+        if Arc::ptr_eq(&was.zone, &is.zone) {
+            for (name, now) in breathing(is.resolved.unshared(&was.resolved)) {
+                if let Some(before) = was.resolved.get(name.octets()) {
+                    self.add(view, name, before, Some(now), is);
+                }
+            }
+            return;
+        }
+        for (name, before) in breathing(was.resolved.iter()) {
+            let now = is.resolved.get(name.octets());
+            self.add(view, name, before, now.map(|now| &**now), is);
+        }
+    }
+
+    /// The view has the zone no longer.
+    fn gone(&mut self, view: &str, was: &'s Arc<ZoneTable>) {
+        for (name, before) in breathing(was.resolved.iter()) {
+            self.add(view, name, before, None, was);
+        }
+    }
+
+    fn add(
+        &mut self,
+        view: &str,
+        name: &'s Key,
+        was: &Resolved,
+        is: Option<&Resolved>,
+        table: &'s ZoneTable,
+    ) {
+        let now = is.map_or(&Data::Absent, |is| &is.data);
+        // A name that is new was answered to nobody.
+        if was.data == *now || was.data == Data::Absent {
+            return;
+        }
+        let key = (name, was.data.to_string(), now.to_string());
+        if self.reloaded && self.map.len() >= MAX_RELOADED && !self.map.contains_key(&key) {
+            return;
+        }
+        let cause = self.reloaded.then_some("reload");
+        let (change, _) = self.map.entry(key).or_insert_with_key(|key| {
+            (Change { cause, ..Change::new(kind(&was.data, now), key) }, table)
+        });
+        change.views.push(view.to_owned());
+        for id in is.and_then(|is| is.basis.as_ref()).iter().flat_map(|basis| &basis.sources) {
+            if !change.source_ids.contains(id) {
+                change.source_ids.push(*id);
+                change.sources.extend(self.new.sources.get(*id).map(|s| s.name.clone()));
+            }
+        }
+    }
 }
 
 impl Change {
@@ -158,6 +225,7 @@ impl Change {
             new: brief(new, MAX_ANSWER),
             sources: Vec::new(),
             source_ids: Vec::new(),
+            cause: None,
             addresses: Vec::new(),
         }
     }
@@ -165,7 +233,7 @@ impl Change {
 
 fn kind(was: &Data, is: &Data) -> Kind {
     match (was, is) {
-        (_, Data::Nothing(_) | Data::NotReady) => Kind::NoAddress,
+        (_, Data::Nothing(_) | Data::NotReady | Data::Absent) => Kind::NoAddress,
         (Data::NotReady, _) => Kind::First,
         _ => Kind::Moved,
     }
@@ -196,7 +264,7 @@ fn holders(binding: &Binding, was: &Index<'_>, is: &Index<'_>) -> Vec<Holder> {
 impl std::fmt::Display for Data {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Data::Absent => f.write_str("absent"),
+            Data::Absent => f.write_str("gone"),
             Data::NotReady => f.write_str("not ready"),
             Data::Cname(name) => write!(f, "{name}"),
             Data::Nothing(why) => write!(f, "no address ({why})"),

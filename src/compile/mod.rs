@@ -30,7 +30,7 @@ use crate::source::clock::{Drift, elapsed};
 use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::state;
 
-pub(crate) use resolve::Index;
+pub(crate) use resolve::{Index, Sighting};
 pub(crate) use serial::Serials;
 use touched::Touched;
 

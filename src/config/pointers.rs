@@ -93,6 +93,8 @@ enum Fault<'l> {
     CnameIn(&'l View),
     /// It has no address.
     NoAddress,
+    /// Nor is it in this view.
+    NotIn(&'l View),
     /// There is no such name.
     NoName,
     /// Only a wildcard has it, and it ends in the origin twice.
@@ -126,6 +128,9 @@ impl<'l> Pointers<'l> {
             return Some(Fault::Cname(cname));
         }
         if let Some(binding) = self.covering(target) {
+            if let Some(view) = look.view_without(binding) {
+                return Some(Fault::NotIn(view));
+            }
             let cname = (pointer.kind != Kind::Endpoint).then(|| look.view_with_cname(binding));
             return cname.flatten().map(Fault::CnameIn);
         }
@@ -163,6 +168,11 @@ impl<'l> Pointers<'l> {
                 let remedy = add("add one to the records or to [names]");
                 (severity, format!("{shown} has no address"), remedy)
             }
+            Fault::NotIn(view) => (
+                Severity::Warning,
+                format!("{shown} is not in view \"{}\", where this record is", view.name),
+                "answer it in that view too, or give that view other `records`".into(),
+            ),
             Fault::NoName => (
                 Severity::Warning,
                 format!("{} is a CNAME to {target}, which the zone lacks", pointer.record.owner),

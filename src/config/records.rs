@@ -327,6 +327,12 @@ impl Look<'_> {
         views.into_iter().find(|(id, view)| binding.is_cname_in(*id, view)).map(|(_, view)| view)
     }
 
+    /// The first of the views in which `binding` is absent.
+    pub(super) fn view_without(&self, binding: &Binding) -> Option<&View> {
+        let absent = self.views.iter().find(|view| !binding.is_in(**view))?;
+        self.server.views.get(*absent)
+    }
+
     fn below(&self, binding: &Binding, record: &StaticRecord, what: &str, problems: &mut Problems) {
         let at = if binding.name == record.owner { "at" } else { "below" };
         problems.error(

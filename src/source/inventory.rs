@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
 /// One Elastic IP as `DescribeAddresses` tells of it
@@ -165,4 +166,15 @@ pub struct SourceInventory {
 pub struct Inventory {
     /// One per configured source, same index.
     pub sources: Vec<SourceInventory>,
+}
+
+/// Entries that are in both, and differ.
+pub(crate) fn updated<'e>(
+    old: &'e Entries,
+    new: &'e Entries,
+) -> impl Iterator<Item = (&'e Entry, &'e Entry)> {
+    old.diff(new).filter_map(|item| match item {
+        DiffItem::Update { old: (_, old), new: (_, new) } => Some((old, new)),
+        _ => None,
+    })
 }

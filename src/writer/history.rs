@@ -20,8 +20,8 @@ use crate::state::journal::MAX_OCTETS;
 /// weeks of an ordinary system before it.
 pub const MAX_EVENTS: usize = 5_000;
 
-/// The same request to accept losses, from the same client and in a row, is one
-/// event in so long: a loop of them must not push the moves out.
+/// The same request to accept losses, from the same client and with nothing that
+/// has happened in between, is one event in so long: a loop of them must not push the moves out.
 const ASKED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What has happened to a name, an address or a source.
@@ -39,6 +39,9 @@ pub enum What<'e> {
     /// It is lost for good: its hold has ended, or an operator took the loss as
     /// it is.
     LetGo(&'e Loss),
+    /// A bound address is held otherwise, and no answer says so: the same private
+    /// address, or views that are answered its public name or itself.
+    Associated(&'e Holding),
     /// More than half of a source's bound addresses are lost.
     MassLoss(&'e Mass),
     /// That is over.
@@ -83,6 +86,25 @@ pub struct Loss {
     pub names_in_all: usize,
 }
 
+/// A bound address that another association holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holding {
+    /// The source's name.
+    pub source: String,
+    /// The Elastic IP.
+    pub elastic_ip: String,
+    /// `eipalloc-…`
+    pub allocation: Option<String>,
+    /// Who held it.
+    pub old: Option<Association>,
+    /// Who holds it now.
+    pub new: Option<Association>,
+    /// The first of the names bound to it.
+    pub names: Vec<String>,
+    /// How many there are in all.
+    pub names_in_all: usize,
+}
+
 /// A mass loss of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mass {
@@ -120,7 +142,8 @@ struct Lines {
     octets: usize,
     /// Since the start, and those found then.
     added: u64,
-    asked: Option<(Asked, Instant)>,
+    /// The last one, when it came, and how many events there were with it.
+    asked: Option<(Asked, Instant, u64)>,
 }
 
 /// Events that came after some point.
@@ -160,13 +183,15 @@ impl History {
     pub fn add_asked(&self, at: SystemTime, generation: u64, asked: &Asked) -> bool {
         let now = Instant::now();
         let mut lines = self.lines();
-        let is_again = lines.asked.as_ref().is_some_and(|(last, then)| {
-            last == asked && now.saturating_duration_since(*then) < ASKED_AGAIN
+        let is_again = lines.asked.as_ref().is_some_and(|(last, then, added)| {
+            last == asked
+                && *added == lines.added
+                && now.saturating_duration_since(*then) < ASKED_AGAIN
         });
         if is_again {
             return false;
         }
-        lines.asked = Some((asked.clone(), now));
+        lines.asked = Some((asked.clone(), now, lines.added + 1));
         drop(lines);
         self.add(at, generation, &[What::AcceptAsked(asked)]);
         true
@@ -250,6 +275,10 @@ mod tests {
         assert!(ask(1) && !ask(1) && !ask(1));
         assert!(ask(2) && ask(1));
         assert_eq!(history.end(), 3);
+        // Something has happened since, which this may have brought about.
+        let mass = Mass { source: "east".into(), lost: 7 };
+        history.add(SystemTime::UNIX_EPOCH, 1, &[What::MassLoss(&mass)]);
+        assert!(ask(1) && !ask(1));
     }
 
     #[test]

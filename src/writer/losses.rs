@@ -14,8 +14,8 @@ use crate::config::{Config, SourceId, Target};
 use crate::host::background::breathing;
 use crate::host::text::brief;
 use crate::source::accept::{Held, Losses};
-use crate::source::inventory::{Address, Standing};
-use crate::writer::history::{Loss, Mass, What};
+use crate::source::inventory::{Address, Entry, Standing, updated};
+use crate::writer::history::{Holding, Loss, Mass, What};
 
 /// As many names bound to one address are told.
 const MAX_NAMES: usize = 20;
@@ -27,6 +27,9 @@ type Names = (Vec<String>, usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     Begun,
+    /// It is kept for longer than was said, or less long: a mass loss began, or
+    /// is over, or the configuration says otherwise.
+    Until,
     Back,
     LetGo,
 }
@@ -35,15 +38,19 @@ enum Turn {
 macro_rules! tell {
     ($level:ident, $loss:expr, $message:literal) => {{
         let old = $loss.old.clone().unwrap_or_default();
+        let new = $loss.new.clone().unwrap_or_default();
         $level!(
             source = %$loss.source,
             elastic_ip = %$loss.elastic_ip,
             standing = $loss.standing,
             until = %or_none(&$loss.until),
             allocation = %or_none(&$loss.allocation),
-            association = %or_none(&old.association),
-            instance = %or_none(&old.instance),
-            private = %or_none(&old.private.map(|ip| ip.to_string())),
+            old_association = %or_none(&old.association),
+            new_association = %or_none(&new.association),
+            old_instance = %or_none(&old.instance),
+            new_instance = %or_none(&new.instance),
+            old_private = %or_none(&old.private.map(|ip| ip.to_string())),
+            new_private = %or_none(&new.private.map(|ip| ip.to_string())),
             accepted = $loss.accepted,
             names = %$loss.names.join(","),
             names_in_all = $loss.names_in_all,
@@ -63,7 +70,7 @@ impl Writer {
             .iter()
             .zip(&losses)
             .map(|((turn, _), loss)| match turn {
-                Turn::Begun => What::Held(loss),
+                Turn::Begun | Turn::Until => What::Held(loss),
                 Turn::Back => What::Back(loss),
                 Turn::LetGo => What::LetGo(loss),
             })
@@ -76,6 +83,7 @@ impl Writer {
                 Turn::Begun => {
                     tell!(warn, loss, "a bound address is lost; its last state is kept");
                 }
+                Turn::Until => tell!(warn, loss, "a lost address is kept until another time"),
                 Turn::Back => tell!(info, loss, "a lost address is back"),
                 Turn::LetGo => tell!(warn, loss, "a lost address is let go"),
             }
@@ -104,7 +112,68 @@ impl Writer {
             );
         } else {
             self.note(&[What::MassLossOver(&mass)]);
-            info!(source = %source.name, "the mass loss is over");
+            info!(
+                source = %source.name,
+                lost,
+                "the mass loss is over; what is still lost is kept until its hold ends"
+            );
+        }
+    }
+
+    /// Says which bound addresses another association holds, where no name's
+    /// change has said so.
+    pub(super) fn tell_holders(&self, id: SourceId, before: &Kept) {
+        let Some(kept) = self.world.sources.get(id) else { return };
+        let Some(source) = self.config().server.sources.get(id) else { return };
+        let is_news = |(was, is): &(&Entry, &Entry)| {
+            was.is_live()
+                && is.is_live()
+                && was.address.associated().is_some()
+                && is.address.associated().is_some()
+                && Association::of(&was.address) != Association::of(&is.address)
+                && !self.told.contains(&is.address.public_ip)
+                && kept.holds.bound(&is.address).is_some()
+        };
+        let pairs: Vec<_> =
+            updated(&before.accepted.entries, &kept.accepted.entries).filter(is_news).collect();
+        let addresses: Vec<_> = pairs.iter().map(|(_, is)| &*is.address).collect();
+        let mut names = names_of(self.config(), id, &addresses);
+        let holding = |(was, is): &(&Entry, &Entry)| {
+            let ip = is.address.public_ip;
+            let (names, names_in_all) = names.remove(&ip).unwrap_or_default();
+            Holding {
+                source: source.name.clone(),
+                elastic_ip: ip.to_string(),
+                allocation: is.address.allocation_id.as_deref().map(|id| brief(id, MAX_ID)),
+                old: Association::of(&was.address),
+                new: Association::of(&is.address),
+                names,
+                names_in_all,
+            }
+        };
+        let all: Vec<_> = pairs.iter().map(holding).collect();
+        if all.is_empty() {
+            return;
+        }
+        self.note(&all.iter().map(What::Associated).collect::<Vec<_>>());
+        for one in all.iter().take(MAX_LOGGED) {
+            let (old, new) =
+                (one.old.clone().unwrap_or_default(), one.new.clone().unwrap_or_default());
+            info!(
+                source = %one.source,
+                elastic_ip = %one.elastic_ip,
+                allocation = %or_none(&one.allocation),
+                old_association = %or_none(&old.association),
+                new_association = %or_none(&new.association),
+                old_instance = %or_none(&old.instance),
+                new_instance = %or_none(&new.instance),
+                names = %one.names.join(","),
+                names_in_all = one.names_in_all,
+                "a bound address is associated anew; no answer of ours has changed"
+            );
+        }
+        if all.len() > MAX_LOGGED {
+            info!(more = all.len() - MAX_LOGGED, "and more addresses: /api/history has them");
         }
     }
 
@@ -134,9 +203,14 @@ impl Writer {
                 elastic_ip: held.public_ip.to_string(),
                 allocation: allocation.map(|id| brief(id, MAX_ID)),
                 old: old.and_then(Association::of),
-                new: new.and_then(Association::of).filter(|_| *turn != Turn::Begun),
+                new: new
+                    .and_then(Association::of)
+                    .filter(|_| matches!(turn, Turn::Back | Turn::LetGo)),
                 standing: held.standing.kept().unwrap_or(("live", SystemTime::UNIX_EPOCH)).0,
-                until: held.until.filter(|_| *turn == Turn::Begun).map(|at| self.shown(at)),
+                until: held
+                    .until
+                    .filter(|_| matches!(turn, Turn::Begun | Turn::Until))
+                    .map(|at| self.shown(at)),
                 accepted: accepted && *turn == Turn::LetGo,
                 names,
                 names_in_all,
@@ -155,8 +229,12 @@ fn turns<'k>(before: &'k Kept, now: &'k Kept) -> Vec<(Turn, &'k Held)> {
         return Vec::new();
     }
     let (were, are) = (known(&before.losses), known(&now.losses));
-    let begun = now.losses.held.iter().filter(|held| {
-        held.bound && were.get(&held.public_ip).is_none_or(|was| was.standing != held.standing)
+    let held = now.losses.held.iter().filter(|held| held.bound).filter_map(|held| {
+        match were.get(&held.public_ip) {
+            Some(was) if was.standing != held.standing => Some((Turn::Begun, held)),
+            Some(was) => (was.until != held.until).then_some((Turn::Until, held)),
+            None => Some((Turn::Begun, held)),
+        }
     });
     let ended = before.losses.held.iter().filter(|h| h.bound && !are.contains_key(&h.public_ip));
     let ended = ended.map(|held| {
@@ -166,7 +244,7 @@ fn turns<'k>(before: &'k Kept, now: &'k Kept) -> Vec<(Turn, &'k Held)> {
         });
         (if is_back { Turn::Back } else { Turn::LetGo }, held)
     });
-    begun.map(|held| (Turn::Begun, held)).chain(ended).collect()
+    held.chain(ended).collect()
 }
 
 /// The names bound to some addresses of a source, by Elastic IP.

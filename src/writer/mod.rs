@@ -19,7 +19,8 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -64,6 +65,8 @@ pub struct Writer {
     world: World,
     serials: Serials,
     store: Store,
+    /// Elastic IPs of which changes of names have told with the current snapshot.
+    told: HashSet<Ipv4Addr>,
     history: Arc<History>,
     clock: Clock,
     compile: Compile,
@@ -145,6 +148,7 @@ impl Writer {
         let none = nothing(&config);
         let mut writer = Self {
             store: Store::new(Current::empty()),
+            told: HashSet::new(),
             world: world(&none),
             serials: Serials::default(),
             history,
@@ -313,6 +317,7 @@ impl Writer {
             silence::heard_again(&self.world.inventory.sources[id]);
         }
         self.tell_losses(id, &before.1, delivery.accept_losses);
+        self.tell_holders(id, &before.1);
         Ok(())
     }
 
@@ -428,6 +433,7 @@ impl Writer {
         let generation = next.snapshot.generation;
         breathe();
         let all = changes(&self.world.config, &before.snapshot, &next.snapshot);
+        self.told = all.iter().flat_map(|c| &c.addresses).map(|h| h.elastic_ip).collect();
         self.moves += all.iter().filter(|change| change.kind == Kind::Moved).count() as u64;
         let events: Vec<_> = all.iter().filter_map(What::of).collect();
         self.note(&events);

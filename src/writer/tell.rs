@@ -33,6 +33,7 @@ macro_rules! tell {
             new_association = %$told.each(|h| h.new.as_ref()?.association.clone()),
             old_instance = %$told.each(|h| h.old.as_ref()?.instance.clone()),
             new_instance = %$told.each(|h| h.new.as_ref()?.instance.clone()),
+            cause = $told.change.cause.unwrap_or("source"),
             age_ms = $told.age_ms,
             generation = $told.generation,
             took_us = $told.took_us,

@@ -195,6 +195,76 @@ fn a_loss_is_noted_with_its_names_from_its_beginning_to_its_end() {
     assert_eq!(gone["addresses"][0]["new"], serde_json::Value::Null);
 }
 
+/// A configuration with the source of [`ec2`] and these names.
+fn with_zone(zone: &str) -> Arc<Config> {
+    let mut config = Config::clone(&ec2("east", ""));
+    config.zones =
+        testing::config(&[("server.toml", testing::SERVER), ("example.com.toml", zone)]).zones;
+    Arc::new(config)
+}
+
+#[test]
+fn what_a_reload_changes_about_answers_is_told() {
+    let mut writer = writer(&with_zone(ZONE), State::default());
+    deliver(&mut writer, Some(BOTH));
+    let told = |writer: &Writer| -> Vec<String> {
+        let about = |event: &serde_json::Value| {
+            let word = |key: &str| event[key].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {} {}", word("event"), word("name"), word("new"), word("cause"))
+        };
+        history(writer).iter().map(about).collect()
+    };
+    // The same names, and one more, which nobody was answered.
+    reload(&mut writer, with_zone(&format!("{ZONE}new = \"198.51.100.1\"\n")));
+    assert_eq!(told(&writer), [""; 0]);
+    let pinned = "db = { elastic_ip = \"198.51.100.1\", pin = \"10.0.9.9\" }\n";
+    reload(&mut writer, with_zone(&format!("[names]\n{pinned}web = \"198.51.100.2\"\n")));
+    let all = told(&writer);
+    assert!(all.contains(&"moved db.example.com. 10.0.9.9 reload".to_owned()), "{all:?}");
+    assert!(all.contains(&"no_address new.example.com. gone reload".to_owned()), "{all:?}");
+    assert!(all.iter().all(|one| !one.contains("web.")), "{all:?}");
+    let (before, moves) = (all.len(), writer.moves());
+    // While it is pinned its Elastic IP moves: no answer does.
+    deliver(&mut writer, Some(&[(1, 7), (2, 2)]));
+    let holding = history(&writer).pop().unwrap();
+    assert_eq!((history(&writer).len(), writer.moves()), (before + 1, moves));
+    assert_eq!(holding["event"], "associated", "{holding}");
+    assert_eq!(holding["elastic_ip"], "198.51.100.1");
+    assert_eq!(holding["old"]["association"], "eipassoc-10.0.0.1");
+    assert_eq!(holding["new"]["association"], "eipassoc-10.0.0.7");
+    assert_eq!(holding["names"], serde_json::json!(["db.example.com."]));
+    // A zone that is gone: its names are, and not more of them than are told.
+    let mut without = Config::clone(&with_zone(ZONE));
+    without.zones.clear();
+    reload(&mut writer, Arc::new(without));
+    let last = told(&writer).pop().unwrap();
+    assert_eq!(last, "no_address web.example.com. gone reload");
+}
+
+/// Whatever ends or prolongs a hold, what was said of its end is set right.
+#[test]
+fn a_hold_that_ends_at_another_time_is_told() {
+    let zone: String =
+        (1..=4).map(|n| format!("n{n} = \"198.51.100.{n}\"\n")).collect::<Vec<_>>().concat();
+    let mut writer = writer(&with_zone(&format!("[names]\n{zone}")), State::default());
+    deliver(&mut writer, Some(&[(1, 1), (2, 2), (3, 3), (4, 4)]));
+    let untils = |writer: &Writer, ip: &str| -> Vec<String> {
+        let all = history(writer);
+        let of_it = all.iter().filter(|e| e["event"] == "held" && e["elastic_ip"] == ip);
+        of_it.map(|event| event["until"].as_str().unwrap().to_owned()).collect()
+    };
+    deliver(&mut writer, Some(&[(2, 2), (3, 3), (4, 4)]));
+    assert_eq!(untils(&writer, "198.51.100.1").len(), 1);
+    // Three of four are a mass loss, which holds for longer.
+    deliver(&mut writer, Some(&[(4, 4)]));
+    let longer = untils(&writer, "198.51.100.1");
+    assert!(longer.len() == 2 && longer[1] > longer[0], "{longer:?}");
+    // And it is over.
+    deliver(&mut writer, Some(&[(2, 2), (3, 3), (4, 4)]));
+    let again = untils(&writer, "198.51.100.1");
+    assert_eq!((again.len(), &again[2]), (3, &again[0]), "{again:?}");
+}
+
 #[test]
 fn what_a_source_said_stands_until_its_successor_has_delivered() {
     let cases = [

@@ -1,6 +1,7 @@
 //! Is a name answered with what an operator waits for? What `/api/answered`
 //! says and `eipdns refresh --wait-for` goes by.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -10,8 +11,8 @@ use hickory_proto::rr::{RData, RecordType};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{answer_in_view, lookup};
-use crate::compile::{Index, Input};
-use crate::config::{Binding, Mode, Target, ViewId, nearest};
+use crate::compile::{Index, Input, Sighting};
+use crate::config::{Binding, Mode, SourceId, Target, ViewId, nearest};
 use crate::dns::name::Key;
 use crate::snapshot::{Data, Snapshot};
 
@@ -103,6 +104,10 @@ pub(crate) struct Judged {
     pub verdict: Verdict,
     /// What is answered in each view that is waited for.
     pub views: Vec<InView>,
+    /// The sources whose word that is: if one of them fails, it is its last good
+    /// one.
+    #[serde(default)]
+    pub sources: Vec<String>,
 }
 
 /// Is a wish true?
@@ -180,7 +185,8 @@ struct Seen<'s> {
     mode: Mode,
     binding: &'s Binding,
     data: &'s Data,
-    rests_on_source: bool,
+    /// Whose word it is; none of fixed addresses and pins.
+    sources: &'s [SourceId],
 }
 
 /// Judges `wish` in `view`, or else in all views that have the name: those of
@@ -196,7 +202,9 @@ pub(crate) fn judge(
     let judge = Judge { input, snapshot, index: Index::new(input), wish };
     let all: Vec<_> = (0..snapshot.views.len()).filter_map(|view| judge.see(view)).collect();
     let (verdict, views) = judge.verdict(&all, view);
-    Judged { name: wish.name.to_string(), wanted: wish.wanted.to_string(), verdict, views }
+    let sources = judge.sources(&all);
+    let (name, wanted) = (wish.name.to_string(), wish.wanted.to_string());
+    Judged { name, wanted, verdict, views, sources }
 }
 
 struct Judge<'s> {
@@ -215,8 +223,8 @@ impl<'s> Judge<'s> {
         let binding = table.zone.names.iter().find(|binding| binding.name == node.key)?;
         let mode = binding.modes.get(view).copied().flatten()?;
         let resolved = table.resolved.get(node.key.octets())?;
-        let (data, rests_on_source) = (&resolved.data, resolved.basis.is_some());
-        Some(Seen { view, mode, binding, data, rests_on_source })
+        let sources = resolved.basis.as_ref().map_or(&[][..], |basis| &basis.sources);
+        Some(Seen { view, mode, binding, data: &resolved.data, sources })
     }
 
     fn verdict(&self, all: &[Seen<'s>], only: Option<ViewId>) -> (Verdict, Vec<InView>) {
@@ -272,8 +280,19 @@ impl<'s> Judge<'s> {
         seen.mode != Mode::Public && reaches()
     }
 
+    /// The names of those that the answers rest on.
+    fn sources(&self, all: &[Seen<'s>]) -> Vec<String> {
+        let ids: BTreeSet<_> = all.iter().flat_map(|seen| seen.sources).copied().collect();
+        let name = |id: SourceId| Some(self.snapshot.sources.get(id)?.name.clone());
+        ids.into_iter().filter_map(name).collect()
+    }
+
     fn in_view(&self, seen: &Seen<'_>) -> InView {
-        let held: Vec<_> = self.index.best(&seen.binding.target, seen.binding.source);
+        let (kept, held): (Vec<_>, Vec<_>) = self
+            .index
+            .best(&seen.binding.target, seen.binding.source)
+            .into_iter()
+            .partition(|one| one.entry.standing.kept().is_some());
         let (code, mut addresses) = self.ask(seen.view);
         let mut answered = seen.data.to_string();
         if code != ResponseCode::NoError {
@@ -281,20 +300,32 @@ impl<'s> Judge<'s> {
         } else if let Data::Cname(_) = seen.data {
             if addresses.is_empty() {
                 // It leads out of our zones, inside a VPC to this address.
-                let private = held.iter().filter_map(|one| one.entry.address.associated());
+                let all = held.iter().chain(&kept);
+                let private = all.filter_map(|one| one.entry.address.associated());
                 addresses.extend(private.map(IpAddr::from));
             }
             let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             answered = format!("{answered} ({})", shown.join(" "));
         }
+        // What is kept of a lost address is no longer so at EC2.
+        let is_kept = |ip: &IpAddr| {
+            let is_it =
+                |s: &Sighting<'_>| s.entry.address.associated().map(IpAddr::from) == Some(*ip);
+            !seen.sources.is_empty() && kept.iter().any(is_it) && !held.iter().any(is_it)
+        };
+        for one in &kept {
+            if let Some((word, _)) = one.entry.standing.kept() {
+                answered += &format!(", {} is {word} and HELD", one.entry.address.public_ip);
+            }
+        }
         let is_so = code == ResponseCode::NoError
             && match &self.wish.wanted {
-                Wanted::Address(ip) => addresses.contains(ip),
+                Wanted::Address(ip) => addresses.contains(ip) && !is_kept(ip),
                 Wanted::Association(id) => {
                     let is_it = |one: &str| one == id;
                     let mut held =
                         held.iter().filter_map(|s| s.entry.address.association_id.as_deref());
-                    seen.rests_on_source && held.any(is_it)
+                    !seen.sources.is_empty() && held.any(is_it)
                 }
             };
         InView { view: self.name_of(seen.view), answered, is_so }

@@ -1,9 +1,10 @@
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::*;
 use crate::config::Config;
 use crate::source::clock::Drift;
-use crate::source::inventory::Inventory;
+use crate::source::inventory::{Inventory, Standing};
 use crate::testing;
 
 const IP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -52,6 +53,26 @@ fn judged(config: &Config, inventory: &Inventory, wish: &str, view: Option<&str>
     let view =
         view.map(|view| snapshot.views.iter().position(|v| *v.name == *view).expect("a view"));
     judge(&input, &snapshot, &wish.parse().unwrap(), view)
+}
+
+#[test]
+fn what_is_kept_of_a_lost_address_is_not_waited_for_in_vain() {
+    let config = zone();
+    let mut lost = held_by(OLD);
+    let since = testing::noon();
+    let entries = Arc::make_mut(lost.sources[0].entries.as_mut().unwrap());
+    entries.get_mut(&IP).unwrap().standing = Standing::Unassociated { since };
+    for wish in ["db.example.com=10.0.0.1", "db.example.com=eipassoc-0a000001"] {
+        let before = judged(&config, &held_by(OLD), wish, None);
+        assert_eq!(before.verdict, Verdict::Answered, "{wish}: {before}");
+        assert_eq!(before.sources, ["sample"]);
+        let after = judged(&config, &lost, wish, None);
+        assert_eq!(after.verdict, Verdict::Otherwise, "{wish}");
+        assert!(after.to_string().contains("198.51.100.1 is unassociated and HELD"), "{after}");
+    }
+    // Nothing is kept of what EC2 has no word in.
+    let fixed = judged(&config, &lost, "web.example.com=192.0.2.80", None);
+    assert_eq!((fixed.verdict, fixed.sources), (Verdict::Answered, vec![]));
 }
 
 #[test]
