@@ -37,6 +37,7 @@ use crate::source::Delivery;
 use crate::source::clock::{Clock, Drift};
 use crate::source::lookup::Resolver;
 use crate::status::board::{Board, Known, Readiness, Reloads};
+use crate::writer::history::{Started, What};
 use crate::writer::keeper::{self, Keeper};
 use crate::writer::{STATE_WAITS, Start, Writer};
 use descriptors::Descriptors;
@@ -178,6 +179,9 @@ impl App {
         let mut sources = Sources::new(sender, clock, resolver);
         let config = Arc::new(config);
         let history = opened_state.history();
+        let state = opened_state.state();
+        let started = Started { version: env!("CARGO_PKG_VERSION"), held: state.held() };
+        history.add(clock.drift().shown(clock.now()), 0, &[What::Started(&started)]);
         let mut forwarding = Forwarding::new(descriptors.upstreams());
         let prepared = forwarding.prepare(&config, &surroundings.host_resolvers)?;
         let forwarder = forwarding.after(&prepared);
@@ -185,7 +189,7 @@ impl App {
         let (writer, of_no_use) = Writer::new(Start {
             config: Arc::clone(&config),
             at_hand: surroundings.at_hand,
-            state: opened_state.state(),
+            state,
             addresses: surroundings.addresses,
             forwarder,
             history: Arc::clone(&history),
@@ -378,6 +382,7 @@ impl App {
 
     async fn drain(self) {
         info!("stopping");
+        self.writer.note(&[What::Stopping]);
         self.stop.send_replace(true);
         // What is still under way there ends with the process.
         let http = async { timeout(DRAIN, self.http?).await.ok() };

@@ -50,6 +50,14 @@ pub struct State {
     pub serials: BTreeMap<String, ZoneSerial>,
 }
 
+impl State {
+    /// How many addresses it has that are kept although they were lost.
+    pub(crate) fn held(&self) -> usize {
+        let entries = self.sources.values().flat_map(|source| source.accepted.entries.values());
+        entries.filter(|entry| !entry.is_live()).count()
+    }
+}
+
 /// What survives of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceState {

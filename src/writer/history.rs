@@ -48,6 +48,11 @@ pub enum What<'e> {
     MassLossOver(&'e Mass),
     /// Somebody asked to take losses as they are.
     AcceptAsked(&'e Asked),
+    /// The process has started. Without a `stopping` before it, the last one was
+    /// killed, or its history could not be written.
+    Started(&'e Started),
+    /// The process was told to stop.
+    Stopping,
 }
 
 impl<'e> What<'e> {
@@ -121,6 +126,15 @@ pub struct Asked {
     pub client: IpAddr,
     /// The sources that were asked.
     pub sources: Vec<String>,
+}
+
+/// A start of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Started {
+    /// Of the program.
+    pub version: &'static str,
+    /// Addresses that the state of the last run says are held.
+    pub held: usize,
 }
 
 /// One event, as it is shown and kept.

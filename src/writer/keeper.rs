@@ -29,6 +29,8 @@ pub(crate) struct Opened {
     store: Store,
     state: State,
     history: Arc<History>,
+    /// Where what is not on the disk yet begins.
+    begin: u64,
 }
 
 /// Makes the directory ours and reads what the last process left.
@@ -48,7 +50,7 @@ pub(crate) async fn open(directory: &Path, sources: &[Source]) -> Result<Opened,
     if let Some(trouble) = store.trouble() {
         error!("{trouble}");
     }
-    Ok(Opened { store, state: State::default(), history: Arc::default() })
+    Ok(Opened { store, state: State::default(), history: Arc::default(), begin: 0 })
 }
 
 fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
@@ -75,6 +77,7 @@ fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
             info!(
                 written = %humantime::format_rfc3339_seconds(loaded.written),
                 sources = loaded.state.sources.len(),
+                held = loaded.state.held(),
                 "state of the last run found"
             );
             loaded.state
@@ -89,7 +92,8 @@ fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
         error!("{damaged}");
     }
     let history = Arc::new(History::with(past.events));
-    Ok(Opened { store, state, history })
+    let begin = history.end();
+    Ok(Opened { store, state, history, begin })
 }
 
 impl Opened {
@@ -114,7 +118,7 @@ impl Opened {
     pub(crate) fn keep(self, clock: Clock) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
         let (states, wanted) = watch::channel(self.state);
         let (tell, trouble) = watch::channel(None);
-        let kept = Kept { begin: self.history.end(), history: self.history };
+        let kept = Kept { begin: self.begin, history: self.history };
         (Keeper { states, trouble }, write(self.store, wanted, kept, tell, clock))
     }
 }

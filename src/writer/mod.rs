@@ -442,7 +442,7 @@ impl Writer {
     }
 
     /// Adds to the history what came with the current snapshot.
-    fn note(&self, events: &[What<'_>]) {
+    pub(crate) fn note(&self, events: &[What<'_>]) {
         let shown = self.clock.drift().shown(self.clock.now());
         self.history.add(shown, self.store.full().snapshot.generation, events);
     }

@@ -235,8 +235,15 @@ fn nobody_at_an_address_of_its_own_gets_the_answers_of_another_view() {
     }
 }
 
-/// `/api/history`, the newest first.
+/// `/api/history`, the newest first, without starts and stops.
 fn history(server: &Server) -> Vec<Value> {
+    let mut all = whole_history(server);
+    all.retain(|event| event["event"] != "started" && event["event"] != "stopping");
+    all
+}
+
+/// All of `/api/history`, the newest first.
+fn whole_history(server: &Server) -> Vec<Value> {
     let answer = http_get(&server.http(), "/api/history", "");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.0 200") && head.contains("application/json"), "{head}");
@@ -284,6 +291,9 @@ fn what_has_happened_is_known_after_a_restart() {
     fs::write(&file, [&whole, &b"{\"at\":\"20"[..]].concat()).unwrap();
     let server = Server::start(dir.path());
     assert_eq!(history(&server), before);
+    let all = whole_history(&server);
+    let events: Vec<_> = all.iter().map(|event| &event["event"]).collect();
+    assert_eq!(events, ["started", "stopping", "no_address", "moved", "started"]);
     assert!(server.stop().success());
 
     // A damaged file is set aside, and what is good of it goes on.
