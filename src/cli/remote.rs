@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Common, Exit, print, print_problems};
 use crate::config::{self, Invalid, Reach};
-use crate::http;
+use crate::host::text::{BRIEF, brief};
+use crate::http::{self, Refused};
 
 /// How long a whole command may take that has no time limit of its own: longer
 /// than the server itself waits for its sources.
@@ -174,10 +176,25 @@ struct Response {
     body: Vec<u8>,
 }
 
-/// An error as the server writes it.
-#[derive(serde::Deserialize)]
-struct Refusal {
-    error: String,
+/// What of a status says which version wrote it.
+#[derive(Deserialize)]
+struct Versioned {
+    version: String,
+}
+
+/// Why an answer cannot be read: most likely the server is of another version.
+fn why_foreign(body: &[u8], error: &serde_json::Error) -> String {
+    const OURS: &str = env!("CARGO_PKG_VERSION");
+    // It may cite what was read, which may be long.
+    let error = brief(&error.to_string(), BRIEF);
+    match serde_json::from_slice(body) {
+        Ok(Versioned { version }) => format!(
+            "{error}; it says it is version {}, and this is {OURS}: \
+             `eipdns status --json` prints all it says",
+            brief(&version, BRIEF)
+        ),
+        Err(_) => error,
+    }
 }
 
 impl Client {
@@ -208,16 +225,18 @@ impl Client {
         let address = self.address;
         let Response { status, again, body } = self.exchange(method, path, query)?;
         if status == 200 {
-            let foreign =
-                |e: serde_json::Error| RemoteError::Foreign { address, why: e.to_string() };
-            return serde_json::from_slice(&body).map_err(foreign);
+            return serde_json::from_slice(&body).map_err(|error| RemoteError::Foreign {
+                address,
+                why: why_foreign(&body, &error),
+            });
         }
-        let why = match serde_json::from_slice::<Refusal>(&body) {
-            Ok(refusal) => refusal.error,
+        let why = match serde_json::from_slice(&body) {
+            Ok(Refused { error }) => error,
             Err(_) if status == 404 => {
                 return Err(RemoteError::Foreign { address, why: format!("it has no {path}") });
             }
-            Err(_) => String::from_utf8_lossy(&body).trim().to_string(),
+            // Some other server's page.
+            Err(_) => brief(&String::from_utf8_lossy(&body), BRIEF),
         };
         let why = match (status, self.unread.as_ref().and_then(|u| u.problems.first())) {
             (401 | 403, Some(unread)) => format!("{why}; no token was found: {unread}"),
@@ -346,6 +365,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::report::Status;
 
     #[test]
     fn an_answer_that_ends_early_is_none() {
@@ -358,6 +378,26 @@ mod tests {
             assert_eq!(read(cut).unwrap_err().kind(), ErrorKind::UnexpectedEof, "{cut:?}");
         }
         assert_eq!(read("SSH-2.0-x\r\n").unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn an_answer_of_another_version_is_told_as_one() {
+        let why = |body: &str| {
+            let error = serde_json::from_slice::<Status>(body.as_bytes()).unwrap_err();
+            why_foreign(body.as_bytes(), &error)
+        };
+        let older = why(r#"{"version":"0.0.9"}"#);
+        assert!(older.starts_with("missing field `uptime`"), "{older}");
+        let ours = env!("CARGO_PKG_VERSION");
+        let versions = format!("; it says it is version 0.0.9, and this is {ours}: ");
+        assert!(older.contains(&versions), "{older}");
+        for no_status in ["{}", "[]", "<html>"] {
+            assert!(!why(no_status).contains("it says"), "{no_status}");
+        }
+        // What is not to be trusted may be long.
+        let long = "x".repeat(1 << 20);
+        let json = format!(r#"{{"version":"{long}","uptime":"{long}"}}"#);
+        assert!(why(&json).len() < 1000, "{}", why(&json).len());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::{fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 
 /// The most that is asked for. A container's hard limit may be a billion, which
 /// costs nothing; but nothing here could use it.
@@ -93,7 +94,7 @@ pub struct Demand {
 }
 
 /// Who may have how many descriptors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Budget {
     /// The process's limit.
     pub limit: usize,
@@ -151,9 +152,10 @@ impl Budget {
 }
 
 /// A budget and what is used of it at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Open now; none if the system does not say.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub open: Option<usize>,
     /// How many there may be, and for whom.
     #[serde(flatten)]

@@ -10,7 +10,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Json, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -23,13 +23,15 @@ const MAX_BODY: usize = 16 * 1024;
 /// How long a request's body may take after its headers.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
-/// An error as every client can read it.
+/// Any answer but 200, as every client can read it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    /// Why.
+    pub error: String,
+}
+
 pub(super) fn refused(status: StatusCode, why: &str) -> Response {
-    #[derive(Serialize)]
-    struct Refusal<'w> {
-        error: &'w str,
-    }
-    (status, Json(Refusal { error: why })).into_response()
+    (status, Json(Refused { error: why.to_owned() })).into_response()
 }
 
 /// All places are taken.

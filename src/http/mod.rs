@@ -41,6 +41,7 @@ use crate::serve::bind::BACKLOG;
 use crate::status::board::Board;
 
 pub(crate) use api::{MAX_WISHES, Refreshed};
+pub(crate) use guard::Refused;
 pub(crate) use server::{MAX_CONNECTIONS, Places};
 
 /// Answers that are being made or are on their way to their readers, those of

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::descriptors::Share;
 use crate::host::histogram::{Histogram, Reading};
 
@@ -198,7 +200,7 @@ impl HttpTotals {
 }
 
 /// Who has connections, and what became of others since the start: for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Connections {
     /// DNS over TCP: open.
     pub tcp: u64,

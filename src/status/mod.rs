@@ -1,6 +1,7 @@
 //! What the surfaces read: status, explanations, metrics.
 //!
 //! * [`board`]: what is known now, for status, health and metrics.
+//! * [`report`]: what `/api/status` answers, for the server and the commands.
 //! * [`dump`]: a zone as a view is answered it.
 //! * [`explain`]: what a client is answered for a name, and why.
 //! * [`metrics`]: what is known as numbers, for Prometheus.
@@ -10,4 +11,5 @@ pub(crate) mod board;
 pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod metrics;
+pub(crate) mod report;
 pub(crate) mod wish;

@@ -486,6 +486,53 @@ fn a_server_that_is_silent_is_given_up_in_time() {
     }
 }
 
+/// A command of one version and a server of another: more is no trouble, and
+/// less is said to be less, never shown as if all were well.
+#[test]
+fn a_status_of_another_version_is_read_or_refused() {
+    let full = include_str!("../../src/status/report/tests/full.json");
+    let full: Value = serde_json::from_str(full).unwrap();
+    let dir = Dir::new("");
+    let run = |status: &Value, args: &[&str]| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap().to_string();
+        let answer = format!("HTTP/1.0 200 OK\r\n\r\n{status}");
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut head, mut octet) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut octet).unwrap();
+                head.push(octet[0]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let config = dir.path().to_str().unwrap();
+        let out = eipdns(&[args, &["--config", config, "--listen-http", &at]].concat());
+        answering.join().unwrap();
+        let (told, why) = (text(&out.stdout).to_owned(), text(&out.stderr).to_owned());
+        (out.status.code().unwrap(), told, why)
+    };
+    let mut later = full.clone();
+    later["version"] = "99.0.0".into();
+    later["of_a_later_version"] = 1.into();
+    let (code, told, why) = run(&later, &["status"]);
+    assert_eq!((code, why.as_str()), (1, ""));
+    assert!(told.contains("NOT PUBLISHED") && told.contains("MASS LOSS"), "{told}");
+    let (code, told, _) = run(&later, &["status", "--json"]);
+    assert_eq!((code, serde_json::from_str::<Value>(&told).unwrap()), (1, later));
+
+    let mut earlier = full;
+    earlier["version"] = "0.0.9".into();
+    earlier.as_object_mut().unwrap().remove("publish_trouble");
+    let (code, told, why) = run(&earlier, &["status"]);
+    assert_eq!((code, told.as_str()), (69, ""));
+    assert!(why.contains("missing field `publish_trouble`"), "{why}");
+    assert!(why.contains("version 0.0.9") && why.contains("status --json"), "{why}");
+    let (code, told, _) = run(&earlier, &["status", "--json"]);
+    assert_eq!((code, serde_json::from_str::<Value>(&told).unwrap()), (1, earlier.clone()));
+    assert_eq!(run(&earlier, &["status", "--live"]), (0, String::new(), String::new()));
+}
+
 #[test]
 fn a_token_guards_the_http_side() {
     let dir = Dir::new("");

@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::often::Often;
 
@@ -105,7 +105,7 @@ enum Notice {
 }
 
 /// How the log does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Lines that wait to be written.
     pub waiting: usize,
@@ -114,6 +114,7 @@ pub struct Status {
     /// Lines lost since the start because writing failed.
     pub write_errors: u64,
     /// What is wrong with it now or was lately.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub trouble: Option<String>,
 }
 

@@ -2,24 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
-
 use crate::snapshot::{Data, Snapshot, ViewTable};
-
-/// The bound names that one view sees.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct ViewNames {
-    /// The view.
-    pub view: String,
-    /// Bound names, those with a fixed address included.
-    pub names: usize,
-    /// Those of them that have no address: NODATA.
-    pub without_address: usize,
-    /// Those of which no source that may know them has delivered: SERVFAIL.
-    pub not_ready: usize,
-}
+use crate::status::report::ViewNames;
 
 impl ViewNames {
+    /// Counts them.
     fn of(view: &ViewTable) -> Self {
         let mut all =
             Self { view: view.name.to_string(), names: 0, without_address: 0, not_ready: 0 };

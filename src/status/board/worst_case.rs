@@ -1,26 +1,8 @@
 //! From a change to the answer: how long that takes at most.
 
-use std::time::Duration;
-
-use serde::Serialize;
-
 use crate::config::{Config, SourceKind, Target};
 use crate::source::health::MAX_CALL;
-
-/// From a change to the last answer from before it in any cache.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct WorstCase {
-    /// The slowest EC2 source's poll, in seconds; none where all are files: an
-    /// edit is seen at once.
-    pub poll: Option<f64>,
-    /// The longest call, in seconds; none likewise.
-    pub call: Option<f64>,
-    /// The longest TTL of what follows an Elastic IP, in seconds.
-    pub ttl: u32,
-    /// Whose TTL that is: a name, or a source whose EC2 names and rewritten
-    /// answers have it. None: nothing follows one.
-    pub ttl_of: Option<String>,
-}
+use crate::status::report::WorstCase;
 
 impl WorstCase {
     /// Worst case from associate-address to answer: poll + 3 s + TTL. A file
@@ -53,16 +35,12 @@ impl WorstCase {
         }
         worst
     }
-
-    /// The sum.
-    pub(crate) fn total(&self) -> Duration {
-        let seen = self.poll.unwrap_or_default() + self.call.unwrap_or_default();
-        Duration::try_from_secs_f64(seen).unwrap_or_default() + Duration::from_secs(self.ttl.into())
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::testing;
 

@@ -3,7 +3,8 @@
 use super::page::Page;
 use super::unix;
 use crate::host::aside;
-use crate::status::board::{Board, Known, WorstCase};
+use crate::status::board::{Board, Known};
+use crate::status::report::WorstCase;
 
 pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
     names(page, board);

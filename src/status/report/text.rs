@@ -1,0 +1,207 @@
+//! A status for a terminal.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+use super::{Forwarding, Source, Status, Upstream, ViewNames, WorstCase, Zone};
+use crate::host::text::OneLine;
+
+impl Display for Status {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut out = Lines(f);
+        out.head(self)?;
+        out.worst_case(self.worst_case, &self.worst_case_of)?;
+        out.troubles(self)?;
+        out.descriptors(self)?;
+        if self.file_readings_hanging > 0 {
+            let hanging = self.file_readings_hanging;
+            out.line(format_args!("readings of files that hang: {hanging}"))?;
+        }
+        self.sources.iter().try_for_each(|source| out.source(source))?;
+        if let Some(forwarding) = &self.forwarding {
+            out.forwarding(forwarding)?;
+        }
+        self.views.iter().try_for_each(|view| out.names(view))?;
+        self.zones.iter().try_for_each(|zone| out.zone(zone))
+    }
+}
+
+/// What is written one line at a time: nothing that a server says makes another.
+struct Lines<'l, 'f>(&'l mut Formatter<'f>);
+
+impl Lines<'_, '_> {
+    fn line(&mut self, line: fmt::Arguments<'_>) -> fmt::Result {
+        OneLine(self.0).write_fmt(line)?;
+        self.0.write_char('\n')
+    }
+
+    /// A line that is there only when there is something to say.
+    fn trouble(&mut self, label: &str, trouble: Option<&String>) -> fmt::Result {
+        trouble.map_or(Ok(()), |trouble| self.line(format_args!("{label}: {trouble}")))
+    }
+
+    fn head(&mut self, status: &Status) -> fmt::Result {
+        let Status { version, uptime, generation, published_at, built_in_ms, moves, .. } = status;
+        let dns = joined(&status.dns, " ");
+        self.line(format_args!("eipdns {version} up {uptime} s at {dns}"))?;
+        self.line(format_args!(
+            "generation {generation} published {published_at} built in {built_in_ms:.1} ms, \
+             {} deliveries wait, {moves} names moved since the start",
+            status.publishing.waiting
+        ))
+    }
+
+    /// From a change to the answer, and what that is made of.
+    fn worst_case(&mut self, total: f64, of: &WorstCase) -> fmt::Result {
+        let ttl = match &of.ttl_of {
+            None => "no name follows an Elastic IP".to_owned(),
+            Some(name) => format!("TTL {} s of {name}", of.ttl),
+        };
+        match (of.poll, of.call) {
+            (Some(poll), Some(call)) => self.line(format_args!(
+                "worst case from associate-address to answer: {total:.1} s \
+                 (poll {poll} s, call {call} s, {ttl})"
+            )),
+            _ => self.line(format_args!(
+                "worst case from an edit of the file to answer: {total:.1} s (seen at once; {ttl})"
+            )),
+        }
+    }
+
+    /// What is wrong with the server as a whole.
+    fn troubles(&mut self, status: &Status) -> fmt::Result {
+        self.trouble("NOT READY", status.not_ready.as_ref())?;
+        self.trouble("NOT PUBLISHED", status.publish_trouble.as_ref())?;
+        let publishing = &status.publishing;
+        if publishing.hangs {
+            self.line(format_args!(
+                "THE PUBLISHING LOOP HANGS: its last turn was {:.1} s ago, {} deliveries wait",
+                publishing.turned, publishing.waiting
+            ))?;
+        }
+        self.trouble("CONFIGURATION NOT RELOADED", status.reloads.trouble.as_ref())?;
+        self.trouble("STATE NOT KEPT", status.state_trouble.as_ref())?;
+        self.trouble("LOG", status.log.trouble.as_ref())
+    }
+
+    /// Who may have how many descriptors, and who has them.
+    fn descriptors(&mut self, status: &Status) -> fmt::Result {
+        let (all, now) = (&status.descriptors, &status.connections);
+        let most = &all.budget;
+        self.line(format_args!(
+            "descriptors: {} of {} open; DNS over TCP {} of {}, HTTP {} of {}, to upstreams {} of {}",
+            or_dash(all.open),
+            most.limit,
+            now.tcp,
+            most.tcp,
+            now.http,
+            most.http,
+            now.upstream_sockets,
+            most.upstreams,
+        ))?;
+        if !all.enough {
+            self.line(format_args!(
+                "  FEWER DESCRIPTORS than the {} this configuration can use: raise LimitNOFILE= (ulimit -n)",
+                most.wanted
+            ))?;
+        }
+        let turned_away = [
+            (now.tcp_refused, "TCP connections refused"),
+            (now.tcp_evicted, "closed for newcomers"),
+            (now.strangers_turned_away, "of clients in no view turned away"),
+            (now.http_turned_away, "HTTP connections turned away"),
+            (now.http_slow, "closed as slow"),
+            (now.no_upstream_socket, "questions without a socket to an upstream"),
+        ];
+        let some = turned_away.iter().filter(|(count, _)| *count > 0);
+        let some: Vec<_> = some.map(|(count, what)| format!("{count} {what}")).collect();
+        if some.is_empty() {
+            return Ok(());
+        }
+        self.line(format_args!("  since the start: {}", some.join(", ")))
+    }
+
+    fn source(&mut self, source: &Source) -> fmt::Result {
+        let Source { name, kind, health, addresses, failures, polls, .. } = source;
+        let region = or_dash(source.region.as_ref());
+        let age = source.age.map_or("never".into(), |age| format!("{age:.1} s ago"));
+        self.line(format_args!(
+            "source {name} ({kind} {region}): {health}, last good answer {age}, \
+             {addresses} addresses, {failures} of {polls} calls failed"
+        ))?;
+        if let Some(why) = &source.why {
+            self.line(format_args!("  since {}: {why}", or_dash(source.since.as_ref())))?;
+        }
+        self.left_out(source)?;
+        if source.mass_loss {
+            let what = "  MASS LOSS held back: `eipdns refresh --accept` if it is meant";
+            self.line(format_args!("{what}"))?;
+        }
+        source.held.iter().try_for_each(|held| {
+            let until = or_dash(held.until.as_ref());
+            self.line(format_args!(
+                "  held: {} {} since {}, until {until}",
+                held.elastic_ip, held.standing, held.since
+            ))
+        })
+    }
+
+    /// What of a source's last good answer cannot be used.
+    fn left_out(&mut self, source: &Source) -> fmt::Result {
+        let shown = &source.left_out_first;
+        shown.iter().try_for_each(|why| self.line(format_args!("  LEFT OUT: {why}")))?;
+        match source.left_out.saturating_sub(shown.len()) {
+            0 => Ok(()),
+            more => self.line(format_args!("  LEFT OUT: {more} more entries")),
+        }
+    }
+
+    fn forwarding(&mut self, all: &Forwarding) -> fmt::Result {
+        all.upstreams.iter().try_for_each(|upstream| self.upstream(upstream))?;
+        let mut loops = all.loops.iter();
+        loops.try_for_each(|one| self.line(format_args!("FORWARDING LOOP through {one}")))?;
+        let Forwarding { outstanding, waiting, shed, cached, cached_bytes, .. } = all;
+        self.line(format_args!(
+            "forwarding: {outstanding} under way, {waiting} clients waiting, {shed} turned away, \
+             {cached} answers cached ({cached_bytes} octets)"
+        ))
+    }
+
+    fn upstream(&mut self, upstream: &Upstream) -> fmt::Result {
+        let Upstream { address, sent, timeouts, waiting, throttled, .. } = upstream;
+        let up = if upstream.up { "up" } else { "DOWN" };
+        let time = upstream
+            .round_trip_ms
+            .map_or("not answered yet".to_owned(), |time| format!("{time:.1} ms"));
+        self.line(format_args!(
+            "upstream {address}: {up}, {time}, {sent} sent, {timeouts} timeouts, \
+             {waiting} wait for max_rate, {throttled} turned away by it"
+        ))
+    }
+
+    /// A view with names that have no address, or no answer at all.
+    fn names(&mut self, of: &ViewNames) -> fmt::Result {
+        let ViewNames { view, names, without_address, not_ready } = of;
+        if (*without_address, *not_ready) == (0, 0) {
+            return Ok(());
+        }
+        self.line(format_args!(
+            "view {view}: of {names} names {without_address} WITHOUT ADDRESS (NODATA), \
+             {not_ready} NOT READY (SERVFAIL)"
+        ))
+    }
+
+    fn zone(&mut self, zone: &Zone) -> fmt::Result {
+        let Zone { origin, serial, views, names } = zone;
+        let views = joined(views, ", ");
+        self.line(format_args!("zone {origin} serial {serial} in views {views}, {names} names"))
+    }
+}
+
+/// `-` for what is not known.
+fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}
+
+fn joined(all: &[impl Display], between: &str) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}
