@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use crate::compile::{Input, Serials, compile};
 use crate::config::{self, Config, Overrides};
 use crate::snapshot::Snapshot;
@@ -112,4 +114,32 @@ pub(crate) fn after(
         drift: Drift::NONE,
     };
     compile(&input, serials, previous)
+}
+
+/// JSON pointers (RFC 6901) to every value in `json`.
+pub(crate) fn paths(json: &Value) -> Vec<String> {
+    let inner: Vec<(String, &Value)> = match json {
+        Value::Object(all) => all.iter().map(|(key, one)| (key.clone(), one)).collect(),
+        Value::Array(all) => {
+            all.iter().enumerate().map(|(at, one)| (at.to_string(), one)).collect()
+        }
+        _ => return Vec::new(),
+    };
+    let below = |(step, one): (String, &Value)| {
+        let deeper = paths(one).into_iter().map(|path| format!("/{step}{path}"));
+        std::iter::once(format!("/{step}")).chain(deeper).collect::<Vec<_>>()
+    };
+    inner.into_iter().flat_map(below).collect()
+}
+
+/// `json` without one of its keys, for each key at any depth: its path, and
+/// what is left.
+pub(crate) fn without_each_key(json: &Value) -> Vec<(String, Value)> {
+    let less = |path: String| {
+        let mut less = json.clone();
+        let (parent, key) = path.rsplit_once('/')?;
+        less.pointer_mut(parent)?.as_object_mut()?.remove(key)?;
+        Some((path, less))
+    };
+    paths(json).into_iter().filter_map(less).collect()
 }

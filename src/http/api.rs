@@ -268,14 +268,17 @@ pub(super) struct Refresh {
     pub within_ms: Option<u64>,
 }
 
-/// What it answers, for each source.
+/// What it answers, for each source. A missing key is no null: a refresh did not
+/// succeed because nobody says that it failed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Refreshed {
     /// The source's name.
     pub source: String,
     /// How long the call took, in milliseconds.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub took_ms: Option<f64>,
     /// Why there is no new answer, when there is none.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub failed: Option<String>,
 }
 

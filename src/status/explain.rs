@@ -24,7 +24,8 @@ use crate::store::Current;
 /// In place of a response code: upstreams are asked, and theirs counts.
 pub(crate) const ELSEWHERE: &str = "none yet: upstreams are asked";
 
-/// Everything there is to say about one question in one view.
+/// Everything there is to say about one question in one view. As of a status, a
+/// missing key is an error (see [`report`](super::report)).
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Explanation {
     /// Is it what a server would answer that starts now, and not the running
@@ -36,16 +37,21 @@ pub(crate) struct Explanation {
     /// The type asked for.
     pub rtype: String,
     /// The client, when one was given.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub client: Option<IpAddr>,
     /// Its view; none: refused.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub view: Option<String>,
     /// The zone the name lies in, with the file that describes it.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub zone: Option<ZoneOf>,
     /// The binding that decides, if one does.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub binding: Option<BindingOf>,
     /// Elastic IPs the binding found; the chosen ones are answered.
     pub addresses: Vec<AddressOf>,
     /// What was made of it.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub resolved: Option<String>,
     /// The response code, or [`ELSEWHERE`].
     pub status: String,
@@ -74,10 +80,12 @@ pub(crate) struct BindingOf {
     /// What it is bound to.
     pub target: String,
     /// The mode in this view; none: absent here.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub mode: Option<String>,
     /// In seconds.
     pub ttl: u32,
     /// The address it is pinned to.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub pin: Option<IpAddr>,
 }
 
@@ -89,22 +97,29 @@ pub(crate) struct AddressOf {
     /// The source's name.
     pub source: String,
     /// Its region.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub region: Option<String>,
     /// How the source does.
     pub health: String,
     /// Seconds since its last good answer.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub age: Option<u64>,
     /// The Elastic IP.
     pub elastic_ip: Ipv4Addr,
     /// `eipalloc-…`
+    #[serde(deserialize_with = "Option::deserialize")]
     pub allocation: Option<String>,
     /// `eipassoc-…`
+    #[serde(deserialize_with = "Option::deserialize")]
     pub association: Option<String>,
     /// `eni-…`
+    #[serde(deserialize_with = "Option::deserialize")]
     pub interface: Option<String>,
     /// `i-…`
+    #[serde(deserialize_with = "Option::deserialize")]
     pub instance: Option<String>,
     /// The associated private address.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub private: Option<Ipv4Addr>,
     /// Live, or kept since when.
     pub standing: String,
@@ -402,6 +417,20 @@ mod tests {
         assert!(told.chars().all(|c| c == '\n' || !c.is_control()), "{told:?}");
         let answered = told.lines().filter(|line| line.starts_with("answered")).count();
         assert_eq!(answered, 1, "{told}");
+    }
+
+    /// A missing `view` is not "refused", and no missing address is "-".
+    #[test]
+    fn an_explanation_is_read_whole_or_not_at_all() {
+        let ip = Ipv4Addr::new(198, 51, 100, 1);
+        let inventory = testing::inventory(&[(ip, Some(Ipv4Addr::new(10, 0, 0, 1)))]);
+        let config = config(testing::SERVER, "\"198.51.100.1\"");
+        let all = serde_json::to_value(explained(&config, &inventory, "db.example.com")).unwrap();
+        let read = serde_json::from_value::<Explanation>(all.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), all);
+        for (path, less) in testing::without_each_key(&all) {
+            assert!(serde_json::from_value::<Explanation>(less).is_err(), "{path}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Dir, PATIENCE, Server, eipdns, http_get, root};
 use crate::peers;
@@ -489,14 +489,14 @@ fn a_server_that_is_silent_is_given_up_in_time() {
 /// A command of one version and a server of another: more is no trouble, and
 /// less is said to be less, never shown as if all were well.
 #[test]
-fn a_status_of_another_version_is_read_or_refused() {
+fn an_answer_of_another_version_is_read_or_refused() {
     let full = include_str!("../../src/status/report/tests/full.json");
     let full: Value = serde_json::from_str(full).unwrap();
     let dir = Dir::new("");
-    let run = |status: &Value, args: &[&str]| {
+    let run = |told: &Value, args: &[&str]| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap().to_string();
-        let answer = format!("HTTP/1.0 200 OK\r\n\r\n{status}");
+        let answer = format!("HTTP/1.0 200 OK\r\n\r\n{told}");
         let answering = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let (mut head, mut octet) = (Vec::new(), [0]);
@@ -531,6 +531,11 @@ fn a_status_of_another_version_is_read_or_refused() {
     let (code, told, _) = run(&earlier, &["status", "--json"]);
     assert_eq!((code, serde_json::from_str::<Value>(&told).unwrap()), (1, earlier.clone()));
     assert_eq!(run(&earlier, &["status", "--live"]), (0, String::new(), String::new()));
+
+    // Nor is a refresh of which nothing is said one that did not fail.
+    let (code, told, why) = run(&json!([{ "source": "sample", "took_ms": 1.0 }]), &["refresh"]);
+    assert_eq!((code, told.as_str()), (69, ""));
+    assert!(why.contains("missing field `failed`"), "{why}");
 }
 
 #[test]
