@@ -12,7 +12,8 @@ use tokio::sync::{oneshot, watch};
 use super::hit::Hit;
 use super::line::Askers;
 use super::question::OwnedQuestion;
-use super::shares::{Client, Shares};
+use super::shares::Shares;
+use crate::host::client::Client;
 
 /// Questions of one client under way to upstreams when nobody else asks; twice
 /// as many in all. Each has one socket, or two from its second try on; at 50 ms

@@ -6,9 +6,9 @@ use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 use tokio::time;
 
-use super::shares::Client;
 use super::turns::{Busy, PATIENCE, Payer, Stage, Turn};
 use super::upstream::{Upstream, now};
+use crate::host::client::Client;
 
 /// The clients that a question is asked for; more may join while it is under
 /// way.

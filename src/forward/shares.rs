@@ -11,21 +11,8 @@
 //! until that has changed.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 
-/// A client as far as fairness goes: an IPv4 address, or an IPv6 /64, which
-/// one host may well have to itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Client(IpAddr);
-
-impl From<IpAddr> for Client {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),
-            v4 => v4,
-        })
-    }
-}
+use crate::host::client::Client;
 
 /// Places, and who has how many of them.
 #[derive(Debug)]
@@ -81,6 +68,8 @@ impl Shares {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -122,14 +111,6 @@ mod tests {
         for (who, got) in [(1, 1_024), (2, 512), (3, 256), (4, 128), (5, 64), (6, 32)] {
             assert_eq!(take_all(&mut shares, who), got);
         }
-    }
-
-    #[test]
-    fn one_ipv6_network_is_one_client() {
-        let client = |text: &str| Client::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:2"));
-        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
-        assert_eq!(client("::ffff:10.0.0.1"), client("10.0.0.1"));
     }
 
     proptest! {

@@ -22,7 +22,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::pace::Pace;
-use super::shares::Client;
+use crate::host::client::Client;
 
 /// A packet that has to wait for longer is not sent: with a line that long the
 /// answer comes too late for most who wait.

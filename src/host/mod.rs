@@ -2,6 +2,7 @@
 //!
 //! * [`addresses`]: this host's own.
 //! * [`aside`]: reading what may hang.
+//! * [`client`]: whom limits count as one.
 //! * [`descriptors`]: how many there are, and who may take how many.
 //! * [`files`]: reading what somebody else writes.
 //! * [`log`]: lines on their way to stderr; [`panics`]: what is said of a panic.
@@ -12,6 +13,7 @@
 pub(crate) mod addresses;
 pub(crate) mod aside;
 pub(crate) mod background;
+pub(crate) mod client;
 pub mod descriptors;
 pub(crate) mod files;
 pub(crate) mod histogram;

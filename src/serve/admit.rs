@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::places::{self, AtOwnLimit, Client, Pool};
+use super::places::{self, AtOwnLimit, Pool};
 
 pub(super) use super::places::Refusal;
 
@@ -100,7 +100,7 @@ impl Gate {
     /// it.
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, is_known: bool) -> Result<Permit, Refusal> {
         let pool = if is_known { &self.clients } else { &self.strangers };
-        let place = pool.admit(Client::from(ip))?;
+        let place = pool.admit(ip.into())?;
         Ok(Permit { gate: Arc::clone(self), place, is_known })
     }
 

@@ -15,12 +15,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use crate::host::client::Client;
 
 /// Connections whose place was given away and whose task has not ended yet. A
 /// task ends as soon as it is its turn.
@@ -30,21 +31,6 @@ pub(crate) const MAX_LEAVING: usize = 16;
 /// microseconds, and any mark found on the way is taken off, so that the next
 /// newcomer finds more.
 const MAX_LOOKS: usize = 64;
-
-/// Whom the limit for each client counts as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Client(IpAddr);
-
-impl From<IpAddr> for Client {
-    /// An IPv4 address, or the /64 of an IPv6 address: the least a host can be
-    /// given (RFC 7421), so more addresses of it prove no more clients.
-    fn from(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V6(ip) => Self(Ipv6Addr::from_bits(ip.to_bits() & (!0 << 64)).into()),
-            ip => Self(ip),
-        }
-    }
-}
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -353,6 +339,8 @@ impl Seat {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use std::task::{Context, Waker};
 
     use proptest::prelude::*;
@@ -399,13 +387,6 @@ mod tests {
         drop(first);
         let _again = admit(&pool, 1);
         assert_eq!(pool.admit(client(1)).unwrap_err(), Refusal::Client);
-    }
-
-    #[test]
-    fn ipv6_counts_by_64() {
-        let client = |text: &str| Client::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(client("2001:db8:0:1::1"), client("2001:db8:0:1:ffff:ffff:ffff:ffff"));
-        assert_ne!(client("2001:db8:0:1::1"), client("2001:db8:0:2::1"));
     }
 
     #[test]
