@@ -13,16 +13,13 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::config::SourceId;
 use crate::dns::ede::Remark;
-use crate::dns::name::{self, Key, MAX_NAME};
+use crate::dns::name::{self, Key, MAX_LABELS, MAX_NAME};
 use crate::forward::Hit;
 use crate::snapshot::{Node, NodeKind, RrSet, ViewTable, ZoneTable};
 
 /// How many aliases are followed in one answer: as many as BIND restarts a
 /// query for. A longer chain, or a loop, is answered as far as it got.
 pub(crate) const MAX_CHAIN: usize = 11;
-
-/// Labels of the longest name, root included.
-const MAX_LABELS: usize = 128;
 
 /// What was found.
 #[derive(Debug)]
@@ -146,11 +143,10 @@ pub(super) fn walk_to<'s>(
     // Where each suffix below the origin begins, the name itself first.
     let mut starts = [0u8; MAX_LABELS];
     let mut count = 0;
-    let mut at = 0;
-    while name.len() - at > origin.len() && count < MAX_LABELS {
-        starts[count] = at as u8;
+    let below = name::suffixes(name).take_while(|suffix| suffix.len() > origin.len());
+    for (start, suffix) in starts.iter_mut().zip(below) {
+        *start = (name.len() - suffix.len()) as u8;
         count += 1;
-        at += usize::from(name[at]) + 1;
     }
     let mut closest: &Node = &zone.apex;
     if closest.kind == NodeKind::Dname {

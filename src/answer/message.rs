@@ -20,24 +20,16 @@ use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
 use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::net::xfer::Protocol;
 
-use super::subnet::ECS;
 use super::{Path, Transport, lookup::Found};
 use crate::dns::ede::{self, Remark};
-use crate::dns::name;
-use crate::dns::wire::{HEADER, MAX_UDP};
+use crate::dns::name::{self, End};
+use crate::dns::opt::{self, ECS, Fixed, NSID, OPT_LEN};
+use crate::dns::wire::{HEADER, MAX_UDP, TYPE_AND_CLASS, u16_at};
 use crate::forward;
 use crate::snapshot::ready::Stale;
 
 /// The largest answer to a UDP request without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP: usize = 512;
-/// Octets of an OPT record without options (RFC 6891 section 6.1.2).
-pub(crate) const OPT_LEN: usize = 11;
-/// Octets of an option without its data (RFC 6891 section 6.1.2).
-const OPTION: usize = 4;
-/// Type OPT, its lower octet; the upper one is 0 (RFC 6891).
-const OPT: u8 = 41;
-/// Option code of NSID (RFC 5001).
-pub(crate) const NSID: u16 = 3;
 
 /// A request's header.
 #[derive(Debug, Clone, Copy)]
@@ -77,94 +69,71 @@ impl Head {
         rcode: ResponseCode,
         reply: &mut Vec<u8>,
     ) -> ResponseCode {
-        let opt = OptHead::find(request);
+        let opt = find_opt(request);
         let rcode = match opt {
             Some(opt) if opt.version > 0 && rcode == ResponseCode::FormErr => ResponseCode::BADVERS,
             _ => rcode,
         };
         self.write_bare(rcode, reply);
         if let Some(opt) = opt {
-            opt.write(rcode, reply);
+            opt::append(reply, opt.dnssec_ok, rcode.high(), |_| ());
         }
         rcode
     }
 }
 
-/// The fixed part of a request's OPT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct OptHead {
-    version: u8,
-    dnssec_ok: bool,
+/// Finds the first OPT of a request, whatever is in it and behind it.
+fn find_opt(request: &[u8]) -> Option<Fixed> {
+    let count = |at| u16_at(request, at).map(usize::from);
+    let mut at = HEADER;
+    for _ in 0..count(4)? {
+        at = End::of(request, at)?.behind() + TYPE_AND_CLASS;
+    }
+    let before = count(6)? + count(8)?;
+    for nth in 0..before + count(10)? {
+        let owner = at;
+        at = behind_record(request, owner)?;
+        let fixed = request.get(owner..at)?.first_chunk().and_then(Fixed::read);
+        if fixed.is_some() && nth >= before {
+            return fixed;
+        }
+    }
+    None
 }
 
-impl OptHead {
-    /// Finds the first OPT, whatever is in it and behind it.
-    fn find(request: &[u8]) -> Option<Self> {
-        let count = |at| forward::wire::u16_at(request, at).map(usize::from);
-        let mut at = HEADER;
-        for _ in 0..count(4)? {
-            at = skip_name(request, at)? + 4;
-        }
-        let before = count(6)? + count(8)?;
-        for nth in 0..before + count(10)? {
-            let owner = at;
-            let begin = skip_name(request, at)?;
-            at = begin + 10 + count(begin + 8)?;
-            let is_opt = request.get(owner..begin + 2)? == [0, 0, OPT];
-            let [version, flags] = *request.get(begin..at)?.get(5..)?.first_chunk()?;
-            if is_opt && nth >= before {
-                return Some(Self { version, dnssec_ok: flags & 0x80 != 0 });
-            }
-        }
-        None
-    }
-
-    /// An OPT of ours in answer to it, without options.
-    fn write(self, rcode: ResponseCode, reply: &mut Vec<u8>) {
-        let mut opt = forward::question::opt(self.dnssec_ok, 0);
-        opt[5] = rcode.high();
-        reply.extend_from_slice(&opt);
-        forward::wire::overlay(reply, 10, &[0, 1]);
-    }
+/// Where the record that begins at `at` ends; perhaps beyond the message's end.
+fn behind_record(message: &[u8], at: usize) -> Option<usize> {
+    // TYPE, CLASS, TTL and RDLENGTH (RFC 1035 section 3.2.1).
+    let begin = End::of(message, at)?.behind();
+    Some(begin + 10 + usize::from(u16_at(message, begin + 8)?))
 }
 
-/// The question as it stands in the request.
+/// The name of the question as the asker wrote it, where it stands in the
+/// request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Question<'r> {
-    /// The name's octets as the asker wrote them.
-    name: &'r [u8],
-}
+pub(crate) struct AskedName<'r>(&'r [u8]);
 
-impl<'r> Question<'r> {
+impl<'r> AskedName<'r> {
     /// Finds the one question and walks over the rest of the message: none
     /// when there is not exactly one question (RFC 9619), its name is
     /// compressed, or the message ends too early or too late.
     pub(crate) fn read(request: &'r [u8]) -> Option<Self> {
-        let count =
-            |at: usize| request.get(at..at + 2).map(|o| usize::from(o[0]) << 8 | usize::from(o[1]));
+        let count = |at| u16_at(request, at).map(usize::from);
         if count(4)? != 1 {
             return None;
         }
         let len = name::wire_len(request.get(HEADER..)?)?;
-        let name = request.get(HEADER..HEADER + len)?;
-        let mut at = HEADER + len + 4;
+        let asked = Self(request.get(HEADER..HEADER + len)?);
+        let mut at = asked.question_end();
         for _ in 0..count(6)? + count(8)? + count(10)? {
-            at = skip_name(request, at)?;
-            at += 10 + count(at + 8)?;
+            at = behind_record(request, at)?;
         }
-        (at == request.len()).then_some(Self { name })
+        (at == request.len()).then_some(asked)
     }
-}
 
-/// Where a possibly compressed name ends.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match usize::from(*message.get(at)?) {
-            0 => return Some(at + 1),
-            len if len < 64 => at += len + 1,
-            pointer if pointer >= 192 => return Some(at + 2),
-            _ => return None,
-        }
+    /// Where the question ends in the request.
+    fn question_end(self) -> usize {
+        HEADER + self.0.len() + TYPE_AND_CLASS
     }
 }
 
@@ -186,9 +155,9 @@ pub(crate) struct Request {
 
 impl Request {
     /// Parses a request.
-    pub(crate) fn read(octets: &[u8], question: &Question<'_>) -> Result<Self, ProtoError> {
+    pub(crate) fn read(octets: &[u8], asked: &AskedName<'_>) -> Result<Self, ProtoError> {
         let mut folded = octets.to_vec();
-        let name = HEADER..HEADER + question.name.len();
+        let name = HEADER..HEADER + asked.0.len();
         folded[name.clone()].make_ascii_lowercase();
         let name = folded[name].to_vec();
         // Who asked and how plays no part in parsing.
@@ -239,17 +208,17 @@ impl Request {
     }
 
     /// What an answer from elsewhere is to be made fit for. `octets` are those
-    /// of this request and `question` is in them.
+    /// of this request and `asked` is in them.
     pub(crate) fn passed_on<'r>(
         &self,
         octets: &'r [u8],
-        question: &Question<'r>,
+        asked: &AskedName<'r>,
         limit: usize,
     ) -> forward::Query<'r> {
         let dnssec_ok = self.question().dnssec_ok;
         forward::Query {
             head: octets.first_chunk().copied().unwrap_or_default(),
-            question: octets.get(HEADER..HEADER + question.name.len() + 4).unwrap_or_default(),
+            question: octets.get(HEADER..asked.question_end()).unwrap_or_default(),
             limit,
             edns: self.inner.edns.as_ref().map(|_| forward::Edns { dnssec_ok, options: &[] }),
         }
@@ -342,7 +311,7 @@ impl<'r, 's> Reply<'r, 's> {
     }
 
     /// Writes the reply and says with which response code.
-    pub(crate) fn write(&mut self, question: &Question<'_>, reply: &mut Vec<u8>) -> ResponseCode {
+    pub(crate) fn write(&mut self, asked: &AskedName<'_>, reply: &mut Vec<u8>) -> ResponseCode {
         let answers = self.found.answers.len();
         let whole = [Extent::Whole, Extent::WithoutRemarks, Extent::WithoutGlue];
         // Looked for only when it comes to that.
@@ -351,8 +320,8 @@ impl<'r, 's> Reply<'r, 's> {
         for (extent, keep) in whole.map(|extent| (extent, answers)).into_iter().chain(truncated) {
             reply.clear();
             if self.encode(extent, keep, reply).is_ok_and(|fits| fits) {
-                if let Some(place) = reply.get_mut(HEADER..HEADER + question.name.len()) {
-                    place.copy_from_slice(question.name);
+                if let Some(place) = reply.get_mut(HEADER..HEADER + asked.0.len()) {
+                    place.copy_from_slice(asked.0);
                 }
                 return self.rcode;
             }
@@ -382,17 +351,20 @@ impl<'r, 's> Reply<'r, 's> {
     fn encode(&self, extent: Extent, keep: usize, reply: &mut Vec<u8>) -> Result<bool, ProtoError> {
         let found = &self.found;
         let mut metadata = Metadata::response_from_request(&self.request.inner.metadata);
-        metadata.response_code = self.rcode;
+        // Its upper bits stand in the OPT.
+        metadata.response_code = ResponseCode::from(0, self.rcode.low());
         metadata.authoritative = found.authoritative;
         metadata.recursion_available = self.recursion_available;
         metadata.truncation = matches!(extent, Extent::WithoutGlue | Extent::Truncated);
-        let edns = self.request.inner.edns.as_ref().map(|asked| self.edns(asked, extent));
+        let edns = self.request.inner.edns.as_ref();
+        let options = edns.map(|_| self.all_options(extent));
+        let opt_len = options.as_ref().map_or(0, |options| OPT_LEN + options.len());
         let answers = found.answers.get(..keep).unwrap_or_default();
         let limit = self.limit();
         let mut additional = Additional {
             glue: &found.glue,
             extra: &found.extra,
-            end: limit.saturating_sub(edns.as_ref().map_or(0, len_of_opt)),
+            end: limit.saturating_sub(opt_len),
             lacks_glue: false,
         };
         let mut authority = &found.authority[..];
@@ -410,10 +382,14 @@ impl<'r, 's> Reply<'r, 's> {
             &mut answers.iter().map(|r| -> &Record { r }),
             &mut authority.iter().map(|r| -> &Record { r }),
             &mut additional,
-            edns.as_ref(),
+            None,
             None,
             &mut encoder,
         )?;
+        if let (Some(edns), Some(options)) = (edns, options) {
+            let dnssec_ok = edns.flags().dnssec_ok;
+            opt::append(reply, dnssec_ok, self.rcode.high(), |reply| reply.extend(options));
+        }
         let is_cut = header.metadata.truncation != metadata.truncation;
         let fits = !is_cut && reply.len() <= limit;
         Ok(fits && (metadata.truncation || !additional.lacks_glue))
@@ -429,36 +405,22 @@ impl<'r, 's> Reply<'r, 's> {
     pub(crate) fn options(&self) -> Vec<u8> {
         let mut octets = Vec::new();
         for (code, data) in self.own_options() {
-            octets.extend_from_slice(&code.to_be_bytes());
-            octets.extend_from_slice(&(data.len() as u16).to_be_bytes());
-            octets.extend_from_slice(data);
+            opt::push_option(&mut octets, code, data);
         }
         octets
     }
 
-    /// Our OPT: version 0, DO as it came, no option echoed (RFC 6891 section 6).
-    fn edns(&self, asked: &Edns, extent: Extent) -> Edns {
-        let mut edns = Edns::new();
-        edns.set_version(0).set_max_payload(MAX_UDP as u16);
-        edns.set_dnssec_ok(asked.flags().dnssec_ok);
-        for (code, data) in self.own_options() {
-            edns.options_mut().insert(EdnsOption::Unknown(code, data.to_vec()));
-        }
+    /// All options of this reply, encoded. None is echoed (RFC 6891 section 6).
+    fn all_options(&self, extent: Extent) -> Vec<u8> {
+        let mut octets = self.options();
         let said = if extent == Extent::Whole { &self.remarks[..] } else { &[] };
         for (nth, remark) in said.iter().enumerate() {
-            if said[..nth].contains(remark) {
-                continue;
+            if !said[..nth].contains(remark) {
+                opt::push_option(&mut octets, ede::OPTION, &remark.data());
             }
-            edns.options_mut().insert(EdnsOption::Unknown(ede::OPTION, remark.data()));
         }
-        edns
+        octets
     }
-}
-
-/// Octets of an OPT record.
-fn len_of_opt(edns: &Edns) -> usize {
-    let options = edns.options().as_ref().iter();
-    OPT_LEN + options.map(|(_, option)| OPTION + usize::from(option.len())).sum::<usize>()
 }
 
 /// Are two neighbours of one RRset?

@@ -28,10 +28,10 @@ use crate::config::ViewId;
 use crate::dns::ede;
 use crate::forward::{self, Age, Hit, OwnedQuestion};
 use crate::snapshot::ready::Stale;
-use crate::snapshot::{Freshness, Snapshot, ViewTable};
+use crate::snapshot::{Freshness, Selector, Snapshot, ViewTable};
 pub use fast::{Ahead, Room, TOGETHER};
 use lookup::MAX_CHAIN;
-use message::{Head, Question, Reply, Request};
+use message::{AskedName, Head, Reply, Request};
 use subnet::Chosen;
 
 /// Who asks, and at which of our addresses. Both with IPv4-mapped IPv6
@@ -42,6 +42,15 @@ pub struct Asker {
     pub client: SocketAddr,
     /// The address of ours the query arrived at.
     pub local: SocketAddr,
+}
+
+impl Asker {
+    /// The view it is in by its own address; see [`subnet`] for who asks on
+    /// behalf of others.
+    #[inline]
+    pub(crate) fn view(&self, selector: &Selector) -> Option<ViewId> {
+        selector.select(self.client.ip(), self.local)
+    }
 }
 
 /// How the query came: decides nothing but the size of the answer.
@@ -171,7 +180,7 @@ pub fn ordinary(
     elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Outcome {
-    respond(snapshot, &Client::At(asker), transport, request, elsewhere, reply)
+    respond(snapshot, &ViewBy::Asker(asker), transport, request, elsewhere, reply)
 }
 
 /// Answers one request as anyone in `view` would be, of any size.
@@ -182,18 +191,20 @@ pub fn answer_in_view(
     elsewhere: &mut impl Elsewhere,
     reply: &mut Vec<u8>,
 ) -> Outcome {
-    respond(snapshot, &Client::In(view), Transport::Tcp, request, elsewhere, reply)
+    respond(snapshot, &ViewBy::Id(view), Transport::Tcp, request, elsewhere, reply)
 }
 
-/// How the view of a client is known.
-enum Client<'a> {
-    At(&'a Asker),
-    In(ViewId),
+/// How the view of a request is known.
+enum ViewBy<'a> {
+    /// By who asks.
+    Asker(&'a Asker),
+    /// It is given.
+    Id(ViewId),
 }
 
 fn respond(
     snapshot: &Snapshot,
-    client: &Client<'_>,
+    view_by: &ViewBy<'_>,
     transport: Transport,
     octets: &[u8],
     elsewhere: &mut impl Elsewhere,
@@ -211,21 +222,21 @@ fn respond(
     if !head.is_query() {
         return bare(ResponseCode::NotImp, reply);
     }
-    let Some(question) = Question::read(octets) else {
+    let Some(asked) = AskedName::read(octets) else {
         return bare(ResponseCode::FormErr, reply);
     };
-    let Ok(request) = Request::read(octets, &question) else {
+    let Ok(request) = Request::read(octets, &asked) else {
         return bare(ResponseCode::FormErr, reply);
     };
-    let Chosen { view, option, subnet } = match client {
-        Client::At(asker) => subnet::choose(&snapshot.selector, asker, request.subnet()),
-        Client::In(view) => Chosen { view: Some(*view), ..Chosen::default() },
+    let Chosen { view, option, subnet } = match view_by {
+        ViewBy::Asker(asker) => subnet::choose(&snapshot.selector, asker, request.subnet()),
+        ViewBy::Id(view) => Chosen { view: Some(*view), ..Chosen::default() },
     };
     let table = view.and_then(|view| snapshot.views.get(view));
     let mut out = Reply::to(&request, transport);
     out.subnet = option;
     out.recursion_available = table.is_some_and(|table| table.forward);
-    let said = match (table, client) {
+    let said = match (table, view_by) {
         _ if request.edns_version() > 0 => {
             out.rcode = ResponseCode::BADVERS;
             Said::Here(Path::Malformed)
@@ -234,7 +245,7 @@ fn respond(
             Ok(said) => said,
             Err(question) => return Outcome::Ask(question),
         },
-        (None, Client::At(asker)) => {
+        (None, ViewBy::Asker(asker)) => {
             let client = asker.client.ip();
             let why = match subnet {
                 Some(subnet) => format!("{subnet}, for which {client} asks, is in no view"),
@@ -242,12 +253,12 @@ fn respond(
             };
             Said::Here(out.refuse(ede::PROHIBITED, why))
         }
-        (None, Client::In(_)) => Said::Here(Path::Refused),
+        (None, ViewBy::Id(_)) => Said::Here(Path::Refused),
     };
     let (rcode, path, stale) = match said {
-        Said::Here(path) => (out.write(&question, reply), path, out.stale),
+        Said::Here(path) => (out.write(&asked, reply), path, out.stale),
         Said::Elsewhere(hit) => {
-            let query = request.passed_on(octets, &question, out.limit());
+            let query = request.passed_on(octets, &asked, out.limit());
             forward::compose(&hit, &query, &out.options(), reply);
             (hit.rcode(), path_of(&hit), Stale::of(&hit))
         }

@@ -9,9 +9,6 @@ use super::Asker;
 use crate::config::ViewId;
 use crate::snapshot::Selector;
 
-/// Option code of EDNS Client Subnet.
-pub(crate) const ECS: u16 = 8;
-
 /// A client, and what is said of it in the answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chosen {
@@ -27,7 +24,7 @@ pub(crate) struct Chosen {
 /// of the address the query came from. A subnet of length 0 says that the
 /// forwarder keeps it to itself: it is answered as the forwarder.
 pub(crate) fn choose(selector: &Selector, asker: &Asker, subnet: Option<&ClientSubnet>) -> Chosen {
-    let own = || selector.select(asker.client.ip(), asker.local);
+    let own = || asker.view(selector);
     let Some(subnet) = subnet.filter(|_| selector.trusts(asker.client.ip())) else {
         return Chosen { view: own(), ..Chosen::default() };
     };

@@ -11,15 +11,13 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinEncoder;
 
 use crate::answer::lookup::{self, Found};
-use crate::dns::name::Key;
-use crate::dns::wire::HEADER;
+use crate::dns::name::{self, End, Key};
+use crate::dns::wire::{HEADER, TYPE_AND_CLASS};
 use crate::snapshot::nodes::Sheet;
 use crate::snapshot::ready::Ready;
-use crate::snapshot::tail::{COUNTS, MAX_LABELS, MAX_TAIL, Negative, Tail};
+use crate::snapshot::tail::{COUNTS, MAX_ASKED_LABELS, MAX_TAIL, Negative, Tail};
 use crate::snapshot::{RrSet, ZoneTable};
 
-/// Octets of QTYPE and QCLASS.
-const TYPE_AND_CLASS: usize = 4;
 /// Octets of TYPE, CLASS, TTL and RDLENGTH (RFC 1035 section 3.2.1).
 const BETWEEN: usize = 10;
 /// A pointer to the question's name (RFC 1035 section 4.1.4).
@@ -98,7 +96,7 @@ pub(crate) fn negative(origin: &Key, soa: &Record) -> Option<Negative> {
     // Any name of the zone that the SOA does not hold.
     let asked = origin.child(b"\0")?.to_name();
     let names = [&data.mname, &data.rname];
-    if asked.iter().count() > MAX_LABELS || !names.iter().all(|name| is_short(name)) {
+    if asked.iter().count() > MAX_ASKED_LABELS || !names.iter().all(|name| is_short(name)) {
         return None;
     }
     let sections = (empty(), once(soa), empty());
@@ -168,21 +166,17 @@ fn encode<'a>(
         return None;
     }
     let mut octets = message.get(HEADER - COUNTS..HEADER)?.to_vec();
-    let question = crate::dns::name::wire_len(message.get(HEADER..)?)? + TYPE_AND_CLASS;
+    let question = name::wire_len(message.get(HEADER..)?)? + TYPE_AND_CLASS;
     octets.extend_from_slice(message.get(HEADER + question..)?);
     Some(octets)
 }
 
 /// Where the name at `at` ends in a pointer (0: it does not), and what is
 /// behind it.
-fn pointer_of(octets: &[u8], mut at: usize) -> Option<(u16, usize)> {
-    loop {
-        match usize::from(*octets.get(at)?) {
-            0 => return Some((0, at + 1)),
-            len if len < 64 => at += len + 1,
-            _ => return Some((u16::try_from(at).ok()?, at + 2)),
-        }
-    }
+fn pointer_of(octets: &[u8], at: usize) -> Option<(u16, usize)> {
+    let end = End::of(octets, at)?;
+    let pointer = if end.is_pointer { u16::try_from(end.at).ok()? } else { 0 };
+    Some((pointer, end.behind()))
 }
 
 /// Has a name few enough labels for the encoder to remember them all?
@@ -194,7 +188,7 @@ fn is_short(name: &Name) -> bool {
 /// when the name is not below it.
 fn label_below(origin: &Key, name: &Name) -> Option<Box<[u8]>> {
     let name = Key::from_name(name);
-    let above = |suffix: &&[u8]| crate::dns::name::parent(suffix) == Some(origin.octets());
-    let suffix = crate::dns::name::suffixes(name.octets()).find(above)?;
+    let above = |suffix: &&[u8]| name::parent(suffix) == Some(origin.octets());
+    let suffix = name::suffixes(name.octets()).find(above)?;
     suffix.get(..suffix.len() - origin.octets().len()).map(Into::into)
 }

@@ -10,7 +10,7 @@ use super::value::{At, Value};
 use super::words::{one_of, quote, tick};
 use super::{Binding, Mode, SourceId, Target, ViewId, server, target};
 use crate::diag::Place;
-use crate::dns::name::{Key, suffixes};
+use crate::dns::name::{Key, labels};
 
 /// What the reading of a name needs to know of its zone.
 pub(super) struct Context<'a> {
@@ -64,11 +64,9 @@ fn owner(written: &At<&str>, v: &Value<'_>, zone: &Context<'_>) -> Option<Key> {
 
 /// Is there a `*` that is not the whole first label?
 fn stray_star(name: &Key) -> bool {
-    suffixes(name.octets()).enumerate().any(|(n, rest)| {
-        let len = rest.first().copied().unwrap_or_default() as usize;
-        let label = rest.get(1..=len).unwrap_or_default();
-        label.contains(&b'*') && !(n == 0 && label == b"*")
-    })
+    labels(name.octets())
+        .enumerate()
+        .any(|(n, label)| label.contains(&b'*') && !(n == 0 && label == b"*"))
 }
 
 fn binding(written: &At<&str>, v: &Value<'_>, name: Key, zone: &Context<'_>) -> Option<Binding> {

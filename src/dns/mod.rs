@@ -1,11 +1,16 @@
 //! What DNS itself defines.
 //!
 //! * [`ede`]: Extended DNS Errors.
-//! * [`name`]: names as folded wire octets, the key of every table.
+//! * [`name`]: names as folded wire octets, the key of every table, and names as
+//!   they stand in messages.
 //! * [`ec2_name`]: public names of EC2.
-//! * [`wire`]: constants of messages.
+//! * [`opt`]: the OPT record of EDNS.
+//! * [`query`]: a query of ours, and which replies are for it.
+//! * [`wire`]: what stands where in a message.
 
 pub(crate) mod ec2_name;
 pub(crate) mod ede;
 pub mod name;
+pub(crate) mod opt;
+pub(crate) mod query;
 pub mod wire;

@@ -7,14 +7,9 @@ use std::collections::HashMap;
 
 use super::message::start;
 use super::question::Question;
-use super::wire::{
-    ANY, CNAME, DNAME, Encoder, Malformed, RRSIG, Record, Section, Walk, WireName, u16_at,
-};
+use super::wire::{ANY, CNAME, DNAME, Encoder, Malformed, RRSIG, Record, Section, Walk, WireName};
 use crate::dns::name;
-use crate::dns::wire::HEADER;
-
-/// Class ANY.
-const CLASS_ANY: u16 = 255;
+use crate::dns::wire::{CLASS_ANY, HEADER, TYPE_AND_CLASS, u16_at};
 
 /// The message with its answer section in order; none if it is so already.
 ///
@@ -28,7 +23,7 @@ pub(super) fn in_order(
     octets: &[u8],
     question: &Question<'_>,
 ) -> Result<Option<Vec<u8>>, Malformed> {
-    let question_end = HEADER + question.name.len() + 4;
+    let question_end = HEADER + question.name.len() + TYPE_AND_CLASS;
     let records: Vec<_> = Walk::new(octets, question_end)?.collect::<Result<_, _>>()?;
     let count = records.iter().take_while(|r| r.section == Section::Answer).count();
     let (answers, others) = records.split_at(count);

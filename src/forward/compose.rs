@@ -1,15 +1,9 @@
 //! A reply out of an answer in hand: a copy, patched. Pure.
 
 use super::hit::Hit;
-use super::question::opt;
-use super::wire::{overlay, u16_at, u32_at};
 use crate::dns::ede;
-use crate::dns::wire::HEADER;
-
-const TC: u8 = 0x02;
-const RD: u8 = 0x01;
-const AD: u8 = 0x20;
-const CD: u8 = 0x10;
+use crate::dns::opt::{self, OPT_LEN};
+use crate::dns::wire::{AD, CD, HEADER, RD, TC, overlay, u32_at};
 
 /// A client's request, as far as a forwarded answer depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +47,7 @@ enum Extent {
 pub fn compose(hit: &Hit, query: &Query<'_>, options: &[u8], reply: &mut Vec<u8>) {
     let message = hit.message();
     let has_remarks = hit.remark().is_some() || !message.remarks().is_empty();
-    let opt_len = query.edns.map_or(0, |_| 11 + options.len());
+    let opt_len = query.edns.map_or(0, |_| OPT_LEN + options.len());
     let fits = |records: usize| records + opt_len <= query.limit;
     if query.edns.is_some() && has_remarks {
         write(hit, query, options, Extent::Whole, reply);
@@ -107,22 +101,16 @@ fn write(hit: &Hit, query: &Query<'_>, options: &[u8], extent: Extent, reply: &m
     }
 }
 
-/// Our OPT: version 0, DO as it came, no option echoed (RFC 6891 section 6).
+/// Our OPT: DO as it came, no option echoed (RFC 6891 section 6).
 fn write_opt(hit: &Hit, edns: Edns<'_>, options: &[u8], extent: Extent, reply: &mut Vec<u8>) {
-    let at = reply.len();
-    reply.extend_from_slice(&opt(edns.dnssec_ok, 0));
-    reply.extend_from_slice(options);
-    if extent == Extent::Whole {
-        let own = hit.remark();
-        for remark in own.iter().chain(hit.message().remarks()) {
-            let data = remark.data();
-            reply.extend_from_slice(&ede::OPTION.to_be_bytes());
-            reply.extend_from_slice(&(data.len() as u16).to_be_bytes());
-            reply.extend_from_slice(&data);
+    // The upper bits of RCODE are 0: other answers are not passed on.
+    opt::append(reply, edns.dnssec_ok, 0, |reply| {
+        reply.extend_from_slice(options);
+        if extent == Extent::Whole {
+            let own = hit.remark();
+            for remark in own.iter().chain(hit.message().remarks()) {
+                opt::push_option(reply, ede::OPTION, &remark.data());
+            }
         }
-    }
-    let length = (reply.len() - at - 11) as u16;
-    overlay(reply, at + 9, &length.to_be_bytes());
-    let count = u16_at(reply, 10).unwrap_or_default().wrapping_add(1);
-    overlay(reply, 10, &count.to_be_bytes());
+    });
 }

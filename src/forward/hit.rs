@@ -12,8 +12,9 @@ use super::cache::Stored;
 use super::message::Message;
 use super::question::Question;
 use super::svcb::{ADDRESS, addresses_at};
-use super::wire::{IN, RRSIG, Record, SOA, Section, overlay, u16_at};
+use super::wire::{RRSIG, Record, SOA, Section};
 use crate::dns::ede::{self, Remark};
+use crate::dns::wire::{IN, overlay, u16_at};
 
 /// TTL of records that are past theirs (RFC 8767 section 4).
 pub const STALE_TTL: u32 = 30;
@@ -55,8 +56,9 @@ impl Hit {
     /// What an upstream's reply comes to, for tests elsewhere.
     #[cfg(test)]
     pub(crate) fn from_reply(octets: &[u8], question: &Question<'_>) -> Self {
-        match super::message::Reply::read(octets, question) {
-            Ok(super::message::Reply::Answer(message)) => Self::new(message),
+        use super::message::Reply;
+        match Reply::read(octets, question) {
+            Ok(Reply::Answer(message)) => Self::new(message),
             other => panic!("no answer: {other:?}"),
         }
     }

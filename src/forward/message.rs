@@ -13,12 +13,10 @@ use hickory_proto::op::ResponseCode;
 use super::chain::in_order;
 use super::question::{Question, asks_for};
 use super::svcb::{ADDRESS, addresses_at};
-use super::wire::{
-    CNAME, Encoder, Malformed, OPT, Record, SIG, SOA, Section, TSIG, Walk, WireName, overlay,
-    u16_at, u32_at,
-};
+use super::wire::{CNAME, Encoder, Malformed, Record, SIG, SOA, Section, TSIG, Walk, WireName};
 use crate::dns::ede::{self, Remark};
-use crate::dns::wire::HEADER;
+use crate::dns::opt::{self, OPT, Options};
+use crate::dns::wire::{HEADER, TYPE_AND_CLASS, overlay, u16_at, u32_at};
 
 /// No answer is kept for longer, whatever its TTL says (RFC 8767 section 4
 /// advises days at most).
@@ -80,7 +78,7 @@ impl Message {
         authenticated: bool,
         remarks: Vec<Remark>,
     ) -> Result<Self, Malformed> {
-        let question_end = HEADER + question.name.len() + 4;
+        let question_end = HEADER + question.name.len() + TYPE_AND_CLASS;
         let (mut ttls, mut addresses, mut fixes) = (Vec::new(), Vec::new(), Vec::new());
         let mut aliases = Vec::new();
         let (mut answered, mut lowest, mut denial) = (false, None::<u32>, None);
@@ -259,7 +257,7 @@ impl Reply {
         if head[2] & 0x02 != 0 {
             return Ok(Self::Truncated);
         }
-        let question_end = HEADER + question.name.len() + 4;
+        let question_end = HEADER + question.name.len() + TYPE_AND_CLASS;
         let mut own = octets.to_vec();
         overlay(&mut own, HEADER, question.name);
         let stripped = match strip(&own, question_end) {
@@ -271,7 +269,7 @@ impl Reply {
             stripped => stripped?,
         };
         let opt = stripped.opt.as_ref();
-        let rcode = match ResponseCode::from(opt.map_or(0, |opt| (opt.ttl >> 24) as u8), low) {
+        let rcode = match ResponseCode::from(opt.map_or(0, |opt| opt::rcode_high(opt.ttl)), low) {
             // Both are 16: BADSIG is one of TSIG records only (RFC 8945
             // section 3), and hickory does not tell them apart.
             ResponseCode::BADSIG => ResponseCode::BADVERS,
@@ -360,20 +358,15 @@ fn is_of_this_hop(record: &Record<'_>) -> bool {
 }
 
 /// The Extended DNS Errors among the options of an OPT (RFC 8914 section 2).
-fn remarks(mut options: &[u8]) -> Vec<Remark> {
-    let mut found = Vec::new();
-    while let (Some(code), Some(len)) = (u16_at(options, 0), u16_at(options, 2)) {
-        let end = 4 + usize::from(len);
-        let Some(data) = options.get(4..end) else { break };
-        if code == ede::OPTION
-            && let Some((code, text)) = Remark::split(data)
-            && found.len() < MAX_REMARKS
-        {
+fn remarks(data: &[u8]) -> Vec<Remark> {
+    let errors = Options::of(data).filter(|(code, _)| *code == ede::OPTION);
+    errors
+        .filter_map(|(_, data)| Remark::split(data))
+        .take(MAX_REMARKS)
+        .map(|(code, text)| {
             let text = String::from_utf8_lossy(text);
             // Some end their text with a NUL (RFC 8914 section 2).
-            found.push(Remark::new(code, text.trim_end_matches('\0')));
-        }
-        options = options.get(end..).unwrap_or_default();
-    }
-    found
+            Remark::new(code, text.trim_end_matches('\0'))
+        })
+        .collect()
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::counters::Counter;
-use super::question::Outgoing;
+use crate::dns::query::Outgoing;
 use crate::host::descriptors::Share;
 
 /// Room for a UDP reply: upstreams that ignore our 1232 octets stay below what

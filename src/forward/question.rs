@@ -4,10 +4,11 @@ use std::fmt;
 
 use quick_cache::Equivalent;
 
-use super::wire::{self, ANY, HINFO, OPT, u16_at};
+use super::wire::{self, ANY, HINFO};
 use crate::dns::name::{self, Key};
-use crate::dns::wire::HEADER;
-use crate::dns::wire::MAX_UDP;
+use crate::dns::opt::OPT;
+use crate::dns::query::Outgoing;
+use crate::dns::wire::{AD, CD, IN};
 
 /// A question with all that decides which answer is right for it: two clients
 /// whose questions are equal may be given the same answer.
@@ -78,6 +79,23 @@ impl Question<'_> {
         }
     }
 
+    /// The query that asks an upstream.
+    ///
+    /// AD is always set (RFC 6840 section 5.7): whoever wants to know gets a
+    /// true answer from the cache too, whoever asked first. CD, and with `edns`
+    /// DO, are the client's.
+    ///
+    /// The name goes out in lower case, not in random case ("0x20"): ID and
+    /// port are random and equal questions are asked once at a time, and some
+    /// upstreams do not keep case.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub(crate) fn outgoing(&self, edns: bool) -> Result<Outgoing, getrandom::Error> {
+        let flags = AD | if self.checking_disabled { CD } else { 0 };
+        Outgoing::new(&self.wire(), flags, edns.then_some(self.dnssec_ok))
+    }
+
     /// The question as it stands in a message.
     pub(crate) fn wire(&self) -> Vec<u8> {
         let [rtype, class] = [self.rtype, self.class].map(u16::to_be_bytes);
@@ -89,7 +107,7 @@ impl OwnedQuestion {
     /// Asks for HINFO of `name`, as loop probes do.
     pub(crate) fn hinfo(name: Key) -> Self {
         let (dnssec_ok, checking_disabled) = (false, false);
-        Self { name, rtype: HINFO, class: wire::IN, dnssec_ok, checking_disabled }
+        Self { name, rtype: HINFO, class: IN, dnssec_ok, checking_disabled }
     }
 
     /// Asks for the SOA of `name`, as checks of upstreams do.
@@ -119,73 +137,6 @@ impl fmt::Debug for OwnedQuestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} type {} class {}", self.name, self.rtype, self.class)
     }
-}
-
-/// A query on its way to an upstream.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    octets: Vec<u8>,
-    question_end: usize,
-}
-
-impl Outgoing {
-    /// A query with a fresh ID that nobody can foretell.
-    ///
-    /// RD is always set: a forwarder asks on behalf of those who want
-    /// recursion. AD is always set (RFC 6840 section 5.7): whoever wants to
-    /// know gets a true answer from the cache too, whoever asked first. Our
-    /// own OPT: 1232 octets, the client's DO, no options (RFC 6891 section 6).
-    ///
-    /// The name goes out in lower case, not in random case ("0x20"): ID and
-    /// port are random and equal questions are asked once at a time, and some
-    /// upstreams do not keep case.
-    pub(crate) fn new(question: &Question<'_>, edns: bool) -> Result<Self, getrandom::Error> {
-        let [id0, id1, ..] = getrandom::u32()?.to_ne_bytes();
-        let flags = 0x20 | if question.checking_disabled { 0x10 } else { 0 };
-        let mut octets = vec![id0, id1, 0x01, flags, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)];
-        octets.extend_from_slice(&question.wire());
-        let question_end = octets.len();
-        if edns {
-            octets.extend_from_slice(&opt(question.dnssec_ok, 0));
-        }
-        Ok(Self { octets, question_end })
-    }
-
-    /// The octets to send.
-    pub(crate) fn octets(&self) -> &[u8] {
-        &self.octets
-    }
-
-    /// Is `reply` a response to this query: same ID, same question, whatever
-    /// the case (RFC 5452 section 9.1)? An error may come without a question,
-    /// as some servers send it that could not read ours, and with an OPT.
-    pub(crate) fn is_answered_by(&self, reply: &[u8]) -> bool {
-        let Some(head) = reply.first_chunk::<HEADER>() else { return false };
-        let is_response = head[2] & 0xf8 == 0x80;
-        if !is_response || self.octets.get(..2) != head.get(..2) {
-            return false;
-        }
-        match u16_at(head, 4) {
-            Some(0) => head[3] & 0x0f != 0 && head.get(6..10) == Some(&[0; 4]),
-            Some(1) => {
-                let asked = self.octets.get(HEADER..self.question_end).unwrap_or_default();
-                let said = reply.get(HEADER..self.question_end).unwrap_or_default();
-                let (name, rest) = asked.split_at(asked.len().saturating_sub(4));
-                said.len() == asked.len()
-                    && said[..name.len()].eq_ignore_ascii_case(name)
-                    && said[name.len()..] == *rest
-            }
-            _ => false,
-        }
-    }
-}
-
-/// Our OPT record, options of `length` octets to follow.
-pub(crate) fn opt(dnssec_ok: bool, length: u16) -> [u8; 11] {
-    let [payload0, payload1] = (MAX_UDP as u16).to_be_bytes();
-    let [length0, length1] = length.to_be_bytes();
-    let flags = if dnssec_ok { 0x80 } else { 0 };
-    [0, 0, OPT as u8, payload0, payload1, 0, 0, flags, 0, length0, length1]
 }
 
 /// Question type ANY, or the very type.
@@ -234,47 +185,12 @@ mod tests {
         let name = b"\x02db\x07example\0";
         let asked =
             Question { dnssec_ok: true, checking_disabled: true, ..question(name, 65534, 1) };
-        let sent = Outgoing::new(&asked, true).unwrap();
+        let sent = asked.outgoing(true).unwrap();
         let tail = b"\x02db\x07example\0\xff\xfe\0\x01\0\0\x29\x04\xd0\0\0\x80\0\0\0";
         assert_eq!(&sent.octets()[2..12], b"\x01\x30\0\x01\0\0\0\0\0\x01");
         assert_eq!(&sent.octets()[12..], tail);
-        let plain = Outgoing::new(&question(name, 65534, 1), false).unwrap();
+        let plain = question(name, 65534, 1).outgoing(false).unwrap();
         assert_eq!(&plain.octets()[2..12], b"\x01\x20\0\x01\0\0\0\0\0\0");
         assert_eq!(plain.octets()[12..], tail[..tail.len() - 11]);
-    }
-
-    #[test]
-    fn only_a_response_to_the_question_is_one() {
-        let sent = Outgoing::new(&question(b"\x02db\x07example\0", 1, 1), true).unwrap();
-        let mut reply = sent.octets().to_vec();
-        assert!(!sent.is_answered_by(&reply), "our own query come back");
-        reply[2] |= 0x80;
-        assert!(sent.is_answered_by(&reply));
-        let changed = |at: usize, to: u8| {
-            let mut changed = reply.clone();
-            changed[at] = to;
-            sent.is_answered_by(&changed)
-        };
-        assert!(changed(13, b'D'), "case does not matter");
-        assert!(!changed(13, b'e'));
-        assert!(!changed(0, !reply[0]));
-        assert!(!changed(1, !reply[1]));
-        assert!(!changed(2, 0xa1), "another opcode");
-        assert!(!changed(5, 2), "two questions");
-        assert!(!changed(24, 2), "another type");
-        assert!(!changed(26, 3), "another class");
-        for end in 0..27 {
-            assert!(!sent.is_answered_by(&reply[..end]), "{end}");
-        }
-        let mut bare = reply[..12].to_vec();
-        bare[5] = 0;
-        assert!(!sent.is_answered_by(&bare), "no question and no error");
-        bare[3] = 1;
-        assert!(sent.is_answered_by(&bare), "FORMERR");
-        bare[11] = 1;
-        bare.extend_from_slice(&opt(false, 0));
-        assert!(sent.is_answered_by(&bare), "FORMERR with an OPT");
-        bare[7] = 1;
-        assert!(!sent.is_answered_by(&bare), "an answer to nothing");
     }
 }

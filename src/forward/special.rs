@@ -8,15 +8,12 @@
 use super::hit::Hit;
 use super::message::Message;
 use super::question::{Question, asks_for};
-use super::wire::{A, AAAA, IN, SOA, overlay, u16_at};
+use super::wire::{A, AAAA, SOA};
 use crate::dns::name;
-use crate::dns::wire::HEADER;
+use crate::dns::wire::{CLASS_ANY, HEADER, IN, count_up, overlay};
 
 /// TTL of addresses and denials in seconds: unbound's for such names.
 const TTL: u32 = 10_800;
-
-/// QCLASS ANY.
-const CLASS_ANY: u16 = 255;
 
 /// Discovery of designated resolvers asks for SVCB records of this name
 /// (RFC 9462 section 4).
@@ -110,8 +107,7 @@ impl Draft {
         octets.extend_from_slice(&TTL.to_be_bytes());
         octets.extend_from_slice(&(data.len() as u16).to_be_bytes());
         octets.extend_from_slice(data);
-        let count = u16_at(octets, count_at).unwrap_or_default().wrapping_add(1);
-        overlay(octets, count_at, &count.to_be_bytes());
+        count_up(octets, count_at);
     }
 
     fn finish(self, question: &Question<'_>) -> Option<Hit> {

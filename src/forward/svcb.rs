@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use super::wire::{A, HTTPS, IN, Record, SVCB, u16_at};
+use super::wire::{A, HTTPS, Record, SVCB};
 use crate::dns::name;
+use crate::dns::wire::{IN, u16_at};
 
 /// Number of the SvcParam `ipv4hint` (RFC 9460 section 14.3.2).
 const IPV4_HINT: u16 = 4;

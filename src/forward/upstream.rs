@@ -15,7 +15,7 @@ use super::health::Health;
 use super::line::Askers;
 use super::message::{Message, Reply};
 use super::network::{Network, NetworkError, Via};
-use super::question::{Outgoing, OwnedQuestion, Question};
+use super::question::{OwnedQuestion, Question};
 use super::turns::{Busy, Payer, Stage, Turns};
 use super::watch::Said;
 use super::wire::Malformed;
@@ -239,7 +239,7 @@ impl Upstream {
         edns: bool,
         via: Via,
     ) -> Result<Reply, Failure> {
-        let query = Outgoing::new(question, edns)?;
+        let query = question.outgoing(edns)?;
         let sent = now();
         self.counters.sent.add(1);
         let exchange = network.exchange(self.address, via, &query, &self.counters.strays);

@@ -8,7 +8,6 @@ use tokio::time;
 use super::fetch::TRY;
 use super::line::Askers;
 use super::network::{Network, NetworkError, Via};
-use super::question::Outgoing;
 use super::turns::Stage;
 use super::upstream::{Failure, Upstream, now};
 use crate::host::often::{Often, QUIET};
@@ -157,7 +156,7 @@ impl Upstream {
             return false;
         }
         // Without EDNS: there is nothing in it that it could not understand.
-        let Ok(query) = Outgoing::new(&self.check.borrow(), false) else { return false };
+        let Ok(query) = self.check.borrow().outgoing(false) else { return false };
         let began = now();
         self.counters.checks.add(1);
         let exchange = network.exchange(self.address, Via::Udp, &query, &self.counters.strays);

@@ -8,12 +8,10 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 
 use crate::dns::name::{self, MAX_NAME};
-use crate::dns::wire::HEADER;
+use crate::dns::wire::{HEADER, IN, count_up, overlay, u16_at, u32_at};
 
 /// The longest message (RFC 1035 section 4.2.2).
 pub(crate) const MAX_MESSAGE: usize = u16::MAX as usize;
-/// Class IN (RFC 1035 section 3.2.4).
-pub(crate) const IN: u16 = 1;
 /// Type A.
 pub(crate) const A: u16 = 1;
 /// Type CNAME.
@@ -28,8 +26,6 @@ pub(crate) const SIG: u16 = 24;
 pub(crate) const AAAA: u16 = 28;
 /// Type DNAME (RFC 6672).
 pub(crate) const DNAME: u16 = 39;
-/// Type OPT (RFC 6891).
-pub(crate) const OPT: u16 = 41;
 /// Type RRSIG (RFC 4034).
 pub(crate) const RRSIG: u16 = 46;
 /// Type SVCB (RFC 9460).
@@ -78,23 +74,6 @@ pub(crate) enum Malformed {
     TooLong,
 }
 
-/// The 16-bit number at `at`.
-pub(crate) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(*octets.get(at..)?.first_chunk()?))
-}
-
-/// The 32-bit number at `at`.
-pub(crate) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(*octets.get(at..)?.first_chunk()?))
-}
-
-/// Lays `new` over the octets at `at`; nothing happens where they are not.
-pub(crate) fn overlay(octets: &mut [u8], at: usize, new: &[u8]) {
-    if let Some(place) = at.checked_add(new.len()).and_then(|end| octets.get_mut(at..end)) {
-        place.copy_from_slice(new);
-    }
-}
-
 /// A name in wire form, uncompressed, in a buffer of its own.
 #[derive(Clone, Copy)]
 pub struct WireName {
@@ -112,29 +91,29 @@ impl WireName {
         let mut piece = at;
         let mut end = None;
         loop {
-            let len = *message.get(at)?;
-            match len {
-                0..=63 => {
-                    let next = at + 1 + usize::from(len);
-                    let label = message.get(at..next)?;
-                    let place = usize::from(name.len)..usize::from(name.len) + label.len();
-                    name.octets.get_mut(place)?.copy_from_slice(label);
-                    name.len += 1 + len;
-                    if len == 0 {
-                        return Some((name, end.unwrap_or(next)));
-                    }
-                    at = next;
-                }
-                192.. => {
+            let len = match name::Piece::at(message, at)? {
+                name::Piece::Label(len) => len,
+                name::Piece::Root => 0,
+                name::Piece::Pointer => {
                     let target = usize::from(u16_at(message, at)?) & POINTER_REACH;
                     if target >= piece || target < HEADER {
                         return None;
                     }
                     end.get_or_insert(at + 2);
                     (at, piece) = (target, target);
+                    continue;
                 }
-                _ => return None,
+            };
+            let next = at + 1 + len;
+            let label = message.get(at..next)?;
+            let place = usize::from(name.len)..usize::from(name.len) + label.len();
+            name.octets.get_mut(place)?.copy_from_slice(label);
+            // No more than the octets that it has just been copied into.
+            name.len += label.len() as u8;
+            if len == 0 {
+                return Some((name, end.unwrap_or(next)));
             }
+            at = next;
         }
     }
 
@@ -413,8 +392,7 @@ impl Encoder {
             Section::Authority => 8,
             Section::Additional => 10,
         };
-        let count = u16_at(&self.octets, count_at).unwrap_or_default().wrapping_add(1);
-        overlay(&mut self.octets, count_at, &count.to_be_bytes());
+        count_up(&mut self.octets, count_at);
     }
 
     /// The message.
@@ -456,7 +434,31 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::rr::Name;
+    use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::dns::name::tests::octets;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// What is read of a name is what hickory reads, pointers followed.
+        #[test]
+        fn names_are_read_as_hickory_reads_them(before in octets(), octets in octets()) {
+            let at = HEADER + before.len();
+            let message = [&[0; HEADER], &before[..], &octets].concat();
+            let mut decoder = BinDecoder::new(&message).clone(at as u16);
+            let theirs = Name::read(&mut decoder).ok();
+            if let Some((ours, end)) = WireName::read(&message, at) {
+                prop_assert!(theirs.is_some());
+                let labels = theirs.iter().flat_map(Name::iter);
+                prop_assert!(name::labels(ours.octets()).eq(labels));
+                prop_assert_eq!(end, decoder.index());
+            }
+        }
+    }
 
     #[test]
     fn names_follow_pointers_backwards_only() {

@@ -8,7 +8,9 @@ use super::fault::Fault;
 use super::read::Report;
 use super::write::type_name;
 use super::{MasterFile, Spot, StaticRecord, data, layout};
-use crate::dns::name::Key;
+use crate::dns::name::{Key, MAX_NAME};
+use crate::dns::opt::OPT_LEN;
+use crate::dns::wire::{HEADER, TYPE_AND_CLASS};
 
 /// Drops what is there twice, gives each RRset one TTL and reports what a
 /// zone cannot hold.
@@ -42,13 +44,9 @@ pub(crate) const OVERHEAD: usize = 12;
 /// So many octets are left for the records of one RRset in the answer to a
 /// question for it: less header, question and OPT (RFC 6891 section 6.1.2).
 pub(crate) fn room_for_records(owner: &Key) -> usize {
-    const HEADER: usize = 12;
-    const TYPE_AND_CLASS: usize = 4;
-    const OPT: usize = 11;
-    const LONGEST_NAME: usize = 255;
     // Any name may be asked for by way of a wildcard.
-    let name = if owner.is_wildcard() { LONGEST_NAME } else { owner.octets().len() };
-    MAX_MESSAGE - HEADER - name - TYPE_AND_CLASS - OPT
+    let name = if owner.is_wildcard() { MAX_NAME } else { owner.octets().len() };
+    MAX_MESSAGE - HEADER - name - TYPE_AND_CLASS - OPT_LEN
 }
 
 /// What is to be done to records once all are seen; a spot is one record.

@@ -6,11 +6,11 @@ use super::fault::{Fault, Flaw};
 use super::layout::{self, Layout};
 use super::lex::Token;
 use super::ttl;
+use crate::dns::opt::OPT;
 
 /// What signers make.
 const SIGNED: [(u16, &str); 6] =
     [(24, "SIG"), (30, "NXT"), (46, "RRSIG"), (47, "NSEC"), (50, "NSEC3"), (51, "NSEC3PARAM")];
-const TYPE_OPT: u16 = 41;
 
 /// What they say.
 pub(super) struct Head<'e, 'a> {
@@ -83,7 +83,7 @@ fn record_type(token: &Token<'_>, indented: bool) -> Result<(u16, Option<&'stati
     }
     // Data types are below 128 and above 255 (RFC 6895 section 3.1).
     match code {
-        0 | TYPE_OPT | 128..=255 => Err(Fault::Meta(token.shown())),
+        0 | OPT | 128..=255 => Err(Fault::Meta(token.shown())),
         code => Ok((code, layout::of(code))),
     }
 }

@@ -15,7 +15,7 @@ use hickory_proto::rr::{RData, Record};
 
 use super::layout::{self, Field};
 use super::{data, loc, svcb};
-use crate::dns::name::Key;
+use crate::dns::name::{Key, labels};
 
 /// MB, MG, MR, X25 and ISDN: Knot does not know them.
 const UNKNOWN_TO_SOME: [u16; 5] = [7, 8, 9, 19, 20];
@@ -127,11 +127,10 @@ fn piece(field: Field, octets: &[u8], out: &mut String) {
 /// a part of the label is written as `\DDD`: Knot takes little plain, and BIND
 /// takes `\[` for a bit-string label.
 fn name(octets: &[u8], out: &mut String) {
-    let mut labels = strings(octets).take_while(|label| !label.is_empty()).peekable();
-    if labels.peek().is_none() {
+    if octets == [0] {
         out.push('.');
     }
-    for label in labels {
+    for label in labels(octets) {
         for &octet in label {
             match octet {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'*' | b'/' => {
@@ -145,7 +144,7 @@ fn name(octets: &[u8], out: &mut String) {
     }
 }
 
-/// The character-strings in `octets`; labels look the same.
+/// The character-strings in `octets`.
 fn strings(octets: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = octets;
     std::iter::from_fn(move || {

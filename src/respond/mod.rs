@@ -254,8 +254,7 @@ impl Respond for Responder {
     fn is_known(&self, asker: &Asker) -> bool {
         let current = self.store.load();
         let selector = &current.snapshot.selector;
-        selector.select(asker.client.ip(), asker.local).is_some()
-            || selector.trusts(asker.client.ip())
+        asker.view(selector).is_some() || selector.trusts(asker.client.ip())
     }
 
     fn respond(

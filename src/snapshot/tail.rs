@@ -20,7 +20,7 @@ pub(crate) const MAX_TAIL: usize = MAX_UDP;
 /// Labels, without the root, of the longest question a moved tail is for: the
 /// encoder remembers 64 names to point to, and what two names of
 /// `MAX_MOVED_LABELS` take of them must be left. IPv6 addresses have 34.
-pub(crate) const MAX_LABELS: usize = 40;
+pub(crate) const MAX_ASKED_LABELS: usize = 40;
 
 /// The octets behind a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,6 @@
 //! addresses found are used on while no resolver answers.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,12 +17,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
-use crate::dns::wire::MAX_UDP;
+use crate::dns::name::Key;
+use crate::dns::query::Outgoing;
+use crate::dns::wire::{IN, MAX_UDP};
 use crate::host::aside::{Aside, Cause, Place};
 use crate::host::files;
 use crate::host::often::Often;
@@ -257,15 +258,15 @@ impl Resolver {
     }
 
     async fn ask_all(&self, name: &str) -> Result<Found, LookupError> {
-        let mut fqdn = Name::from_ascii(name).map_err(|_| LookupError::NotAName)?;
-        fqdn.set_fqdn(true);
+        let name = Name::from_ascii(name).map_err(|_| LookupError::NotAName)?;
+        let name = Key::from_name(&name);
         let servers = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let start = self.0.first.load(Ordering::Relaxed);
         let mut last = LookupError::NoResolver;
         for (at, server) in
             servers.iter().enumerate().cycle().skip(start).take(ROUNDS * servers.len())
         {
-            match ask(*server, &fqdn).await {
+            match ask(*server, &name).await {
                 Err(error) if !error.is_final() => last = error,
                 outcome => {
                     self.0.first.store(at, Ordering::Relaxed);
@@ -293,7 +294,7 @@ fn in_hosts(hosts: &str, name: &str) -> Vec<IpAddr> {
 }
 
 /// Asks one resolver for both kinds of address at once.
-async fn ask(server: SocketAddr, name: &Name) -> Result<Found, LookupError> {
+async fn ask(server: SocketAddr, name: &Key) -> Result<Found, LookupError> {
     let failed = |e: io::Error| LookupError::Unreachable { server, cause: e.to_string() };
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -302,63 +303,48 @@ async fn ask(server: SocketAddr, name: &Name) -> Result<Found, LookupError> {
     // A socket for each question: its port is as hard to guess as the id.
     let socket = UdpSocket::bind((any, 0)).await.map_err(failed)?;
     socket.connect(server).await.map_err(failed)?;
-    let id = RandomState::new().hash_one(0) as u16;
-    let mut questions = [
-        Question { id, rtype: RecordType::A, reply: None },
-        Question { id: !id, rtype: RecordType::AAAA, reply: None },
-    ];
-    for question in &questions {
-        let octets = question.octets(name).map_err(|_| LookupError::NotAName)?;
-        socket.send(&octets).await.map_err(failed)?;
+    let asked = |rtype| Pending::new(name, rtype).map_err(|error| failed(error.into()));
+    let mut both = [asked(RecordType::A)?, asked(RecordType::AAAA)?];
+    for pending in &both {
+        socket.send(pending.query.octets()).await.map_err(failed)?;
     }
     let mut deadline = Instant::now() + TRY;
     let mut buffer = [0; MAX_UDP];
-    while questions.iter().any(|q| q.reply.is_none()) {
+    while both.iter().any(|pending| pending.reply.is_none()) {
         let received = match timeout_at(deadline, socket.recv(&mut buffer)).await {
             Err(_) => break,
             Ok(received) => received.map_err(failed)?,
         };
-        let Some(Ok(message)) = buffer.get(..received).map(Message::from_vec) else { continue };
-        for question in &mut questions {
-            question.take(&message, name);
+        let octets = buffer.get(..received).unwrap_or_default();
+        if let Some(pending) = both.iter_mut().find(|one| one.query.is_answered_by(octets)) {
+            pending.take(octets);
         }
-        if matches!(&questions[0].reply, Some(Ok(found)) if !found.is_empty()) {
+        if matches!(&both[0].reply, Some(Ok(found)) if !found.is_empty()) {
             deadline = deadline.min(Instant::now() + GRACE);
         }
     }
-    conclude(server, questions)
+    conclude(server, both)
 }
 
-/// One question and what came back.
-struct Question {
-    id: u16,
-    rtype: RecordType,
+/// A query and what came back.
+struct Pending {
+    query: Outgoing,
     /// Addresses with their TTLs, or a response code.
     reply: Option<Result<Vec<(IpAddr, u32)>, ResponseCode>>,
 }
 
-impl Question {
-    fn octets(&self, name: &Name) -> Result<Vec<u8>, hickory_proto::ProtoError> {
-        let mut message = Message::new(self.id, MessageType::Query, OpCode::Query);
-        message.metadata.recursion_desired = true;
-        message.add_query(Query::query(name.clone(), self.rtype));
-        let mut edns = Edns::new();
-        edns.set_max_payload(MAX_UDP as u16);
-        message.set_edns(edns);
-        message.to_vec()
+impl Pending {
+    fn new(name: &Key, rtype: RecordType) -> Result<Self, getrandom::Error> {
+        let [rtype, class] = [rtype.into(), IN].map(u16::to_be_bytes);
+        let question = [name.octets(), &rtype, &class].concat();
+        Ok(Self { query: Outgoing::new(&question, 0, Some(false))?, reply: None })
     }
 
-    /// Takes the message if it is a reply to this question. The addresses in
+    /// Takes a reply to this query, unless it cannot be read. The addresses in
     /// a truncated one are as good as any.
-    fn take(&mut self, message: &Message, name: &Name) {
-        let header = &message.metadata;
-        let is_ours = header.message_type == MessageType::Response
-            && header.id == self.id
-            && message.queries.iter().any(|q| q.name() == name && q.query_type() == self.rtype);
-        if !is_ours {
-            return;
-        }
-        self.reply = Some(match header.response_code {
+    fn take(&mut self, octets: &[u8]) {
+        let Ok(message) = Message::from_vec(octets) else { return };
+        self.reply = Some(match message.metadata.response_code {
             ResponseCode::NoError => Ok(message
                 .answers
                 .iter()
@@ -373,8 +359,8 @@ impl Question {
     }
 }
 
-fn conclude(server: SocketAddr, questions: [Question; 2]) -> Result<Found, LookupError> {
-    let replies = questions.map(|q| q.reply);
+fn conclude(server: SocketAddr, both: [Pending; 2]) -> Result<Found, LookupError> {
+    let replies = both.map(|pending| pending.reply);
     let addresses: Vec<(IpAddr, u32)> =
         replies.iter().flatten().flatten().flatten().copied().collect();
     if let Some(ttl) = addresses.iter().map(|(_, ttl)| *ttl).min() {
@@ -394,6 +380,7 @@ fn conclude(server: SocketAddr, questions: [Question; 2]) -> Result<Found, Looku
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::op::{MessageType, OpCode, Query};
     use hickory_proto::rr::Record;
     use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 

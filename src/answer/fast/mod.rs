@@ -11,14 +11,14 @@ mod query;
 use std::hint::black_box;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{RData, RecordType};
 
 use self::query::Query;
 use super::lookup::{Place, comes_back, walk_to};
 use super::message::limit;
 use super::{Asker, Elsewhere, Outcome, Path, Transport, at_hand, path_of};
 use crate::config::ViewId;
-use crate::dns::name::MAX_NAME;
+use crate::dns::name::{MAX_NAME, folded};
 use crate::dns::wire::HEADER;
 use crate::forward;
 use crate::snapshot::nodes::Entry;
@@ -47,8 +47,8 @@ pub(super) fn answer(
     let view = view_of(snapshot, asker)?;
     let (_, table) = view;
     let sight = Sight::of(table, &query);
-    let asked = Asked { snapshot, view, query: &query, request, transport };
-    asked.answer(sight, elsewhere, reply)
+    let plain = Plain { snapshot, view, query: &query, request, transport };
+    plain.answer(sight, elsewhere, reply)
 }
 
 /// A worker's room to read requests into.
@@ -152,13 +152,13 @@ impl<'s, 'r> Ahead<'s, 'r> {
         if !is_alike && view_of(snapshot, asker).map(|(view, _)| view) != Some(view.0) {
             return None;
         }
-        let asked = Asked { snapshot, view, query, request, transport: Transport::Udp };
-        asked.answer(*self.sights.get(nth)?, elsewhere, reply)
+        let plain = Plain { snapshot, view, query, request, transport: Transport::Udp };
+        plain.answer(*self.sights.get(nth)?, elsewhere, reply)
     }
 }
 
 fn view_of<'s>(snapshot: &'s Snapshot, asker: &Asker) -> Option<(ViewId, &'s ViewTable)> {
-    let view = snapshot.selector.select(asker.client.ip(), asker.local)?;
+    let view = asker.view(&snapshot.selector)?;
     Some((view, snapshot.views.get(view)?))
 }
 
@@ -189,7 +189,7 @@ impl<'s> Sight<'s> {
 }
 
 /// A plain request, and what it is answered from.
-struct Asked<'s, 'r> {
+struct Plain<'s, 'r> {
     snapshot: &'s Snapshot,
     view: (ViewId, &'s ViewTable),
     query: &'r Query,
@@ -197,7 +197,7 @@ struct Asked<'s, 'r> {
     transport: Transport,
 }
 
-impl<'s> Asked<'s, '_> {
+impl<'s> Plain<'s, '_> {
     /// With no `sight` the name is in none of our zones.
     #[inline]
     fn answer(
@@ -309,21 +309,6 @@ impl<'s> Asked<'s, '_> {
         let outside = target.is_some_and(|name| table.zone_of(name).is_none());
         outside && !self.query.may_ask(table)
     }
-}
-
-/// The folded wire octets of a name.
-fn folded<'o>(name: &Name, octets: &'o mut [u8; MAX_NAME]) -> Option<&'o [u8]> {
-    let mut at = 0;
-    for label in name.iter() {
-        let end = at + 1 + label.len();
-        *octets.get_mut(at)? = label.len() as u8;
-        octets.get_mut(at + 1..end)?.copy_from_slice(label);
-        at = end;
-    }
-    *octets.get_mut(at)? = 0;
-    let octets = octets.get_mut(..=at)?;
-    octets.make_ascii_lowercase();
-    Some(octets)
 }
 
 #[cfg(test)]

@@ -2,32 +2,19 @@
 
 use hickory_proto::op::ResponseCode;
 
-use crate::answer::message::{NSID, OPT_LEN};
-use crate::answer::subnet::ECS;
-use crate::dns::name::MAX_NAME;
-use crate::dns::wire::{HEADER, MAX_UDP};
+use crate::dns::name::{MAX_NAME, wire_len_within};
+use crate::dns::opt::{self, ECS, Fixed, NSID, OPT, OPT_LEN, Options};
+use crate::dns::wire::{CD, HEADER, IN, RA, RD, TYPE_AND_CLASS};
 use crate::forward;
 use crate::snapshot::ViewTable;
-use crate::snapshot::tail::{MAX_LABELS, Tail};
+use crate::snapshot::tail::{MAX_ASKED_LABELS, Tail};
 
 /// QR and OPCODE in the third octet of the header: a query has neither.
 const NOT_A_QUERY: u8 = 0xf8;
-/// QR and AA, and RD, in the same octet.
+/// QR and AA in the same octet.
 const RESPONSE_AA: u8 = 0x84;
-const RD: u8 = 0x01;
-/// RA and CD in the fourth octet.
-const RA: u8 = 0x80;
-const CD: u8 = 0x10;
-/// Octets of QTYPE and QCLASS.
-const TYPE_AND_CLASS: usize = 4;
 /// Room for a name, in whole chunks.
 const NAME: usize = MAX_NAME.next_multiple_of(16);
-/// QCLASS and CLASS IN.
-const IN: u16 = 1;
-/// TYPE of OPT (RFC 6891 section 6.1.2).
-const OPT: u16 = 41;
-/// DO, in the first octet of an OPT's flags.
-const DO: u8 = 0x80;
 
 /// Is it a type that the ordinary path treats in a way of its own: none, DS,
 /// OPT, TSIG, IXFR, AXFR, ANY?
@@ -80,7 +67,9 @@ impl Query {
         if flags & NOT_A_QUERY != 0 {
             return None;
         }
-        let (name, behind) = body.split_at_checked(name_len(body)?)?;
+        // Prebuilt answers are for names of so many labels.
+        let len = wire_len_within(body, MAX_ASKED_LABELS)?;
+        let (name, behind) = body.split_at_checked(len)?;
         let ([t0, t1, c0, c1], behind) = behind.split_first_chunk()?;
         self.rtype = u16::from_be_bytes([*t0, *t1]);
         if u16::from_be_bytes([*c0, *c1]) != IN || is_special(self.rtype) {
@@ -170,11 +159,8 @@ impl Query {
         }
         tail.append(usize::from(self.len), reply);
         if let Some(opt) = self.opt {
-            // Version 0, no option (RFC 6891 section 6).
-            let [payload0, payload1] = (MAX_UDP as u16).to_be_bytes();
-            let flags = if opt.dnssec_ok { DO } else { 0 };
-            let octets: [u8; OPT_LEN] = [0, 0, OPT as u8, payload0, payload1, 0, 0, flags, 0, 0, 0];
-            reply.extend_from_slice(&octets);
+            // Counted above, so that what was just written is not read again.
+            reply.extend_from_slice(&opt::ours(opt.dnssec_ok));
         }
         Some(())
     }
@@ -184,37 +170,18 @@ impl Opt {
     /// Reads an OPT that ends the message: version 0, any options but those
     /// that need an answer.
     fn read(octets: &[u8]) -> Option<Self> {
-        let (fixed, mut options) = octets.split_first_chunk::<OPT_LEN>()?;
-        let [0, t0, t1, payload0, payload1, _, 0, flags, _, len0, len1] = *fixed else {
+        let (fixed, data) = octets.split_first_chunk()?;
+        let Fixed { payload, version: 0, dnssec_ok, len } = Fixed::read(fixed)? else {
             return None;
         };
-        let len = u16::from_be_bytes([len0, len1]);
-        if u16::from_be_bytes([t0, t1]) != OPT || usize::from(len) != options.len() {
+        if usize::from(len) != data.len() {
             return None;
         }
-        while let Some(([c0, c1, len0, len1], data)) = options.split_first_chunk() {
-            let code = u16::from_be_bytes([*c0, *c1]);
-            // Those that the ordinary path does more with than skip them.
-            if matches!(code, NSID | ECS) {
-                return None;
-            }
-            options = data.get(usize::from(u16::from_be_bytes([*len0, *len1]))..)?;
+        let mut options = Options::of(data);
+        // Those that the ordinary path does more with than skip them.
+        if options.any(|(code, _)| matches!(code, NSID | ECS)) {
+            return None;
         }
-        let payload = u16::from_be_bytes([payload0, payload1]);
-        options.is_empty().then_some(Self { payload, dnssec_ok: flags & DO != 0 })
+        options.is_at_end().then_some(Self { payload, dnssec_ok })
     }
-}
-
-/// The length of the uncompressed name that `octets` begin with; none when it
-/// is none, or has more labels than prebuilt answers are for.
-fn name_len(octets: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    for _ in 0..=MAX_LABELS {
-        match usize::from(*octets.get(at)?) {
-            0 => return (at < MAX_NAME).then_some(at + 1),
-            len if len < 64 => at += len + 1,
-            _ => return None,
-        }
-    }
-    None
 }

@@ -11,11 +11,12 @@ use super::{ADDITIONAL, ANSWER, AUTHORITY, Draft, SAME, asks_a, name, option};
 use crate::answer::Transport;
 use crate::dns::ede::Remark;
 use crate::dns::name::wire_len;
+use crate::dns::wire::overlay;
 use crate::dns::wire::{HEADER, MAX_UDP};
 use crate::forward::cache::{CACHE_BYTES, Cache, FAILURE_TTL, Failing, RECHECK, STALE_FOR};
 use crate::forward::hit::{Age, Hit, STALE_TTL};
 use crate::forward::message::{MAX_NEGATIVE_TTL, MAX_TTL, Message, Reply};
-use crate::forward::wire::{Malformed, overlay};
+use crate::forward::wire::Malformed;
 use crate::forward::{Edns, Query, Question, compose};
 
 /// A request for A records, in the case given.

@@ -13,10 +13,11 @@ mod sockets;
 mod timing;
 
 use crate::dns::name::{Key, wire_len};
+use crate::dns::opt::OPT;
 use crate::dns::wire::HEADER;
+use crate::dns::wire::overlay;
 use crate::forward::message::{Message, Reply};
 use crate::forward::question::Question;
-use crate::forward::wire::{OPT, overlay};
 
 /// A name in wire form.
 fn name(text: &str) -> Vec<u8> {

@@ -15,10 +15,10 @@ use tokio::time;
 use super::{Draft, asks_a, name};
 use crate::config::{ForwardConfig, Rule};
 use crate::dns::name::Key;
+use crate::dns::query::Outgoing;
 use crate::forward::counters::Counter;
 use crate::forward::forwarder::Forwarder;
 use crate::forward::network::{Network, NetworkError, Via};
-use crate::forward::question::Outgoing;
 use crate::forward::upstream::now;
 use crate::forward::{Hit, UpstreamStatus};
 

@@ -16,7 +16,6 @@ use crate::dns::name::Key;
 use crate::forward::counters::Counter;
 use crate::forward::flights::flights_within;
 use crate::forward::network::{Network, NetworkError, Sockets, Via};
-use crate::forward::question::Outgoing;
 use crate::forward::{Forwarder, Hit, MAX_FLIGHTS, MAX_SOCKETS, UpstreamStatus};
 use crate::host::descriptors::Share;
 
@@ -282,7 +281,7 @@ async fn no_socket_is_opened_beyond_those_it_may_have() {
     let silent = Bad::start(|_| Vec::new(), no_tcp).await;
     let share = Share::new(1);
     let network = Sockets(share.clone());
-    let query = Outgoing::new(&asks_a(&name("db.example.")), true).unwrap();
+    let query = asks_a(&name("db.example.")).outgoing(true).unwrap();
     let strays = Counter::default();
     let exchange = || network.exchange(silent.address, Via::Udp, &query, &strays);
     let mut first = exchange();
