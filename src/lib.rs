@@ -14,7 +14,7 @@
 //!
 //! * [`host`]: what the process has from its host: clock and files, threads for slow
 //!   work, descriptors, the log. [`diag`]: what is wrong with a configuration.
-//! * [`dns`]: names as folded wire octets, constants of messages, EDE.
+//! * [`dns`]: names as folded wire octets, constants of messages, OPT, EDE, our queries.
 //! * [`records`]: master files.
 //! * [`config`]: `zones/` as typed values.
 //! * [`source`]: where addresses come from, how losses are taken, and the inventory:

@@ -245,6 +245,7 @@ pub(crate) fn wire_len_within(octets: &[u8], labels: usize) -> Option<usize> {
 }
 
 /// The folded wire octets of a hickory name, written into `octets`.
+#[inline]
 pub(crate) fn folded<'o>(name: &Name, octets: &'o mut [u8; MAX_NAME]) -> Option<&'o [u8]> {
     let mut at = 0;
     for label in name.iter() {

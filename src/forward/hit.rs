@@ -56,9 +56,9 @@ impl Hit {
     /// What an upstream's reply comes to, for tests elsewhere.
     #[cfg(test)]
     pub(crate) fn from_reply(octets: &[u8], question: &Question<'_>) -> Self {
-        use super::message::Reply;
-        match Reply::read(octets, question) {
-            Ok(Reply::Answer(message)) => Self::new(message),
+        use super::message::UpstreamReply;
+        match UpstreamReply::read(octets, question) {
+            Ok(UpstreamReply::Answer(message)) => Self::new(message),
             other => panic!("no answer: {other:?}"),
         }
     }

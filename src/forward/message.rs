@@ -226,7 +226,7 @@ fn minimum(soa: &Record<'_>) -> u32 {
 
 /// What an upstream said.
 #[derive(Debug)]
-pub(crate) enum Reply {
+pub(crate) enum UpstreamReply {
     /// TC: the rest is to be had over TCP.
     Truncated,
     /// It failed, or refused, or did not understand.
@@ -244,7 +244,7 @@ pub(crate) enum Reply {
     Answer(Message),
 }
 
-impl Reply {
+impl UpstreamReply {
     /// Takes a reply apart that was matched to `question` before.
     pub(crate) fn read(octets: &[u8], question: &Question<'_>) -> Result<Self, Malformed> {
         let head = octets.first_chunk::<HEADER>().ok_or(Malformed::Header)?;

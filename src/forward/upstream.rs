@@ -13,7 +13,7 @@ use tokio::time;
 use super::counters::Counter;
 use super::health::Health;
 use super::line::Askers;
-use super::message::{Message, Reply};
+use super::message::{Message, UpstreamReply};
 use super::network::{Network, NetworkError, Via};
 use super::question::{OwnedQuestion, Question};
 use super::turns::{Busy, Payer, Stage, Turns};
@@ -202,27 +202,27 @@ impl Upstream {
         let (mut via, mut refused_edns) = (Via::Udp, false);
         loop {
             match self.exchange(network, question, edns, via).await? {
-                Reply::Answer(message) => {
+                UpstreamReply::Answer(message) => {
                     if refused_edns {
                         self.does_not_know_edns(now());
                     }
                     return Ok(message);
                 }
-                Reply::Referral => return Err(Failure::Referral),
-                Reply::Truncated if via == Via::Tcp => return Err(Failure::Truncated),
-                Reply::Truncated => via = Via::Tcp,
+                UpstreamReply::Referral => return Err(Failure::Referral),
+                UpstreamReply::Truncated if via == Via::Tcp => return Err(Failure::Truncated),
+                UpstreamReply::Truncated => via = Via::Tcp,
                 // It did not understand, and did not answer with an OPT: it
                 // does not know EDNS if it answers without (RFC 6891 section
                 // 7). Else it is about the question: some pass on errors of
                 // others.
-                Reply::Error {
+                UpstreamReply::Error {
                     rcode: ResponseCode::FormErr | ResponseCode::NotImp,
                     edns: false,
                     ..
                 } if edns => {
                     (edns, refused_edns) = (false, true);
                 }
-                Reply::Error { rcode, remarks, .. } => {
+                UpstreamReply::Error { rcode, remarks, .. } => {
                     return Err(Failure::Said { rcode, remarks });
                 }
             }
@@ -238,7 +238,7 @@ impl Upstream {
         question: &Question<'_>,
         edns: bool,
         via: Via,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<UpstreamReply, Failure> {
         let query = question.outgoing(edns)?;
         let sent = now();
         self.counters.sent.add(1);
@@ -246,9 +246,9 @@ impl Upstream {
         match exchange.await {
             Ok(octets) => {
                 self.heard(now(), Some(now() - sent));
-                Ok(Reply::read(&octets, question)?)
+                Ok(UpstreamReply::read(&octets, question)?)
             }
-            Err(NetworkError::Flooded) => Ok(Reply::Truncated),
+            Err(NetworkError::Flooded) => Ok(UpstreamReply::Truncated),
             Err(error) => {
                 let unreachable = matches!(error, NetworkError::Unreachable(_));
                 let failure = error.into();

@@ -28,7 +28,7 @@ use crate::status::dump::{self, NoDump, Word};
 use crate::status::explain::{Explanation, Who, explain};
 use crate::status::metrics;
 use crate::status::wish::{Answered, Wish, judge};
-use crate::writer::history::Asked as AcceptAsked;
+use crate::writer::history::AcceptAsked;
 
 /// How long `POST /api/refresh` waits for its calls. A call takes 3 s at most,
 /// and one that is under way is waited for first.

@@ -594,6 +594,20 @@ mod tests {
         assert_eq!(resolver(&[at]).lookup(NAME).await.unwrap(), ips(&["192.0.2.1"]));
     }
 
+    /// Some that cannot read a query send back no question (RFC 5452 section
+    /// 9.1 has none to compare): the next resolver is asked at once.
+    #[tokio::test]
+    async fn an_error_without_a_question_is_one() {
+        let (at, _) = server(|_, mut reply| {
+            reply.queries.clear();
+            reply.metadata.response_code = ResponseCode::FormErr;
+            vec![reply]
+        })
+        .await;
+        let error = resolver(&[at]).lookup(NAME).await.unwrap_err();
+        assert_eq!(error, LookupError::Refused { server: at, code: ResponseCode::FormErr });
+    }
+
     #[tokio::test]
     async fn a_resolver_that_ignores_one_kind_costs_little() {
         let (at, _) = server(|query, reply| match query.queries[0].query_type() {

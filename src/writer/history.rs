@@ -47,7 +47,7 @@ pub enum What<'e> {
     /// That is over.
     MassLossOver(&'e Mass),
     /// Somebody asked to take losses as they are.
-    AcceptAsked(&'e Asked),
+    AcceptAsked(&'e AcceptAsked),
     /// The process has started. Without a `stopping` before it, the last one was
     /// killed, or its history could not be written.
     Started(&'e Started),
@@ -121,7 +121,7 @@ pub struct Mass {
 
 /// A request to accept losses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Asked {
+pub struct AcceptAsked {
     /// Where the HTTP request came from.
     pub client: IpAddr,
     /// The sources that were asked.
@@ -157,7 +157,7 @@ struct Lines {
     /// Since the start, and those found then.
     added: u64,
     /// The last one, when it came, and how many events there were with it.
-    asked: Option<(Asked, Instant, u64)>,
+    asked: Option<(AcceptAsked, Instant, u64)>,
 }
 
 /// Events that came after some point.
@@ -194,7 +194,7 @@ impl History {
 
     /// Somebody asked to take losses as they are. False: the very same was
     /// said a moment ago.
-    pub fn add_asked(&self, at: SystemTime, generation: u64, asked: &Asked) -> bool {
+    pub fn add_asked(&self, at: SystemTime, generation: u64, asked: &AcceptAsked) -> bool {
         let now = Instant::now();
         let mut lines = self.lines();
         let is_again = lines.asked.as_ref().is_some_and(|(last, then, added)| {
@@ -259,8 +259,8 @@ mod tests {
     use super::*;
     use crate::state::journal::is_event;
 
-    fn asked(last: u8) -> Asked {
-        Asked { client: [10, 0, 0, last].into(), sources: vec!["east".into()] }
+    fn asked(last: u8) -> AcceptAsked {
+        AcceptAsked { client: [10, 0, 0, last].into(), sources: vec!["east".into()] }
     }
 
     #[test]

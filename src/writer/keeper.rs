@@ -118,8 +118,8 @@ impl Opened {
     pub(crate) fn keep(self, clock: Clock) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
         let (states, wanted) = watch::channel(self.state);
         let (tell, trouble) = watch::channel(None);
-        let kept = Kept { begin: self.begin, history: self.history };
-        (Keeper { states, trouble }, write(self.store, wanted, kept, tell, clock))
+        let on_disk = OnDisk { begin: self.begin, history: self.history };
+        (Keeper { states, trouble }, write(self.store, wanted, on_disk, tell, clock))
     }
 }
 
@@ -152,7 +152,7 @@ impl Keeper {
 }
 
 /// The history, and how much of it is on disk.
-struct Kept {
+struct OnDisk {
     history: Arc<History>,
     begin: u64,
 }
@@ -162,7 +162,7 @@ struct Kept {
 async fn write(
     mut store: Store,
     mut states: watch::Receiver<State>,
-    mut kept: Kept,
+    mut on_disk: OnDisk,
     tell: watch::Sender<Option<String>>,
     clock: Clock,
 ) {
@@ -175,11 +175,11 @@ async fn write(
         let state = states.borrow_and_update().clone();
         let writing = background::run(move || {
             let saved = store.save(&state, clock.now(), clock.drift());
-            let added = kept.write(&mut store, clock);
-            (store, kept, saved.and_then(|saved| added.map(|added| worse(saved, added))))
+            let added = on_disk.write(&mut store, clock);
+            (store, on_disk, saved.and_then(|saved| added.map(|added| worse(saved, added))))
         });
         let saved;
-        (store, kept, saved) = match writing.await {
+        (store, on_disk, saved) = match writing.await {
             Ok(done) => done,
             Err(error) => {
                 error!(%error, "keeping state failed; a restart finds old state. This is a bug: report it");
@@ -210,7 +210,7 @@ async fn write(
     }
 }
 
-impl Kept {
+impl OnDisk {
     /// Adds what is not on disk yet.
     fn write(&mut self, store: &mut Store, clock: Clock) -> Result<Saved, StateError> {
         let after = self.history.after(self.begin);

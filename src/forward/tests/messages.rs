@@ -15,7 +15,7 @@ use crate::dns::wire::overlay;
 use crate::dns::wire::{HEADER, MAX_UDP};
 use crate::forward::cache::{CACHE_BYTES, Cache, FAILURE_TTL, Failing, RECHECK, STALE_FOR};
 use crate::forward::hit::{Age, Hit, STALE_TTL};
-use crate::forward::message::{MAX_NEGATIVE_TTL, MAX_TTL, Message, Reply};
+use crate::forward::message::{MAX_NEGATIVE_TTL, MAX_TTL, Message, UpstreamReply};
 use crate::forward::wire::Malformed;
 use crate::forward::{Edns, Query, Question, compose};
 
@@ -289,14 +289,20 @@ fn a_denial_is_good_for_what_its_soa_says() {
 fn replies_are_sorted_by_what_they_are_good_for() {
     let db = name("db.example.");
     let draft = || Draft::to(&asks_a(&db));
-    assert!(matches!(draft().flags(2, 0).a(1, [1; 4]).read(&asks_a(&db)), Reply::Truncated));
+    assert!(matches!(
+        draft().flags(2, 0).a(1, [1; 4]).read(&asks_a(&db)),
+        UpstreamReply::Truncated
+    ));
     let ns = |draft: Draft| draft.record(AUTHORITY, SAME, 2, 60, &[0]);
     let mut lame = ns(draft());
     lame.0[3] &= !0x80;
-    assert!(matches!(lame.read(&asks_a(&db)), Reply::Referral));
-    assert!(matches!(ns(draft()).read(&asks_a(&db)), Reply::Answer(_)), "RFC 2308 section 2.2");
+    assert!(matches!(lame.read(&asks_a(&db)), UpstreamReply::Referral));
+    assert!(
+        matches!(ns(draft()).read(&asks_a(&db)), UpstreamReply::Answer(_)),
+        "RFC 2308 section 2.2"
+    );
     let error = |draft: Draft| match draft.read(&asks_a(&db)) {
-        Reply::Error { rcode, edns, remarks } => (rcode, edns, remarks.len()),
+        UpstreamReply::Error { rcode, edns, remarks } => (rcode, edns, remarks.len()),
         other => panic!("{other:?}"),
     };
     assert_eq!(error(draft().rcode(1)), (ResponseCode::FormErr, false, 0));
@@ -315,7 +321,7 @@ fn replies_are_sorted_by_what_they_are_good_for() {
 fn broken_messages_are_named() {
     let db = name("db.example.");
     let question = asks_a(&db);
-    let broken = |draft: Draft| Reply::read(&draft.0, &question).unwrap_err();
+    let broken = |draft: Draft| UpstreamReply::read(&draft.0, &question).unwrap_err();
     let draft = || Draft::to(&question);
     assert_eq!(
         broken(draft().record(ANSWER, SAME, 1, 1, &[1; 5])),
@@ -538,10 +544,13 @@ fn an_answer_to_another_name_is_none() {
         let question = Question { dnssec_ok, ..asks_a(&a) };
         let draft = || Draft::to(&question);
         let strange = draft().record(ANSWER, &b, 1, 300, &[192, 0, 2, 1]);
-        assert!(Reply::read(&strange.0, &question).is_err());
+        assert!(UpstreamReply::read(&strange.0, &question).is_err());
         let other_type = draft().record(ANSWER, SAME, 28, 300, &[1; 16]);
-        assert!(Reply::read(&other_type.0, &question).is_err());
-        assert!(Reply::read(&draft().soa(300, 60).0, &question).is_ok(), "no answer is one");
+        assert!(UpstreamReply::read(&other_type.0, &question).is_err());
+        assert!(
+            UpstreamReply::read(&draft().soa(300, 60).0, &question).is_ok(),
+            "no answer is one"
+        );
     }
 }
 

@@ -16,7 +16,7 @@ use crate::dns::name::{Key, wire_len};
 use crate::dns::opt::OPT;
 use crate::dns::wire::HEADER;
 use crate::dns::wire::overlay;
-use crate::forward::message::{Message, Reply};
+use crate::forward::message::{Message, UpstreamReply};
 use crate::forward::question::Question;
 
 /// A name in wire form.
@@ -93,14 +93,14 @@ impl Draft {
     }
 
     /// What we make of it.
-    fn read(&self, question: &Question<'_>) -> Reply {
-        Reply::read(&self.0, question).unwrap()
+    fn read(&self, question: &Question<'_>) -> UpstreamReply {
+        UpstreamReply::read(&self.0, question).unwrap()
     }
 
     /// The same, when it is an answer.
     fn message(&self, question: &Question<'_>) -> Message {
         match self.read(question) {
-            Reply::Answer(message) => message,
+            UpstreamReply::Answer(message) => message,
             other => panic!("{other:?}"),
         }
     }

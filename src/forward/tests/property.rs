@@ -10,13 +10,13 @@ use proptest::prelude::*;
 use super::{Draft, asks_a, name};
 use crate::dns::name::Key;
 use crate::forward::hit::Hit;
-use crate::forward::message::Reply;
+use crate::forward::message::UpstreamReply;
 use crate::forward::{Edns, Query, Question, compose};
 
 /// Everything that may be done with a reply, short of sending it.
 fn use_up(octets: &[u8], qname: &[u8]) {
     let question = asks_a(qname);
-    let Ok(Reply::Answer(message)) = Reply::read(octets, &question) else { return };
+    let Ok(UpstreamReply::Answer(message)) = UpstreamReply::read(octets, &question) else { return };
     for record in message.records() {
         let _ = (record.uncompressed(), record.address(), format!("{record:?}"));
     }
@@ -167,7 +167,7 @@ proptest! {
         message.additionals = additionals;
         let octets = message.to_vec().unwrap();
 
-        let Ok(Reply::Answer(taken)) = Reply::read(&octets, &question) else {
+        let Ok(UpstreamReply::Answer(taken)) = UpstreamReply::read(&octets, &question) else {
             panic!("not taken: {message:?}");
         };
         let anew = taken.edited(|record| Some((record.ttl, None))).unwrap();
@@ -202,12 +202,12 @@ proptest! {
         let starts = message.answers.iter().any(|r| {
             r.name == asked && matches!(r.data, RData::A(_) | RData::CNAME(_))
         });
-        let read = Reply::read(&message.to_vec().unwrap(), &question);
+        let read = UpstreamReply::read(&message.to_vec().unwrap(), &question);
         if !starts && !message.answers.is_empty() {
             prop_assert!(read.is_err());
             return Ok(());
         }
-        let Ok(Reply::Answer(taken)) = read else { panic!("not taken: {message:?}") };
+        let Ok(UpstreamReply::Answer(taken)) = read else { panic!("not taken: {message:?}") };
         let mut reachable = vec![asked];
         for record in Hit::new(taken).answers().unwrap() {
             prop_assert!(message.answers.contains(&record));
@@ -237,7 +237,7 @@ proptest! {
         message.edns = Some(op::Edns::new());
         let octets = message.to_vec().unwrap();
 
-        let Ok(Reply::Answer(taken)) = Reply::read(&octets, &question) else {
+        let Ok(UpstreamReply::Answer(taken)) = UpstreamReply::read(&octets, &question) else {
             panic!("not taken: {message:?}");
         };
         let wire = question.wire();
