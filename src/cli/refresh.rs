@@ -192,6 +192,7 @@ impl Refresh {
         let mut query = vec![("wait_for", wishes.as_str())];
         query.extend(self.view.as_deref().map(|view| ("view", view)));
         let answered: Answered = client.get("/api/answered", &query)?;
+        client.expects(answered.wishes.len(), self.wait_for.len())?;
         Ok(answered.wishes)
     }
 }

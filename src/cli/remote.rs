@@ -127,6 +127,15 @@ impl Remote {
     /// Finds out where the server is: flag, environment, or two keys of
     /// server.toml. The rest of the configuration is no matter.
     pub(super) fn client(&self, deadline: Deadline) -> Result<Client, RemoteError> {
+        self.find(deadline, true)
+    }
+
+    /// The same for what is open to everybody: without a token.
+    pub(super) fn stranger(&self, deadline: Deadline) -> Result<Client, RemoteError> {
+        self.find(deadline, false)
+    }
+
+    fn find(&self, deadline: Deadline, with_token: bool) -> Result<Client, RemoteError> {
         let (reach, unread) = match (self.common.listen_http, &self.token) {
             (Some(_), Some(_)) => (Reach::default(), None),
             (given, _) => match (self.reach(deadline), given) {
@@ -140,6 +149,7 @@ impl Remote {
         };
         let address = self.common.listen_http.or(reach.http).ok_or(RemoteError::Off)?;
         let token = match (&self.token, reach.token_file) {
+            _ if !with_token => None,
             (Some(token), _) => Some(token.clone()),
             (None, None) => None,
             (None, Some(path)) => {
@@ -205,6 +215,25 @@ impl Client {
         query: &[(&str, &str)],
     ) -> Result<T, RemoteError> {
         self.call("GET", path, query)
+    }
+
+    /// An answer about fewer things than were asked of is none.
+    pub(super) fn expects(&self, has: usize, wanted: usize) -> Result<(), RemoteError> {
+        if has == wanted {
+            return Ok(());
+        }
+        let why = format!("{wanted} were asked for and it answers {has}");
+        Err(RemoteError::Foreign { address: self.address, why })
+    }
+
+    /// Does the server say that it lives?
+    pub(super) fn lives(&self) -> Result<(), RemoteError> {
+        let Response { status, again, body } = self.exchange("GET", "/livez", &[])?;
+        if status == 200 {
+            return Ok(());
+        }
+        let why = brief(&String::from_utf8_lossy(&body), BRIEF);
+        Err(RemoteError::Refused { address: self.address, status, why, again })
     }
 
     /// POST without a body.

@@ -1,7 +1,7 @@
 //! `eipdns status`
 
 use clap::Args;
-use serde::de::{Error, IgnoredAny};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -20,17 +20,20 @@ pub(super) struct StatusOf {
     /// As JSON, all that the server says, of whatever version it is
     #[arg(long)]
     json: bool,
-    /// Say nothing; 0 when the server answers, however its sources do: for a
-    /// container's health check
+    /// Say nothing; 0 when /livez does, however the sources do: for a container's
+    /// health check, which needs no token
     #[arg(long, conflicts_with = "json")]
     live: bool,
 }
 
 impl StatusOf {
     pub(super) fn run(self) -> Exit {
-        let client = self.remote.client(Deadline::within(PATIENCE));
-        let told =
-            client.and_then(|client| if self.live { live(&client) } else { self.told(&client) });
+        let deadline = Deadline::within(PATIENCE);
+        let told = if self.live {
+            self.remote.stranger(deadline).and_then(|client| client.lives()).map(|()| Exit::Ok)
+        } else {
+            self.remote.client(deadline).and_then(|client| self.told(&client))
+        };
         told.unwrap_or_else(|error| error.tell(super::WITHOUT_SERVER))
     }
 
@@ -44,11 +47,6 @@ impl StatusOf {
         };
         Ok(print::answer(&text, if healthy { Exit::Ok } else { Exit::No }))
     }
-}
-
-/// Whatever the server says of itself: it says it.
-fn live(client: &Client) -> Result<Exit, RemoteError> {
-    client.get(PATH, &[]).map(|IgnoredAny| Exit::Ok)
 }
 
 /// All that the server says, of whatever version it is, for whoever reads it.

@@ -418,9 +418,11 @@ fn a_bad_edit_keeps_nobody_from_asking() {
     assert_eq!(out.status.code(), Some(78));
     assert!(text(&out.stderr).contains("server.toml:"), "{}", text(&out.stderr));
     // Flags say it as well.
-    let at = ["status", "--live", "--config", config, "--listen-http", &server.http()];
-    let out = eipdns(&[&at[..], &["--token", "s3cret"]].concat());
-    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let at = ["status", "--config", config, "--listen-http", &server.http()];
+    for more in [&["--token", "s3cret"][..], &["--live"]] {
+        let out = eipdns(&[&at[..], more].concat());
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    }
     let out = eipdns(&at);
     assert_eq!(out.status.code(), Some(69));
     assert!(text(&out.stderr).contains("no token was found"), "{}", text(&out.stderr));
@@ -560,4 +562,11 @@ fn a_token_guards_the_http_side() {
     let path = dir.path().to_str().unwrap();
     let out = eipdns(&["status", "--config", path, "--listen-http", http]);
     assert_eq!(out.status.code(), Some(0), "the command reads the token: {}", text(&out.stderr));
+    // Whether it lives is said to everybody, with a token that is gone as well.
+    std::fs::remove_file(&token).unwrap();
+    let status = |more: &[&str]| {
+        let args = [&["status", "--config", path, "--listen-http", http], more].concat();
+        eipdns(&args).status.code()
+    };
+    assert_eq!((status(&[]), status(&["--live"])), (Some(69), Some(0)));
 }
