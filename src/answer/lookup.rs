@@ -15,6 +15,7 @@ use crate::config::SourceId;
 use crate::dns::ede::Remark;
 use crate::dns::name::{self, Key, MAX_LABELS, MAX_NAME};
 use crate::forward::Hit;
+use crate::snapshot::overlay::Authority;
 use crate::snapshot::{Node, NodeKind, RrSet, ViewTable, ZoneTable};
 
 /// How many aliases are followed in one answer: as many as BIND restarts a
@@ -90,8 +91,7 @@ pub(crate) fn find<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> F
 /// ours: DS, whose place is the parent (RFC 4035 section 3.1.4.1), when that
 /// is not ours?
 pub(crate) fn is_for_parent(view: &ViewTable, name: &[u8], rtype: RecordType) -> bool {
-    rtype == RecordType::DS
-        && zone_for(view, name, rtype).is_some_and(|zone| zone.zone.origin.octets() == name)
+    rtype == RecordType::DS && zone_for(view, name, rtype).is_some_and(|zone| zone.origin() == name)
 }
 
 /// The node that answers for a name of `zone`: its own or a wildcard's.
@@ -105,11 +105,11 @@ pub(crate) fn node_for<'s>(zone: &'s ZoneTable, name: &[u8]) -> Option<&'s Node>
 
 /// The zone that answers: for DS at an apex the parent's, if we have it
 /// (RFC 4035 section 3.1.4.1).
-fn zone_for<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Option<&'s ZoneTable> {
-    let zone = view.zone_of(name)?;
+fn zone_for<'s>(view: &'s ViewTable, name: &[u8], rtype: RecordType) -> Option<Authority<'s>> {
+    let zone = view.authority_of(name)?;
     if rtype == RecordType::DS
-        && zone.zone.origin.octets() == name
-        && let Some(parent) = name::parent(name).and_then(|above| view.zone_of(above))
+        && zone.origin() == name
+        && let Some(parent) = name::parent(name).and_then(|above| view.authority_of(above))
     {
         return Some(parent);
     }
@@ -194,11 +194,13 @@ impl<'s> Found<'s> {
         // Names of the chain so far, so that a loop is answered once around.
         let mut passed = Vec::new();
         for step in 0..=MAX_CHAIN {
-            let Some(zone) = zone_for(view, &name, rtype) else {
-                if step > 0 {
-                    self.leaves = Some(name.into_owned());
+            let zone = match zone_for(view, &name, rtype) {
+                Some(Authority::Zone(zone)) => zone,
+                Some(Authority::Overlay(overlay)) => {
+                    return self.take_overlay(overlay, view, &name, rtype);
                 }
-                return;
+                None if step == 0 => return,
+                None => return self.leaves = Some(name.into_owned()),
             };
             self.ours = true;
             if self.answers.is_empty() {
@@ -246,7 +248,7 @@ impl<'s> Found<'s> {
         }
         let home = |record: &Record| match &record.data {
             RData::CNAME(target) if !is_alias_enough(rtype) => {
-                Some(Key::from_name(target)).filter(|key| view.zone_of(key.octets()).is_some())
+                Some(Key::from_name(target)).filter(|key| view.authority_of(key.octets()).is_some())
             }
             _ => None,
         };
@@ -385,7 +387,7 @@ impl<'s> Found<'s> {
 /// Does an answer from elsewhere lead back to one of our zones?
 pub(crate) fn comes_back(view: &ViewTable, hit: &Hit, rtype: RecordType) -> bool {
     !is_alias_enough(rtype)
-        && hit.message().aliases().any(|target| view.zone_of(target.octets()).is_some())
+        && hit.message().aliases().any(|target| view.authority_of(target.octets()).is_some())
 }
 
 /// Is a CNAME itself an answer to a question of this type?

@@ -13,6 +13,7 @@
 mod fast;
 pub(crate) mod lookup;
 pub(crate) mod message;
+mod overlay;
 pub(crate) mod subnet;
 #[cfg(test)]
 mod tests;
@@ -315,7 +316,7 @@ fn compose<'s>(
     let name = request.name();
     let may_ask = table.forward && request.recursion_desired();
     let is_in = query.query_class() == DNSClass::IN;
-    let is_ours = table.zone_of(name).is_some()
+    let is_ours = table.authority_of(name).is_some()
         && !(may_ask && is_in && lookup::is_for_parent(table, name, rtype));
     if !is_in && (is_ours || !may_ask) {
         let why = format!("class {} is not served", query.query_class());
@@ -323,9 +324,9 @@ fn compose<'s>(
     }
     if is_ours {
         let found = lookup::find(table, name, rtype);
-        let path = match table.ec2_name(name) {
-            Some(_) => Path::Ec2,
-            None => Path::Zone,
+        let path = match table.overlays.contains(name) {
+            true => Path::Ec2,
+            false => Path::Zone,
         };
         out.take(found);
         return chase(snapshot, table, request, elsewhere, out).map(|()| Said::Here(path));

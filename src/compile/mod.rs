@@ -2,14 +2,14 @@
 //!
 //! [`resolve`] says what each bound name stands for, `zone` makes a zone's
 //! table of records out of that, [`serial`] decides whether its serial moves;
-//! [`ec2`] adds the public EC2 names.
+//! `overlay` adds the zones of one name, such as public EC2 names.
 //! What did not change is shared with the previous snapshot: an unchanged zone
 //! is the same `Arc`, a moved address costs the names bound to it (`touched`
 //! says which those are). That is for speed alone: with or without a previous
 //! snapshot the answers, digests and serials are the same.
 
 pub(crate) mod changes;
-pub(crate) mod ec2;
+mod overlay;
 pub(crate) mod prebuilt;
 pub(crate) mod resolve;
 pub(crate) mod serial;
@@ -72,7 +72,7 @@ pub(crate) fn compile(
             zones: NameMap::with_capacity(config.zones.len()),
             lengths: Lengths::default(),
             forward: view.forward,
-            ec2_names: NameMap::default(),
+            overlays: NameMap::default(),
             rewrites: Arc::default(),
         })
         .collect();
@@ -84,11 +84,7 @@ pub(crate) fn compile(
             }
         }
     }
-    for (id, table) in views.iter_mut().enumerate() {
-        let before = related.and_then(|previous| previous.views.get(id));
-        let home = ec2::home(input, id, &index, touched.as_ref(), &table.zones, before);
-        (table.ec2_names, table.rewrites) = (home.names, home.rewrites);
-    }
+    overlay::lay(input, &index, touched.as_ref(), related, &mut views);
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
         epoch: input.epoch,

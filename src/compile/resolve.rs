@@ -168,6 +168,11 @@ impl<'a> Index<'a> {
         self.everything().map(|sighting| sighting.entry.address.public_ip).collect()
     }
 
+    /// What the public EC2 names of any of the sources end in.
+    pub(crate) fn suffixes(&self) -> impl Iterator<Item = &Key> {
+        self.suffixes.iter().flatten()
+    }
+
     /// The public names that an Elastic IP would have in any of the sources.
     pub(crate) fn public_names(&self, ip: Ipv4Addr) -> impl Iterator<Item = Key> {
         self.suffixes.iter().flatten().filter_map(move |suffix| ec2_name::ec2_name(ip, suffix))

@@ -63,8 +63,20 @@ forward = true
 name = "other"
 clients = ["198.18.0.0/15"]
 answer = "private"
+[[view]]
+name = "alike"
+clients = ["198.20.0.0/15"]
+answer = "private"
+ec2_names = true
+rewrite = true
+[[view]]
+name = "open"
+clients = ["198.22.0.0/15"]
+answer = "public"
+forward = true
 "#;
 
+/// Views that names choose a mode for.
 const VIEWS: [&str; 4] = ["vpc", "peered", "outside", "other"];
 const SOURCES: usize = 3;
 /// Elastic IPs that sources may have.
@@ -385,8 +397,9 @@ fn all_words(snapshot: &Snapshot) -> Vec<(String, BTreeSet<String>)> {
         for (origin, zone) in view.zones.iter() {
             all.push((format!("{origin} in {}", view.name), table_words(zone)));
         }
-        for (name, zone) in view.ec2_names.iter() {
-            all.push((format!("{name} in {}", view.name), table_words(zone)));
+        for (name, overlay) in view.overlays.iter() {
+            assert_eq!(name.octets(), overlay.name());
+            all.push((format!("{name} in {}", view.name), [format!("{overlay:?}")].into()));
         }
         let rewrites = view.rewrites.iter().map(|(old, new)| format!("{old} to {new:?}"));
         all.push((format!("rewrites in {}", view.name), rewrites.collect()));
@@ -404,7 +417,11 @@ fn questions() -> Vec<Vec<u8>> {
     };
     let names = NAMES.iter().chain(&ASKED).map(below);
     let others = ["db.sub.example.com.", "sub.example.com.", "still.test.", "still.still.test."];
-    for name in names.chain(others.map(String::from)) {
+    let public = (0..ADDRESSES).flat_map(|n| {
+        let suffixes = ["compute-1.amazonaws.com.", "eu-west-1.compute.amazonaws.com."];
+        suffixes.map(|suffix| format!("ec2-198-51-100-{n}.{suffix}"))
+    });
+    for name in names.chain(others.map(String::from)).chain(public) {
         for rtype in [RecordType::A, RecordType::TXT] {
             let mut message = Message::new(9, MessageType::Query, OpCode::Query);
             message.queries.push(Query::query(name.parse::<Name>().unwrap(), rtype));
@@ -416,7 +433,7 @@ fn questions() -> Vec<Vec<u8>> {
 }
 
 fn answers(snapshot: &Snapshot, questions: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let asked = (0..VIEWS.len()).flat_map(|view| questions.iter().map(move |q| (view, q)));
+    let asked = (0..snapshot.views.len()).flat_map(|view| questions.iter().map(move |q| (view, q)));
     let ask = |(view, question): (usize, &Vec<u8>)| {
         let mut reply = Vec::new();
         answer_in_view(snapshot, view, question, &mut (), &mut reply);
@@ -546,6 +563,154 @@ fn a_move_shares_all_that_it_does_not_touch() {
         let (shared, all) = is.nodes.shared(&was.nodes);
         assert!(shared + 1 >= all && all > 2, "{shared} of {all} sheets are shared");
     }
+}
+
+/// Views in which public EC2 names are answered, by what they see of them.
+const OVERLAID: &str = r#"
+[listen]
+dns = ["127.0.0.1:0"]
+[[source]]
+name = "sample"
+type = "file"
+path = "addresses.json"
+region = "us-east-1"
+[[view]]
+name = "one"
+clients = ["10.0.0.0/16"]
+answer = "private"
+forward = true
+rewrite = true
+[[view]]
+name = "as-one"
+clients = ["10.1.0.0/16"]
+answer = "cname"
+forward = true
+rewrite = true
+[[view]]
+name = "half"
+clients = ["10.2.0.0/16"]
+answer = "private"
+reaches = ["10.9.0.1/32"]
+forward = true
+rewrite = true
+[[view]]
+name = "public"
+clients = ["10.3.0.0/16"]
+answer = "public"
+reaches = ["10.9.0.1/32"]
+forward = true
+rewrite = true
+[[view]]
+name = "with-a-zone"
+clients = ["10.4.0.0/16"]
+answer = "private"
+forward = true
+rewrite = true
+[[view]]
+name = "none"
+clients = ["10.5.0.0/16"]
+answer = "private"
+"#;
+
+const ONE: usize = 0;
+const AS_ONE: usize = 1;
+const HALF: usize = 2;
+const PUBLIC: usize = 3;
+const WITH_A_ZONE: usize = 4;
+
+fn overlaid(count: u16) -> (Config, Inventory) {
+    let config = testing::config(&[
+        ("server.toml", OVERLAID),
+        ("example.com.toml", "[names]\na = \"52.0.0.0\"\n"),
+        // Below and beside names of EC2: these are of no concern to the layers.
+        ("x.ec2-52-0-0-1.compute-1.amazonaws.com.toml", "[names]\na = \"52.0.0.0\"\n"),
+        (
+            "ec2-52-0-0-2.compute-1.amazonaws.com.toml",
+            "views = [\"with-a-zone\"]\n[names]\na = \"52.0.0.0\"\n",
+        ),
+    ]);
+    let private = |n: u16| Ipv4Addr::new(10, 9, 0, 1 + (n % 2) as u8);
+    let all: Vec<_> = (0..count)
+        .map(|n| (Ipv4Addr::new(52, 0, (n >> 8) as u8, n as u8), Some(private(n))))
+        .collect();
+    (config, testing::inventory(&all))
+}
+
+fn ec2_key(ip: [u8; 4]) -> Key {
+    let [a, b, c, d] = ip;
+    Key::parse(&format!("ec2-{a}-{b}-{c}-{d}.compute-1.amazonaws.com"), None).unwrap()
+}
+
+fn moved(inventory: &mut Inventory, ip: [u8; 4], private: [u8; 4]) {
+    let entries = Arc::make_mut(inventory.sources[0].entries.as_mut().unwrap());
+    let entry = entries.get_mut(&Ipv4Addr::from(ip)).unwrap();
+    entry.since += Duration::from_secs(60);
+    Arc::make_mut(&mut entry.address).private_ip = Some(private.into());
+}
+
+#[test]
+fn views_that_see_the_same_share_overlay_zones() {
+    let (config, mut inventory) = overlaid(1_000);
+    let mut serials = Serials::default();
+    let first = testing::after(&config, &inventory, &mut serials, None);
+    moved(&mut inventory, [52, 0, 1, 1], [10, 9, 0, 1]);
+    let second = testing::after(&config, &inventory, &mut serials, Some(&first));
+    let of = |snapshot: &Snapshot, view: usize, ip: [u8; 4]| {
+        snapshot.views[view].overlays.get(ec2_key(ip).octets()).cloned()
+    };
+    let is_one = |snapshot: &Snapshot, a: usize, b: usize, ip: [u8; 4]| {
+        Arc::ptr_eq(&of(snapshot, a, ip).unwrap(), &of(snapshot, b, ip).unwrap())
+    };
+    for snapshot in [&first, &second] {
+        let map = |view: usize| &snapshot.views[view].overlays;
+        assert_eq!(map(ONE).len(), 1_000);
+        assert_eq!(map(ONE).unshared(map(AS_ONE)).count(), 0, "one map");
+        // Other maps, of the same overlay zones wherever the same is answered.
+        let last = [52, 0, 3, 231];
+        assert!(is_one(snapshot, ONE, HALF, [52, 0, 0, 2]));
+        assert!(!is_one(snapshot, ONE, HALF, last) && is_one(snapshot, PUBLIC, HALF, last));
+        assert!(!is_one(snapshot, ONE, PUBLIC, last));
+        assert!(is_one(snapshot, ONE, WITH_A_ZONE, last));
+        assert!(of(snapshot, WITH_A_ZONE, [52, 0, 0, 2]).is_none(), "left to the zone");
+        assert!(map(5).is_empty());
+        assert!(Arc::ptr_eq(&snapshot.views[ONE].rewrites, &snapshot.views[AS_ONE].rewrites));
+    }
+    // What was moved is new, and of the rest all but what is stored beside it.
+    for view in [ONE, AS_ONE, HALF, WITH_A_ZONE] {
+        let (was, is) = (&first.views[view].overlays, &second.views[view].overlays);
+        let new = is.iter().filter(|(name, overlay)| {
+            was.get(name.octets()).is_none_or(|known| !Arc::ptr_eq(known, overlay))
+        });
+        let new: Vec<_> = new.map(|(name, _)| name.clone()).collect();
+        assert_eq!(new, [ec2_key([52, 0, 1, 1])], "view {view}");
+        let copied = is.unshared(was).count();
+        assert!((1..300).contains(&copied), "{copied} of 1000 are not shared");
+    }
+    assert!(!is_one(&first, ONE, HALF, [52, 0, 1, 1]));
+    assert!(is_one(&second, ONE, HALF, [52, 0, 1, 1]), "now both reach it");
+    // Serials grow with every move, also where the address stays what it was.
+    let serial = |s: &Snapshot, view| of(s, view, [52, 0, 1, 1]).unwrap().said().serial;
+    for view in [ONE, PUBLIC] {
+        assert_eq!(serial(&second, view), serial(&first, view) + 60, "view {view}");
+    }
+}
+
+#[test]
+fn a_zone_of_the_view_wins_over_an_overlay_zone_above_it() {
+    let (config, inventory) = overlaid(3);
+    let snapshot = testing::snapshot(&config, &inventory);
+    let origin = |view: usize, name: &str| {
+        let key = Key::parse(name, None).unwrap();
+        let origin = snapshot.views[view].authority_of(key.octets())?.origin().to_vec();
+        Some(Key::from_folded(&origin).to_string())
+    };
+    let suffix = "compute-1.amazonaws.com.";
+    let of = |name: &str| Some(format!("{name}.{suffix}"));
+    let below = format!("a.x.ec2-52-0-0-1.{suffix}");
+    assert_eq!(origin(ONE, &below), of("x.ec2-52-0-0-1"));
+    assert_eq!(origin(ONE, &format!("y.ec2-52-0-0-1.{suffix}")), of("ec2-52-0-0-1"));
+    assert_eq!(origin(ONE, &format!("ec2-52-0-0-9.{suffix}")), None);
+    assert_eq!(origin(WITH_A_ZONE, &format!("a.ec2-52-0-0-2.{suffix}")), of("ec2-52-0-0-2"));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 pub(crate) mod name_map;
 pub(crate) mod nodes;
+pub(crate) mod overlay;
 pub(crate) mod prefixes;
 pub(crate) mod ready;
 mod resolved;
@@ -22,11 +23,11 @@ use hickory_proto::rr::{Record, RecordType};
 use ipnet::IpNet;
 
 use crate::config::{SourceId, ViewId, Zone};
-use crate::dns::ec2_name;
 use crate::dns::ede::Remark;
 use crate::dns::name::{self, Key};
 use crate::snapshot::name_map::NameMap;
 use crate::snapshot::nodes::{Entry, Nodes, Sheet};
+use crate::snapshot::overlay::Overlays;
 use crate::snapshot::prefixes::Prefixes;
 use crate::snapshot::spot::Spot;
 use crate::snapshot::tail::Negative;
@@ -88,14 +89,11 @@ pub struct ViewTable {
     pub lengths: Lengths,
     /// Do its clients get answers from elsewhere?
     pub forward: bool,
-    /// Public EC2 names answered from memory.
-    pub ec2_names: Ec2Names,
+    /// Zones of one name each, such as public EC2 names answered from memory.
+    pub overlays: Overlays,
     /// What forwarded answers are rewritten with.
     pub rewrites: Arc<Rewrites>,
 }
-
-/// Public EC2 names, each a zone of that one name.
-pub type Ec2Names = NameMap<Arc<ZoneTable>>;
 
 /// For an Elastic IP the private address to put in its place, and for how many
 /// seconds at most.
@@ -141,9 +139,6 @@ impl ViewTable {
     ) -> Option<&'s Arc<ZoneTable>> {
         let mut suffix = name;
         loop {
-            if let Some(zone) = self.ec2_name(suffix) {
-                return Some(zone);
-            }
             if self.lengths.contains(suffix.len()) {
                 let guessed = guess.filter(|zone| zone.zone.origin.octets() == suffix);
                 if let Some(zone) = guessed.or_else(|| self.zones.get(suffix)) {
@@ -152,13 +147,6 @@ impl ViewTable {
             }
             suffix = name::parent(suffix)?;
         }
-    }
-
-    /// The zone of a public EC2 name that is answered from memory. Costs other
-    /// names nothing.
-    pub fn ec2_name(&self, name: &[u8]) -> Option<&Arc<ZoneTable>> {
-        let may_be = !self.ec2_names.is_empty() && ec2_name::is_like_one(name);
-        if may_be { self.ec2_names.get(name) } else { None }
     }
 }
 

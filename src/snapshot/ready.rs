@@ -168,9 +168,9 @@ impl<'r> Ready<&'r [u8]> {
     }
 }
 
-impl std::fmt::Debug for Ready<&[u8]> {
+impl<O: AsRef<[u8]>> std::fmt::Debug for Ready<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:02x?}", self.0)
+        write!(f, "{:02x?}", self.0.as_ref())
     }
 }
 

@@ -10,7 +10,6 @@
 
 use hickory_proto::rr::Name;
 
-use crate::dns::name::Key;
 use crate::dns::wire::MAX_UDP;
 
 /// Octets of ANCOUNT, NSCOUNT and ARCOUNT.
@@ -139,10 +138,10 @@ impl Negative {
         Self { tail, near }
     }
 
-    /// The tail for `name` (folded wire octets) of the zone of `origin`; none
+    /// The tail for `name` of the zone of `origin` (folded wire octets both); none
     /// when the name shares more with the SOA than the origin.
-    pub fn for_name(&self, name: &[u8], origin: &Key) -> Option<Tail<&[u8]>> {
-        let below = name.get(..name.len().checked_sub(origin.octets().len())?)?;
+    pub fn for_name(&self, name: &[u8], origin: &[u8]) -> Option<Tail<&[u8]>> {
+        let below = name.get(..name.len().checked_sub(origin.len())?)?;
         let shares = self.near.iter().any(|label| below.ends_with(label));
         (!shares).then(|| self.tail.borrow())
     }

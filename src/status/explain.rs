@@ -19,6 +19,7 @@ use crate::dns::name::Key;
 use crate::host::text::{lines, one_line};
 use crate::records::record_line;
 use crate::snapshot::Snapshot;
+use crate::snapshot::overlay::{Authority, Overlay};
 use crate::store::Current;
 
 /// In place of a response code: upstreams are asked, and theirs counts.
@@ -174,8 +175,13 @@ pub(crate) enum Who {
 
 impl Explanation {
     fn describe(&mut self, input: &Input<'_>, snapshot: &Snapshot, view: ViewId, name: &Key) {
-        let Some(table) = snapshot.views.get(view).and_then(|v| v.zone_of(name.octets())) else {
+        let Some(authority) = snapshot.views.get(view).and_then(|v| v.authority_of(name.octets()))
+        else {
             return;
+        };
+        let table = match authority {
+            Authority::Zone(table) => table,
+            Authority::Overlay(overlay) => return self.describe_overlay(input, overlay),
         };
         let zone = &table.zone;
         self.zone = Some(ZoneOf {
@@ -183,14 +189,6 @@ impl Explanation {
             file: zone.file.display().to_string(),
             serial: table.serial,
         });
-        if table.zone.names.is_empty()
-            && let Some((ip, _)) = ec2_name::parse_ec2_name(zone.origin.octets())
-        {
-            // From memory, with no binding but the address itself.
-            let record = table.apex.rrsets.first().and_then(|set| set.records.first());
-            self.resolved = record.map(|record| record.data.to_string());
-            return self.see(input, &Target::ElasticIp(ip), None);
-        }
         let Some(node) = lookup::node_for(table, name.octets()) else { return };
         let Some(binding) = zone.names.iter().find(|b| b.name == node.key) else { return };
         let Some(resolved) = table.resolved.get(node.key.octets()) else { return };
@@ -205,6 +203,21 @@ impl Explanation {
         });
         if !matches!(binding.target, Target::Fixed(_)) {
             self.see(input, &binding.target, binding.source);
+        }
+    }
+
+    /// From memory, with no binding but the address itself.
+    fn describe_overlay(&mut self, input: &Input<'_>, overlay: &Overlay) {
+        let said = overlay.said();
+        let source = input.inventory.sources.get(said.source).map_or("", |s| s.name.as_str());
+        self.zone = Some(ZoneOf {
+            origin: Key::from_folded(overlay.name()).to_string(),
+            file: format!("source {source}"),
+            serial: said.serial,
+        });
+        self.resolved = Some(said.address.to_string());
+        if let Some((ip, _)) = ec2_name::parse_ec2_name(overlay.name()) {
+            self.see(input, &Target::ElasticIp(ip), None);
         }
     }
 

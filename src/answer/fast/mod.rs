@@ -22,6 +22,7 @@ use crate::dns::name::{MAX_NAME, folded};
 use crate::dns::wire::HEADER;
 use crate::forward;
 use crate::snapshot::nodes::Entry;
+use crate::snapshot::overlay::Overlay;
 use crate::snapshot::ready::{Known, Stale};
 use crate::snapshot::spot::Spot;
 use crate::snapshot::tail::Tail;
@@ -206,8 +207,12 @@ impl<'s> Plain<'s, '_> {
         elsewhere: &mut impl Elsewhere,
         reply: &mut Vec<u8>,
     ) -> Option<Outcome> {
-        match sight {
-            Some(sight) => self.in_zone(sight, reply),
+        if let Some(sight) = sight {
+            return self.in_zone(sight, reply);
+        }
+        let (_, table) = self.view;
+        match table.overlay_of(self.query.name()) {
+            Some(overlay) => self.in_overlay(overlay, reply),
             None => self.pass_on(elsewhere, reply),
         }
     }
@@ -219,16 +224,37 @@ impl<'s> Plain<'s, '_> {
 
     /// Answers from a zone of ours.
     fn in_zone(&self, sight: Sight<'s>, reply: &mut Vec<u8>) -> Option<Outcome> {
+        self.write(self.find(sight)?, Path::Zone, reply)
+    }
+
+    /// Answers from an overlay zone.
+    fn in_overlay(&self, overlay: &Overlay, reply: &mut Vec<u8>) -> Option<Outcome> {
+        let (query, ready) = (self.query, overlay.ready());
+        if ready.name() != query.name() {
+            let denial = overlay.negative(query.name())?;
+            return self.write((denial, ResponseCode::NXDomain, Stale(false)), Path::Zone, reply);
+        }
+        let stale = ready.plain(self.snapshot, query.opt.is_none())?;
+        let tail = match ready.get(query.rtype) {
+            Known::Tail(tail) => tail,
+            Known::Parts => return None,
+            Known::Nothing => overlay.negative(query.name())?,
+        };
+        self.write((tail, ResponseCode::NoError, stale), Path::Ec2, reply)
+    }
+
+    /// Writes what was found, if there is room for it.
+    fn write(
+        &self,
+        (tail, rcode, stale): (Tail<&[u8]>, ResponseCode, Stale),
+        path: Path,
+        reply: &mut Vec<u8>,
+    ) -> Option<Outcome> {
         let (query, (view, table)) = (self.query, self.view);
-        let (tail, rcode, stale) = self.find(sight)?;
         if query.asked_len() + tail.size() + query.opt_len() > self.limit() {
             return None;
         }
         query.write(self.request, tail, rcode, table.forward, reply)?;
-        let path = match table.ec2_name(query.name()) {
-            Some(_) => Path::Ec2,
-            None => Path::Zone,
-        };
         Some(Outcome::Reply { rcode, view: Some(view), path, stale })
     }
 
@@ -263,7 +289,7 @@ impl<'s> Plain<'s, '_> {
     /// whether that is stale.
     fn find(&self, sight: Sight<'s>) -> Option<(Tail<&'s [u8]>, ResponseCode, Stale)> {
         let (zone, query, name) = (sight.zone, self.query, self.query.name());
-        let negative = || zone.negative.as_ref()?.for_name(name, &zone.zone.origin);
+        let negative = || zone.negative.as_ref()?.for_name(name, zone.zone.origin.octets());
         let entry = sight.entry(name);
         let known = entry.filter(|entry| entry.ready().is_reached());
         let synthesised = known.is_none();
@@ -306,7 +332,7 @@ impl<'s> Plain<'s, '_> {
         };
         let mut octets = [0; MAX_NAME];
         let target = folded(&target.0, &mut octets);
-        let outside = target.is_some_and(|name| table.zone_of(name).is_none());
+        let outside = target.is_some_and(|name| table.authority_of(name).is_none());
         outside && !self.query.may_ask(table)
     }
 }

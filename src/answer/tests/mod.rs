@@ -2,6 +2,7 @@
 //! right size, and the same one however the snapshot came about.
 
 mod elsewhere;
+mod overlay;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;

@@ -1,0 +1,209 @@
+//! What overlay zones take of resident memory: the public EC2 names of 100,000
+//! Elastic IPs in five views, and what a move among them costs.
+//!
+//! `cargo bench --no-default-features --bench memory`
+//!
+//! An argument after `--` is another number of addresses. The size of what is
+//! resident is read from `/proc/self/statm`, so this runs on Linux only. Nothing
+//! is asserted: it is for comparing before and after a change.
+
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on should stop")]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use eipdns::config::{self, Config, Overrides};
+use eipdns::source::clock::Clock;
+use eipdns::source::inventory::{Address, Addresses, Health, Inventory};
+use eipdns::source::{Delivery, Waiters, silent};
+use eipdns::state::State;
+use eipdns::writer::history::History;
+use eipdns::writer::{Start, Writer};
+
+/// Addresses, unless an argument says how many.
+const ADDRESSES: u32 = 100_000;
+const MOVES: u32 = 20;
+/// Octets of a page of memory.
+const PAGE: u64 = 4_096;
+
+const SERVER: &str = r#"
+[listen]
+dns = ["127.0.0.1:0"]
+[[source]]
+name = "measured"
+type = "file"
+path = "none.json"
+region = "us-east-1"
+"#;
+
+/// Name, answer, whether it has EC2 names, and what it reaches.
+type View = (&'static str, &'static str, bool, &'static str);
+
+const NONE: [View; 5] = [
+    ("one", "private", false, ""),
+    ("two", "private", false, ""),
+    ("three", "cname", false, ""),
+    ("four", "public", false, ""),
+    ("five", "private", false, ""),
+];
+const ALIKE: [View; 5] = [
+    ("one", "private", true, ""),
+    ("two", "private", true, ""),
+    ("three", "private", true, ""),
+    ("four", "private", true, ""),
+    ("five", "private", true, ""),
+];
+const ONE: [View; 1] = [("one", "private", true, "")];
+/// As people have them: VPCs, an office, and one that sees but half of the
+/// private addresses.
+const MIXED: [View; 5] = [
+    ("one", "private", true, ""),
+    ("two", "private", true, ""),
+    ("three", "cname", true, ""),
+    ("four", "public", true, ""),
+    ("five", "private", true, "10.0.0.0/16"),
+];
+/// None sees what another sees.
+const ALL_DIFFERENT: [View; 5] = [
+    ("one", "private", true, "10.0.0.0/16"),
+    ("two", "private", true, "10.1.0.0/17"),
+    ("three", "private", true, "10.0.128.0/17"),
+    ("four", "public", true, ""),
+    ("five", "private", true, "10.0.0.0/8"),
+];
+
+/// What is measured; first what the addresses themselves take, without names.
+const SCENES: [(&str, &[View]); 5] = [
+    ("five views without EC2 names", &NONE),
+    ("five views that see the same", &ALIKE),
+    ("five views, of which three see the same", &MIXED),
+    ("five views that all see something else", &ALL_DIFFERENT),
+    ("one view", &ONE),
+];
+
+fn main() {
+    let numbers = |argument: String| argument.parse().ok();
+    let numbers: Vec<u32> = std::env::args().skip(1).filter_map(numbers).collect();
+    match numbers[..] {
+        [count, scene] => measure(SCENES[scene as usize].1, count),
+        [count] => compare(count),
+        _ => compare(ADDRESSES),
+    }
+}
+
+/// Measures every scene in a process of its own: what one has freed is often
+/// still resident in the next.
+fn compare(count: u32) {
+    println!(
+        "{:42}{:>8}{:>10}{:>18}{:>10}{:>9}",
+        format!("{count} addresses, in"),
+        "MiB",
+        "of names",
+        "octets/name/view",
+        "build ms",
+        "move ms"
+    );
+    let mut without = None;
+    for (nth, (title, views)) in SCENES.iter().enumerate() {
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        let output = program.args([count.to_string(), nth.to_string()]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = String::from_utf8(output.stdout).unwrap();
+        let mut numbers = output.split_whitespace().map(|number| number.parse::<f64>().unwrap());
+        let [octets, build, moved] = std::array::from_fn(|_| numbers.next().unwrap());
+        let of_names = (octets - *without.get_or_insert(octets)).max(0.0);
+        let each = of_names / f64::from(count) / views.len() as f64;
+        let [all, names] = [octets, of_names].map(|octets| octets / f64::from(1 << 20));
+        println!("{title:42}{all:8.1}{names:10.1}{each:18.0}{build:10.1}{moved:9.2}");
+    }
+}
+
+/// Prints the octets that are resident once everything is compiled, and the
+/// milliseconds that this and a move take.
+fn measure(views: &[View], count: u32) {
+    let before = resident();
+    let config = Arc::new(load(views));
+    let mut answer: Vec<Arc<Address>> = (0..count).map(|n| address(n, 0).into()).collect();
+    let start = Start {
+        at_hand: Inventory { sources: config.server.sources.iter().map(silent).collect() },
+        config,
+        state: State::default(),
+        addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
+        forwarder: None,
+        history: Arc::<History>::default(),
+        clock: Clock::start(),
+    };
+    let Ok((mut writer, _)) = Writer::new(start) else { unreachable!("the views compile") };
+    let begun = Instant::now();
+    assert!(writer.take(0, &delivery(&answer)).is_ok());
+    let build = begun.elapsed();
+    writer.free_retired();
+    let octets = resident() - before;
+    let mut moves = Vec::new();
+    for nth in 0..MOVES {
+        let at = nth * 99 % count;
+        answer[at as usize] = address(at, nth + 1).into();
+        let delivery = delivery(&answer);
+        let begun = Instant::now();
+        assert!(writer.take(0, &delivery).is_ok());
+        moves.push(begun.elapsed());
+        writer.free_retired();
+    }
+    moves.sort_unstable();
+    let [build, moved] = [build, moves[moves.len() / 2]].map(|took| took.as_secs_f64() * 1e3);
+    println!("{octets} {build} {moved}");
+}
+
+/// Octets of this process that are in memory (proc(5), `statm`).
+fn resident() -> u64 {
+    let all = std::fs::read_to_string("/proc/self/statm").unwrap();
+    all.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * PAGE
+}
+
+fn load(views: &[View]) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = SERVER.to_string();
+    for (nth, (name, answer, ec2_names, reaches)) in views.iter().enumerate() {
+        server += &format!(
+            "[[view]]\nname = \"{name}\"\nclients = [\"10.{nth}.0.0/16\"]\nanswer = \"{answer}\"\n\
+             ec2_names = {ec2_names}\n"
+        );
+        if !reaches.is_empty() {
+            server += &format!("reaches = [\"{reaches}\"]\n");
+        }
+    }
+    std::fs::write(directory.path().join("server.toml"), server).unwrap();
+    std::fs::write(directory.path().join("bench.test.toml"), "[names]\nh = \"52.0.0.0\"\n")
+        .unwrap();
+    config::load(directory.path(), &Overrides::default()).unwrap().config
+}
+
+fn delivery(answer: &[Arc<Address>]) -> Delivery {
+    Delivery {
+        source: 0,
+        at: SystemTime::now(),
+        took: Default::default(),
+        region: None,
+        answer: Ok(Addresses::from(answer).into()),
+        health: Health::Healthy,
+        accept_losses: false,
+        waiters: Waiters::default(),
+    }
+}
+
+/// Number `n`, in its `k`-th association.
+fn address(n: u32, k: u32) -> Address {
+    Address {
+        public_ip: Ipv4Addr::from(0x3400_0000 + n),
+        allocation_id: Some(format!("eipalloc-{:017x}", u64::from(n.wrapping_mul(0x9e37_79b9)))),
+        association_id: Some(format!("eipassoc-{:017x}", u64::from(k) << 32 | u64::from(n))),
+        instance_id: None,
+        network_interface_id: Some(format!("eni-{n:017x}")),
+        network_interface_owner_id: Some("123456789012".into()),
+        private_ip: Some(Ipv4Addr::from(0x0a00_0000 + n + k * 1_000)),
+        service_managed: None,
+        tags: [("Name".to_string(), format!("host {n}"))].into(),
+    }
+}
