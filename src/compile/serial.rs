@@ -1,24 +1,36 @@
-//! Serials: they move when a zone's content moves, and never back.
+//! Serials, per zone and view: one moves when what that view sees of the zone
+//! does, and never back.
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
-use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::dns::name::Key;
 use crate::snapshot::RrSet;
+use crate::state::{SerialsKept, ZoneSerial};
 
-/// The serial of each zone and the content it stands for; kept on disk.
+/// The serial of each zone in each view and the content it stands for; kept on
+/// disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Serials(BTreeMap<Key, Serial>);
+pub(crate) struct Serials {
+    /// By zone. A copy shares what does not change.
+    zones: BTreeMap<Key, Arc<Views>>,
+    /// Zones of which only the highest serial of all views is known: state of an
+    /// eipdns that had one serial for a zone.
+    whole: BTreeMap<Key, Serial>,
+}
 
-/// A zone's serial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// By name of the view.
+type Views = BTreeMap<Arc<str>, Serial>;
+
+/// A serial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Serial {
     /// As in the SOA.
     pub serial: u32,
@@ -26,34 +38,126 @@ pub(crate) struct Serial {
     pub digest: u128,
 }
 
+/// A zone as a view sees it now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InView<'a> {
+    /// The view's name.
+    pub view: &'a str,
+    /// Of all that is seen, the serial apart.
+    pub digest: u128,
+    /// The serial that the zone's file gives, where nothing else decides it.
+    pub given: Option<u32>,
+}
+
 impl Serials {
-    /// The serial for content `digest`: the one in use if that has not
-    /// changed, else max(last + 1, `now`) in the order of RFC 1982.
-    pub(crate) fn advance(&mut self, origin: &Key, digest: u128, now: SystemTime) -> u32 {
+    /// The zone's serial in each of these views, which are all that see it: the
+    /// one in use if the content has not changed, else max(last + 1, `now`) in the
+    /// order of RFC 1982. A new view begins no lower than the others are.
+    pub(crate) fn advance(
+        &mut self,
+        origin: &Key,
+        seen: &[InView<'_>],
+        now: SystemTime,
+    ) -> Vec<u32> {
         let unix = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() as u32;
-        let serial = match self.0.get(origin) {
-            Some(last) if last.digest == digest => last.serial,
-            Some(last) => later(last.serial.wrapping_add(1), unix),
-            None => unix,
+        let whole = self.whole.remove(origin);
+        let known = self.zones.entry(origin.clone()).or_default();
+        if let Some(whole) = whole {
+            *known = Arc::new(from_whole(whole, seen));
+        }
+        let mut next = |one: &InView<'_>| {
+            let last = known.get(one.view).copied();
+            let serial = match (one.given, last) {
+                (Some(given), _) => given,
+                (None, Some(last)) if last.digest == one.digest => last.serial,
+                (None, Some(last)) => later(last.serial.wrapping_add(1), unix),
+                (None, None) => highest(known.values().map(|known| known.serial).chain([unix])),
+            };
+            let is = Serial { serial, digest: one.digest };
+            if last != Some(is) {
+                Arc::make_mut(known).insert(one.view.into(), is);
+            }
+            serial
         };
-        self.0.insert(origin.clone(), Serial { serial, digest });
-        serial
+        seen.iter().map(&mut next).collect()
     }
 
-    /// Takes a serial given from outside (a zone file's SOA).
-    pub(crate) fn set(&mut self, origin: &Key, serial: Serial) {
-        self.0.insert(origin.clone(), serial);
+    /// What a restart should find.
+    pub(crate) fn kept(&self) -> SerialsKept {
+        let mut kept = SerialsKept::default();
+        for (origin, views) in &self.zones {
+            let of = |serial: &Serial| ZoneSerial {
+                serial: serial.serial,
+                digest: format!("{:032x}", serial.digest),
+            };
+            let digest = zone_digest(views.iter().map(|(view, serial)| (&**view, serial.digest)));
+            // Not the digest that an eipdns with one serial for a zone would make of
+            // this content: the serial of no view may be lower than the highest of all
+            // after it has run, so it has to give a new one, which is seen here.
+            let serial = highest(views.values().map(|serial| serial.serial));
+            kept.zones.insert(origin.to_string(), of(&Serial { serial, digest: !digest }));
+            let views = views.iter().map(|(view, serial)| (view.to_string(), of(serial)));
+            kept.views.insert(origin.to_string(), views.collect());
+        }
+        for (origin, Serial { serial, digest }) in &self.whole {
+            let digest = format!("{digest:032x}");
+            kept.zones.insert(origin.to_string(), ZoneSerial { serial: *serial, digest });
+        }
+        kept
     }
 
-    /// Every zone's serial.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Serial)> {
-        self.0.iter()
+    /// Those that were kept. Where a zone's serial is higher than that of every
+    /// view, an eipdns with one serial for a zone has given it to all views since.
+    pub(crate) fn restored(kept: &SerialsKept) -> Self {
+        let of = |known: &ZoneSerial| {
+            let digest = u128::from_str_radix(&known.digest, 16).ok()?;
+            Some(Serial { serial: known.serial, digest })
+        };
+        let mut all = Self::default();
+        for (origin, views) in &kept.views {
+            let Ok(origin) = Key::parse(origin, None) else { continue };
+            let views =
+                views.iter().filter_map(|(view, known)| Some((view.as_str().into(), of(known)?)));
+            all.zones.insert(origin, Arc::new(views.collect()));
+        }
+        for (origin, known) in &kept.zones {
+            let (Ok(origin), Some(whole)) = (Key::parse(origin, None), of(known)) else { continue };
+            let views = all.zones.get(&origin).filter(|views| !views.is_empty());
+            let of_views = views.map(|views| highest(views.values().map(|known| known.serial)));
+            if of_views.is_none_or(|of_views| is_later(of_views, whole.serial)) {
+                all.zones.remove(&origin);
+                all.whole.insert(origin, whole);
+            }
+        }
+        all
     }
 }
 
-/// The later of two serials (RFC 1982 section 3.2).
+/// Every view has its zone's serial; with the content it sees now if all see
+/// what they saw then, else with one that nobody sees.
+fn from_whole(whole: Serial, seen: &[InView<'_>]) -> Views {
+    let digest = zone_digest(seen.iter().map(|one| (one.view, one.digest)));
+    let is_same = whole.digest == digest || whole.digest == !digest;
+    let of = |one: &InView<'_>| {
+        let digest = if is_same { one.digest } else { !one.digest };
+        (one.view.into(), Serial { serial: whole.serial, digest })
+    };
+    seen.iter().map(of).collect()
+}
+
+/// The highest of several serials in the order of RFC 1982; 0 of none.
+pub(crate) fn highest(serials: impl IntoIterator<Item = u32>) -> u32 {
+    serials.into_iter().reduce(later).unwrap_or_default()
+}
+
+/// Is serial `b` later than `a` (RFC 1982 section 3.2)?
+fn is_later(a: u32, b: u32) -> bool {
+    (b.wrapping_sub(a) as i32) > 0
+}
+
+/// The later of two serials.
 fn later(a: u32, b: u32) -> u32 {
-    if (b.wrapping_sub(a) as i32) > 0 { b } else { a }
+    if is_later(a, b) { b } else { a }
 }
 
 /// The hash of one name's records, the same in every process. Order of records
@@ -99,7 +203,7 @@ pub(crate) fn soa_digest(origin: &Key, ttl: u32, soa: &SOA) -> u128 {
 }
 
 /// A zone's digest over the views it exists in.
-pub(crate) fn zone_digest<'a>(parts: impl Iterator<Item = (&'a str, u128)>) -> u128 {
+fn zone_digest<'a>(parts: impl Iterator<Item = (&'a str, u128)>) -> u128 {
     parts.fold(0u128, |sum, (view, digest)| {
         let mut hasher = SipHasher13::new();
         hasher.write(view.as_bytes());
@@ -118,15 +222,109 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
     }
 
+    fn origin() -> Key {
+        Key::parse("example.com", None).unwrap()
+    }
+
+    /// The serials once the views see contents with these digests.
+    fn next(serials: &mut Serials, seen: &[(&str, u128)], secs: u64) -> Vec<u32> {
+        let in_view = |&(view, digest)| InView { view, digest, given: None };
+        let seen: Vec<_> = seen.iter().map(in_view).collect();
+        serials.advance(&origin(), &seen, at(secs))
+    }
+
     #[test]
     fn moves_on_change_only_and_never_back() {
-        let origin = Key::parse("example.com", None).unwrap();
         let mut serials = Serials::default();
-        assert_eq!(serials.advance(&origin, 1, at(1000)), 1000);
-        assert_eq!(serials.advance(&origin, 1, at(2000)), 1000);
-        assert_eq!(serials.advance(&origin, 2, at(2000)), 2000);
-        assert_eq!(serials.advance(&origin, 3, at(2000)), 2001);
-        assert_eq!(serials.advance(&origin, 4, at(1500)), 2002, "a clock set back");
+        let mut next = |digest, secs| next(&mut serials, &[("vpc", digest)], secs);
+        assert_eq!(next(1, 1000), [1000]);
+        assert_eq!(next(1, 2000), [1000]);
+        assert_eq!(next(2, 2000), [2000]);
+        assert_eq!(next(3, 2000), [2001]);
+        assert_eq!(next(4, 1500), [2002], "a clock set back");
+    }
+
+    #[test]
+    fn each_view_has_its_own() {
+        let mut serials = Serials::default();
+        assert_eq!(next(&mut serials, &[("vpc", 1), ("outside", 5)], 1000), [1000, 1000]);
+        assert_eq!(next(&mut serials, &[("vpc", 2), ("outside", 5)], 2000), [2000, 1000]);
+        assert_eq!(next(&mut serials, &[("vpc", 2), ("outside", 6)], 1500), [2000, 1500]);
+        // A new one begins where those are whose clients may come over to it.
+        let with = [("vpc", 2), ("outside", 6), ("new", 2)];
+        assert_eq!(next(&mut serials, &with, 1600), [2000, 1500, 2000]);
+        // One that was gone goes on.
+        assert_eq!(next(&mut serials, &[("vpc", 3)], 3000), [3000]);
+        assert_eq!(next(&mut serials, &[("vpc", 3), ("outside", 6)], 4000), [3000, 1500]);
+    }
+
+    #[test]
+    fn a_serial_of_the_file_is_taken_and_gone_on_from() {
+        let mut serials = Serials::default();
+        let of_file = InView { view: "vpc", digest: 1, given: Some(2_026_112_801) };
+        let other = InView { view: "outside", digest: 2, given: None };
+        let seen = serials.advance(&origin(), &[of_file, other], at(1000));
+        assert_eq!(seen, [2_026_112_801; 2]);
+        assert_eq!(next(&mut serials, &[("vpc", 3)], 1000), [2_026_112_802]);
+    }
+
+    #[test]
+    fn a_restart_keeps_each() {
+        let mut serials = Serials::default();
+        next(&mut serials, &[("vpc", 1), ("outside", 5)], 1000);
+        next(&mut serials, &[("vpc", 2), ("outside", 5)], 2000);
+        let mut restored = Serials::restored(&serials.kept());
+        assert_eq!(restored, serials);
+        assert_eq!(next(&mut restored, &[("vpc", 2), ("outside", 5)], 9000), [2000, 1000]);
+    }
+
+    /// As versions before wrote it, and as they make of what is written now.
+    fn one_for_all(serial: u32, seen: &[(&str, u128)]) -> SerialsKept {
+        let digest = format!("{:032x}", zone_digest(seen.iter().copied()));
+        let zones = [("example.com.".to_owned(), ZoneSerial { serial, digest })].into();
+        SerialsKept { zones, views: BTreeMap::new() }
+    }
+
+    #[test]
+    fn one_serial_for_a_zone_is_where_every_view_begins() {
+        let seen = [("vpc", 1), ("outside", 5)];
+        let mut same = Serials::restored(&one_for_all(1000, &seen));
+        // Not compiled yet, and written again.
+        assert_eq!(Serials::restored(&same.kept()), same);
+        assert_eq!(next(&mut same, &seen, 9000), [1000, 1000], "nothing has changed");
+        assert_eq!(next(&mut same, &[("vpc", 2), ("outside", 5)], 9000), [9000, 1000]);
+        let mut other = Serials::restored(&one_for_all(1000, &seen));
+        let changed = [("vpc", 1), ("outside", 6)];
+        assert_eq!(next(&mut other, &changed, 500), [1001, 1001], "nobody knows which");
+        assert_eq!(next(&mut other, &changed, 900), [1001, 1001]);
+    }
+
+    #[test]
+    fn no_view_goes_back_by_way_of_the_version_before() {
+        let seen = [("vpc", 2), ("outside", 5)];
+        let mut serials = Serials::default();
+        next(&mut serials, &[("vpc", 1), ("outside", 5)], 1000);
+        next(&mut serials, &seen, 2000);
+        let mut kept = serials.kept();
+        let highest = kept.zones["example.com."].clone();
+        assert_eq!(highest.serial, 2000);
+        // It finds another digest than its own and so gives every view a new
+        // serial, which it writes; what is known of each view stays as it was.
+        let of_before = one_for_all(2001, &seen);
+        assert_ne!(highest.digest, of_before.zones["example.com."].digest);
+        kept.zones = of_before.zones;
+        let mut back = Serials::restored(&kept);
+        assert_eq!(next(&mut back, &seen, 2000), [2001, 2001]);
+        // Without what is known of each view, all begin at the highest.
+        let mut lost = serials.kept();
+        lost.views.clear();
+        let mut lost = Serials::restored(&lost);
+        assert_eq!(next(&mut lost, &seen, 2000), [2000, 2000]);
+        // Killed between the two files: the views' are written first.
+        let mut killed = serials.kept();
+        killed.zones = one_for_all(1000, &seen).zones;
+        let mut killed = Serials::restored(&killed);
+        assert_eq!(next(&mut killed, &seen, 2500), [2000, 1000]);
     }
 
     #[test]

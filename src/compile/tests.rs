@@ -1,13 +1,13 @@
 //! With or without a previous snapshot, the same inputs give the same answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{Name, RData, RecordType};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -460,12 +460,75 @@ fn all_changes(old: &Snapshot, new: &Snapshot) -> BTreeSet<[String; 4]> {
     all
 }
 
+/// Every zone of every view: its serial, and its content without that.
+fn contents(snapshot: &Snapshot) -> BTreeMap<(String, String), (u32, bool, BTreeSet<String>)> {
+    let mut all = BTreeMap::new();
+    for view in &snapshot.views {
+        for (origin, zone) in view.zones.iter() {
+            let nodes = zone.nodes.values().chain([&zone.apex]);
+            let records = nodes.flat_map(|node| node.rrsets.iter()).flat_map(|s| s.records.iter());
+            let said = records.map(|record| match &record.data {
+                RData::SOA(soa) => {
+                    let mut soa = soa.clone();
+                    soa.serial = 0;
+                    format!("{} {} {soa}", record.name, record.ttl)
+                }
+                _ => record.to_string(),
+            });
+            let of_file = zone.own_soa && zone.zone.names.is_empty();
+            let content = (zone.serial, of_file, said.collect());
+            all.insert((origin.to_string(), view.name.to_string()), content);
+        }
+    }
+    all
+}
+
 fn files() -> impl Strategy<Value = Files> {
     prop_oneof![Just(Files::None), Just(Files::One), Just(Files::Two)]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// In each view a serial moves when what is seen there does, only then, and
+    /// only forward; be it after restarts, with the clock set back.
+    #[test]
+    fn no_serial_goes_back_and_equal_content_keeps_its_own(
+        names in vec(option::weighted(0.7, bound()), NAMES.len()),
+        files in files(),
+        with_soa in any::<bool>(),
+        mut inventory in first_words(),
+        steps in vec((step(), any::<bool>(), 0u64..100_000), 1..12),
+    ) {
+        let config = config_of(&names, files, with_soa);
+        let mut now = noon();
+        let mut serials = Serials::default();
+        let mut previous: Option<Snapshot> = None;
+        let mut known = BTreeMap::new();
+        for (step, restarts, back) in steps {
+            take(&step, &mut inventory, &mut now);
+            if restarts {
+                serials = Serials::restored(&serials.kept());
+                previous = None;
+                now -= Duration::from_secs(back);
+            }
+            let input =
+                Input { config: &config, epoch: 1, inventory: &inventory, addresses: &[], now, drift: Drift::NONE };
+            let next = compile(&input, &mut serials, previous.as_ref());
+            let is = contents(&next);
+            for (of, (serial, of_file, content)) in &is {
+                let Some((was, _, before)) = known.get(of) else { continue };
+                let ahead = serial.wrapping_sub(*was) as i32;
+                if content == before {
+                    prop_assert_eq!(ahead, 0, "{:?} has a new serial", of);
+                } else {
+                    prop_assert!(ahead > 0 || *of_file, "{:?} goes on by {}", of, ahead);
+                }
+            }
+            known = is;
+            previous = Some(next);
+        }
+    }
 
     /// Whatever happens, in whatever order: what is made from the snapshot
     /// before is what would be made from nothing.
@@ -693,6 +756,53 @@ fn views_that_see_the_same_share_overlay_zones() {
     for view in [ONE, PUBLIC] {
         assert_eq!(serial(&second, view), serial(&first, view) + 60, "view {view}");
     }
+}
+
+#[test]
+fn a_view_that_does_not_change_keeps_its_serial_and_its_table() {
+    let (config, mut inventory) = many(3);
+    let mut serials = Serials::default();
+    let before = testing::after(&config, &inventory, &mut serials, None);
+    // Outside, a CNAME stands for the address whoever holds it; and 10.9 is not
+    // reached from "peered".
+    moved(&mut inventory, [52, 0, 0, 1], [10, 9, 0, 2]);
+    let after = testing::after(&config, &inventory, &mut serials, Some(&before));
+    let origin = Key::parse("example.com", None).unwrap();
+    let table =
+        |s: &Snapshot, view: usize| Arc::clone(s.views[view].zones.get(origin.octets()).unwrap());
+    let serial = |s: &Snapshot, view| table(s, view).serial;
+    assert!(serial(&after, 0) > serial(&before, 0));
+    for view in [1, 2] {
+        assert!(Arc::ptr_eq(&table(&after, view), &table(&before, view)), "view {view}");
+    }
+    let restored = Serials::restored(&serials.kept());
+    let again = testing::after(&config, &inventory, &mut restored.clone(), None);
+    for view in 0..3 {
+        assert_eq!(serial(&again, view), serial(&after, view), "view {view} after a restart");
+    }
+}
+
+#[test]
+fn views_that_come_to_see_the_same_differ_in_serial_only() {
+    let (config, mut inventory) = many(200);
+    let mut serials = Serials::default();
+    testing::after(&config, &inventory, &mut serials, None);
+    // "vpc" moves once more than "peered", to which all of this is one address.
+    for private in [[10, 9, 0, 2], [10, 9, 0, 3]] {
+        moved(&mut inventory, [52, 0, 0, 7], private);
+        testing::after(&config, &inventory, &mut serials, None);
+    }
+    // Now all can be reached from "peered", too.
+    for n in 0..200 {
+        moved(&mut inventory, [52, 0, 0, n], [10, 0, 0, 1]);
+    }
+    let fresh = testing::after(&config, &inventory, &mut serials, None);
+    let origin = Key::parse("example.com", None).unwrap();
+    let [vpc, peered] = [0, 1].map(|view| fresh.views[view].zones.get(origin.octets()).unwrap());
+    assert!(vpc.serial > peered.serial, "{} and {}", vpc.serial, peered.serial);
+    assert_eq!(vpc.digest, peered.digest);
+    let (shared, all) = vpc.nodes.shared(&peered.nodes);
+    assert_eq!(shared, all, "all but the apex is shared");
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! One zone's tables of records, one per view it exists in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_proto::rr::rdata::{CNAME, NS, SOA, TXT};
 use hickory_proto::rr::{RData, Record, RecordType};
 
-use super::serial::{self, Serial, Serials};
+use super::serial::{self, InView, Serials};
 use super::touched::Touched;
 use super::{Index, Input, prebuilt};
 use crate::config::{Binding, ViewId, Zone};
@@ -57,6 +57,7 @@ enum Content<'p> {
 }
 
 /// A table to be.
+#[derive(Clone)]
 struct Draft {
     resolved: NameMap<Arc<Resolved>>,
     /// Records of bound names that come from elsewhere.
@@ -97,28 +98,37 @@ pub(super) fn parts<'p>(
         })
         .collect();
     let names = &input.config.server.views;
-    let digests = parts.iter().flat_map(|(views, content)| {
-        views.iter().map(|view| (names[*view].name.as_str(), content.digest()))
+    let in_views = parts.iter().flat_map(|(views, content)| {
+        // A zone without bindings has the serial its file gives it.
+        let given = content.own_serial().filter(|_| zone.names.is_empty());
+        let digest = content.digest();
+        views.iter().map(move |view| InView { view: &names[*view].name, digest, given })
     });
-    let digest = serial::zone_digest(digests);
-    // A zone without bindings has the serial its file gives it.
-    let own = parts.iter().find_map(|(_, content)| content.own_serial());
-    let serial = match own {
-        Some(serial) if zone.names.is_empty() => {
-            serials.set(&zone.origin, Serial { serial, digest });
-            serial
+    let in_views: Vec<InView<'_>> = in_views.collect();
+    let now = input.drift.shown(input.now);
+    let mut serials = serials.advance(&zone.origin, &in_views, now).into_iter();
+    let mut all: Vec<Part> = Vec::with_capacity(parts.len());
+    for (views, content) in &parts {
+        // Views that see the same now, but did not always, differ in serial.
+        let mut by_serial: BTreeMap<u32, Vec<ViewId>> = BTreeMap::new();
+        for (view, serial) in views.iter().zip(&mut serials) {
+            by_serial.entry(serial).or_default().push(*view);
         }
-        _ => serials.advance(&zone.origin, digest, input.drift.shown(input.now)),
-    };
-    let table = |content| match content {
-        Content::Same(old) if old.serial == serial => Arc::clone(old),
-        Content::Same(old) => Arc::new(finish(zone, draft_of(zone, old), serial)),
-        Content::New(draft) => Arc::new(finish(zone, *draft, serial)),
-    };
-    parts.into_iter().map(|(views, content)| Part { views, table: table(content) }).collect()
+        let part = |(serial, views)| Part { views, table: content.table(zone, serial) };
+        all.extend(by_serial.into_iter().map(part));
+    }
+    all
 }
 
 impl Content<'_> {
+    fn table(&self, zone: &Arc<Zone>, serial: u32) -> Arc<ZoneTable> {
+        match self {
+            Content::Same(old) if old.serial == serial => Arc::clone(old),
+            Content::Same(old) => Arc::new(finish(zone, draft_of(zone, old), serial)),
+            Content::New(draft) => Arc::new(finish(zone, (**draft).clone(), serial)),
+        }
+    }
+
     /// Of all that is seen, the SOA's serial apart.
     fn digest(&self) -> u128 {
         match self {

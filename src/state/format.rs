@@ -24,7 +24,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize, Serializer};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use super::{SourceState, State, ZoneSerial};
+use super::{SerialsKept, SourceState, State, ZoneSerial};
 use crate::host::background::{self, PIECE};
 use crate::source::accept::Accepted;
 use crate::source::clock::Drift;
@@ -95,7 +95,7 @@ pub(super) fn render(
         version: VERSION,
         written: drift.shown(written),
         sources: state.sources.iter().map(|(n, s)| (n.clone(), SourceFile::of(s, drift))).collect(),
-        serials: state.serials.clone(),
+        serials: state.serials.zones.clone(),
     };
     seal(&file)
 }
@@ -146,7 +146,8 @@ pub(super) fn parse(octets: &[u8]) -> Result<(State, SystemTime), FormatError> {
         let source = source.into_state(&name)?;
         sources.insert(name, source);
     }
-    Ok((State { sources, serials: file.serials }, file.written))
+    let serials = SerialsKept { zones: file.serials, views: BTreeMap::new() };
+    Ok((State { sources, serials }, file.written))
 }
 
 const CHECKSUM_START: &str = "{\"checksum\":\"siphash128:";
@@ -360,6 +361,11 @@ pub(super) mod tests {
         )
     }
 
+    /// What this file keeps of serials.
+    fn of_zones(zones: BTreeMap<String, ZoneSerial>) -> SerialsKept {
+        SerialsKept { zones, views: BTreeMap::new() }
+    }
+
     pub(crate) fn states() -> impl Strategy<Value = State> {
         let of = btree_map("[a-z: ]{0,9}", ".{0,9}", 0..4);
         let source = (of, proptest::option::of(".{0,9}"), times(), accepted()).prop_map(
@@ -373,7 +379,7 @@ pub(super) mod tests {
         let serial = (any::<u32>(), "[0-9a-f]{0,32}")
             .prop_map(|(serial, digest)| ZoneSerial { serial, digest });
         (btree_map(".{0,9}", source, 0..3), btree_map(".{0,9}", serial, 0..3))
-            .prop_map(|(sources, serials)| State { sources, serials })
+            .prop_map(|(sources, zones)| State { sources, serials: of_zones(zones) })
     }
 
     pub(crate) fn small() -> State {
@@ -405,7 +411,7 @@ pub(super) mod tests {
         let serial = ZoneSerial { serial: 1_795_340_862, digest: "00ff".into() };
         State {
             sources: [("east".to_owned(), source)].into(),
-            serials: [("example.com".to_owned(), serial)].into(),
+            serials: of_zones([("example.com".to_owned(), serial)].into()),
         }
     }
 

@@ -5,7 +5,8 @@
 //! fsync, rename, fsync of the directory): after kill -9 or a power cut it is
 //! the old or the new one. A file that is not to the last octet what was
 //! written is set aside, never half used. Beside it stands when each source
-//! last answered, a few octets that are written each second.
+//! last answered, a few octets that are written each second, and the serial of
+//! each zone in each view.
 //!
 //! Nothing here stops the server: a disk that is full or read-only is an
 //! error to log, and answers go on. Only a second eipdns on the directory is
@@ -14,7 +15,7 @@
 //! Calls wait for the disk: make them where that holds nobody up, and after
 //! publishing.
 //!
-//! * `format`: the file; `ages`: the one beside it.
+//! * `format`: the file; `ages` and `serials`: those beside it.
 //! * `store`: the directory; `trust`: who may have written what is in it.
 //! * `journal`: the history, in two files of its own.
 //! * `error`: what can go wrong.
@@ -23,6 +24,7 @@ mod ages;
 mod error;
 mod format;
 pub(crate) mod journal;
+mod serials;
 mod store;
 mod trust;
 
@@ -46,8 +48,17 @@ pub const FRESH: Duration = Duration::from_secs(5 * 60);
 pub struct State {
     /// By name of the source.
     pub sources: BTreeMap<String, SourceState>,
-    /// By origin of the zone, as text.
-    pub serials: BTreeMap<String, ZoneSerial>,
+    /// Of zones.
+    pub serials: SerialsKept,
+}
+
+/// The serials that survive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SerialsKept {
+    /// By origin of the zone, as text: the highest of all views.
+    pub zones: BTreeMap<String, ZoneSerial>,
+    /// By origin of the zone and name of the view.
+    pub views: BTreeMap<String, BTreeMap<String, ZoneSerial>>,
 }
 
 impl State {
@@ -72,7 +83,7 @@ pub struct SourceState {
     pub accepted: Accepted,
 }
 
-/// The serial of one zone.
+/// The serial of one zone, in all views or in one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ZoneSerial {

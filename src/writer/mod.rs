@@ -30,10 +30,8 @@ use tracing::debug;
 pub use reload::{Next, Prepared};
 
 use crate::compile::changes::{Kind, changes};
-use crate::compile::serial::Serial;
 use crate::compile::{Input, Serials, compile};
 use crate::config::{Config, SourceId, SourceKind};
-use crate::dns::name::Key;
 use crate::forward::Forwarder;
 use crate::host::background::breathe;
 use crate::host::often::Often;
@@ -185,13 +183,7 @@ impl Writer {
     }
 
     fn take_states(&mut self, state: State) {
-        for (origin, known) in &state.serials {
-            if let (Ok(origin), Ok(digest)) =
-                (Key::parse(origin, None), u128::from_str_radix(&known.digest, 16))
-            {
-                self.serials.set(&origin, Serial { serial: known.serial, digest });
-            }
-        }
+        self.serials = Serials::restored(&state.serials);
         let now = self.clock.now();
         let mut states = state.sources;
         for (id, source) in self.world.config.clone().server.sources.iter().enumerate() {
@@ -378,11 +370,7 @@ impl Writer {
             })?;
             Some((config.name.clone(), known))
         });
-        let serials = self.serials.iter().map(|(origin, serial)| {
-            let digest = format!("{:032x}", serial.digest);
-            (origin.to_string(), state::ZoneSerial { serial: serial.serial, digest })
-        });
-        State { sources: sources.collect(), serials: serials.collect() }
+        State { sources: sources.collect(), serials: self.serials.kept() }
     }
 
     /// Compiles and swaps; all else comes after that.

@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::time::Instant;
 
-use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType;
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::{RData, RecordType};
 use serde_json::{Value, json};
 
 use crate::harness::{Dir, PATIENCE, Server, describe, eipdns, http_get, query, try_udp, udp};
@@ -89,6 +89,45 @@ fn an_equal_file_changes_nothing() {
     let moves = server.lines().iter().filter(|l| l["fields"]["message"] == "moved").count();
     assert_eq!(moves, 1);
     assert_ne!(server.data("example.com.", RecordType::SOA), serial, "content moved");
+}
+
+/// The zone's serial as a client at this address of ours sees it.
+fn serial_for(server: &Server, client: [u8; 4]) -> u32 {
+    let socket = UdpSocket::bind(SocketAddr::from((client, 0))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = query("example.com.", RecordType::SOA).to_vec().unwrap();
+    socket.send_to(&request, server.dns).unwrap();
+    let mut reply = [0; 512];
+    let size = socket.recv(&mut reply).unwrap();
+    let reply = Message::from_vec(&reply[..size]).unwrap();
+    match &reply.answers[0].data {
+        RData::SOA(soa) => soa.serial,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_view_that_does_not_change_keeps_its_serial_and_so_does_a_restart() {
+    const OUTSIDE: [u8; 4] = [127, 9, 0, 1];
+    let dir = Dir::new(
+        "[[view]]\nname = \"outside\"\nclients = [\"127.9.0.0/16\"]\nanswer = \"cname\"\n",
+    );
+    dir.write("example.com.toml", ZONE);
+    let mut server = Server::start(dir.path());
+    let (inside, outside) = (serial_for(&server, [127, 0, 0, 1]), serial_for(&server, OUTSIDE));
+    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    moved_to(&mut server, "10.0.1.6");
+    let moved = serial_for(&server, [127, 0, 0, 1]);
+    assert!(moved > inside, "{moved} after {inside}");
+    assert_eq!(serial_for(&server, OUTSIDE), outside, "a CNAME stands for whoever holds it");
+    assert!(server.stop().success());
+    // The state is as the version before reads it: the highest for all views.
+    let state = fs::read_to_string(dir.path().join(".state/state.json")).unwrap();
+    let state = serde_json::Deserializer::from_str(&state).into_iter::<Value>().next();
+    assert_eq!(state.unwrap().unwrap()["serials"]["example.com."]["serial"], moved);
+    let server = Server::start(dir.path());
+    assert_eq!(serial_for(&server, [127, 0, 0, 1]), moved);
+    assert_eq!(serial_for(&server, OUTSIDE), outside);
 }
 
 #[test]

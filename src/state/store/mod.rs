@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::error::{Aside, OpenError, StateError, Step};
 use super::format::{self, FormatError};
 use super::journal::{Journal, Past};
-use super::{SourceState, State, ages, trust};
+use super::{SourceState, State, ages, serials, trust};
 use crate::config::Source;
 use crate::host::background::{PIECE, breathe};
 use crate::source::clock::{Drift, elapsed};
@@ -21,6 +21,8 @@ use crate::source::successor::{self, Former};
 const FILE: &str = "state.json";
 /// When each source last answered.
 const AGES_FILE: &str = "ages.json";
+/// The serial of each zone in each view.
+const SERIALS_FILE: &str = "serials.json";
 /// What a file is called until it is whole.
 const NEW: &str = ".new";
 /// Held, and with our process id in it, while we live.
@@ -170,10 +172,11 @@ impl Store {
 
     /// What in the directory a group may write: odd, and used all the same.
     pub fn group_writes(&self) -> Vec<PathBuf> {
-        let all = [self.directory.clone(), self.directory.join(FILE)];
+        let files = [FILE, SERIALS_FILE].map(|name| self.directory.join(name));
+        let all = [self.directory.clone()].into_iter().chain(files);
         let group_writes =
             |path: &PathBuf| fs::metadata(path).is_ok_and(|about| trust::check(&about) == Ok(true));
-        all.into_iter().filter(group_writes).collect()
+        all.filter(group_writes).collect()
     }
 
     /// Reads the state, leaving out what no configured source carries on; none
@@ -318,7 +321,9 @@ impl Store {
         *failed_at = saved.is_err().then_some(now);
         if saved.is_err() {
             // Gives a full disk its room back. What stays is overwritten.
-            let _ = fs::remove_file(self.directory.join(FILE.to_owned() + NEW));
+            for name in [SERIALS_FILE, FILE] {
+                let _ = fs::remove_file(self.directory.join(name.to_owned() + NEW));
+            }
         }
         saved
     }
@@ -367,6 +372,13 @@ impl Store {
         drift: Drift,
         after: &mut dyn FnMut(Step) -> io::Result<()>,
     ) -> Result<String, StateError> {
+        let views = &state.serials.views;
+        let known = self.written.as_ref().map(|written| &written.state.serials.views);
+        // First, so that no zone's serial is higher than all of its views'.
+        if !views.is_empty() && known != Some(views) {
+            let file = Replaced { directory: &self.directory, name: SERIALS_FILE, sync: true };
+            file.replace(&file.rendered(serials::render(views))?, after)?;
+        }
         let file = Replaced { directory: &self.directory, name: FILE, sync: true };
         let octets = file.rendered(format::render(state, now, drift))?;
         file.replace(&octets, after)?;
@@ -493,7 +505,26 @@ fn read(directory: &Path) -> Result<Option<Found>, StateError> {
             source.delivered_at = source.delivered_at.max(at);
         }
     }
+    state.serials.views = view_serials(directory);
     Ok(Some(Found { state, written, seal }))
+}
+
+/// The serials of each view. Without the file each view goes on from its zone's
+/// serial, which is as high as any.
+fn view_serials(directory: &Path) -> serials::Views {
+    let path = directory.join(SERIALS_FILE);
+    let used = match trust::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return serials::Views::new(),
+        Err(error) => Err(error.to_string()),
+        Ok(octets) => serials::parse(&octets).map_err(|error| error.to_string()),
+    };
+    used.unwrap_or_else(|error| {
+        tracing::warn!(
+            path = %path.display(), %error,
+            "the views' serials are not used: in each view a zone goes on from its highest serial"
+        );
+        serials::Views::new()
+    })
 }
 
 /// Later ages than the state itself has. Without the file, or with one that a

@@ -31,7 +31,7 @@ fn source(name: &str, region: &str) -> Source {
 /// The small state, of the source `east`, with a serial of its own.
 fn state(serial: u32) -> State {
     let mut state = small();
-    state.serials.insert("example.net".into(), ZoneSerial { serial, digest: "aa".into() });
+    state.serials.zones.insert("example.net".into(), ZoneSerial { serial, digest: "aa".into() });
     let east = state.sources.get_mut("east").unwrap();
     east.of = successor::fingerprint(&source("east", "us-east-1"));
     state
@@ -175,6 +175,70 @@ fn the_plug_may_be_pulled_after_any_step() {
         drop(store);
         assert_eq!(found(dir.path()), Some(state(3)));
         assert_eq!(names(dir.path()), [LOCK_FILE, FILE]);
+    }
+}
+
+/// The state with this serial, seen in one view only.
+fn in_views(serial: u32) -> State {
+    let mut state = state(serial);
+    let of = |serial, digest: &str| ZoneSerial { serial, digest: digest.into() };
+    let views = [("vpc".to_owned(), of(serial, "bb")), ("outside".to_owned(), of(1, "cc"))];
+    state.serials.views.insert("example.net".into(), views.into());
+    state
+}
+
+#[test]
+fn the_serials_of_views_are_written_first_and_in_a_file_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    store.save(&in_views(1), at(0), Drift::NONE).unwrap();
+    assert_eq!(names(dir.path()), [LOCK_FILE, SERIALS_FILE, FILE]);
+    // What reads the state alone finds it as it would have written it itself.
+    let octets = fs::read(dir.path().join(FILE)).unwrap();
+    assert_eq!(format::parse(&octets).unwrap().0, state(1));
+    let mode = fs::metadata(dir.path().join(SERIALS_FILE)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // When no serial has moved, they are not written again.
+    fs::remove_file(dir.path().join(SERIALS_FILE)).unwrap();
+    let mut other = in_views(1);
+    other.sources.get_mut("east").unwrap().region = Some("us-west-2".into());
+    assert_eq!(store.save(&other, at(1), Drift::NONE).unwrap(), Saved::Written);
+    assert_eq!(names(dir.path()), [LOCK_FILE, FILE]);
+    assert_eq!(store.save(&in_views(2), at(2), Drift::NONE).unwrap(), Saved::Written);
+    drop(store);
+    assert_eq!(found(dir.path()), Some(in_views(2)));
+    // Without them, or with what is none, there is the rest.
+    for octets in [&b""[..], b"{}\n"] {
+        fs::write(dir.path().join(SERIALS_FILE), octets).unwrap();
+        assert_eq!(found(dir.path()), Some(state(2)));
+    }
+}
+
+#[test]
+fn the_plug_may_be_pulled_between_the_serials_and_the_state() {
+    // Five steps for each of the two files.
+    for step in 1..=10 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        store.save(&in_views(1), at(0), Drift::NONE).unwrap();
+        let mut left = step;
+        store
+            .replace(&in_views(2), at(1), Drift::NONE, &mut |_| {
+                left -= 1;
+                if left == 0 { Err(io::Error::other("unplugged")) } else { Ok(()) }
+            })
+            .unwrap_err();
+        drop(store);
+        let mut expected = if step < 9 { in_views(1) } else { in_views(2) };
+        if step >= 4 {
+            expected.serials.views = in_views(2).serials.views;
+        }
+        assert_eq!(found(dir.path()), Some(expected), "after step {step}");
+        let mut store = Store::open(dir.path()).unwrap();
+        store.save(&in_views(3), at(2), Drift::NONE).unwrap();
+        drop(store);
+        assert_eq!(found(dir.path()), Some(in_views(3)));
+        assert_eq!(names(dir.path()), [LOCK_FILE, SERIALS_FILE, FILE]);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::{Board, Known, Reloads, forwarding};
+use crate::compile::serial::highest;
 use crate::config::Config;
 use crate::host::aside;
 use crate::host::log::STDERR;
@@ -66,7 +67,7 @@ fn zones(config: &Config, snapshot: &Snapshot) -> Vec<report::Zone> {
         let (views, serials): (Vec<_>, Vec<_>) = tables.unzip();
         report::Zone {
             origin: zone.origin.to_string(),
-            serial: serials.first().copied().unwrap_or_default(),
+            serial: highest(serials),
             views,
             names: zone.names.len(),
         }

@@ -2,6 +2,7 @@
 
 use super::page::Page;
 use super::unix;
+use crate::compile::serial::highest;
 use crate::host::aside;
 use crate::status::board::{Board, Known};
 use crate::status::report::WorstCase;
@@ -73,11 +74,14 @@ fn configuration(page: &mut Page, board: &Board, known: &Known) {
 fn serials(page: &mut Page, board: &Board, known: &Known) {
     let current = board.store.full();
     let snapshot = &current.snapshot;
-    let mut serials = page.gauge("eipdns_zone_serial", "Serial of each zone");
+    let mut serials =
+        page.gauge("eipdns_zone_serial", "Serial of each zone, the highest of all views");
     for zone in &known.config.zones {
-        let table = snapshot.views.iter().find_map(|view| view.zones.get(zone.origin.octets()));
-        if let Some(table) = table {
-            serials.with(&[("zone", &zone.origin.to_string())], f64::from(table.serial));
+        let tables = snapshot.views.iter().filter_map(|view| view.zones.get(zone.origin.octets()));
+        let mut of_views = tables.map(|table| table.serial).peekable();
+        if of_views.peek().is_some() {
+            let serial = highest(of_views);
+            serials.with(&[("zone", &zone.origin.to_string())], f64::from(serial));
         }
     }
 }
