@@ -97,25 +97,23 @@ impl<'a> Outlook<'a> {
             own: zones.map(|zone| &zone.origin).filter(|origin| may_hold(origin)).collect(),
         }
     }
-
-    /// What a bound name would be answered with; where that would be the very
-    /// name, the address it stands for inside EC2.
-    fn answered(&self, private: IpAddr, public: IpAddr) -> IpAddr {
-        match !self.is_public && reaches(self.reaches, private) {
-            true => private,
-            false => public,
-        }
-    }
 }
 
-/// As [`View::reaches`].
-fn reaches(nets: Option<&[IpNet]>, private: IpAddr) -> bool {
-    nets.is_none_or(|nets| nets.iter().any(|net| net.contains(&private)))
+/// What a bound name would be answered with; where that would be the very
+/// name, the address it stands for inside EC2.
+fn answered(view: &View, private: IpAddr, public: IpAddr) -> IpAddr {
+    match view.answer {
+        Mode::Public => public,
+        Mode::Private | Mode::Cname if view.reaches(private) => private,
+        Mode::Private | Mode::Cname => public,
+    }
 }
 
 /// The overlay zones of all views with one outlook.
 struct Layer<'a> {
     outlook: Outlook<'a>,
+    /// One of the views.
+    view: &'a View,
     views: Vec<ViewId>,
     overlays: Overlays,
 }
@@ -142,7 +140,7 @@ impl<'a> Layer<'a> {
                 Some(table) => table.overlays.clone(),
                 None => Overlays::with_capacity(count),
             };
-            all.push(Self { outlook, views: vec![id], overlays });
+            all.push(Self { outlook, view, views: vec![id], overlays });
         }
         all
     }
@@ -180,8 +178,8 @@ fn update(
         if layer.outlook.own.iter().any(|origin| name.is_under(origin)) {
             continue;
         }
-        let said =
-            Said { address: layer.outlook.answered(said.address, ip.into()), ..said.clone() };
+        let address = answered(layer.view, said.address, ip.into());
+        let said = Said { address, ..said.clone() };
         let known = layer.overlays.get(name.octets());
         let is_new = known.is_none_or(|known| *known.said() != said);
         let overlay = match (known, made.iter().find(|made| *made.said() == said)) {
@@ -216,7 +214,8 @@ fn overlay(name: &Key, said: Said) -> Overlay {
 /// What forwarded answers say in place of Elastic IPs in all views that reach
 /// the same.
 struct Rewriting<'a> {
-    reaches: Option<&'a [IpNet]>,
+    /// One of the views.
+    view: &'a View,
     views: Vec<ViewId>,
     rewrites: Arc<Rewrites>,
 }
@@ -225,14 +224,13 @@ impl<'a> Rewriting<'a> {
     fn all(input: &Input<'a>, before: Option<&Snapshot>) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for (id, view) in input.config.server.views.iter().enumerate().filter(|(_, v)| v.rewrite) {
-            let reaches = view.reaches.as_deref();
-            if let Some(known) = all.iter_mut().find(|known| known.reaches == reaches) {
+            if let Some(known) = all.iter_mut().find(|known| known.view.reaches == view.reaches) {
                 known.views.push(id);
                 continue;
             }
             let had = before.and_then(|before| before.views.get(id));
             let rewrites = had.map_or_else(Arc::default, |table| Arc::clone(&table.rewrites));
-            all.push(Self { reaches, views: vec![id], rewrites });
+            all.push(Self { view, views: vec![id], rewrites });
         }
         all
     }
@@ -245,8 +243,7 @@ impl<'a> Rewriting<'a> {
     ) {
         let new = associated
             .filter(|(best, private)| {
-                best.entry.address.service_managed.is_none()
-                    && reaches(self.reaches, (*private).into())
+                best.entry.address.service_managed.is_none() && self.view.reaches((*private).into())
             })
             .map(|(best, private)| (private, ttl(input, &best)));
         if self.rewrites.get(&ip).copied() == new {
