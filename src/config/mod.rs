@@ -233,7 +233,7 @@ impl View {
     }
 }
 
-/// `[guard]`: how losses are taken; see DESIGN.md, *Losses*.
+/// `[guard]`: how losses are taken; see README.md, "Losses".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guard {
     /// How long an unassociated address keeps its last association.

@@ -1,4 +1,4 @@
-//! Whole answers over UDP and TCP, one by one as DESIGN.md's table has them.
+//! Whole answers over UDP and TCP, one by one as the README's table has them.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;

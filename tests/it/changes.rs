@@ -450,7 +450,7 @@ fn sigterm_and_sigint_end_well() {
     }
 }
 
-/// DESIGN.md: within 20 ms on an idle machine. The figure is printed; that it
+/// Within 20 ms on an idle machine. The figure is printed; that it
 /// comes at all is what is asserted.
 #[test]
 fn an_edit_is_answered_soon() {

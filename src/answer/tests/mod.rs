@@ -112,7 +112,7 @@ fn damaged(dice: &mut Dice, good: &[Vec<u8>]) -> Vec<u8> {
     packet
 }
 
-/// DESIGN.md P7 and issue 2: malformed packets do no harm. A small number by
+/// Malformed packets do no harm. A small number by
 /// default; `EIPDNS_PACKETS=10000000 cargo test --release malformed` for many.
 #[test]
 fn malformed_packets_do_no_harm() {

@@ -77,7 +77,7 @@ struct Limits {
     whole: Duration,
 }
 
-/// A good call takes some 20 to 100 ms within a region. DESIGN.md promises a
+/// A good call takes some 20 to 100 ms within a region. README.md promises a
 /// move within poll and three seconds.
 const LIMITS: Limits = Limits {
     connect: Duration::from_secs(1),

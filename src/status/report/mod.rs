@@ -113,7 +113,7 @@ impl WorstCase {
 pub(crate) struct Zone {
     /// Its origin.
     pub origin: String,
-    /// Its serial, in the first of its views.
+    /// Its serial: the highest of all views.
     pub serial: u32,
     /// Views it exists in.
     pub views: Vec<String>,

@@ -1,7 +1,7 @@
 //! Moves under a steady load: no query is lost, none is answered with what is
 //! over, and how soon the first new answer comes.
 //!
-//! Times are printed and not judged, but for what DESIGN.md promises a user.
+//! Times are printed and not judged, but for what README.md promises a user.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ const WINDOW: usize = 64;
 const LASTS: Duration = Duration::from_secs(6);
 const SETTLES: Duration = Duration::from_millis(500);
 
-/// The longest a call may take (DESIGN.md, "How it is built").
+/// The longest a call may take.
 const CALL: Duration = Duration::from_secs(3);
 
 /// A query of the load.

@@ -8,7 +8,7 @@ use hickory_proto::rr::RecordType;
 use super::scripted::{Address, Ec2, Fault};
 use super::{answer, asked, configure, refresh, source, start};
 
-/// DESIGN.md, "Numbers to reach".
+/// As many as the figure in the README is for.
 const NAMES: u32 = 1000;
 const STARTS: usize = 5;
 

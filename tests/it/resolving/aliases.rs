@@ -1,4 +1,4 @@
-//! Never a bare CNAME to a stub (DESIGN.md, P5), whatever made the CNAME.
+//! Never a bare CNAME to a stub, whatever made the CNAME.
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;

@@ -10,7 +10,7 @@ use crate::authority::daemon::{Daemon, free_port};
 use crate::harness::{Dir, Server, root};
 use crate::peers;
 
-/// From the change to the answer, as DESIGN.md has it (P2): poll + 3 s + TTL,
+/// From the change to the answer, as the README has it: poll + 3 s + TTL,
 /// with the defaults of 2 s and 5 s.
 const WORST_CASE: Duration = Duration::from_secs(2 + 3 + 5);
 
