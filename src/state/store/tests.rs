@@ -6,6 +6,18 @@ use super::*;
 use crate::config::{Ec2Source, SourceKind};
 use crate::diag::Place;
 
+/// Opens a store that is free. A process that another test has just forked has
+/// all our descriptors, locks with them, until it executes its program.
+fn open(directory: &Path) -> Store {
+    for _ in 0..1_000 {
+        match Store::open(directory) {
+            Err(OpenError::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} stays in use", directory.display());
+}
+
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_340_000 + seconds)
 }
@@ -38,7 +50,7 @@ fn state(serial: u32) -> State {
 }
 
 fn found(directory: &Path) -> Option<State> {
-    let mut store = Store::open(directory).unwrap();
+    let mut store = open(directory);
     assert!(store.trouble().is_none());
     store.load(&[source("east", "us-east-1")]).unwrap().map(|loaded| {
         assert!(loaded.mismatched.is_empty() && loaded.carried.is_empty());
@@ -60,7 +72,7 @@ fn what_is_saved_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let directory = dir.path().join("a/b");
     assert_eq!(found(&directory), None);
-    let mut store = Store::open(&directory).unwrap();
+    let mut store = open(&directory);
     assert_eq!(store.save(&state(1), at(0), Drift::NONE).unwrap(), Saved::Written);
     drop(store);
     assert_eq!(found(&directory), Some(state(1)));
@@ -79,7 +91,7 @@ fn delivered(serial: u32, seconds: u64) -> State {
 #[test]
 fn it_is_written_when_it_says_something_new() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     let octets = || fs::read(dir.path().join(FILE)).unwrap();
     let save = |store: &mut Store, state: &State, seconds| {
         store.save(state, at(seconds), Drift::NONE).unwrap()
@@ -97,7 +109,7 @@ fn it_is_written_when_it_says_something_new() {
     // A restart finds them, and writes nothing again either.
     drop(store);
     assert_eq!(found(dir.path()), Some(delivered(2, 6301)));
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     let loaded = store.load(&[source("east", "us-east-1")]).unwrap().unwrap();
     assert_eq!(loaded.written, at(3));
     assert_eq!(save(&mut store, &loaded.state, 6400), Saved::Unchanged);
@@ -111,7 +123,7 @@ fn it_is_written_when_it_says_something_new() {
 #[test]
 fn ages_make_no_other_addresses_young() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     store.save(&delivered(1, 0), at(0), Drift::NONE).unwrap();
     let old = fs::read(dir.path().join(FILE)).unwrap();
     store.save(&delivered(2, 1), at(1), Drift::NONE).unwrap();
@@ -126,7 +138,7 @@ fn ages_make_no_other_addresses_young() {
 #[test]
 fn ages_that_a_power_cut_has_emptied_are_none() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     store.save(&delivered(1, 0), at(0), Drift::NONE).unwrap();
     store.save(&delivered(1, 9), at(9), Drift::NONE).unwrap();
     drop(store);
@@ -137,7 +149,7 @@ fn ages_that_a_power_cut_has_emptied_are_none() {
 #[test]
 fn after_a_step_of_the_wall_clock_all_times_are_written_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     store.save(&delivered(1, 0), at(0), Drift::NONE).unwrap();
     let hour = Duration::from_secs(3600);
     let drift = Drift::by(hour);
@@ -156,7 +168,7 @@ fn the_plug_may_be_pulled_after_any_step() {
     use Step::{Create, Rename, Sync, SyncDirectory, Write};
     for (step, kept) in [(Create, 1), (Write, 1), (Sync, 1), (Rename, 2), (SyncDirectory, 2)] {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = open(dir.path());
         store.save(&state(1), at(0), Drift::NONE).unwrap();
         let mut seen = Vec::new();
         let error = store
@@ -170,7 +182,7 @@ fn the_plug_may_be_pulled_after_any_step() {
         drop(store);
         assert_eq!(found(dir.path()), Some(state(kept)), "after {step:?}");
         // And life goes on.
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = open(dir.path());
         store.save(&state(3), at(2), Drift::NONE).unwrap();
         drop(store);
         assert_eq!(found(dir.path()), Some(state(3)));
@@ -190,7 +202,7 @@ fn in_views(serial: u32) -> State {
 #[test]
 fn the_serials_of_views_are_written_first_and_in_a_file_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     store.save(&in_views(1), at(0), Drift::NONE).unwrap();
     assert_eq!(names(dir.path()), [LOCK_FILE, SERIALS_FILE, FILE]);
     // What reads the state alone finds it as it would have written it itself.
@@ -219,7 +231,7 @@ fn the_plug_may_be_pulled_between_the_serials_and_the_state() {
     // Five steps for each of the two files.
     for step in 1..=10 {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = open(dir.path());
         store.save(&in_views(1), at(0), Drift::NONE).unwrap();
         let mut left = step;
         store
@@ -234,7 +246,7 @@ fn the_plug_may_be_pulled_between_the_serials_and_the_state() {
             expected.serials.views = in_views(2).serials.views;
         }
         assert_eq!(found(dir.path()), Some(expected), "after step {step}");
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = open(dir.path());
         store.save(&in_views(3), at(2), Drift::NONE).unwrap();
         drop(store);
         assert_eq!(found(dir.path()), Some(in_views(3)));
@@ -245,12 +257,12 @@ fn the_plug_may_be_pulled_between_the_serials_and_the_state() {
 #[test]
 fn a_second_process_is_refused_and_told_who_is_there() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Store::open(dir.path()).unwrap();
+    let first = open(dir.path());
     let error = Store::open(dir.path()).unwrap_err().to_string();
     let said = format!("another eipdns (process {}) uses the state in ", std::process::id());
     assert!(error.starts_with(&said), "{error}");
     drop(first);
-    Store::open(dir.path()).unwrap();
+    open(dir.path());
 }
 
 #[test]
@@ -267,7 +279,7 @@ fn damage_is_set_aside_and_a_new_file_written() {
         ("foreign", |octets| *octets = sealed(FOREIGN)),
     ];
     for (name, damage) in cases {
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = open(dir.path());
         store.save(&state(1), at(0), Drift::NONE).unwrap();
         let path = dir.path().join(FILE);
         let mut octets = fs::read(&path).unwrap();
@@ -275,7 +287,7 @@ fn damage_is_set_aside_and_a_new_file_written() {
         fs::write(&path, &octets).unwrap();
         drop(store);
 
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = open(dir.path());
         let error = store.load(&[]).unwrap_err();
         let StateError::Unusable { kept: Aside::Kept(kept), .. } = &error else {
             panic!("{error:?}")
@@ -295,7 +307,7 @@ fn damage_is_set_aside_and_a_new_file_written() {
 #[test]
 fn few_files_are_kept_aside_and_the_newest_of_them() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     let mut last = None;
     for round in 0..KEEP_ASIDE + 3 {
         fs::write(dir.path().join(FILE), round.to_string()).unwrap();
@@ -314,7 +326,7 @@ fn few_files_are_kept_aside_and_the_newest_of_them() {
 #[test]
 fn state_is_carried_on_under_new_settings_and_names() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     let mut all = state(1);
     let east = all.sources["east"].clone();
     for (name, region) in [("west", "us-west-2"), ("north", "eu-north-1"), ("old", "eu-west-1")] {
@@ -373,13 +385,13 @@ fn what_others_may_write_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let (directory, file) = (dir.path(), dir.path().join(FILE));
     let write = || {
-        let mut store = Store::open(directory).unwrap();
+        let mut store = open(directory);
         store.save(&state(1), at(0), Drift::NONE).unwrap();
     };
     write();
     // The directory.
     chmod(directory, 0o777).unwrap();
-    let mut store = Store::open(directory).unwrap();
+    let mut store = open(directory);
     let said = store.trouble().unwrap().to_string();
     assert!(said.contains("everybody may write to it") && said.contains("chmod o-w"), "{said}");
     assert!(store.load(&[]).unwrap().is_none());
@@ -393,14 +405,14 @@ fn what_others_may_write_is_not_believed() {
     drop(store);
     // A group is odd, and said.
     chmod(directory, 0o770).unwrap();
-    let store = Store::open(directory).unwrap();
+    let store = open(directory);
     assert!(store.trouble().is_none());
     assert_eq!(store.group_writes(), [directory]);
     drop(store);
     chmod(directory, 0o700).unwrap();
     // The file.
     chmod(&file, 0o666).unwrap();
-    let error = Store::open(directory).unwrap().load(&[]).unwrap_err().to_string();
+    let error = open(directory).load(&[]).unwrap_err().to_string();
     assert!(error.contains("everybody may write to it; `chmod o-w`"), "{error}");
     assert!(error.contains("state.json.unread-"), "{error}");
     assert!(!file.exists(), "set aside");
@@ -408,11 +420,11 @@ fn what_others_may_write_is_not_believed() {
     write();
     if rustix::process::geteuid().is_root() {
         chown(&file, Some(12345), None).unwrap();
-        let error = Store::open(directory).unwrap().load(&[]).unwrap_err().to_string();
+        let error = open(directory).load(&[]).unwrap_err().to_string();
         assert!(error.contains("it belongs to user 12345"), "{error}");
         chown(directory, Some(12345), None).unwrap();
         assert!(matches!(
-            Store::open(directory).unwrap().trouble(),
+            open(directory).trouble(),
             Some(StateError::Untrusted { why: trust::Untrusted::Owner { .. }, .. })
         ));
     }
@@ -424,14 +436,14 @@ fn what_is_no_file_is_not_waited_for() {
     let file = dir.path().join(FILE);
     let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
     assert!(made.success());
-    let error = Store::open(dir.path()).unwrap().load(&[]).unwrap_err().to_string();
+    let error = open(dir.path()).load(&[]).unwrap_err().to_string();
     assert!(error.contains("it is not a regular file"), "{error}");
     std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
-    let error = Store::open(dir.path()).unwrap().load(&[]).unwrap_err().to_string();
+    let error = open(dir.path()).load(&[]).unwrap_err().to_string();
     assert!(error.contains("it is not a regular file"), "{error}");
     let made = std::process::Command::new("mkfifo").arg(dir.path().join(AGES_FILE)).status();
     assert!(made.unwrap().success());
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     assert_eq!(store.save(&state(1), at(0), Drift::NONE).unwrap(), Saved::Written);
     drop(store);
     assert_eq!(found(dir.path()), Some(state(1)));
@@ -456,7 +468,7 @@ fn a_directory_that_cannot_be_had_is_said_and_tried_again() {
 #[test]
 fn a_failing_disk_leaves_the_old_file_and_no_litter() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     store.save(&state(1), at(0), Drift::NONE).unwrap();
     // Something that rename cannot replace.
     let path = dir.path().join(FILE);
@@ -486,7 +498,7 @@ fn freshness_needs_a_clock_that_agrees() {
 #[test]
 fn a_history_that_cannot_be_written_delays_no_state() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     let events = [Arc::from("{\"at\":\"2026-11-28T03:00:00Z\",\"event\":\"moved\"}")];
     fs::create_dir(dir.path().join("history.jsonl")).unwrap();
     store.add_history(&events, at(0)).unwrap_err();
@@ -496,16 +508,16 @@ fn a_history_that_cannot_be_written_delays_no_state() {
     assert_eq!(store.add_history(&events, at(11)).unwrap(), Saved::Written);
     assert_eq!(store.add_history(&[], at(12)).unwrap(), Saved::Unchanged);
     drop(store);
-    assert_eq!(Store::open(dir.path()).unwrap().history().events, events);
+    assert_eq!(open(dir.path()).history().events, events);
     // Where others could have written it, it is not read.
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(Store::open(dir.path()).unwrap().history().events.is_empty());
+    assert!(open(dir.path()).history().events.is_empty());
 }
 
 #[test]
 fn ages_that_cannot_be_written_hold_back_no_news() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path());
     store.save(&delivered(1, 0), at(0), Drift::NONE).unwrap();
     fs::create_dir(dir.path().join(AGES_FILE)).unwrap();
     store.save(&delivered(1, 5), at(5), Drift::NONE).unwrap_err();
@@ -519,7 +531,7 @@ fn ages_that_cannot_be_written_hold_back_no_news() {
 fn a_directory_that_changes_under_our_feet_is_looked_at_again() {
     let dir = tempfile::tempdir().unwrap();
     let directory = dir.path().join("state");
-    let mut store = Store::open(&directory).unwrap();
+    let mut store = open(&directory);
     store.save(&delivered(1, 0), at(0), Drift::NONE).unwrap();
     // Open to everybody since.
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
