@@ -51,8 +51,8 @@ fn a_move_by_the_aws_cli_is_answered() {
     let history = web::get(http(&server), "/api/history").1;
     let history: Value = serde_json::from_str(&history).unwrap();
     // From place to place; the first answers are no move.
-    let moved = history.as_array().unwrap().iter().filter(|event| event["event"] == "moved");
-    assert_eq!(moved.count(), 3, "{history}");
+    let moves = history.as_array().unwrap().iter().filter(|event| event["event"] == "moved");
+    assert_eq!(moves.count(), 3, "{history}");
     assert_eq!(
         (&history[0]["old"], &history[0]["new"]),
         (&"172.31.5.1".into(), &"172.31.5.2".into())
