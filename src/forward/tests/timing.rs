@@ -13,15 +13,14 @@ use super::room::{
     Act, After, CLIENT, Call, ONE, Reply, Room, Silence, TWO, Unreachable, remark, rule,
 };
 use super::{AUTHORITY, SAME, asks_a, name, option};
+use crate::config::{ForwardConfig, Rule};
 use crate::dns::name::Key;
 use crate::forward::cache::{FAILURE_TTL, RECHECK};
 use crate::forward::forwarder::{Asked, CLIENT_PATIENCE, Forwarder};
 use crate::forward::network::Via;
 use crate::forward::question::Question;
 use crate::forward::upstream::now;
-use crate::forward::{
-    Age, ConfigError, DEADLINE, ForwardConfig, MAX_FLIGHTS, MAX_REFRESHES, Rule, Shed, TRY,
-};
+use crate::forward::{Age, ConfigError, DEADLINE, MAX_FLIGHTS, MAX_REFRESHES, Shed, TRY};
 use crate::host::descriptors::Share;
 
 #[tokio::test(start_paused = true)]
