@@ -176,7 +176,12 @@ fn of_zone(old: &Zone, new: &Zone, views: &[(&str, ViewId, ViewId)], losses: &mu
         if let (Some(was), Some(is)) = (file(old, *before), file(new, *now))
             && !Part::Recorded.is_lost((old, *before), (new, *now))
         {
-            told.extend(emptied(&was, &is, &names_of(new, *now)));
+            let emptied = emptied(&was, &is);
+            if !emptied.is_empty() {
+                let left = names_of(new, *now);
+                let is_lost = |file: &&Path| of(&was, file).all(|r| !left.contains(&r.owner));
+                told.extend(emptied.into_iter().filter(is_lost).map(Path::to_owned));
+            }
         }
     }
     let included = |file| Loss::Included { file, origin: old.origin.clone() };
@@ -188,21 +193,21 @@ fn names_of(zone: &Zone, view: ViewId) -> BTreeSet<&Key> {
     PARTS.iter().flat_map(|part| part.names(zone, view)).collect()
 }
 
-/// Files that are read as before and had records, but have none now; `left` are
-/// the names that are left.
-fn emptied(was: &MasterFile, is: &MasterFile, left: &BTreeSet<&Key>) -> Vec<PathBuf> {
+/// Of a master file and those it includes: which are read as before and had
+/// records, but have none now.
+fn emptied<'m>(was: &MasterFile, is: &'m MasterFile) -> Vec<&'m Path> {
+    // Alone, an empty one is refused anyway.
+    if is.files().len() < 2 {
+        return Vec::new();
+    }
     let filled: BTreeSet<&Path> = is.records.iter().filter_map(|r| is.file_of(r)).collect();
-    let is_lost = |file: &&PathBuf| {
-        let of_it = |record: &&StaticRecord| was.file_of(record) == Some(file);
-        let mut had = was.records.iter().filter(of_it).peekable();
-        had.peek().is_some() && !had.any(|record| left.contains(&record.owner))
-    };
-    is.files()
-        .iter()
-        .filter(|file| !filled.contains(file.as_path()))
-        .filter(is_lost)
-        .cloned()
-        .collect()
+    let files = is.files().iter().map(PathBuf::as_path).filter(|file| !filled.contains(file));
+    files.filter(|file| of(was, file).next().is_some()).collect()
+}
+
+/// The records that stand in one of the files.
+fn of<'m>(all: &'m MasterFile, file: &Path) -> impl Iterator<Item = &'m StaticRecord> {
+    all.records.iter().filter(move |record| all.file_of(record) == Some(file))
 }
 
 #[cfg(test)]
