@@ -5,7 +5,7 @@
 //! ```text
 //! poll:   source (ec2 | file) -> accept -> writer -> compile (pure) --Snapshot--> store
 //! query:  serve -> respond: store.load() ONCE -> its view's table -> answer -> octets
-//!                                     \\ not ours, not cached -> forward (async, bounded)
+//!                                     \ not ours, not cached -> forward (async, bounded)
 //! ```
 //!
 //! The rooms, from the ground to the roof: each uses what is below it, and nothing

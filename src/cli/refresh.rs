@@ -65,8 +65,8 @@ enum Round {
 /// What a round brought.
 struct Heard {
     judged: Vec<Judged>,
-    /// Sources whose calls failed.
-    failed: Vec<String>,
+    /// Sources whose calls failed; none if the server was too busy to ask any.
+    failed: Option<Vec<String>>,
 }
 
 impl Refresh {
@@ -122,18 +122,20 @@ impl Refresh {
                 return Ok(exit);
             }
             let is_so = last.iter().all(|one| one.verdict == Verdict::Answered);
-            let rests = |source: &String| last.iter().any(|one| one.sources.contains(source));
-            let unheard = failed.iter().find(|source| rests(source));
-            if is_so && unheard.is_none() {
+            let rests = |source: &&String| last.iter().any(|one| one.sources.contains(*source));
+            let why_unsure = match &failed {
+                None => Some("the server was too busy to ask its sources".to_owned()),
+                Some(failed) => failed.iter().find(rests).map(|source| {
+                    format!("by the last good word of source {source}, which does not answer now")
+                }),
+            };
+            if is_so && why_unsure.is_none() {
                 return Ok(Exit::Ok);
             }
             let left = client.deadline.left();
             if left < LAST_ROUND {
-                if let (true, Some(source)) = (is_so, unheard) {
-                    print::complain(&format_args!(
-                        "it is answered so, by the last good word of source {source}, which does not \
-                         answer now"
-                    ));
+                if let (true, Some(why)) = (is_so, why_unsure) {
+                    print::complain(&format_args!("it is answered so, but not for sure: {why}"));
                 }
                 return Ok(told_otherwise(&last));
             }
@@ -146,8 +148,8 @@ impl Refresh {
     fn round(&self, client: &Client) -> Result<Result<Heard, Exit>, RemoteError> {
         let failed = match self.refresh(client)? {
             Round::Done(Exit::Unread, _) => return Ok(Err(Exit::Unread)),
-            Round::Done(_, failed) => failed,
-            Round::Busy(_) => Vec::new(),
+            Round::Done(_, failed) => Some(failed),
+            Round::Busy(_) => None,
         };
         let judged = self.judged(client)?;
         Ok(Ok(Heard { judged, failed }))

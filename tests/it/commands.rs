@@ -428,6 +428,33 @@ fn a_bad_edit_keeps_nobody_from_asking() {
     assert!(text(&out.stderr).contains("no token was found"), "{}", text(&out.stderr));
 }
 
+/// What is answered by the last good word of a source that fails now is not so for
+/// sure.
+#[test]
+fn what_a_source_cannot_confirm_is_not_waited_for_as_if_it_could() {
+    let dir = Dir::new("");
+    dir.http();
+    dir.write(
+        "example.com.toml",
+        "[names]\ndb = \"75.101.137.243\"\nfixed = { address = \"10.0.0.9\" }\n",
+    );
+    let mut server = Server::start(dir.path());
+    let (config, http) = (dir.path().to_str().unwrap(), server.http());
+    let wait_for = |wish: &str| {
+        let args = ["refresh", "--timeout", "1s", "--config", config, "--listen-http", &http];
+        let out = eipdns(&[&args[..], &["--wait-for", wish]].concat());
+        (out.status.code().unwrap(), text(&out.stderr).to_owned())
+    };
+    assert_eq!(wait_for("db.example.com=10.0.1.5").0, 0);
+    dir.replace("addresses.json", "{");
+    server.wait_for("source stalled; its last good answer stands");
+    let (code, told) = wait_for("db.example.com=10.0.1.5");
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("by the last good word of source sample"), "{told}");
+    // Nothing of that rests on the source.
+    assert_eq!(wait_for("fixed.example.com=10.0.0.9").0, 0);
+}
+
 /// A server that accepts and says nothing, or half of it: the time is the one
 /// that was given, and what happened is said.
 #[test]
