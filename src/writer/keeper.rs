@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::config::Source;
@@ -23,6 +23,12 @@ const OPENING: Duration = Duration::from_secs(5);
 
 /// How soon a disk that was left alone is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// The least time between two writings of changed state. The first change is written
+/// at once, those that follow within this time together: moves in quick succession
+/// must not take the processor and the disk from answers. kill -9 within it loses
+/// changes that EC2 still knows.
+const SPACING: Duration = Duration::from_secs(1);
 
 /// The state directory, ours, and what was found in it.
 pub(crate) struct Opened {
@@ -166,12 +172,13 @@ async fn write(
     tell: watch::Sender<Option<String>>,
     clock: Clock,
 ) {
-    let mut again = false;
+    let (mut again, mut next) = (false, Instant::now());
     loop {
         let more = tokio::select! {
             changed = states.changed() => changed.is_ok(),
-            () = tokio::time::sleep(AGAIN), if again => true,
+            () = sleep(AGAIN), if again => true,
         };
+        let more = more && is_there_more_at(next, &mut states).await;
         let state = states.borrow_and_update().clone();
         let writing = background::run(move || {
             let saved = store.save(&state, clock.now(), clock.drift());
@@ -188,6 +195,9 @@ async fn write(
             }
         };
         again = matches!(saved, Err(_) | Ok(Saved::Later));
+        if matches!(saved, Ok(Saved::Written)) {
+            next = Instant::now() + SPACING;
+        }
         match saved {
             Ok(Saved::Written | Saved::Touched) => {
                 if tell.borrow().is_some() {
@@ -206,6 +216,19 @@ async fn write(
         }
         if !more {
             return;
+        }
+    }
+}
+
+/// Waits until then, but not for a process that ends: false.
+async fn is_there_more_at(next: Instant, states: &mut watch::Receiver<State>) -> bool {
+    let rest = sleep_until(next);
+    tokio::pin!(rest);
+    loop {
+        tokio::select! {
+            biased;
+            changed = states.changed() => if changed.is_err() { return false },
+            () = &mut rest => return true,
         }
     }
 }
@@ -234,5 +257,49 @@ fn worse(state: Saved, history: Saved) -> Saved {
         (_, Saved::Later) | (Saved::Later, _) => Saved::Later,
         (Saved::Unchanged, history) => history,
         (state, _) => state,
+    }
+}
+
+#[cfg(all(test, feature = "virtual-clock"))]
+mod timing {
+    use std::fs;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::state::SourceState;
+
+    /// Differs from any other in more than its age.
+    fn state(number: usize) -> State {
+        let known = SourceState {
+            of: Default::default(),
+            region: Some(format!("region-{number}.")),
+            delivered_at: SystemTime::now(),
+            accepted: Default::default(),
+        };
+        State { sources: [("ec2".to_owned(), known)].into(), ..State::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_change_is_written_at_once_and_those_that_follow_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = open(directory.path(), &[]).await.unwrap();
+        let (keeper, keeping) = opened.keep(Clock::start());
+        let keeping = tokio::spawn(keeping);
+        let on_disk =
+            || fs::read_to_string(directory.path().join("state.json")).unwrap_or_default();
+        let mut seen = vec![on_disk()];
+        for last in 1..=30 {
+            keeper.keep(state(last));
+            // The clock runs only while nothing is being written.
+            sleep(SPACING / 10).await;
+            if seen.last() != Some(&on_disk()) {
+                seen.push(on_disk());
+            }
+        }
+        assert_eq!(seen.len(), 1 + 3, "{seen:?}");
+        assert!(seen[1].contains("region-1."), "{}", seen[1]);
+        drop(keeper);
+        keeping.await.unwrap();
+        assert!(on_disk().contains("region-30."), "{}", on_disk());
     }
 }
