@@ -5,7 +5,7 @@
 //! source, publishes, and then [acknowledges](Delivery::published), which
 //! answers those who asked for a refresh. Nothing else connects the two.
 //!
-//! * [`mod@file`]: a JSON file, watched ([`watch`], `ways`, [`json`]).
+//! * [`mod@file`]: a JSON file, watched ([`watch`], [`json`]).
 //! * [`known`]: what of an answer is as in the one before.
 //! * [`usable`]: what of an answer can be used at all.
 //! * [`accept`]: how losses are taken, between a source and what is published.
@@ -38,7 +38,6 @@ pub(crate) mod successor;
 pub(crate) mod testing;
 pub mod usable;
 pub(crate) mod watch;
-mod ways;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -162,7 +162,7 @@ const ROOMS: &[Room] = &[
             "http/server.rs",
             "source/once.rs",
             "source/ec2/credentials.rs",
-            "host/aside.rs",
+            "host/aside/attempt.rs",
             "host/log/mod.rs",
         ],
         why: "no orphans: who starts a task or thread also notices its end; `server` starts the \

@@ -1,0 +1,229 @@
+//! What `aws ec2 describe-addresses` prints (JSON), as addresses.
+//!
+//! The file is written by people and scripts, so the reader is strict about
+//! what it would have to guess (an address that is none) and lenient about what
+//! it does not use: unknown keys are skipped, every key but `PublicIp` may be
+//! absent, `null` or `""`. [`usable`](super::usable) says what of it can be
+//! used. Items are UTF-8 as a whole, as JSON is (RFC 8259
+//! section 8.1).
+
+mod error;
+mod item;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::host::background;
+use crate::source::inventory::Address;
+use crate::source::known::Known;
+use crate::source::usable::{self, Gather, Said, Unusable};
+pub use error::ParseError;
+use error::from_json;
+use item::{Item, Object};
+
+/// UTF-8 byte order mark: some editors write one.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// A text that was read, and the addresses in it.
+#[derive(Debug, Default)]
+pub struct Listing {
+    text: Vec<u8>,
+    /// Where in the text each address stands.
+    places: Vec<Range<usize>>,
+    said: Said,
+}
+
+impl Listing {
+    /// Reads the output of `aws ec2 describe-addresses`
+    /// (EC2 API reference, `DescribeAddresses`, in the CLI's JSON form).
+    ///
+    /// Items with the same text as in `before`, in the same order, are not read
+    /// once more, and addresses that are as in `before` are the very same.
+    ///
+    /// # Errors
+    /// Any text that leaves a doubt about which addresses it has; nothing is
+    /// returned for a part of it.
+    pub fn read(text: Vec<u8>, before: &Listing) -> Result<Self, ParseError> {
+        let json = text.strip_prefix(BOM).unwrap_or(&text);
+        if json.trim_ascii().is_empty() {
+            return Err(ParseError::Empty);
+        }
+        let mut reader = Reader::new(&text, before);
+        let mut json = serde_json::Deserializer::from_slice(json);
+        let found = Reply(&mut reader).deserialize(&mut json);
+        match (found.and_then(|found| json.end().map(|()| found)), reader.fault.take()) {
+            (Ok(true), _) => {}
+            (Ok(false), _) => return Err(ParseError::NoAddresses),
+            (Err(_), Some(fault)) => return Err(fault),
+            (Err(error), None) => return Err(from_json(&error, error.line(), error.column())),
+        }
+        let (all, left_out) = reader.gather.finish();
+        let (places, addresses): (_, Vec<_>) = all.map(|item| (item.place, item.address)).unzip();
+        let said = Said { addresses: addresses.into(), left_out: left_out.into() };
+        Ok(Self { places, said, text })
+    }
+
+    /// What was read.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// What it says: the addresses, in their order.
+    pub fn said(&self) -> &Said {
+        &self.said
+    }
+}
+
+/// An address and where it stands.
+struct Placed {
+    place: Range<usize>,
+    address: Arc<Address>,
+}
+
+impl Borrow<Address> for Placed {
+    fn borrow(&self) -> &Address {
+        &self.address
+    }
+}
+
+/// Takes one item after the other.
+struct Reader<'r> {
+    text: &'r [u8],
+    before: &'r Listing,
+    known: Known<'r>,
+    gather: Gather<Placed>,
+    /// What is wrong with the last item: an error of serde carries only text.
+    fault: Option<ParseError>,
+}
+
+impl<'r> Reader<'r> {
+    fn new(text: &'r [u8], before: &'r Listing) -> Self {
+        let known = Known::new(&before.said.addresses);
+        Self { text, before, known, gather: Gather::new(), fault: None }
+    }
+
+    /// Takes the text of an item. It is JSON, and nothing else is known of it.
+    fn take(&mut self, item: &str) -> Result<(), ParseError> {
+        let place = place_of(item, self.text);
+        let as_before = self.before.places.get(self.known.next());
+        let as_before = as_before.and_then(|place| self.before.text.get(place.clone()));
+        let again = as_before.filter(|as_before| *as_before == item.as_bytes());
+        let address = match again.and_then(|_| self.known.again()) {
+            Some(address) => address,
+            None => match address(item, &place, self.text)? {
+                Ok(address) => self.known.share(address),
+                Err(why) => {
+                    self.gather.leave_out(why);
+                    return Ok(());
+                }
+            },
+        };
+        self.gather.take(Placed { place, address });
+        Ok(())
+    }
+}
+
+/// Where in `text` a part of it stands.
+fn place_of(part: &str, text: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr() - text.as_ptr().addr();
+    start..start + part.len()
+}
+
+/// The address that an item at a place in the text is, or why it is none.
+fn address(
+    item: &str,
+    place: &Range<usize>,
+    text: &[u8],
+) -> Result<Result<Address, Unusable>, ParseError> {
+    let Object(item) = serde_json::from_str::<Object<Item>>(item).map_err(|error| {
+        let lines = item.split_inclusive('\n').take(error.line().saturating_sub(1));
+        let behind = lines.map(str::len).sum::<usize>() + error.column();
+        let (line, column) = line_and_column(text, place.start + behind);
+        from_json(&error, line, column)
+    })?;
+    usable::Item::from(item).judge().map_err(|fault| {
+        let (line, column) = line_and_column(text, place.end);
+        ParseError::Item { line, column, fault }
+    })
+}
+
+/// Line and column of the last of the first `count` octets.
+fn line_and_column(text: &[u8], count: usize) -> (usize, usize) {
+    let text = text.get(..count).unwrap_or(text);
+    let text = text.strip_prefix(BOM).unwrap_or(text);
+    let lines = text.iter().filter(|octet| **octet == b'\n').count();
+    (lines + 1, text.rsplit(|octet| *octet == b'\n').next().map_or(0, <[u8]>::len))
+}
+
+/// The whole reply: did it have a list of items?
+struct Reply<'a, 'r>(&'a mut Reader<'r>);
+
+impl<'de> DeserializeSeed<'de> for Reply<'_, '_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reply<'_, '_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with \"Addresses\"")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<bool, M::Error> {
+        let mut found = false;
+        while let Some(key) = map.next_key::<String>()? {
+            if key != "Addresses" {
+                map.next_value::<IgnoredAny>()?;
+            } else if found {
+                return Err(M::Error::custom("\"Addresses\" stands twice"));
+            } else {
+                map.next_value_seed(Items(self.0))?;
+                found = true;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The list of items.
+struct Items<'a, 'r>(&'a mut Reader<'r>);
+
+impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Items<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of addresses")
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<(), S::Error> {
+        while let Some(item) = seq.next_element::<&RawValue>()? {
+            background::breathe();
+            if let Err(fault) = self.0.take(item.get()) {
+                let error = S::Error::custom(&fault);
+                self.0.fault = Some(fault);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}

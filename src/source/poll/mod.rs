@@ -1,0 +1,129 @@
+//! The poll loop of an `ec2` source: when to call, and who is told.
+//!
+//! The loop is the only retry there is. Decisions are `Pace`'s, which knows
+//! neither clock nor network; what is called is a [`Describe`], so tests
+//! script it.
+
+mod pace;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::source::error::PollError;
+use crate::source::inventory::Address;
+use crate::source::known::shared;
+use crate::source::usable::{LeftOut, Said};
+use crate::source::{Answer, Ended, Handle, Pending, Post, Setup};
+pub(crate) use pace::Pause;
+pub(super) use pace::Throttled;
+use pace::{Pace, jitter};
+
+/// Something that says, when called, which addresses there are.
+pub(crate) trait Describe: Send {
+    /// One call, with its own deadline. Dropping it ends it. No Elastic IP
+    /// stands twice in what it says.
+    fn describe(&mut self) -> impl Future<Output = Result<Described, PollError>> + Send;
+
+    /// The region that is asked, once known.
+    fn region(&self) -> Option<String>;
+}
+
+/// What a call brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Described {
+    /// The addresses, each Elastic IP once.
+    pub addresses: Vec<Address>,
+    /// What of the answer cannot be used.
+    pub left_out: LeftOut,
+}
+
+impl Described {
+    /// The same, in the memory of what was said `before` where that is equal.
+    pub(crate) fn beside(self, before: &Said) -> Said {
+        let left_out = match &before.left_out {
+            known if **known == self.left_out => Arc::clone(known),
+            _ => self.left_out.into(),
+        };
+        Said { addresses: shared(&before.addresses, self.addresses), left_out }
+    }
+}
+
+/// One source of type `ec2`, ready to [`run`](Self::run).
+#[derive(Debug)]
+pub(crate) struct Poller<D> {
+    called: D,
+    pace: Pace,
+    post: Post,
+    /// Who asked while a call was under way.
+    later: Pending,
+    /// The last good answer.
+    said: Said,
+}
+
+impl<D: Describe> Poller<D> {
+    /// A source that calls `called` each `poll`, and delivers what it says.
+    pub(crate) fn new(setup: Setup, poll: Duration, called: D) -> (Self, Handle) {
+        let pace = setup.throttled.map_or_else(|| Pace::new(poll), |p| Pace::throttled(poll, p));
+        let (post, handle) = Post::new(setup);
+        let (later, said) = (Pending::default(), Said::default());
+        (Self { called, pace, post, later, said }, handle)
+    }
+
+    /// Calls at once, and again and again, until nobody takes deliveries or
+    /// nobody can ask any longer.
+    pub(crate) async fn run(mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.round().await {
+                return ended;
+            }
+        }
+    }
+
+    /// Waits for the time of the next call, makes it, delivers.
+    async fn round(&mut self) -> Result<(), Ended> {
+        let mut asked = std::mem::take(&mut self.later);
+        loop {
+            while let Some(ask) = self.post.ask_at_hand() {
+                self.pace.hear(ask, &mut asked);
+            }
+            let at = self.pace.next_start(asked.by(), Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep_until(at) => break,
+                ask = self.post.asked() => self.pace.hear(ask?, &mut asked),
+            }
+        }
+        let began = Instant::now();
+        self.pace.started(began, asked.by());
+        let said = self.call().await?;
+        let took = began.elapsed();
+        self.pace.ended(said.as_ref().err().map(PollError::class), jitter());
+        self.post.throttled.set(self.pace.throttled_pause());
+        let answer: Answer = match said {
+            Ok(said) => {
+                self.said = said.beside(&self.said);
+                Ok(self.said.clone())
+            }
+            Err(error) => Err(Arc::new(error.into())),
+        };
+        self.post.deliver(took, self.called.region(), answer, asked).await
+    }
+
+    /// One call. Whoever asks meanwhile may know of a change that it does not
+    /// show: they are for the next one.
+    async fn call(&mut self) -> Result<Result<Described, PollError>, Ended> {
+        let mut call = pin!(self.called.describe());
+        loop {
+            tokio::select! {
+                biased;
+                said = &mut call => return Ok(said),
+                ask = self.post.asked() => self.pace.hear(ask?, &mut self.later),
+            }
+        }
+    }
+}

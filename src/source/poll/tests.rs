@@ -1,0 +1,187 @@
+use std::net::Ipv4Addr;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::*;
+use crate::source::clock::Clock;
+use crate::source::error::Class;
+use crate::source::inventory::Health;
+use crate::source::testing::address;
+use crate::source::{Delivery, Gone, Refreshed};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3600);
+
+type Reply = Result<Described, PollError>;
+
+/// Each call is handed to the test, which answers it.
+struct Script {
+    calls: mpsc::Sender<oneshot::Sender<Reply>>,
+}
+
+impl Describe for Script {
+    async fn describe(&mut self) -> Reply {
+        let (answer, said) = oneshot::channel();
+        self.calls.send(answer).await.unwrap();
+        said.await.unwrap()
+    }
+
+    fn region(&self) -> Option<String> {
+        Some("us-east-1".into())
+    }
+}
+
+struct Running {
+    handle: Handle,
+    calls: mpsc::Receiver<oneshot::Sender<Reply>>,
+    deliveries: mpsc::Receiver<Delivery>,
+    task: tokio::task::JoinHandle<Ended>,
+}
+
+async fn soon<T>(future: impl Future<Output = Option<T>>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("in time").expect("still running")
+}
+
+impl Running {
+    fn start(poll: Duration) -> Self {
+        let (calls_in, calls) = mpsc::channel(1);
+        let (deliver, deliveries) = mpsc::channel(4);
+        let script = Script { calls: calls_in };
+        let setup = Setup::new(3, "east", Clock::start(), deliver);
+        let (poller, handle) = Poller::new(setup, poll, script);
+        Self { handle, calls, deliveries, task: tokio::spawn(poller.run()) }
+    }
+
+    async fn call(&mut self) -> oneshot::Sender<Reply> {
+        soon(self.calls.recv()).await
+    }
+
+    async fn delivery(&mut self) -> Delivery {
+        soon(self.deliveries.recv()).await
+    }
+
+    /// Somebody asks; returns when the request is on its way.
+    async fn ask(&self, accept_losses: bool) -> oneshot::Receiver<Refreshed> {
+        let (reply, done) = oneshot::channel();
+        self.handle.asks.send(crate::source::Ask::Refresh { accept_losses, reply }).await.unwrap();
+        done
+    }
+}
+
+fn one(last: u8) -> Reply {
+    let addresses = vec![address(Ipv4Addr::new(75, 101, 137, last))];
+    Ok(Described { addresses, ..Described::default() })
+}
+
+fn server_error() -> PollError {
+    PollError::Server { status: 503, code: "Unavailable".into() }
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_call_that_began_after_it_and_shares_it() {
+    let mut east = Running::start(NEVER);
+    let first = east.call().await;
+    let (a, b) = (east.ask(false).await, east.ask(true).await);
+    first.send(one(1)).unwrap();
+    let delivery = east.delivery().await;
+    assert_eq!((delivery.source, delivery.region.as_deref()), (3, Some("us-east-1")));
+    assert!(delivery.waiters.0.is_empty() && !delivery.accept_losses);
+    delivery.published(None);
+
+    let second = east.call().await;
+    let c = east.ask(false).await;
+    second.send(one(2)).unwrap();
+    let delivery = east.delivery().await;
+    assert_eq!((delivery.waiters.0.len(), delivery.accept_losses), (2, true));
+    delivery.published(None);
+    assert!(a.await.unwrap().failed.is_none());
+    assert!(b.await.unwrap().failed.is_none());
+
+    let third = east.call().await;
+    third.send(Err(server_error())).unwrap();
+    let delivery = east.delivery().await;
+    assert_eq!((delivery.waiters.0.len(), delivery.accept_losses), (1, false));
+    delivery.published(None);
+    assert_eq!(c.await.unwrap().failed.unwrap().to_string(), server_error().to_string());
+    // Nobody else has asked: no further call until the next poll.
+    assert!(east.calls.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_request_cuts_poll_and_backoff_short() {
+    let mut east = Running::start(NEVER);
+    let throttled = PollError::Throttled { code: "RequestLimitExceeded".into() };
+    east.call().await.send(Err(throttled)).unwrap();
+    east.delivery().await.published(None);
+    for n in 0..3 {
+        let asked = east.ask(false).await;
+        east.call().await.send(one(n)).unwrap();
+        east.delivery().await.published(None);
+        asked.await.unwrap();
+    }
+    east.handle.look();
+    east.call().await.send(one(9)).unwrap();
+    assert!(east.delivery().await.waiters.0.is_empty());
+}
+
+#[tokio::test]
+async fn it_goes_on_by_itself_and_tells_health_and_counts() {
+    let mut east = Running::start(Duration::from_millis(1));
+    east.call().await.send(one(1)).unwrap();
+    let delivery = east.delivery().await;
+    assert_eq!(delivery.health, Health::Healthy);
+    let first = delivery.answer.unwrap().addresses;
+    assert_eq!(first.len(), 1);
+    east.call().await.send(Err(server_error())).unwrap();
+    let stalled = east.delivery().await;
+    let Health::Stalled { since, why } = stalled.health else { panic!("{stalled:?}") };
+    assert_eq!((since, why), (stalled.at, server_error().to_string()));
+    east.call().await.send(Err(server_error())).unwrap();
+    let Health::Stalled { since: still, .. } = east.delivery().await.health else { panic!() };
+    assert_eq!(still, since);
+    east.call().await.send(one(1)).unwrap();
+    let healed = east.delivery().await;
+    assert_eq!(healed.health, Health::Healthy);
+    let again = healed.answer.unwrap().addresses;
+    assert!(Arc::ptr_eq(&first[0], &again[0]), "an address that is as before was copied");
+    let totals = east.handle.stats().read();
+    assert_eq!((totals.polls, totals.failed(Class::Server), totals.failed_in_all()), (4, 2, 2));
+    assert!(totals.last_good.is_some_and(|at| at >= since));
+}
+
+#[tokio::test]
+async fn it_ends_when_one_side_is_gone() {
+    let mut east = Running::start(NEVER);
+    let call = east.call().await;
+    let asked = east.ask(false).await;
+    drop(east.handle);
+    let ended = tokio::time::timeout(PATIENCE, east.task).await.unwrap();
+    assert_eq!(ended.unwrap(), Ended::NoHandle);
+    asked.await.unwrap_err();
+    assert!(call.is_closed(), "a call under way is dropped");
+
+    let mut east = Running::start(NEVER);
+    east.deliveries.close();
+    east.call().await.send(one(1)).unwrap();
+    assert_eq!(east.task.await.unwrap(), Ended::NoWriter);
+    assert_eq!(east.handle.refresh(false).await.unwrap_err(), Gone);
+}
+
+#[tokio::test]
+async fn throttling_is_told_to_whoever_carries_on() {
+    let mut east = Running::start(NEVER);
+    assert_eq!(east.handle.throttled(), None);
+    let throttled = PollError::Throttled { code: "RequestLimitExceeded".into() };
+    for (said, is_throttled) in
+        [(Err(throttled), true), (Err(server_error()), true), (one(1), false)]
+    {
+        let asked = east.ask(false).await;
+        east.call().await.send(said).unwrap();
+        let delivery = east.delivery().await;
+        assert_eq!(east.handle.throttled().is_some(), is_throttled);
+        delivery.published(None);
+        drop(asked);
+    }
+}

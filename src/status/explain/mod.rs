@@ -1,0 +1,253 @@
+//! Why a client is answered what it is answered: view, zone, binding, Elastic
+//! IP, allocation, association, age, and the answer as dig prints it.
+
+mod reply;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::SystemTime;
+
+use hickory_proto::rr::RecordType;
+use serde::{Deserialize, Serialize};
+
+use crate::answer::lookup;
+use crate::compile::{Index, Input};
+use crate::config::{SourceId, Target, ViewId};
+use crate::dns::ec2_name;
+use crate::dns::name::Key;
+use crate::snapshot::Snapshot;
+use crate::snapshot::overlay::{Authority, Overlay};
+use crate::store::Current;
+
+/// In place of a response code: upstreams are asked, and theirs counts.
+pub(crate) const ELSEWHERE: &str = "none yet: upstreams are asked";
+
+/// Everything there is to say about one question in one view. As of a status, a
+/// missing key is an error (see [`report`](super::report)).
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Explanation {
+    /// Is it what a server would answer that starts now, and not the running
+    /// one's word?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
+    /// The name asked for.
+    pub name: String,
+    /// The type asked for.
+    pub rtype: String,
+    /// The client, when one was given.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub client: Option<IpAddr>,
+    /// Its view; none: refused.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub view: Option<String>,
+    /// The zone the name lies in, with the file that describes it.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub zone: Option<ZoneOf>,
+    /// The binding that decides, if one does.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub binding: Option<BindingOf>,
+    /// Elastic IPs the binding found; the chosen ones are answered.
+    pub addresses: Vec<AddressOf>,
+    /// What was made of it.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub resolved: Option<String>,
+    /// The response code, or [`ELSEWHERE`].
+    pub status: String,
+    /// The answer as dig prints it.
+    pub answer: String,
+}
+
+/// A zone.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ZoneOf {
+    /// Its origin.
+    pub origin: String,
+    /// Its file.
+    pub file: String,
+    /// Its serial.
+    pub serial: u32,
+}
+
+/// A binding.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BindingOf {
+    /// The bound name; a wildcard's may differ from the one asked for.
+    pub name: String,
+    /// `file:line`.
+    pub place: String,
+    /// What it is bound to.
+    pub target: String,
+    /// The mode in this view; none: absent here.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub mode: Option<String>,
+    /// In seconds.
+    pub ttl: u32,
+    /// The address it is pinned to.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub pin: Option<IpAddr>,
+}
+
+/// An Elastic IP as one source has it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AddressOf {
+    /// Is this the sighting that is believed?
+    pub chosen: bool,
+    /// The source's name.
+    pub source: String,
+    /// Its region.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub region: Option<String>,
+    /// How the source does.
+    pub health: String,
+    /// Seconds since its last good answer.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub age: Option<u64>,
+    /// The Elastic IP.
+    pub elastic_ip: Ipv4Addr,
+    /// `eipalloc-…`
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub allocation: Option<String>,
+    /// `eipassoc-…`
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub association: Option<String>,
+    /// `eni-…`
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub interface: Option<String>,
+    /// `i-…`
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub instance: Option<String>,
+    /// The associated private address.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub private: Option<Ipv4Addr>,
+    /// Live, or kept since when.
+    pub standing: String,
+}
+
+/// Explains a question asked by `client` (at `local`), or by anyone in `view`.
+pub(crate) fn explain(
+    input: &Input<'_>,
+    current: &Current,
+    who: Who,
+    name: &Key,
+    rtype: RecordType,
+) -> Explanation {
+    let snapshot = &current.snapshot;
+    let (view, client) = match who {
+        Who::Client { client, local } => (snapshot.selector.select(client, local), Some(client)),
+        Who::View(view) => (Some(view), None),
+    };
+    let mut all = Explanation {
+        offline: false,
+        name: name.to_string(),
+        rtype: rtype.to_string(),
+        client,
+        view: view.and_then(|v| Some(snapshot.views.get(v)?.name.to_string())),
+        zone: None,
+        binding: None,
+        addresses: Vec::new(),
+        resolved: None,
+        status: String::new(),
+        answer: String::new(),
+    };
+    if let Some(view) = view {
+        all.describe(input, snapshot, view, name);
+    }
+    all.ask(current, who, name, rtype);
+    all
+}
+
+/// On whose behalf a question is explained.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Who {
+    /// A client, asking at one of our addresses.
+    Client {
+        /// Its address.
+        client: IpAddr,
+        /// Ours.
+        local: SocketAddr,
+    },
+    /// Anyone in this view.
+    View(ViewId),
+}
+
+impl Explanation {
+    fn describe(&mut self, input: &Input<'_>, snapshot: &Snapshot, view: ViewId, name: &Key) {
+        let Some(authority) = snapshot.views.get(view).and_then(|v| v.authority_of(name.octets()))
+        else {
+            return;
+        };
+        let table = match authority {
+            Authority::Zone(table) => table,
+            Authority::Overlay(overlay) => return self.describe_overlay(input, overlay),
+        };
+        let zone = &table.zone;
+        self.zone = Some(ZoneOf {
+            origin: zone.origin.to_string(),
+            file: zone.file.display().to_string(),
+            serial: table.serial,
+        });
+        let Some(node) = lookup::node_for(table, name.octets()) else { return };
+        let Some(binding) = zone.names.iter().find(|b| b.name == node.key) else { return };
+        let Some(resolved) = table.resolved.get(node.key.octets()) else { return };
+        self.resolved = Some(resolved.data.to_string());
+        self.binding = Some(BindingOf {
+            name: binding.name.to_string(),
+            place: binding.place.to_string(),
+            target: binding.target.to_string(),
+            mode: binding.modes.get(view).copied().flatten().map(|m| m.as_str().to_string()),
+            ttl: binding.ttl.unwrap_or(zone.ttl),
+            pin: binding.pin,
+        });
+        if !matches!(binding.target, Target::Fixed(_)) {
+            self.see(input, &binding.target, binding.source);
+        }
+    }
+
+    /// From memory, with no binding but the address itself.
+    fn describe_overlay(&mut self, input: &Input<'_>, overlay: &Overlay) {
+        let said = overlay.said();
+        let source = input.inventory.sources.get(said.source).map_or("", |s| s.name.as_str());
+        self.zone = Some(ZoneOf {
+            origin: Key::from_folded(overlay.name()).to_string(),
+            file: format!("source {source}"),
+            serial: said.serial,
+        });
+        self.resolved = Some(said.address.to_string());
+        if let Some((ip, _)) = ec2_name::parse_ec2_name(overlay.name()) {
+            self.see(input, &Target::ElasticIp(ip), None);
+        }
+    }
+
+    /// What the sources say of a target.
+    fn see(&mut self, input: &Input<'_>, target: &Target, only: Option<SourceId>) {
+        let index = Index::new(input);
+        let best = index.best(target, only);
+        for sighting in index.sightings(target, only) {
+            let Some(source) = input.inventory.sources.get(sighting.source) else { continue };
+            let address = &sighting.entry.address;
+            let seconds =
+                |since: SystemTime| input.now.duration_since(since).unwrap_or_default().as_secs();
+            self.addresses.push(AddressOf {
+                chosen: best.iter().any(|b| std::ptr::eq(b.entry, sighting.entry)),
+                source: source.name.clone(),
+                region: source.region.clone(),
+                health: source.health.as_str().to_string(),
+                age: source.delivered_at.map(seconds),
+                elastic_ip: address.public_ip,
+                allocation: address.allocation_id.clone(),
+                association: address.association_id.clone(),
+                interface: address.network_interface_id.clone(),
+                instance: address.instance_id.clone(),
+                private: address.private_ip,
+                standing: match sighting.entry.standing.kept() {
+                    None => "live".into(),
+                    Some((how, since)) => {
+                        format!("{how} for {} s, last state kept", seconds(since))
+                    }
+                },
+            });
+        }
+    }
+}
