@@ -1,22 +1,28 @@
 //! The seam: octets in, octets out, against one snapshot.
 //!
-//! No socket, no clock, no lock. Fuzzers, tests and every transport call
-//! [`answer`]. [`message`] takes a request apart and puts a reply together;
-//! [`subnet`] says on whose behalf a forwarder asks; [`lookup`] finds what our
-//! zones say. What they do not know may be known [`Elsewhere`]: if it is not at
-//! hand, the outcome is the question to ask there, and once that is answered
-//! the request is answered anew, from the snapshot of that moment.
+//! No socket, no clock, no lock. Fuzzers, tests and every [`Transport`] call
+//! [`answer`]. There are two ways to a reply, equal octet for octet:
 //!
-//! That is the ordinary path. What most ask for is [`ready`](crate::snapshot::ready): the [`tail`](crate::snapshot::tail) of an
-//! answer, which it made beforehand and `fast` copies.
+//! * The ordinary path answers everything: [`request`] takes a request apart,
+//!   [`subnet`] says on whose behalf a forwarder asks, [`lookup`] finds what our
+//!   zones have, and [`reply`] puts the reply together.
+//! * The fast path, `fast`, answers most questions: it copies an answer that was
+//!   prebuilt with the snapshot ([`ready`](crate::snapshot::ready),
+//!   [`tail`](crate::snapshot::tail)).
+//!
+//! A name that is not ours may be known [`Elsewhere`]. If its answer is not at
+//! hand, the outcome is the question to ask there; once that has its answer, the
+//! request is answered anew, from the snapshot of that moment.
 
 mod fast;
 pub(crate) mod lookup;
-pub(crate) mod message;
 mod overlay;
+pub(crate) mod reply;
+pub(crate) mod request;
 pub(crate) mod subnet;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -32,8 +38,10 @@ use crate::snapshot::ready::Stale;
 use crate::snapshot::{Freshness, Selector, Snapshot, ViewTable};
 pub use fast::{Ahead, Room, TOGETHER};
 use lookup::MAX_CHAIN;
-use message::{AskedName, Head, Reply, Request};
+use reply::{ReplyBuilder, write_error};
+use request::{Head, Request};
 use subnet::Chosen;
+pub use transport::Transport;
 
 /// Who asks, and at which of our addresses. Both with IPv4-mapped IPv6
 /// addresses already turned into IPv4.
@@ -52,15 +60,6 @@ impl Asker {
     pub(crate) fn view(&self, selector: &Selector) -> Option<ViewId> {
         selector.select(self.client.ip(), self.local)
     }
-}
-
-/// How the query came: decides nothing but the size of the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// At most 512 octets, or what EDNS allows up to [`MAX_UDP`](crate::dns::wire::MAX_UDP).
-    Udp,
-    /// At most 65,535 octets.
-    Tcp,
 }
 
 /// What became of a request: exactly one per packet.
@@ -216,34 +215,32 @@ fn respond(
     if head.is_response() {
         return Outcome::Drop;
     }
-    let bare = |rcode, reply: &mut Vec<u8>| {
-        let rcode = head.write_error(octets, rcode, reply);
+    let error = |rcode, reply: &mut Vec<u8>| {
+        let rcode = write_error(head, octets, rcode, reply);
         Outcome::Reply { rcode, view: None, path: Path::Malformed, stale: Stale(false) }
     };
     if !head.is_query() {
-        return bare(ResponseCode::NotImp, reply);
+        return error(ResponseCode::NotImp, reply);
     }
-    let Some(asked) = AskedName::read(octets) else {
-        return bare(ResponseCode::FormErr, reply);
-    };
-    let Ok(request) = Request::read(octets, &asked) else {
-        return bare(ResponseCode::FormErr, reply);
+    let Some(request) = Request::read(octets) else {
+        return error(ResponseCode::FormErr, reply);
     };
     let Chosen { view, option, subnet } = match view_by {
         ViewBy::Asker(asker) => subnet::choose(&snapshot.selector, asker, request.subnet()),
         ViewBy::Id(view) => Chosen { view: Some(*view), ..Chosen::default() },
     };
     let table = view.and_then(|view| snapshot.views.get(view));
-    let mut out = Reply::to(&request, transport);
+    let size = transport.limit(request.payload());
+    let mut out = ReplyBuilder::new(&request, size);
     out.subnet = option;
     out.recursion_available = table.is_some_and(|table| table.forward);
-    let said = match (table, view_by) {
+    let composed = match (table, view_by) {
         _ if request.edns_version() > 0 => {
             out.rcode = ResponseCode::BADVERS;
-            Said::Here(Path::Malformed)
+            Composed::Built(Path::Malformed)
         }
         (Some(table), _) => match compose(snapshot, table, &request, elsewhere, &mut out) {
-            Ok(said) => said,
+            Ok(composed) => composed,
             Err(question) => return Outcome::Ask(question),
         },
         (None, ViewBy::Asker(asker)) => {
@@ -252,27 +249,26 @@ fn respond(
                 Some(subnet) => format!("{subnet}, for which {client} asks, is in no view"),
                 None => format!("{client} is in no view"),
             };
-            Said::Here(out.refuse(ede::PROHIBITED, why))
+            Composed::Built(out.refuse(ede::PROHIBITED, why))
         }
-        (None, ViewBy::Id(_)) => Said::Here(Path::Refused),
+        (None, ViewBy::Id(_)) => Composed::Built(Path::Refused),
     };
-    let (rcode, path, stale) = match said {
-        Said::Here(path) => (out.write(&asked, reply), path, out.stale),
-        Said::Elsewhere(hit) => {
-            let query = request.passed_on(octets, &asked, out.limit());
-            forward::compose(&hit, &query, &out.options(), reply);
+    let (rcode, path, stale) = match composed {
+        Composed::Built(path) => (out.write(reply), path, out.stale),
+        Composed::PassedOn(hit) => {
+            forward::compose(&hit, &request.passed_on(size), &out.options(), reply);
             (hit.rcode(), path_of(&hit), Stale::of(&hit))
         }
     };
     Outcome::Reply { rcode, view, path, stale }
 }
 
-/// Where a reply is.
-enum Said {
-    /// In the reply being made.
-    Here(Path),
-    /// In an answer from elsewhere, as it came.
-    Elsewhere(Hit),
+/// What a reply is made of.
+enum Composed {
+    /// What the [`ReplyBuilder`] has; it is from there.
+    Built(Path),
+    /// An answer from elsewhere, as it came.
+    PassedOn(Hit),
 }
 
 fn path_of(hit: &Hit) -> Path {
@@ -288,28 +284,28 @@ fn path_of(hit: &Hit) -> Path {
 fn compose<'s>(
     snapshot: &'s Snapshot,
     table: &'s ViewTable,
-    request: &Request,
+    request: &Request<'_>,
     elsewhere: &mut impl Elsewhere,
-    out: &mut Reply<'_, 's>,
-) -> Result<Said, OwnedQuestion> {
+    out: &mut ReplyBuilder<'_, 's>,
+) -> Result<Composed, OwnedQuestion> {
     let query = request.query();
     let rtype = query.query_type();
     if request.wants_nsid() {
         out.nsid = snapshot.identity.id.as_deref();
     }
     if query.query_class() == DNSClass::CH {
-        return Ok(Said::Here(chaos(snapshot, request, out)));
+        return Ok(Composed::Built(chaos(snapshot, request, out)));
     }
     match rtype {
         RecordType::AXFR | RecordType::IXFR => {
-            return Ok(Said::Here(
+            return Ok(Composed::Built(
                 out.refuse(ede::PROHIBITED, "no zone transfer from here".into()),
             ));
         }
         // Meta types that are no question of the IN class (RFC 6895 section 3.1).
         RecordType::OPT | RecordType::TSIG | RecordType::ZERO => {
             out.rcode = ResponseCode::FormErr;
-            return Ok(Said::Here(Path::Malformed));
+            return Ok(Composed::Built(Path::Malformed));
         }
         _ => {}
     }
@@ -320,7 +316,7 @@ fn compose<'s>(
         && !(may_ask && is_in && lookup::is_for_parent(table, name, rtype));
     if !is_in && (is_ours || !may_ask) {
         let why = format!("class {} is not served", query.query_class());
-        return Ok(Said::Here(out.refuse(ede::NOT_SUPPORTED, why)));
+        return Ok(Composed::Built(out.refuse(ede::NOT_SUPPORTED, why)));
     }
     if is_ours {
         let found = lookup::find(table, name, rtype);
@@ -329,23 +325,23 @@ fn compose<'s>(
             false => Path::Zone,
         };
         out.take(found);
-        return chase(snapshot, table, request, elsewhere, out).map(|()| Said::Here(path));
+        return chase(snapshot, table, request, elsewhere, out).map(|()| Composed::Built(path));
     }
     if !may_ask {
         let why = match table.forward {
             true => "not one of our zones, and recursion is not desired (RD is 0)",
             false => "not one of our zones",
         };
-        return Ok(Said::Here(out.refuse(ede::NOT_AUTHORITATIVE, why.into())));
+        return Ok(Composed::Built(out.refuse(ede::NOT_AUTHORITATIVE, why.into())));
     }
     if elsewhere.is_probe(name) {
         let why = "our own question came back: a forwarding loop";
-        return Ok(Said::Here(out.refuse(ede::NOT_SUPPORTED, why.into())));
+        return Ok(Composed::Built(out.refuse(ede::NOT_SUPPORTED, why.into())));
     }
     let question = request.question();
     let hit = at_hand(table, elsewhere, &question)?;
     if !(is_in && lookup::comes_back(table, &hit, rtype)) {
-        return Ok(Said::Elsewhere(hit));
+        return Ok(Composed::PassedOn(hit));
     }
     let path = path_of(&hit);
     if out.found.go_on(table, &hit, rtype) {
@@ -355,7 +351,7 @@ fn compose<'s>(
     } else {
         out.fail(hit.message().remarks().first().cloned().map(Cow::Owned));
     }
-    Ok(Said::Here(path))
+    Ok(Composed::Built(path))
 }
 
 /// What is known elsewhere, with addresses that this view may see. Special
@@ -381,9 +377,9 @@ fn at_hand(
 fn chase<'s>(
     snapshot: &'s Snapshot,
     table: &'s ViewTable,
-    request: &Request,
+    request: &Request<'_>,
     elsewhere: &mut impl Elsewhere,
-    out: &mut Reply<'_, 's>,
+    out: &mut ReplyBuilder<'_, 's>,
 ) -> Result<(), OwnedQuestion> {
     let rtype = request.query().query_type();
     let may_ask = table.forward && request.recursion_desired();
@@ -418,7 +414,11 @@ fn chase<'s>(
 
 /// Questions about the server itself (RFC 4892): answered only where the
 /// configuration says what to say.
-fn chaos<'s>(snapshot: &'s Snapshot, request: &Request, out: &mut Reply<'_, 's>) -> Path {
+fn chaos<'s>(
+    snapshot: &'s Snapshot,
+    request: &Request<'_>,
+    out: &mut ReplyBuilder<'_, 's>,
+) -> Path {
     let query = request.query();
     let identity = &snapshot.identity;
     let said = match request.name() {

@@ -14,7 +14,8 @@ use hickory_proto::op::ResponseCode;
 use tokio::time::timeout_at;
 use tracing::error;
 
-use crate::answer::message::Head;
+use crate::answer::reply::write_header;
+use crate::answer::request::Head;
 use crate::answer::{Ahead, Asker, Elsewhere, Outcome, Room, Transport, answer, ordinary};
 use crate::forward::{self, Asked, DEADLINE, Forwarder, Hit, OwnedQuestion, Ticket};
 use crate::respond::counters::{Counters, Tally};
@@ -61,7 +62,7 @@ impl Responder {
         reply.clear();
         match Head::read(request) {
             Some(head) => {
-                head.write_bare(ResponseCode::ServFail, reply);
+                write_header(head, ResponseCode::ServFail, reply);
                 Step::Send
             }
             None => Step::Drop,

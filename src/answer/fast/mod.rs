@@ -2,7 +2,7 @@
 //! what follows it in the reply was made with the snapshot.
 //!
 //! Nothing is decided here that [`lookup`](super::lookup) and
-//! [`message`](super::message) decide otherwise: whatever is not plainly a
+//! [`reply`](super::reply) decide otherwise: whatever is not plainly a
 //! question with one definite, prebuilt answer is left to them. A property
 //! test holds the two equal, octet for octet.
 
@@ -15,7 +15,6 @@ use hickory_proto::rr::{RData, RecordType};
 
 use self::query::Query;
 use super::lookup::{Place, comes_back, walk_to};
-use super::message::limit;
 use super::{Asker, Elsewhere, Outcome, Path, Transport, at_hand, path_of};
 use crate::config::ViewId;
 use crate::dns::name::{MAX_NAME, folded};
@@ -219,7 +218,7 @@ impl<'s> Plain<'s, '_> {
 
     /// Octets of the largest reply.
     fn limit(&self) -> usize {
-        limit(self.transport, self.query.opt.map(|opt| opt.payload))
+        self.transport.limit(self.query.opt.map(|opt| opt.payload))
     }
 
     /// Answers from a zone of ours.

@@ -3,6 +3,7 @@
 
 mod elsewhere;
 mod overlay;
+mod sizes;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
