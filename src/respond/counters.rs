@@ -35,7 +35,8 @@ pub(crate) const NO_VIEW: &str = "";
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Counts {
-    answers: [[[AtomicU64; RCODES.len() + 1]; Path::ALL.len()]; 2],
+    /// By transport, path and response code.
+    answers: [[[AtomicU64; RCODES.len() + 1]; Path::ALL.len()]; Transport::ALL.len()],
     /// Of those: stale ones.
     stale: [AtomicU64; Path::ALL.len()],
 }
@@ -132,7 +133,7 @@ impl Counters {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::new();
         for (view, blocks) in views.iter() {
-            for transport in [Transport::Udp, Transport::Tcp] {
+            for transport in Transport::ALL {
                 for path in Path::ALL {
                     for at in 0..=OTHER {
                         let of = |b: &Arc<Counts>| {
@@ -254,7 +255,10 @@ mod tests {
         assert_eq!((counters.totals(), counters.stale()), (vec![], vec![]));
         counters.show(["vpc"].into_iter());
         let zeros = counters.totals();
-        assert_eq!((zeros.len(), counters.stale().len()), (2 * FAILS.len(), STALES.len()));
+        assert_eq!(
+            (zeros.len(), counters.stale().len()),
+            (Transport::ALL.len() * FAILS.len(), STALES.len())
+        );
         assert!(zeros.iter().all(|t| t.view == "vpc" && t.rcode == "SERVFAIL" && t.count == 0));
         let tcp = Tally::shared(Arc::clone(&counters));
         let mut workers = [tcp.alone(), tcp.alone(), tcp.clone()];
@@ -269,7 +273,7 @@ mod tests {
         let mut totals = counters.totals();
         assert_eq!(
             totals.extract_if(.., |t| t.rcode == "SERVFAIL" && t.count == 0).count(),
-            snapshot.views.len() * 2 * FAILS.len(),
+            snapshot.views.len() * Transport::ALL.len() * FAILS.len(),
             "failures are shown before there is one"
         );
         assert_eq!(totals.len(), 2, "{totals:?}");

@@ -5,11 +5,13 @@
 
 pub(crate) mod counters;
 
+use std::future::ready;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use hickory_proto::op::ResponseCode;
 use tokio::time::timeout_at;
 use tracing::error;
@@ -150,7 +152,7 @@ impl Responder {
                 let request = request.to_vec();
                 let (asker, transport) = (*asker, how.transport());
                 let wait = later.wait(asker, transport, request, fetched, (question, ticket));
-                Action::Later(Box::pin(wait))
+                Action::Later(Box::pin(stream::once(wait).filter_map(ready)))
             }
         }
     }
@@ -363,7 +365,7 @@ answer = "private"
                 Action::Later(_) | Action::Drop => None,
             }
         };
-        for transport in [Transport::Udp, Transport::Tcp] {
+        for transport in Transport::ALL {
             assert_eq!(ask("192.0.2.1", transport), Some(5), "REFUSED");
             // Nobody to ask: but it would be asked.
             assert_eq!(ask("10.1.2.3", transport), Some(2), "SERVFAIL");

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::Later;
+use super::Messages;
 use super::stats::UdpCounters;
 use super::sys::{self, WayBack};
 use crate::forward::MAX_WAITING;
@@ -20,7 +20,8 @@ const QUEUE: usize = 2 * MAX_WAITING;
 
 /// A request without its answer.
 pub(super) struct Waiting {
-    pub answer: Later,
+    /// Over UDP an answer is one message: the first.
+    pub messages: Messages,
     pub socket: Arc<UdpSocket>,
     pub back: WayBack,
     pub counters: Arc<UdpCounters>,
@@ -64,8 +65,8 @@ impl Clerk {
 
 impl Waiting {
     async fn finish(self) {
-        let Self { answer, socket, mut back, counters } = self;
-        let counter = match answer.await {
+        let Self { mut messages, socket, mut back, counters } = self;
+        let counter = match messages.next().await {
             None => &counters.silent,
             Some(octets) => match sys::send(&socket, &octets, &mut back) {
                 Ok(()) => &counters.sent,
@@ -78,6 +79,8 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+
     use super::*;
     use crate::serve::sys::Datagram;
 
@@ -88,7 +91,7 @@ mod tests {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         let counters = Arc::<UdpCounters>::default();
         let waiting = |answer: Option<&'static [u8]>| Waiting {
-            answer: Box::pin(async move { answer.map(<[u8]>::to_vec) }),
+            messages: Box::pin(stream::iter(answer.map(<[u8]>::to_vec))),
             socket: Arc::clone(&socket),
             back: Datagram::of(client.local_addr().unwrap(), false).way_back(),
             counters: Arc::clone(&counters),

@@ -21,6 +21,7 @@ use super::later::{self, Desk};
 use super::stats::Stats;
 use super::tcp::{Acceptor, Phase};
 use super::udp;
+use crate::answer::Transport;
 use crate::config::Listen;
 
 /// How long the connections of an address that a reload removed may take to
@@ -266,6 +267,7 @@ impl<R: Respond> Listeners<R> {
         let acceptor = Acceptor {
             listener,
             address,
+            transport: Transport::Tcp,
             responder: self.responder.clone(),
             gate: Arc::clone(&self.gate),
             stats: Arc::clone(&self.stats),

@@ -36,6 +36,8 @@ mod tests;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
+use futures_util::Stream;
+
 use crate::answer::{Asker, Transport};
 
 pub(crate) use bind::BindError;
@@ -48,13 +50,16 @@ pub(crate) enum Action {
     Send,
     /// Say nothing.
     Drop,
-    /// Wait for it: the answer comes from elsewhere.
-    Later(Later),
+    /// Send these messages as they come: the answer is not at hand yet, or is
+    /// more than one message.
+    Later(Messages),
 }
 
-/// Resolves to an answer; none if nothing is to be sent after all. Comes to an
-/// end by itself within seconds, and may be dropped before.
-pub(crate) type Later = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
+/// The messages of an answer, in order; none if nothing is to be sent after all.
+/// The first comes, or the end, within seconds and by itself. Where messages
+/// share a connection, no further one is asked for before the client has taken
+/// most of those before; over UDP none is. May be dropped at any time.
+pub(crate) type Messages = Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>;
 
 /// What stands behind the sockets. Each UDP worker and each TCP connection
 /// owns a clone, so an implementation keeps its counters and caches to itself.

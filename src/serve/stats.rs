@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::Transport;
 use crate::host::descriptors::Share;
 use crate::host::histogram::{Histogram, Reading};
 
@@ -45,9 +46,9 @@ pub(super) struct UdpCounters {
     pub(super) took: Histogram,
 }
 
-/// The counters of all TCP connections together.
+/// The counters of all connections over one transport.
 #[derive(Debug, Default)]
-pub(super) struct TcpCounters {
+pub(super) struct ConnectionCounters {
     pub(super) accepted: Counter,
     pub(super) refused_full: Counter,
     pub(super) refused_client: Counter,
@@ -116,10 +117,10 @@ pub(crate) struct UdpTotals {
     pub receive_errors: u64,
 }
 
-/// TCP since the start. Each accepted connection ends as exactly one of
-/// `finished`, `idle`, `evicted`, `malformed`, `broken` and `cut`.
+/// The connections over one transport since the start. Each accepted one ends as
+/// exactly one of `finished`, `idle`, `evicted`, `malformed`, `broken` and `cut`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TcpTotals {
+pub(crate) struct ConnectionTotals {
     /// Connections that were served.
     pub accepted: u64,
     /// Connections closed at once: at the total limit with none to evict.
@@ -153,7 +154,7 @@ pub(crate) struct TcpTotals {
     pub strangers_evicted: u64,
 }
 
-impl TcpTotals {
+impl ConnectionTotals {
     /// Connections that are open.
     pub(crate) fn open(&self) -> u64 {
         let ended =
@@ -200,9 +201,9 @@ impl HttpTotals {
 }
 
 /// Who has connections, and what became of others since the start: for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Connections {
-    /// DNS over TCP: open.
+    /// DNS over TCP, and over what TCP carries: open.
     pub tcp: u64,
     /// Closed at once: their client has as many as it may.
     pub tcp_refused: u64,
@@ -227,7 +228,8 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     workers: Mutex<Vec<Arc<UdpCounters>>>,
-    pub(super) tcp: TcpCounters,
+    /// By transport; that of UDP has none.
+    connections: [ConnectionCounters; Transport::ALL.len()],
     pub(crate) http: HttpCounters,
 }
 
@@ -269,41 +271,51 @@ impl Stats {
         sum
     }
 
-    /// All TCP connections.
-    pub(crate) fn tcp(&self) -> TcpTotals {
-        TcpTotals {
-            accepted: self.tcp.accepted.get(),
-            refused_full: self.tcp.refused_full.get(),
-            refused_client: self.tcp.refused_client.get(),
-            accept_errors: self.tcp.accept_errors.get(),
-            requests: self.tcp.requests.get(),
-            replies: self.tcp.replies.get(),
-            finished: self.tcp.finished.get(),
-            idle: self.tcp.idle.get(),
-            evicted: self.tcp.evicted.get(),
-            malformed: self.tcp.malformed.get(),
-            broken: self.tcp.broken.get(),
-            cut: self.tcp.cut.get(),
-            strangers_accepted: self.tcp.strangers_accepted.get(),
-            strangers_refused: self.tcp.strangers_refused.get(),
-            strangers_evicted: self.tcp.strangers_evicted.get(),
+    /// Of the connections over `transport`, if it has any.
+    pub(super) fn counters(&self, transport: Transport) -> &ConnectionCounters {
+        &self.connections[transport as usize]
+    }
+
+    /// All connections over `transport`.
+    pub(crate) fn over(&self, transport: Transport) -> ConnectionTotals {
+        let all = self.counters(transport);
+        ConnectionTotals {
+            accepted: all.accepted.get(),
+            refused_full: all.refused_full.get(),
+            refused_client: all.refused_client.get(),
+            accept_errors: all.accept_errors.get(),
+            requests: all.requests.get(),
+            replies: all.replies.get(),
+            finished: all.finished.get(),
+            idle: all.idle.get(),
+            evicted: all.evicted.get(),
+            malformed: all.malformed.get(),
+            broken: all.broken.get(),
+            cut: all.cut.get(),
+            strangers_accepted: all.strangers_accepted.get(),
+            strangers_refused: all.strangers_refused.get(),
+            strangers_evicted: all.strangers_evicted.get(),
         }
     }
 
     /// All of it in short, with the sockets to upstreams.
     pub(crate) fn connections(&self, upstreams: &Share) -> Connections {
-        let (tcp, http) = (self.tcp(), self.http());
-        Connections {
-            tcp: tcp.open(),
-            tcp_refused: tcp.refused_client + tcp.refused_full,
-            tcp_evicted: tcp.evicted.saturating_sub(tcp.strangers_evicted),
-            strangers_turned_away: tcp.strangers_refused + tcp.strangers_evicted,
+        let http = self.http();
+        let mut all = Connections {
             http: http.open(),
             http_turned_away: http.refused + http.evicted,
             http_slow: http.slow,
             upstream_sockets: upstreams.taken(),
             no_upstream_socket: upstreams.refused(),
+            ..Connections::default()
+        };
+        for over in Transport::ALL.map(|transport| self.over(transport)) {
+            all.tcp += over.open();
+            all.tcp_refused += over.refused_client + over.refused_full;
+            all.tcp_evicted += over.evicted.saturating_sub(over.strangers_evicted);
+            all.strangers_turned_away += over.strangers_refused + over.strangers_evicted;
         }
+        all
     }
 
     /// The HTTP side.

@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::admit::{Gate, Refusal};
 use super::bind::BACKLOG;
 use super::connection::{self, End, Exchange};
-use super::stats::{Stats, TcpCounters};
+use super::stats::{ConnectionCounters, Stats};
 use super::trouble::{ERROR_PAUSE, is_about_one_connection, is_want_of_room};
 use super::{Respond, canonical};
-use crate::answer::Asker;
+use crate::answer::{Asker, Transport};
 use crate::host::often::Often;
 
 /// Connections that ended in a panic: a client may do that again and again.
@@ -50,6 +50,7 @@ pub(super) struct Acceptor<R> {
     pub listener: TcpListener,
     /// What it is bound to, for the log.
     pub address: SocketAddr,
+    pub transport: Transport,
     pub responder: R,
     pub gate: Arc<Gate>,
     pub stats: Arc<Stats>,
@@ -73,7 +74,7 @@ impl<R: Respond> Acceptor<R> {
                 biased;
                 until = draining(&mut phase) => break until,
                 Some(ended) = connections.join_next() => {
-                    count(&self.stats.tcp, ended);
+                    count(self.counters(), ended);
                 }
                 () = sleep_until(paused.unwrap_or_else(Instant::now)), if paused.is_some() => {
                     paused = None;
@@ -81,7 +82,7 @@ impl<R: Respond> Acceptor<R> {
                 accepted = self.accept(), if paused.is_none() => match accepted {
                     Ok((stream, client)) => self.welcome(&mut connections, stream, client),
                     Err(error) => {
-                        self.stats.tcp.accept_errors.add(1);
+                        self.counters().accept_errors.add(1);
                         if !is_about_one_connection(&error) {
                             paused = Some(Instant::now() + ERROR_PAUSE);
                             self.make_room(&error, &trouble);
@@ -92,17 +93,22 @@ impl<R: Respond> Acceptor<R> {
         };
         // An error says that time is up: the rest of the backlog is cut off.
         let _ = timeout_at(until, self.take_backlog(&mut connections)).await;
-        let Self { listener, stats, .. } = self;
+        let Self { listener, transport, stats, .. } = self;
+        let counters = stats.counters(transport);
         drop(listener);
         while let Ok(Some(ended)) = timeout_at(until, connections.join_next()).await {
-            count(&stats.tcp, ended);
+            count(counters, ended);
         }
         connections.abort_all();
         let mut cut = 0;
         while let Some(ended) = connections.join_next().await {
-            cut += usize::from(count(&stats.tcp, ended));
+            cut += usize::from(count(counters, ended));
         }
         cut
+    }
+
+    fn counters(&self) -> &ConnectionCounters {
+        self.stats.counters(self.transport)
     }
 
     /// The next connection, once those that lost their place to others have
@@ -114,29 +120,31 @@ impl<R: Respond> Acceptor<R> {
 
     /// Starts serving a connection, unless it is one too many.
     fn welcome(&self, connections: &mut JoinSet<End>, stream: TcpStream, client: SocketAddr) {
-        let tcp = &self.stats.tcp;
+        let counters = self.counters();
         // Answers leave in whole writes: nothing is gained by holding them
         // back. Both fail only on a connection that is already reset.
         let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else {
-            tcp.accepted.add(1);
-            return tcp.broken.add(1);
+            counters.accepted.add(1);
+            return counters.broken.add(1);
         };
         let asker = Asker { client: canonical(client), local: canonical(local) };
         let is_known = self.responder.is_known(&asker);
         let permit = match self.gate.admit(asker.client.ip(), is_known) {
             Ok(permit) => permit,
-            Err(_) if !is_known => return tcp.strangers_refused.add(1),
-            Err(Refusal::Client) => return tcp.refused_client.add(1),
-            Err(Refusal::Full) => return tcp.refused_full.add(1),
+            Err(_) if !is_known => return counters.strangers_refused.add(1),
+            Err(Refusal::Client) => return counters.refused_client.add(1),
+            Err(Refusal::Full) => return counters.refused_full.add(1),
         };
-        tcp.accepted.add(1);
-        tcp.strangers_accepted.add(usize::from(!is_known));
-        let exchange = Exchange::new(asker, self.responder.clone());
+        counters.accepted.add(1);
+        counters.strangers_accepted.add(usize::from(!is_known));
+        let transport = self.transport;
+        let exchange = Exchange::new(asker, transport, self.responder.clone());
         let (phase, stats) = (self.phase.clone(), Arc::clone(&self.stats));
         connections.spawn(async move {
-            let end = connection::serve(stream, exchange, &permit, phase, &stats.tcp).await;
+            let counters = stats.counters(transport);
+            let end = connection::serve(stream, exchange, &permit, phase, counters).await;
             if end == End::Evicted && !permit.is_known() {
-                stats.tcp.strangers_evicted.add(1);
+                counters.strangers_evicted.add(1);
             }
             end
         });
@@ -180,7 +188,7 @@ impl<R: Respond> Acceptor<R> {
 
 /// Counts the end of a connection: moves exactly one counter. Says whether it
 /// was cut off.
-fn count(counters: &TcpCounters, ended: Result<End, JoinError>) -> bool {
+fn count(counters: &ConnectionCounters, ended: Result<End, JoinError>) -> bool {
     match ended {
         Ok(End::Finished) => counters.finished.add(1),
         Ok(End::Idle) => counters.idle.add(1),

@@ -333,14 +333,14 @@ async fn a_thousand_requests_in_one_write_are_answered_in_order() {
     // Idle by now, so the drain closes it at once.
     assert_eq!(listeners.drain(TOO_LONG).await, 0);
     assert_eq!(next(&stream), None);
-    let expected = stats::TcpTotals {
+    let expected = stats::ConnectionTotals {
         accepted: 1,
         requests: 1000,
         replies: 1000,
         finished: 1,
         ..Default::default()
     };
-    assert_eq!(stats.tcp(), expected);
+    assert_eq!(stats.over(Transport::Tcp), expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -384,7 +384,7 @@ async fn what_is_no_message_ends_the_connection() {
         assert_eq!(next(&stream).unwrap(), numbered(1));
         assert_eq!(next(&stream), None);
     }
-    eventually("both counted", || stats.tcp().malformed == 2);
+    eventually("both counted", || stats.over(Transport::Tcp).malformed == 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -409,7 +409,7 @@ async fn one_octet_at_a_time_is_idle_and_holds_nobody_up() {
     }
     assert!(start.elapsed() >= listen.tcp_idle);
     assert!(served > 1);
-    eventually("counted", || stats.tcp().idle >= 1);
+    eventually("counted", || stats.over(Transport::Tcp).idle >= 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -424,11 +424,15 @@ async fn who_does_not_read_is_bounded_closed_and_holds_nobody_up() {
     let _ = (&stuck).write(&all).unwrap();
     eventually("taken as idle", || {
         assert!(ask_tcp(&tcp(address), &numbered(0)).is_some());
-        stats.tcp().idle >= 1
+        stats.over(Transport::Tcp).idle >= 1
     });
-    let others = stats.tcp().accepted - 1;
+    let others = stats.over(Transport::Tcp).accepted - 1;
     // What the kernel buffers on both sides, and one bounded output.
-    assert!(stats.tcp().requests - others < 1000, "{:?}", stats.tcp());
+    assert!(
+        stats.over(Transport::Tcp).requests - others < 1000,
+        "{:?}",
+        stats.over(Transport::Tcp)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -445,7 +449,7 @@ async fn a_client_has_so_many_connections_and_no_more() {
     for stream in &both {
         assert!(ask_tcp(stream, &numbered(4)).is_some());
     }
-    assert_eq!(stats.tcp().refused_client, 1);
+    assert_eq!(stats.over(Transport::Tcp).refused_client, 1);
     let [first, _second] = both;
     drop(first);
     eventually("a place is free", || ask_tcp(&tcp(address), &numbered(5)).is_some());
@@ -466,7 +470,7 @@ async fn at_the_total_limit_the_inactive_one_makes_place() {
     assert!(ask_tcp(&second, &numbered(2)).is_some());
     let fourth = tcp(address);
     assert!(ask_tcp(&fourth, &numbered(1)).is_some());
-    eventually("counted", || stats.tcp().evicted == 2);
+    eventually("counted", || stats.over(Transport::Tcp).evicted == 2);
     assert!(ask_tcp(&fourth, &numbered(2)).is_some());
 }
 
@@ -504,7 +508,7 @@ async fn connections_in_the_backlog_are_answered_before_the_end() {
     for stream in &waiting {
         (&*stream).write_all(&framed(&numbered(1))).unwrap();
     }
-    assert_eq!(stats.tcp().accepted, 0);
+    assert_eq!(stats.over(Transport::Tcp).accepted, 0);
     assert_eq!(listeners.drain(TOO_LONG).await, 0);
     for stream in &waiting {
         assert_eq!(next(stream).unwrap(), numbered(1));
@@ -518,9 +522,9 @@ async fn who_does_not_read_is_cut_off_at_the_deadline() {
     let stuck = tcp(address);
     let all: Vec<u8> = (0..1000).flat_map(|number| framed(&numbered(number))).collect();
     (&stuck).write_all(&all).unwrap();
-    eventually("it has begun", || stats.tcp().requests > 0);
+    eventually("it has begun", || stats.over(Transport::Tcp).requests > 0);
     assert_eq!(listeners.drain(Duration::from_millis(200)).await, 1);
-    assert_eq!(stats.tcp().cut, 1);
+    assert_eq!(stats.over(Transport::Tcp).cut, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -532,7 +536,7 @@ async fn who_never_stops_sending_is_cut_off_at_the_deadline() {
         let mut stream = tcp(address);
         while start.elapsed() < TOO_LONG && stream.write_all(&all).is_ok() {}
     });
-    eventually("it has begun", || stats.tcp().requests > 0);
+    eventually("it has begun", || stats.over(Transport::Tcp).requests > 0);
     assert_eq!(listeners.drain(Duration::from_millis(200)).await, 1);
     assert!(start.elapsed() < TOO_LONG);
     flood.join().unwrap();
@@ -733,7 +737,7 @@ async fn a_connection_that_panics_costs_only_itself() {
         assert_eq!(ask_tcp(&tcp(address), &numbered(1)), None);
     }
     listeners.drain(TOO_LONG).await;
-    assert_eq!((stats.tcp().accepted, stats.tcp().broken), (2, 2));
+    assert_eq!((stats.over(Transport::Tcp).accepted, stats.over(Transport::Tcp).broken), (2, 2));
 }
 
 // ------------------------------------------------- a server of its own process
@@ -752,7 +756,7 @@ async fn child() {
     println!("\nchild: {address}");
     for line in std::io::stdin().lines() {
         line.unwrap();
-        println!("\nchild: {}", stats.tcp().accept_errors);
+        println!("\nchild: {}", stats.over(Transport::Tcp).accept_errors);
     }
 }
 

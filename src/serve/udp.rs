@@ -168,9 +168,9 @@ impl Together for Received<'_> {
                     silent += 1;
                     false
                 }
-                Action::Later(answer) => {
+                Action::Later(messages) => {
                     let waiting = Waiting {
-                        answer,
+                        messages,
                         socket: Arc::clone(self.socket),
                         back: datagram.way_back(),
                         counters: Arc::clone(self.counters),

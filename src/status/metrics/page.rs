@@ -63,12 +63,12 @@ impl Page {
     }
 
     /// A number that only grows; `name` ends in `_total`.
-    pub(super) fn counter(&mut self, name: &'static str, help: &str) -> Family<'_> {
+    pub(super) fn counter<'p>(&'p mut self, name: &'p str, help: &str) -> Family<'p> {
         self.family(name, "counter", help)
     }
 
     /// A number that goes up and down.
-    pub(super) fn gauge(&mut self, name: &'static str, help: &str) -> Family<'_> {
+    pub(super) fn gauge<'p>(&'p mut self, name: &'p str, help: &str) -> Family<'p> {
         self.family(name, "gauge", help)
     }
 
@@ -82,7 +82,7 @@ impl Page {
         self.sample(name, "_count", &[], all.count());
     }
 
-    fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
+    fn family<'p>(&'p mut self, name: &'p str, kind: &str, help: &str) -> Family<'p> {
         let head = match self.format {
             Format::Plain => name,
             Format::OpenMetrics => name.strip_suffix("_total").unwrap_or(name),
@@ -122,7 +122,7 @@ impl Page {
 /// The samples of one name.
 pub(super) struct Family<'p> {
     page: &'p mut Page,
-    name: &'static str,
+    name: &'p str,
 }
 
 impl Family<'_> {

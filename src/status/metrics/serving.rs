@@ -2,13 +2,16 @@
 
 use super::page::Page;
 use crate::answer::Transport;
+use crate::serve::stats::ConnectionTotals;
 use crate::status::board::{Board, Known};
 
 pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
     board.counters.show(known.config.server.views.iter().map(|view| view.name.as_str()));
     answers(page, board);
     udp(page, board);
-    tcp(page, board);
+    for transport in Transport::ALL.into_iter().filter(|transport| transport.is_stream()) {
+        connections(page, transport.as_str(), &board.sockets.over(transport));
+    }
     http(page, board);
     let sockets = &known.upstream_sockets;
     page.gauge("eipdns_upstream_sockets", "Sockets of questions to upstreams").is(sockets.taken());
@@ -20,13 +23,9 @@ fn answers(page: &mut Page, board: &Board) {
     let help = "Answers sent, by view (empty: none), transport, path and response code";
     let mut queries = page.counter("eipdns_queries_total", help);
     for total in board.counters.totals() {
-        let transport = match total.transport {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-        };
         let labels = [
             ("view", total.view.as_str()),
-            ("transport", transport),
+            ("transport", total.transport.as_str()),
             ("path", total.path.as_str()),
             ("rcode", total.rcode),
         ];
@@ -68,30 +67,34 @@ fn udp(page: &mut Page, board: &Board) {
     }
 }
 
-fn tcp(page: &mut Page, board: &Board) {
-    let tcp = board.sockets.tcp();
-    let mut connections = page.counter("eipdns_tcp_connections_total", "TCP connections by event");
+/// The connections over the transport of this name.
+fn connections(page: &mut Page, over: &str, totals: &ConnectionTotals) {
+    let shown = over.to_uppercase();
+    let name = format!("eipdns_{over}_connections_total");
+    let mut connections = page.counter(&name, &format!("{shown} connections by event"));
     for (event, count) in [
-        ("accepted", tcp.accepted),
-        ("refused_full", tcp.refused_full),
-        ("refused_client", tcp.refused_client),
-        ("accept_error", tcp.accept_errors),
-        ("finished", tcp.finished),
-        ("idle", tcp.idle),
-        ("evicted", tcp.evicted),
-        ("malformed", tcp.malformed),
-        ("broken", tcp.broken),
-        ("cut", tcp.cut),
+        ("accepted", totals.accepted),
+        ("refused_full", totals.refused_full),
+        ("refused_client", totals.refused_client),
+        ("accept_error", totals.accept_errors),
+        ("finished", totals.finished),
+        ("idle", totals.idle),
+        ("evicted", totals.evicted),
+        ("malformed", totals.malformed),
+        ("broken", totals.broken),
+        ("cut", totals.cut),
     ] {
         connections.with(&[("event", event)], count);
     }
-    page.gauge("eipdns_tcp_open", "TCP connections that are open").is(tcp.open() as f64);
-    let help = "TCP connections of clients in no view, by event";
-    let mut strangers = page.counter("eipdns_tcp_strangers_total", help);
+    let help = format!("{shown} connections that are open");
+    page.gauge(&format!("eipdns_{over}_open"), &help).is(totals.open() as f64);
+    let name = format!("eipdns_{over}_strangers_total");
+    let help = format!("{shown} connections of clients in no view, by event");
+    let mut strangers = page.counter(&name, &help);
     for (event, count) in [
-        ("accepted", tcp.strangers_accepted),
-        ("refused", tcp.strangers_refused),
-        ("evicted", tcp.strangers_evicted),
+        ("accepted", totals.strangers_accepted),
+        ("refused", totals.strangers_refused),
+        ("evicted", totals.strangers_evicted),
     ] {
         strangers.with(&[("event", event)], count);
     }
