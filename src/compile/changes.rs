@@ -1,6 +1,6 @@
 //! What a swap changes, name by name: for the log and the history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -55,6 +55,18 @@ pub struct Change {
     /// The Elastic IPs the name stands or stood for that are held otherwise
     /// than before, the first few of them.
     pub addresses: Vec<Holder>,
+    /// How many there are in all.
+    pub addresses_in_all: usize,
+}
+
+/// What a swap changes.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// The bound names that are answered otherwise, in order of name.
+    pub names: Vec<Change>,
+    /// Every Elastic IP behind one of them that is held otherwise than before,
+    /// also those that its change does not show.
+    pub elastic_ips: HashSet<Ipv4Addr>,
 }
 
 /// What a change amounts to.
@@ -111,7 +123,7 @@ impl Association {
 /// The changes of bound names from `old` to `new`, in order of name: those that
 /// a source made, and those of a reload, of which names that are new and those in
 /// new zones and views are none. `config` is that of `new`.
-pub(crate) fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Vec<Change> {
+pub(crate) fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Changes {
     let reloaded = old.epoch != new.epoch;
     let mut all = All { map: BTreeMap::new(), new, reloaded };
     for after in &new.views {
@@ -133,18 +145,23 @@ pub(crate) fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Vec<Ch
     let same_sources =
         || old.sources.iter().map(|s| &s.name).eq(new.sources.iter().map(|s| &s.name));
     if map.is_empty() || (reloaded && !same_sources()) {
-        return breathing(map).map(|(_, (change, _))| change).collect();
+        let names = breathing(map).map(|(_, (change, _))| change).collect();
+        return Changes { names, ..Changes::default() };
     }
     compared(config, old, new, |was, is| {
-        let identified = |((name, ..), (mut change, table)): (Told<'_>, (Change, &ZoneTable))| {
+        let mut changes = Changes::default();
+        for ((name, ..), (mut change, table)) in breathing(map) {
+            let binding = table.zone.names.binary_search_by(|b| b.name.cmp(name));
+            let binding = binding.ok().and_then(|at| table.zone.names.get(at));
+            let holders = binding.map_or_else(Vec::new, |binding| holders(binding, was, is));
+            changes.elastic_ips.extend(holders.iter().map(|holder| holder.elastic_ip));
             if change.kind != Kind::First {
-                let binding = table.zone.names.binary_search_by(|b| b.name.cmp(name));
-                let binding = binding.ok().and_then(|at| table.zone.names.get(at));
-                change.addresses = binding.map_or_else(Vec::new, |b| holders(b, was, is));
+                change.addresses_in_all = holders.len();
+                change.addresses.extend(holders.into_iter().take(MAX_ADDRESSES));
             }
-            change
-        };
-        breathing(map).map(identified).collect()
+            changes.names.push(change);
+        }
+        changes
     })
 }
 
@@ -227,6 +244,7 @@ impl Change {
             source_ids: Vec::new(),
             cause: None,
             addresses: Vec::new(),
+            addresses_in_all: 0,
         }
     }
 }
@@ -258,7 +276,7 @@ fn holders(binding: &Binding, was: &Index<'_>, is: &Index<'_>) -> Vec<Holder> {
         all.entry(address.public_ip).or_insert_with(|| holder(address)).new =
             Association::of(address);
     }
-    all.into_values().filter(|h| h.old != h.new).take(MAX_ADDRESSES).collect()
+    all.into_values().filter(|h| h.old != h.new).collect()
 }
 
 impl std::fmt::Display for Data {
@@ -314,7 +332,7 @@ mod tests {
         let (config, mut serials) = (config(), Serials::default());
         let old = testing::after(&config, before, &mut serials, None);
         let new = testing::after(&config, after, &mut serials, Some(&old));
-        changes(&config, &old, &new)
+        changes(&config, &old, &new).names
     }
 
     fn silent() -> Inventory {

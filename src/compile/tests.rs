@@ -568,6 +568,7 @@ proptest! {
             prop_assert!(answers(&next, &questions) == answers(&fresh, &questions), "octets differ");
             if let Some(previous) = &previous {
                 let said: BTreeSet<_> = changes(&config, previous, &next)
+                    .names
                     .into_iter()
                     .flat_map(|c| c.views.into_iter().map(move |v| [v, c.name.clone(), c.old.clone(), c.new.clone()]))
                     .collect();

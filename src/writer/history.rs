@@ -39,7 +39,7 @@ pub enum What<'e> {
     /// It is lost for good: its hold has ended, or an operator took the loss as
     /// it is.
     LetGo(&'e Loss),
-    /// A bound address is held otherwise, and no answer says so: the same private
+    /// A bound address is held otherwise, and no record of its names says so: the same private
     /// address, or views that are answered its public name or itself.
     Associated(&'e Holding),
     /// More than half of a source's bound addresses are lost.

@@ -169,7 +169,7 @@ impl Writer {
                 new_instance = %or_none(&new.instance),
                 names = %one.names.join(","),
                 names_in_all = one.names_in_all,
-                "a bound address is associated anew; no answer of ours has changed"
+                "a bound address is associated anew; the records of its names stay as they are"
             );
         }
         if all.len() > MAX_LOGGED {

@@ -29,7 +29,7 @@ use tracing::debug;
 
 pub use reload::{Next, Prepared};
 
-use crate::compile::changes::{Kind, changes};
+use crate::compile::changes::{Changes, Kind, changes};
 use crate::compile::{Input, Serials, compile};
 use crate::config::{Config, SourceId, SourceKind};
 use crate::forward::Forwarder;
@@ -420,8 +420,9 @@ impl Writer {
         self.published_at = self.clock.now();
         let generation = next.snapshot.generation;
         breathe();
-        let all = changes(&self.world.config, &before.snapshot, &next.snapshot);
-        self.told = all.iter().flat_map(|c| &c.addresses).map(|h| h.elastic_ip).collect();
+        let Changes { names: all, elastic_ips } =
+            changes(&self.world.config, &before.snapshot, &next.snapshot);
+        self.told = elastic_ips;
         self.moves += all.iter().filter(|change| change.kind == Kind::Moved).count() as u64;
         let events: Vec<_> = all.iter().filter_map(What::of).collect();
         self.note(&events);

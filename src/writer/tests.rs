@@ -241,6 +241,25 @@ fn what_a_reload_changes_about_answers_is_told() {
     assert_eq!(last, "no_address web.example.com. gone reload");
 }
 
+/// A set of more addresses than a change shows: those beyond are told of all the same.
+#[test]
+fn what_a_changed_set_does_not_show_is_not_told_as_unchanged() {
+    let zone = "[names]\nall = { tag = { Role = \"db\" }, answer = \"private\" }\n";
+    let mut writer = writer(&with_zone(zone), State::default());
+    let first: Vec<(u8, u8)> = (1..=100).map(|n| (n, n)).collect();
+    let moved: Vec<(u8, u8)> = (1..=100).map(|n| (n, 100 + n)).collect();
+    deliver(&mut writer, Some(&first));
+    deliver(&mut writer, Some(&moved));
+    let all = history(&writer);
+    let kinds: Vec<_> = all.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == "moved"), "{kinds:?}");
+    for event in &all {
+        let shown = event["addresses"].as_array().unwrap().len();
+        assert!(shown < 100, "{shown} are shown");
+        assert_eq!(event["addresses_in_all"], 100);
+    }
+}
+
 /// Whatever ends or prolongs a hold, what was said of its end is set right.
 #[test]
 fn a_hold_that_ends_at_another_time_is_told() {
