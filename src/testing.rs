@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::compile::{Input, Serials, compile};
 use crate::config::{self, Config, Overrides};
 use crate::snapshot::Snapshot;
+use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::inventory::{
     Address, Entries, Entry, Health, Inventory, SourceInventory, Standing,
@@ -60,7 +61,8 @@ pub(crate) fn config(files: &[(&str, &str)]) -> Config {
 
 /// An inventory of one healthy source: Elastic IP and private address.
 pub(crate) fn inventory(all: &[(Ipv4Addr, Option<Ipv4Addr>)]) -> Inventory {
-    let entries: Entries = all.iter().map(|(ip, private)| (*ip, entry(*ip, *private))).collect();
+    let entries: Entries =
+        all.iter().map(|(ip, private)| (Allocation::from(*ip), entry(*ip, *private))).collect();
     Inventory {
         sources: vec![SourceInventory {
             name: "sample".into(),

@@ -299,6 +299,7 @@ mod tests {
     use super::*;
     use crate::compile::Serials;
     use crate::config::Config;
+    use crate::source::allocation::Allocation;
     use crate::source::inventory::{Entries, Inventory};
     use crate::testing;
 
@@ -322,7 +323,7 @@ mod tests {
             let mut entry = testing::entry(*ip, private.map(|p| Ipv4Addr::new(10, 0, 0, p)));
             let address = Arc::make_mut(&mut entry.address);
             address.instance_id = private.map(|_| (*instance).to_owned());
-            (*ip, entry)
+            (Allocation::from(*ip), entry)
         };
         inventory.sources[0].entries = Some(Arc::new(all.iter().map(entry).collect::<Entries>()));
         inventory

@@ -13,6 +13,7 @@ use crate::dns::ede::{self, Remark};
 use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::snapshot::{Basis, Data, Resolved};
+use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::inventory::{Entry, Health, SourceInventory};
 
@@ -107,7 +108,10 @@ impl<'a> Index<'a> {
             Target::ElasticIp(ip) => {
                 let sources = self.sources.iter().enumerate();
                 let of = |(source, inventory): (SourceId, &'a SourceInventory)| {
-                    Some(Sighting { source, entry: inventory.entries.as_ref()?.get(ip)? })
+                    Some(Sighting {
+                        source,
+                        entry: inventory.entries.as_ref()?.get(&Allocation::from(*ip))?,
+                    })
                 };
                 sources.filter_map(of).collect()
             }

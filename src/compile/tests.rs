@@ -17,6 +17,7 @@ use crate::answer::answer_in_view;
 use crate::compile::changes::changes;
 use crate::dns::name::Key;
 use crate::snapshot::{Data, Node, ZoneTable};
+use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::inventory::{Address, Entries, Entry, Standing};
 use crate::testing::{self, noon};
@@ -128,7 +129,8 @@ fn a_set_leaves_out_what_is_not_associated() {
     // An address that is kept is a member: its association stands.
     let mut kept = inventory;
     let entries = Arc::make_mut(kept.sources[0].entries.as_mut().unwrap());
-    entries.get_mut(&ip(3)).unwrap().standing = Standing::Unassociated { since: noon() };
+    entries.get_mut(&Allocation::from(ip(3))).unwrap().standing =
+        Standing::Unassociated { since: noon() };
     let kept = testing::snapshot(&config, &kept);
     assert_eq!(said(&kept, "vpc", "all.example.com."), both);
 }
@@ -321,9 +323,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn at(n: u8, mut entry: Entry) -> (Ipv4Addr, Entry) {
+fn at(n: u8, mut entry: Entry) -> (Allocation, Entry) {
     Arc::make_mut(&mut entry.address).public_ip = ip(n);
-    (ip(n), entry)
+    (ip(n).into(), entry)
 }
 
 fn take(step: &Step, inventory: &mut Inventory, now: &mut SystemTime) {
@@ -334,7 +336,7 @@ fn take(step: &Step, inventory: &mut Inventory, now: &mut SystemTime) {
             let entries = Arc::make_mut(entries);
             match entry {
                 Some(entry) => entries.extend([at(n, entry)]),
-                None => drop(entries.remove(&ip(n))),
+                None => drop(entries.remove(&Allocation::from(ip(n)))),
             }
         }
         Step::Source(source, all) => {
@@ -600,7 +602,8 @@ fn a_move_shares_all_that_it_does_not_touch() {
     let mut serials = Serials::default();
     let before = testing::after(&config, &inventory, &mut serials, None);
     let entries = Arc::make_mut(inventory.sources[0].entries.as_mut().unwrap());
-    let moved = &mut entries.get_mut(&Ipv4Addr::new(52, 0, 1, 0)).unwrap().address;
+    let moved =
+        &mut entries.get_mut(&Allocation::from(Ipv4Addr::new(52, 0, 1, 0))).unwrap().address;
     Arc::make_mut(moved).private_ip = Some(Ipv4Addr::new(10, 9, 0, 2));
     let after = testing::after(&config, &inventory, &mut serials, Some(&before));
     assert!(Arc::ptr_eq(&before.selector, &after.selector));
@@ -707,7 +710,7 @@ fn ec2_key(ip: [u8; 4]) -> Key {
 
 fn moved(inventory: &mut Inventory, ip: [u8; 4], private: [u8; 4]) {
     let entries = Arc::make_mut(inventory.sources[0].entries.as_mut().unwrap());
-    let entry = entries.get_mut(&Ipv4Addr::from(ip)).unwrap();
+    let entry = entries.get_mut(&Allocation::from(Ipv4Addr::from(ip))).unwrap();
     entry.since += Duration::from_secs(60);
     Arc::make_mut(&mut entry.address).private_ip = Some(private.into());
 }

@@ -71,8 +71,8 @@ impl<'a> Touched<'a> {
             others.filter_map(|(_, source)| source.entries.as_ref())
         };
         let own = sources.get(id).and_then(|source| source.entries.as_ref());
-        for (ip, entry) in own.into_iter().flat_map(|own| own.iter()) {
-            if others().any(|other| other.contains_key(ip)) {
+        for (allocation, entry) in own.into_iter().flat_map(|own| own.iter()) {
+            if others().any(|other| other.contains_key(allocation)) {
                 self.touch(entry);
             }
         }
@@ -123,6 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::source::allocation::Allocation;
     use crate::source::inventory::{Address, Standing};
     use crate::testing;
 
@@ -148,11 +149,12 @@ mod tests {
         assert_eq!(Touched::between(&before, &before), Some(Touched::default()));
         let mut after = two();
         let entries = Arc::make_mut(after.sources[0].entries.as_mut().unwrap());
-        let address = Arc::make_mut(&mut entries.get_mut(&B).unwrap().address);
+        let address = Arc::make_mut(&mut entries.get_mut(&Allocation::from(B)).unwrap().address);
         let old = address.allocation_id.replace("eipalloc-new".into()).unwrap();
         address.tags.insert("Site".into(), "x".into());
         let touched = Touched::between(&before, &after).unwrap();
-        let other = before.sources[1].entries.as_ref().unwrap()[&A].address.clone();
+        let other =
+            before.sources[1].entries.as_ref().unwrap()[&Allocation::from(A)].address.clone();
         for (target, expected) in [
             (Target::ElasticIp(B), true),
             (Target::ElasticIp(A), false),
@@ -188,24 +190,24 @@ mod tests {
                 let ip = address(n);
                 let mut new = testing::entry(ip, Some([10, 0, 0, 2].into()));
                 match edit {
-                    0 => drop(entries.remove(&ip)),
-                    1 => drop(entries.insert(ip, new)),
+                    0 => drop(entries.remove(&Allocation::from(ip))),
+                    1 => drop(entries.insert(ip.into(), new)),
                     2 => {
                         new.standing = Standing::Missing { since: SystemTime::UNIX_EPOCH };
-                        entries.insert(ip, new);
+                        entries.insert(ip.into(), new);
                     }
                     // Equal, but not the same.
                     _ => {
-                        let equal = entries.get(&ip).map(|known| {
+                        let equal = entries.get(&Allocation::from(ip)).map(|known| {
                             let address = Arc::new(Address::clone(&known.address));
                             Entry { address, ..known.clone() }
                         });
-                        equal.into_iter().for_each(|equal| drop(entries.insert(ip, equal)));
+                        equal.into_iter().for_each(|equal| drop(entries.insert(ip.into(), equal)));
                     }
                 }
             }
             let of = |inventory: &Inventory, n| {
-                inventory.sources[0].entries.as_ref().unwrap().get(&address(n)).cloned()
+                inventory.sources[0].entries.as_ref().unwrap().get(&Allocation::from(address(n))).cloned()
             };
             let differs = |n: &u16| {
                 let (old, new) = (of(&before, *n), of(&now, *n));

@@ -14,6 +14,8 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
+use super::allocation::Allocation;
+
 /// One Elastic IP as `DescribeAddresses` tells of it
 /// (EC2 API reference, `Address`). An empty string is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,13 +50,18 @@ pub struct Address {
 }
 
 impl Address {
+    /// What it is known by from one answer to the next.
+    pub fn allocation(&self) -> Allocation {
+        self.public_ip.into()
+    }
+
     /// The private address, while the address is associated.
     pub fn associated(&self) -> Option<Ipv4Addr> {
         self.private_ip
     }
 }
 
-/// The addresses in one answer of a source, each Elastic IP once. Those that are as in the answer
+/// The addresses in one answer of a source, each allocation once. Those that are as in the answer
 /// before are the same memory: see [`known`](crate::source::known).
 pub type Addresses = Arc<[Arc<Address>]>;
 
@@ -141,10 +148,10 @@ impl Health {
     }
 }
 
-/// The accepted addresses of one source, by Elastic IP. A copy shares all of
+/// The accepted addresses of one source, by allocation. A copy shares all of
 /// them, a change copies those beside it, and comparing two skips what they
 /// share: for one move, thousands of addresses are neither copied nor compared.
-pub type Entries = OrdMap<Ipv4Addr, Entry>;
+pub type Entries = OrdMap<Allocation, Entry>;
 
 /// One source's part of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]

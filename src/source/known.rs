@@ -6,9 +6,9 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use crate::source::allocation::Allocation;
 use crate::source::inventory::{Address, Addresses};
 
 /// The answer before, while the next one is read.
@@ -16,7 +16,7 @@ pub struct Known<'k> {
     all: &'k [Arc<Address>],
     /// The number of the one expected next: answers keep their order.
     next: usize,
-    places: OnceCell<HashMap<Ipv4Addr, usize>>,
+    places: OnceCell<HashMap<Allocation, usize>>,
 }
 
 impl<'k> Known<'k> {
@@ -39,7 +39,7 @@ impl<'k> Known<'k> {
 
     /// `said`, or the equal one of before.
     pub fn share(&mut self, said: Address) -> Arc<Address> {
-        match self.place(said.public_ip).and_then(|at| Some((at, self.all.get(at)?))) {
+        match self.place(&said.allocation()).and_then(|at| Some((at, self.all.get(at)?))) {
             Some((at, known)) => {
                 self.next = at + 1;
                 if **known == said { Arc::clone(known) } else { said.into() }
@@ -48,15 +48,15 @@ impl<'k> Known<'k> {
         }
     }
 
-    fn place(&self, public_ip: Ipv4Addr) -> Option<usize> {
-        if self.all.get(self.next).is_some_and(|known| known.public_ip == public_ip) {
+    fn place(&self, allocation: &Allocation) -> Option<usize> {
+        if self.all.get(self.next).is_some_and(|known| known.allocation() == *allocation) {
             return Some(self.next);
         }
         let places = self.places.get_or_init(|| {
             let places = self.all.iter().enumerate();
-            places.map(|(at, known)| (known.public_ip, at)).collect()
+            places.map(|(at, known)| (known.allocation(), at)).collect()
         });
-        places.get(&public_ip).copied()
+        places.get(allocation).copied()
     }
 }
 

@@ -8,6 +8,7 @@
 //! * [`mod@file`]: a JSON file, watched ([`watch`], [`json`]).
 //! * [`known`]: what of an answer is as in the one before.
 //! * [`usable`]: what of an answer can be used at all.
+//! * [`allocation`]: what an address is known by from one answer to the next.
 //! * [`accept`]: how losses are taken, between a source and what is published.
 //! * [`poll`]: when EC2 is called, and who is told.
 //! * `ec2`: the call itself, through the AWS SDK (feature `ec2`).
@@ -17,6 +18,7 @@
 //! * [`clock`]: the time all of it is measured with.
 
 pub mod accept;
+pub mod allocation;
 pub mod clock;
 #[cfg(feature = "ec2")]
 pub(crate) mod ec2;

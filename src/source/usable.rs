@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use crate::host::often::Often;
 use crate::host::text::brief;
+use crate::source::allocation::Allocation;
 use crate::source::inventory::{Address, Addresses};
 
 /// How many entries that cannot be used are told of, each in the log, by
@@ -47,9 +48,9 @@ pub struct LeftOut {
     pub count: usize,
     /// The first [`SHOWN`] of them.
     pub first: Vec<Unusable>,
-    /// Elastic IPs that stand in the answer, but of which it says nothing that
-    /// can be used: what was known of them stands.
-    pub unknown: BTreeSet<Ipv4Addr>,
+    /// Those that stand in the answer, but of which it says nothing that can be
+    /// used: what was known of them stands.
+    pub unknown: BTreeSet<Allocation>,
 }
 
 /// Why an entry cannot be used.
@@ -82,19 +83,20 @@ pub enum Unusable {
         /// The other.
         private_ip: Ipv4Addr,
     },
-    /// Entries for one Elastic IP contradict each other.
+    /// Entries for one allocation contradict each other.
     #[error(
         "{0} stands in it more than once, with different contents; what was known of it stands"
     )]
-    Contradictory(Ipv4Addr),
+    Contradictory(Allocation),
 }
 
 impl Unusable {
-    /// The Elastic IP of which nothing can be said.
-    fn unknown(&self) -> Option<Ipv4Addr> {
+    /// The allocation of which nothing can be said.
+    fn unknown(&self) -> Option<Allocation> {
         match self {
             Unusable::NotElastic { .. } | Unusable::NoElasticIp(_) => None,
-            Unusable::NoHost { public_ip: ip, .. } | Unusable::Contradictory(ip) => Some(*ip),
+            Unusable::NoHost { public_ip, .. } => Some((*public_ip).into()),
+            Unusable::Contradictory(allocation) => Some(allocation.clone()),
         }
     }
 }
@@ -181,7 +183,7 @@ fn is_host(ip: Ipv4Addr) -> bool {
 #[derive(Debug)]
 pub(super) struct Gather<T> {
     all: Vec<Option<T>>,
-    places: HashMap<Ipv4Addr, usize>,
+    places: HashMap<Allocation, usize>,
     left_out: LeftOut,
 }
 
@@ -194,11 +196,11 @@ impl<T: Borrow<Address>> Gather<T> {
     /// Takes an address. An entry that is there twice is there once; one that
     /// contradicts another takes that out, too.
     pub(super) fn take(&mut self, item: T) {
-        let ip = item.borrow().public_ip;
-        if self.left_out.unknown.contains(&ip) {
+        let allocation = item.borrow().allocation();
+        if self.left_out.unknown.contains(&allocation) {
             return;
         }
-        match self.places.entry(ip) {
+        match self.places.entry(allocation) {
             Entry::Vacant(place) => {
                 place.insert(self.all.len());
                 self.all.push(Some(item));
@@ -206,7 +208,8 @@ impl<T: Borrow<Address>> Gather<T> {
             Entry::Occupied(place) => {
                 let known = self.all.get(*place.get()).and_then(Option::as_ref);
                 if known.is_none_or(|known| known.borrow() != item.borrow()) {
-                    self.leave_out(Unusable::Contradictory(ip));
+                    let allocation = place.key().clone();
+                    self.leave_out(Unusable::Contradictory(allocation));
                 }
             }
         }
@@ -214,11 +217,12 @@ impl<T: Borrow<Address>> Gather<T> {
 
     /// Leaves an entry out.
     pub(super) fn leave_out(&mut self, why: Unusable) {
-        if let Some(ip) = why.unknown() {
-            if !self.left_out.unknown.insert(ip) {
+        if let Some(allocation) = why.unknown() {
+            let item = self.places.get(&allocation).and_then(|at| self.all.get_mut(*at));
+            if !self.left_out.unknown.insert(allocation) {
                 return;
             }
-            if let Some(item) = self.places.get(&ip).and_then(|at| self.all.get_mut(*at)) {
+            if let Some(item) = item {
                 *item = None;
             }
         }
@@ -228,7 +232,7 @@ impl<T: Borrow<Address>> Gather<T> {
         }
     }
 
-    /// Each Elastic IP once, and what was left out.
+    /// Each allocation once, and what was left out.
     pub(super) fn finish(self) -> (impl Iterator<Item = T>, LeftOut) {
         (self.all.into_iter().flatten(), self.left_out)
     }

@@ -17,7 +17,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -27,6 +26,7 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use super::{SerialsKept, SourceState, State, ZoneSerial};
 use crate::host::background::{self, PIECE};
 use crate::source::accept::Accepted;
+use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::inventory::{Address, Entries, Entry, Standing};
 
@@ -63,13 +63,13 @@ pub enum FormatError {
         /// What is wrong, and at which line.
         what: String,
     },
-    /// Whole, but one source has an Elastic IP twice.
-    #[error("source {name} has {public_ip} twice")]
+    /// Whole, but one source has an allocation twice.
+    #[error("source {name} has {allocation} twice")]
     Twice {
         /// The source.
         name: String,
-        /// The Elastic IP.
-        public_ip: Ipv4Addr,
+        /// The allocation.
+        allocation: Allocation,
     },
 }
 
@@ -197,10 +197,10 @@ struct SourceFile<'s> {
     addresses: Vec<EntryFile<'s>>,
     /// Let go by the guard while a mass loss goes on.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    released: BTreeSet<Ipv4Addr>,
+    released: BTreeSet<Allocation>,
     /// Association ids that came before, and when they were superseded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    superseded: BTreeMap<Ipv4Addr, BTreeMap<String, Time>>,
+    superseded: BTreeMap<Allocation, BTreeMap<String, Time>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -242,7 +242,11 @@ impl<'s> SourceFile<'s> {
             delivered: drift.shown(state.delivered_at),
             addresses: accepted.entries.values().map(|e| EntryFile::of(e, drift)).collect(),
             released: accepted.released.clone(),
-            superseded: accepted.superseded.iter().map(|(ip, ids)| (*ip, times(ids))).collect(),
+            superseded: accepted
+                .superseded
+                .iter()
+                .map(|(a, ids)| (a.clone(), times(ids)))
+                .collect(),
         }
     }
 }
@@ -251,9 +255,9 @@ impl SourceFile<'_> {
     fn into_state(self, name: &str) -> Result<SourceState, FormatError> {
         let mut entries = Entries::new();
         for entry in self.addresses {
-            let public_ip = entry.address.public_ip;
-            if entries.insert(public_ip, entry.into()).is_some() {
-                return Err(FormatError::Twice { name: name.to_owned(), public_ip });
+            let allocation = entry.address.allocation();
+            if entries.insert(allocation.clone(), entry.into()).is_some() {
+                return Err(FormatError::Twice { name: name.to_owned(), allocation });
             }
         }
         let times =
@@ -265,7 +269,7 @@ impl SourceFile<'_> {
             accepted: Accepted {
                 entries: Arc::new(entries),
                 released: self.released,
-                superseded: self.superseded.into_iter().map(|(ip, ids)| (ip, times(ids))).collect(),
+                superseded: self.superseded.into_iter().map(|(a, ids)| (a, times(ids))).collect(),
             },
         })
     }
@@ -321,6 +325,7 @@ mod rfc3339 {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use proptest::collection::{btree_map, btree_set};
@@ -343,16 +348,23 @@ pub(super) mod tests {
         ]
     }
 
+    fn allocations() -> impl Strategy<Value = Allocation> {
+        prop_oneof![
+            any::<Ipv4Addr>().prop_map(Allocation::from),
+            "eipalloc-[0-9a-f]{1,17}".prop_map(|id| Allocation::Id(id.into())),
+        ]
+    }
+
     fn accepted() -> impl Strategy<Value = Accepted> {
         let entries = (addresses(), proptest::collection::vec((standings(), times()), 8));
         let entries = entries.prop_map(|(all, rest)| {
             let entry = |(address, (standing, since)): (Address, _)| {
-                (address.public_ip, Entry { address: address.into(), standing, since })
+                (address.allocation(), Entry { address: address.into(), standing, since })
             };
             all.into_iter().zip(rest).map(entry).collect::<Entries>()
         });
-        let superseded = btree_map(any::<Ipv4Addr>(), btree_map(".{0,9}", times(), 0..3), 0..3);
-        (entries, btree_set(any::<Ipv4Addr>(), 0..3), superseded).prop_map(
+        let superseded = btree_map(allocations(), btree_map(".{0,9}", times(), 0..3), 0..3);
+        (entries, btree_set(allocations(), 0..3), superseded).prop_map(
             |(entries, released, superseded)| Accepted {
                 entries: Arc::new(entries),
                 released,
@@ -404,7 +416,9 @@ pub(super) mod tests {
             region: Some("us-east-1".into()),
             delivered_at: written,
             accepted: Accepted {
-                entries: Arc::new(entries.map(|e| (e.address.public_ip, e)).into_iter().collect()),
+                entries: Arc::new(
+                    entries.map(|e| (e.address.allocation(), e)).into_iter().collect(),
+                ),
                 ..Accepted::default()
             },
         };

@@ -2,7 +2,6 @@
 //! back, which are let go, and with whose consent.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
 use tracing::{info, warn};
@@ -14,6 +13,7 @@ use crate::config::{Config, SourceId, Target};
 use crate::host::background::breathing;
 use crate::host::text::brief;
 use crate::source::accept::{Held, Losses};
+use crate::source::allocation::Allocation;
 use crate::source::inventory::{Address, Entry, Standing, updated};
 use crate::writer::history::{Holding, Loss, Mass, What};
 
@@ -139,11 +139,11 @@ impl Writer {
         let addresses: Vec<_> = pairs.iter().map(|(_, is)| &*is.address).collect();
         let mut names = names_of(self.config(), id, &addresses);
         let holding = |(was, is): &(&Entry, &Entry)| {
-            let ip = is.address.public_ip;
-            let (names, names_in_all) = names.remove(&ip).unwrap_or_default();
+            let key = is.address.allocation();
+            let (names, names_in_all) = names.remove(&key).unwrap_or_default();
             Holding {
                 source: source.name.clone(),
-                elastic_ip: ip.to_string(),
+                elastic_ip: key.to_string(),
                 allocation: is.address.allocation_id.as_deref().map(|id| brief(id, MAX_ID)),
                 old: Association::of(&was.address),
                 new: Association::of(&is.address),
@@ -189,18 +189,19 @@ impl Writer {
         else {
             return Vec::new();
         };
-        let was = |held: &Held| before.accepted.entries.get(&held.public_ip).map(|e| &*e.address);
-        let is = |held: &Held| kept.accepted.entries.get(&held.public_ip).map(|e| &*e.address);
+        let was = |held: &Held| before.accepted.entries.get(&held.allocation).map(|e| &*e.address);
+        let is = |held: &Held| kept.accepted.entries.get(&held.allocation).map(|e| &*e.address);
         let addresses: Vec<_> =
             turns.iter().filter_map(|(_, held)| was(held).or_else(|| is(held))).collect();
         let mut names = names_of(self.config(), id, &addresses);
         let loss = |(turn, held): &(Turn, &Held)| {
             let (old, new) = (was(held), is(held));
-            let (names, names_in_all) = names.remove(&held.public_ip).unwrap_or_default();
-            let allocation = old.or(new).and_then(|address| address.allocation_id.as_deref());
+            let (names, names_in_all) = names.remove(&held.allocation).unwrap_or_default();
+            // That of an address recovered is new.
+            let allocation = new.or(old).and_then(|address| address.allocation_id.as_deref());
             Loss {
                 source: source.name.clone(),
-                elastic_ip: held.public_ip.to_string(),
+                elastic_ip: held.allocation.to_string(),
                 allocation: allocation.map(|id| brief(id, MAX_ID)),
                 old: old.and_then(Association::of),
                 new: new
@@ -222,23 +223,23 @@ impl Writer {
 
 /// Which losses of bound addresses begin and end.
 fn turns<'k>(before: &'k Kept, now: &'k Kept) -> Vec<(Turn, &'k Held)> {
-    let known = |all: &'k Losses| -> HashMap<Ipv4Addr, &'k Held> {
-        breathing(all.held.iter().filter(|held| held.bound)).map(|h| (h.public_ip, h)).collect()
+    let known = |all: &'k Losses| -> HashMap<&'k Allocation, &'k Held> {
+        breathing(all.held.iter().filter(|held| held.bound)).map(|h| (&h.allocation, h)).collect()
     };
     if before.losses.held.is_empty() && now.losses.held.is_empty() {
         return Vec::new();
     }
     let (were, are) = (known(&before.losses), known(&now.losses));
     let held = now.losses.held.iter().filter(|held| held.bound).filter_map(|held| {
-        match were.get(&held.public_ip) {
+        match were.get(&held.allocation) {
             Some(was) if was.standing != held.standing => Some((Turn::Begun, held)),
             Some(was) => (was.until != held.until).then_some((Turn::Until, held)),
             None => Some((Turn::Begun, held)),
         }
     });
-    let ended = before.losses.held.iter().filter(|h| h.bound && !are.contains_key(&h.public_ip));
+    let ended = before.losses.held.iter().filter(|h| h.bound && !are.contains_key(&h.allocation));
     let ended = ended.map(|held| {
-        let is_back = now.accepted.entries.get(&held.public_ip).is_some_and(|entry| {
+        let is_back = now.accepted.entries.get(&held.allocation).is_some_and(|entry| {
             let was_missing = matches!(held.standing, Standing::Missing { .. });
             was_missing || entry.address.associated().is_some()
         });
@@ -247,8 +248,12 @@ fn turns<'k>(before: &'k Kept, now: &'k Kept) -> Vec<(Turn, &'k Held)> {
     held.chain(ended).collect()
 }
 
-/// The names bound to some addresses of a source, by Elastic IP.
-fn names_of(config: &Config, source: SourceId, addresses: &[&Address]) -> HashMap<Ipv4Addr, Names> {
+/// The names bound to some addresses of a source.
+fn names_of(
+    config: &Config,
+    source: SourceId,
+    addresses: &[&Address],
+) -> HashMap<Allocation, Names> {
     if addresses.is_empty() {
         return HashMap::new();
     }
@@ -261,7 +266,7 @@ fn names_of(config: &Config, source: SourceId, addresses: &[&Address]) -> HashMa
             by_tag.entry((key.as_str(), value.as_str())).or_default().push(address);
         }
     }
-    let mut all: HashMap<Ipv4Addr, Names> = HashMap::new();
+    let mut all: HashMap<Allocation, Names> = HashMap::new();
     for binding in breathing(config.zones.iter().flat_map(|zone| &zone.names)) {
         if binding.source.is_some_and(|only| only != source) {
             continue;
@@ -278,7 +283,7 @@ fn names_of(config: &Config, source: SourceId, addresses: &[&Address]) -> HashMa
             }
         };
         for address in bound {
-            let (names, in_all) = all.entry(address.public_ip).or_default();
+            let (names, in_all) = all.entry(address.allocation()).or_default();
             if names.len() < MAX_NAMES {
                 names.push(binding.name.to_string());
             }

@@ -7,6 +7,7 @@ use super::*;
 use crate::config::Source;
 use crate::snapshot::Freshness;
 use crate::source::Waiters;
+use crate::source::allocation::Allocation;
 use crate::source::error::{PollError, SourceError};
 use crate::source::health;
 use crate::source::inventory::{Address, Addresses, Entries};
@@ -96,10 +97,10 @@ fn answered(writer: &Writer) -> Vec<(u8, Option<u8>)> {
     let entries =
         current.snapshot.inventory.sources.first().and_then(|source| source.entries.clone());
     let last = |ip: Ipv4Addr| ip.octets()[3];
-    let entry = |(ip, entry): (&Ipv4Addr, &crate::source::inventory::Entry)| {
-        (last(*ip), entry.address.private_ip.map(last))
+    let entry = |entry: &crate::source::inventory::Entry| {
+        (last(entry.address.public_ip), entry.address.private_ip.map(last))
     };
-    entries.iter().flat_map(|all: &Arc<Entries>| all.iter().map(entry)).collect()
+    entries.iter().flat_map(|all: &Arc<Entries>| all.values().map(entry)).collect()
 }
 
 const BOTH: &[(u8, u8)] = &[(1, 1), (2, 2)];
@@ -390,7 +391,7 @@ fn another_file_that_is_broken_takes_no_answer_away() {
     let third = file("three.json");
     let mut at_hand = nothing(&third);
     let ip = Ipv4Addr::new(198, 51, 100, 9);
-    let entries: Entries = [(ip, testing::entry(ip, None))].into_iter().collect();
+    let entries: Entries = [(Allocation::from(ip), testing::entry(ip, None))].into_iter().collect();
     at_hand.sources[0].entries = Some(Arc::new(entries));
     let next = Next { config: third, at_hand, addresses: vec![], forwarder: None };
     let prepared = writer.prepare(next).unwrap();

@@ -12,6 +12,7 @@ use crate::compile::{Input, Serials, compile};
 use crate::config::Config;
 use crate::dns::name::Key;
 use crate::snapshot::overlay::Authority;
+use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::inventory::{Entry, Health, Inventory, Standing};
 use crate::testing::{self, noon};
@@ -52,7 +53,7 @@ fn config() -> Config {
 fn inventories() -> Vec<(Inventory, Duration)> {
     let entry = |inventory: &mut Inventory, change: &dyn Fn(&mut Entry)| {
         let entries = Arc::make_mut(inventory.sources[0].entries.as_mut().unwrap());
-        change(entries.get_mut(&IP).unwrap());
+        change(entries.get_mut(&Allocation::from(IP)).unwrap());
     };
     let fresh = |later: Duration| {
         let mut inventory = testing::inventory(&[(IP, Some([10, 9, 8, 7].into()))]);

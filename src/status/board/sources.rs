@@ -57,7 +57,7 @@ impl Known {
 fn held(held: &accept::Held, drift: Drift) -> Option<Held> {
     let (standing, since) = held.standing.kept()?;
     Some(Held {
-        elastic_ip: held.public_ip,
+        elastic_ip: held.allocation.clone(),
         standing: standing.to_owned(),
         since: time(since, drift),
         until: held.until.map(|at| time(at, drift)),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::Config;
+use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::inventory::Inventory;
 use crate::testing;
@@ -29,7 +30,7 @@ fn what_a_file_says_moves_no_cursor_and_makes_no_line() {
     let ip = Ipv4Addr::new(198, 51, 100, 1);
     let mut inventory = testing::inventory(&[(ip, Some(Ipv4Addr::new(10, 0, 0, 1)))]);
     let entries = inventory.sources[0].entries.as_mut().unwrap();
-    let entry = std::sync::Arc::make_mut(entries).get_mut(&ip).unwrap();
+    let entry = std::sync::Arc::make_mut(entries).get_mut(&Allocation::from(ip)).unwrap();
     let address = std::sync::Arc::make_mut(&mut entry.address);
     address.instance_id = Some(evil.into());
     address.network_interface_id = Some(evil.into());

@@ -13,13 +13,14 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::host::{descriptors, log};
 use crate::serve::stats::Connections;
+use crate::source::allocation::Allocation;
 
 /// How the server does at one moment. Times are RFC 3339, in UTC.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -171,8 +172,8 @@ pub(crate) struct Source {
 /// One address that is kept.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Held {
-    /// The Elastic IP.
-    pub elastic_ip: Ipv4Addr,
+    /// The Elastic IP, or the allocation of an address that has none.
+    pub elastic_ip: Allocation,
     /// `unassociated` or `missing`.
     pub standing: String,
     /// Since when.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config::Config;
+use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::inventory::{Inventory, Standing};
 use crate::testing;
@@ -61,7 +62,7 @@ fn what_is_kept_of_a_lost_address_is_not_waited_for_in_vain() {
     let mut lost = held_by(OLD);
     let since = testing::noon();
     let entries = Arc::make_mut(lost.sources[0].entries.as_mut().unwrap());
-    entries.get_mut(&IP).unwrap().standing = Standing::Unassociated { since };
+    entries.get_mut(&Allocation::from(IP)).unwrap().standing = Standing::Unassociated { since };
     for wish in ["db.example.com=10.0.0.1", "db.example.com=eipassoc-0a000001"] {
         let before = judged(&config, &held_by(OLD), wish, None);
         assert_eq!(before.verdict, Verdict::Answered, "{wish}: {before}");
