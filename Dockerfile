@@ -19,16 +19,17 @@ WORKDIR /build
 
 # The dependencies alone, as a layer that stands until Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src \
- && echo 'fn main() {}' > src/main.rs \
- && touch src/lib.rs \
+COPY src/Cargo.toml src/
+COPY src/aws/Cargo.toml src/aws/
+RUN echo 'fn main() {}' > src/main.rs \
+ && touch src/lib.rs src/aws/lib.rs \
  && cargo build --release --locked \
  && rm -r src
 
 COPY src src
 # Cargo goes by times of modification, and the copied files may be older than
 # the empty ones.
-RUN touch src/main.rs src/lib.rs \
+RUN touch src/main.rs src/lib.rs src/aws/lib.rs \
  && cargo build --release --locked \
  && strip --strip-debug -o eipdns target/release/eipdns
 # Port 53 for an ordinary user. With --cap-drop=ALL goes

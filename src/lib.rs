@@ -33,6 +33,9 @@
 //! * [`http`]: health, metrics, status, refresh.
 //! * [`server`]: starts all of the above, reloads, drains.
 //! * [`cli`]: the commands.
+//!
+//! Every call of the AWS SDK is in a crate above this one, `aws/`, which the program
+//! [installs](source::ec2::install).
 
 #![deny(unsafe_code)]
 // These panic when nobody reads: `cli/print.rs` has what does not.

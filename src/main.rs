@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "ec2")]
+    eipdns::source::ec2::install(eipdns_aws::caller);
     eipdns::cli::main(std::env::args_os())
 }

@@ -55,7 +55,7 @@ pub(crate) fn config(files: &[(&str, &str)]) -> Config {
     for (name, text) in files {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
-    let loaded = config::load_as_with_ec2(dir.path(), &Overrides::default());
+    let loaded = config::load(dir.path(), &Overrides { ec2: true, ..Overrides::default() });
     loaded.unwrap_or_else(|e| panic!("{e}")).config
 }
 

@@ -24,6 +24,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::cli::offline::Offline;
 use crate::config::{self, Loaded, Overrides};
 use crate::diag::Problem;
+use crate::source::ec2;
 
 /// How a command ends (sysexits.h where it has a code for it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +120,7 @@ impl Common {
             listen_dns: self.listen_dns.clone(),
             listen_http: self.listen_http,
             state: self.state.clone(),
+            ec2: ec2::caller().is_some(),
         }
     }
 

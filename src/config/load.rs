@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::files::{Files, Progress, Seen};
 use super::server::{self, Context};
 use super::toml::File;
-use super::{Config, rules, scope, zone};
+use super::{Config, rules, zone};
 use crate::diag::{Place, Problem, Problems};
 use crate::host::aside::{self, AsideError};
 
@@ -21,7 +21,8 @@ pub(super) const SERVER: &str = "server.toml";
 /// where files come over a network, or queries leave little time, some more.
 pub const WITHIN: Duration = Duration::from_secs(30);
 
-/// What flags and environment say; it wins over `server.toml`.
+/// What flags and environment say, which wins over `server.toml`, and what the program
+/// has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Instead of `listen.dns`; an empty list is none.
@@ -30,6 +31,8 @@ pub struct Overrides {
     pub listen_http: Option<SocketAddr>,
     /// Instead of `state.directory`; relative to the working directory.
     pub state: Option<PathBuf>,
+    /// Can this program call EC2? Else sources of `type = "ec2"` are refused.
+    pub ec2: bool,
 }
 
 /// A configuration that can be used.
@@ -113,24 +116,8 @@ pub fn load_telling(
     overrides: &Overrides,
     progress: &Progress,
 ) -> Result<Loaded, Invalid> {
-    read(directory, overrides, scope::HAS_EC2, progress)
-}
-
-/// [`load`] as in a program with EC2, whether that is built in or not.
-#[cfg(test)]
-pub(crate) fn load_as_with_ec2(dir: &Path, overrides: &Overrides) -> Result<Loaded, Invalid> {
-    read(dir, overrides, true, &Progress::at(dir))
-}
-
-/// [`load_telling`], with or without `type = "ec2"`.
-pub(super) fn read(
-    directory: &Path,
-    overrides: &Overrides,
-    ec2: bool,
-    progress: &Progress,
-) -> Result<Loaded, Invalid> {
     let mut files = Files::new(progress);
-    let read = all(directory, overrides, ec2, &mut files);
+    let read = all(directory, overrides, &mut files);
     let seen = files.seen();
     match read {
         Ok((config, warnings)) => {
@@ -144,12 +131,11 @@ pub(super) fn read(
 fn all(
     dir: &Path,
     overrides: &Overrides,
-    ec2: bool,
     files: &mut Files,
 ) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let mut problems = Problems::default();
     let texts = texts(dir, files, &mut problems);
-    let context = Context { dir, overrides, ec2 };
+    let context = Context { dir, overrides };
     let server = server(&texts, &context, &mut problems);
     let drafts: Vec<_> = texts
         .iter()

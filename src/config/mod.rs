@@ -51,8 +51,6 @@ use crate::records::MasterFile;
 
 pub use files::{Progress, Seen};
 pub use forward::{ForwardConfig, Rule};
-#[cfg(test)]
-pub(crate) use load::load_as_with_ec2;
 pub use load::{Invalid, Loaded, Overrides, WITHIN, load, load_in_time, load_telling};
 pub use losses::{Loss, losses};
 pub use reach::{Reach, reach};

@@ -59,9 +59,6 @@ impl Scope {
 /// read the key where its neighbours are read.
 const PENDING: &[(Scope, &str)] = &[(Scope::Name, "ipv6")];
 
-/// Does this build have `type = "ec2"`?
-pub(super) const HAS_EC2: bool = cfg!(feature = "ec2");
-
 /// The promised keys of a scope.
 pub(super) fn pending_keys(scope: Scope) -> impl Iterator<Item = &'static str> {
     PENDING.iter().filter(move |(s, _)| *s == scope).map(|(_, key)| *key)

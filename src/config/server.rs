@@ -54,8 +54,6 @@ pub(super) struct Context<'a> {
     pub dir: &'a Path,
     /// Flags and environment.
     pub overrides: &'a Overrides,
-    /// Is `type = "ec2"` understood?
-    pub ec2: bool,
 }
 
 /// The server and what the reading of zones must know about its faults.

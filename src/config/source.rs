@@ -161,7 +161,7 @@ fn kind(v: &Value<'_>, context: &Context<'_>) -> Option<Kind> {
     match v.as_str() {
         Some("file") => Some(Kind::File),
         Some("ec2") => {
-            if !context.ec2 {
+            if !context.overrides.ec2 {
                 v.error(
                     "`type = \"ec2\"` is not in this version of eipdns: it was built without the cargo feature `ec2`",
                     "build it with default features, or use `type = \"file\"`",

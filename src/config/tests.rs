@@ -8,17 +8,16 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::load::read;
 use super::*;
 use crate::diag::Problem;
 
 fn here(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
 }
 
 /// Loads with every feature, whatever this build has.
 fn load_all(dir: &Path) -> Result<Loaded, Invalid> {
-    read(dir, &Overrides::default(), true, &Progress::at(dir))
+    load(dir, &Overrides { ec2: true, ..Overrides::default() })
 }
 
 /// A directory with these files.
@@ -349,6 +348,7 @@ fn flags_win_over_the_file() {
         listen_dns: Some(vec!["127.0.0.1:0".parse().unwrap()]),
         listen_http: Some("127.0.0.1:0".parse().unwrap()),
         state: Some("elsewhere".into()),
+        ec2: false,
     };
     let server = load(dir.path(), &overrides).unwrap().config.server;
     assert_eq!(Some(server.listen.dns), overrides.listen_dns);
@@ -383,15 +383,13 @@ fn ec2_needs_its_feature() {
     let server = format!("{SERVER}{source}");
     let dir = directory(&[("server.toml", server.as_str()), ("example.com.toml", ZONE)]);
     assert!(load_all(dir.path()).is_ok());
-    let invalid =
-        read(dir.path(), &Overrides::default(), false, &Progress::at(dir.path())).unwrap_err();
+    let invalid = load(dir.path(), &Overrides::default()).unwrap_err();
     assert_eq!(
         lines(dir.path(), &invalid.problems),
         "server.toml:10:8: error: `type = \"ec2\"` is not in this version of eipdns: it was \
          built without the cargo feature `ec2`; build it with default features, or use \
          `type = \"file\"`\n"
     );
-    assert_eq!(load(dir.path(), &Overrides::default()).is_ok(), cfg!(feature = "ec2"));
 }
 
 #[test]

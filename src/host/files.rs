@@ -17,7 +17,7 @@ use crate::host::background::{self, PIECE};
 /// # Errors
 /// It cannot be read, or is no regular file; of kind
 /// [`FileTooLarge`](io::ErrorKind::FileTooLarge) when it has more octets.
-pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_if(path, limit, |_| Ok(()))
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As there, or what `may` says.
-pub(crate) fn read_if(
+pub fn read_if(
     path: &Path,
     limit: u64,
     may: impl FnOnce(&Metadata) -> io::Result<()>,

@@ -11,15 +11,15 @@
 //! * [`pulse`]: whether a loop still turns.
 
 pub(crate) mod addresses;
-pub(crate) mod aside;
+pub mod aside;
 pub(crate) mod background;
 pub(crate) mod client;
 pub mod descriptors;
-pub(crate) mod files;
+pub mod files;
 pub(crate) mod histogram;
 pub(crate) mod log;
-pub(crate) mod often;
+pub mod often;
 pub(crate) mod panics;
 pub(crate) mod process;
 pub(crate) mod pulse;
-pub(crate) mod text;
+pub mod text;

@@ -12,7 +12,7 @@ pub(crate) const QUIET: Duration = Duration::from_secs(60);
 
 /// One kind of message. It can be a `static`.
 #[derive(Debug, Default)]
-pub(crate) struct Often(Mutex<State>);
+pub struct Often(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -22,13 +22,13 @@ struct State {
 
 impl Often {
     /// Nothing was said yet.
-    pub(crate) const fn new() -> Self {
+    pub const fn new() -> Self {
         Self(Mutex::new(State { said: None, left_out: 0 }))
     }
 
     /// May the message be logged at `now`? If so, with how many were left out
     /// since the last one; if not, it is counted as left out.
-    pub(crate) fn may(&self, now: Instant) -> Option<u64> {
+    pub fn may(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.said.is_some_and(|said| now.saturating_duration_since(said) < QUIET) {
             state.left_out += 1;

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 
 /// As many characters of a text from outside are shown: enough for what the
 /// services of AWS say in plain words, which comes first.
-pub(crate) const BRIEF: usize = 300;
+pub const BRIEF: usize = 300;
 
 /// `text` with what must not reach a terminal or a log escaped, as JSON would.
 pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
@@ -20,7 +20,7 @@ pub(crate) fn lines(text: &str) -> Cow<'_, str> {
 
 /// At most `most` characters of `text` in one line: blanks and line ends in a
 /// row become one blank, and "…" says that there was more.
-pub(crate) fn brief(text: &str, most: usize) -> String {
+pub fn brief(text: &str, most: usize) -> String {
     let mut out = String::new();
     let mut left = most;
     for word in text.split_whitespace() {

@@ -9,12 +9,10 @@ use tokio::task::JoinSet;
 use super::RunError;
 use crate::config::{self, Config, Source, SourceId, SourceKind};
 use crate::source::clock::Clock;
-#[cfg(feature = "ec2")]
-use crate::source::ec2::Ec2;
+use crate::source::ec2;
 use crate::source::file::FileSource;
 use crate::source::inventory::{Health, Inventory};
 use crate::source::lookup::Resolver;
-#[cfg(feature = "ec2")]
 use crate::source::poll::Poller;
 use crate::source::successor::share_account;
 use crate::source::{Delivery, Ended, Handle, Setup};
@@ -110,24 +108,18 @@ impl Sources {
         Running { token, config: source.clone(), handle }
     }
 
-    #[cfg(feature = "ec2")]
+    /// None in a program without EC2, where the configuration refuses such sources.
     fn start_ec2(
         &mut self,
         setup: Setup,
         source: &Source,
-        ec2: &config::Ec2Source,
+        settings: &config::Ec2Source,
     ) -> Option<Handle> {
         let token = setup.id;
-        let called = Ec2::new(ec2, source.region.as_deref(), self.resolver.clone());
-        let (task, handle) = Poller::new(setup, ec2.poll, called);
+        let called = ec2::caller()?(settings, source.region.as_deref(), self.resolver.clone());
+        let (task, handle) = Poller::new(setup, settings.poll, called);
         self.tasks.spawn(async move { (token, task.run().await) });
         Some(handle)
-    }
-
-    /// The configuration refuses EC2 sources in a build without them.
-    #[cfg(not(feature = "ec2"))]
-    fn start_ec2(&mut self, _: Setup, _: &Source, _: &config::Ec2Source) -> Option<Handle> {
-        None
     }
 
     /// Whom to ask for a refresh of each source.

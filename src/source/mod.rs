@@ -11,7 +11,7 @@
 //! * [`allocation`]: what an address is known by from one answer to the next.
 //! * [`accept`]: how losses are taken, between a source and what is published.
 //! * [`poll`]: when EC2 is called, and who is told.
-//! * `ec2`: the call itself, through the AWS SDK (feature `ec2`).
+//! * [`ec2`]: who makes the call itself, in a crate of its own.
 //! * [`lookup`]: how EC2 is found without asking ourselves.
 //! * [`health`], [`stats`], [`error`]: what is known about a source.
 //! * [`successor`]: which source carries on what another one said.
@@ -20,19 +20,16 @@
 pub mod accept;
 pub mod allocation;
 pub mod clock;
-#[cfg(feature = "ec2")]
-pub(crate) mod ec2;
-pub(crate) mod error;
+pub mod ec2;
+pub mod error;
 pub(crate) mod file;
 pub(crate) mod health;
 pub mod inventory;
 pub mod json;
 pub mod known;
-#[cfg_attr(not(any(test, feature = "ec2")), expect(dead_code, reason = "calls of EC2 use it"))]
-pub(crate) mod lookup;
+pub mod lookup;
 pub mod once;
-#[cfg_attr(not(any(test, feature = "ec2")), expect(dead_code, reason = "calls of EC2 use it"))]
-pub(crate) mod poll;
+pub mod poll;
 pub(crate) mod resolvers;
 pub(crate) mod stats;
 pub(crate) mod successor;

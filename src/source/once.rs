@@ -4,30 +4,25 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::accept::{Accepted, accept_file};
-use super::error::SourceError;
+use super::ec2::{self, Caller};
+use super::error::{PollError, SourceError};
 use super::inventory::{Health, Inventory, SourceInventory};
+use super::lookup::Resolver;
+use super::resolvers::aws_resolvers;
 use super::usable::{LeftOut, Said};
 use super::{file, silent};
 use crate::config::{Config, Source, SourceKind};
 
 /// Asks every source once, now. Takes a few seconds at most.
 pub fn inventory(config: &Config) -> Inventory {
-    #[cfg(feature = "ec2")]
-    let inventory = ask_ec2(config, at_hand(config));
-    #[cfg(not(feature = "ec2"))]
-    let inventory = at_hand(config);
-    inventory
+    match ec2::caller() {
+        Some(caller) => ask_ec2(config, at_hand(config), caller),
+        None => at_hand(config),
+    }
 }
 
 /// Calls every EC2 source, all at once.
-#[cfg(feature = "ec2")]
-fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
-    use super::ec2::Ec2;
-    use super::error::PollError;
-    use super::lookup::Resolver;
-    use super::poll::Describe;
-    use super::resolvers::aws_resolvers;
-
+fn ask_ec2(config: &Config, mut inventory: Inventory, caller: Caller) -> Inventory {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -44,8 +39,8 @@ fn ask_ec2(config: &Config, mut inventory: Inventory) -> Inventory {
     runtime.block_on(async {
         let mut calls = tokio::task::JoinSet::new();
         for (id, source) in config.server.sources.iter().enumerate() {
-            let SourceKind::Ec2(ec2) = &source.kind else { continue };
-            let mut called = Ec2::new(ec2, source.region.as_deref(), resolver.clone());
+            let SourceKind::Ec2(settings) = &source.kind else { continue };
+            let mut called = caller(settings, source.region.as_deref(), resolver.clone());
             calls.spawn(async move { (id, called.describe().await, called.region()) });
         }
         for (id, answer, region) in calls.join_all().await {

@@ -119,23 +119,37 @@ pub enum ItemFault {
 
 /// An entry as it came (EC2 API reference, `Address`). An empty string is none.
 #[derive(Debug, Default)]
-pub(super) struct Item {
-    pub(super) public_ip: Option<String>,
-    pub(super) carrier_ip: Option<String>,
-    pub(super) customer_owned_ip: Option<String>,
-    pub(super) allocation_id: Option<String>,
-    pub(super) association_id: Option<String>,
-    pub(super) instance_id: Option<String>,
-    pub(super) network_interface_id: Option<String>,
-    pub(super) network_interface_owner_id: Option<String>,
-    pub(super) private_ip: Option<String>,
-    pub(super) service_managed: Option<String>,
-    pub(super) tags: BTreeMap<String, String>,
+pub struct Item {
+    /// The Elastic IP.
+    pub public_ip: Option<String>,
+    /// Of a Wavelength zone.
+    pub carrier_ip: Option<String>,
+    /// Of an Outpost.
+    pub customer_owned_ip: Option<String>,
+    /// `eipalloc-…`
+    pub allocation_id: Option<String>,
+    /// `eipassoc-…`
+    pub association_id: Option<String>,
+    /// `i-…`
+    pub instance_id: Option<String>,
+    /// `eni-…`
+    pub network_interface_id: Option<String>,
+    /// An account.
+    pub network_interface_owner_id: Option<String>,
+    /// The private address that the Elastic IP is associated with.
+    pub private_ip: Option<String>,
+    /// The AWS service that manages it.
+    pub service_managed: Option<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Item {
     /// The address that it is, or why it is none.
-    pub(super) fn judge(self) -> Result<Result<Address, Unusable>, ItemFault> {
+    ///
+    /// # Errors
+    /// It is open which address is meant: the whole answer is refused.
+    pub fn judge(self) -> Result<Result<Address, Unusable>, ItemFault> {
         let Some(public_ip) = self.public_ip else {
             let kinds = [("carrier", self.carrier_ip), ("customer-owned", self.customer_owned_ip)];
             let other = kinds.into_iter().find_map(|(kind, ip)| Some((kind, ip?)));
@@ -181,21 +195,23 @@ fn is_host(ip: Ipv4Addr) -> bool {
 
 /// Takes one entry of an answer after the other.
 #[derive(Debug)]
-pub(super) struct Gather<T> {
+pub struct Gather<T> {
     all: Vec<Option<T>>,
     places: HashMap<Allocation, usize>,
     left_out: LeftOut,
 }
 
-impl<T: Borrow<Address>> Gather<T> {
-    pub(super) fn new() -> Self {
+impl<T> Default for Gather<T> {
+    fn default() -> Self {
         let (all, places, left_out) = Default::default();
         Self { all, places, left_out }
     }
+}
 
+impl<T: Borrow<Address>> Gather<T> {
     /// Takes an address. An entry that is there twice is there once; one that
     /// contradicts another takes that out, too.
-    pub(super) fn take(&mut self, item: T) {
+    pub fn take(&mut self, item: T) {
         let allocation = item.borrow().allocation();
         if self.left_out.unknown.contains(&allocation) {
             return;
@@ -216,7 +232,7 @@ impl<T: Borrow<Address>> Gather<T> {
     }
 
     /// Leaves an entry out.
-    pub(super) fn leave_out(&mut self, why: Unusable) {
+    pub fn leave_out(&mut self, why: Unusable) {
         if let Some(allocation) = why.unknown() {
             let item = self.places.get(&allocation).and_then(|at| self.all.get_mut(*at));
             if !self.left_out.unknown.insert(allocation) {
@@ -233,7 +249,7 @@ impl<T: Borrow<Address>> Gather<T> {
     }
 
     /// Each allocation once, and what was left out.
-    pub(super) fn finish(self) -> (impl Iterator<Item = T>, LeftOut) {
+    pub fn finish(self) -> (impl Iterator<Item = T>, LeftOut) {
         (self.all.into_iter().flatten(), self.left_out)
     }
 }
@@ -290,7 +306,7 @@ mod tests {
 
     /// What becomes of an answer with these entries.
     fn gathered(items: Vec<Item>) -> (Vec<String>, LeftOut) {
-        let mut gather = Gather::<Address>::new();
+        let mut gather = Gather::<Address>::default();
         for item in items {
             match item.judge().unwrap() {
                 Ok(address) => gather.take(address),
@@ -384,7 +400,7 @@ mod tests {
 
     #[test]
     fn thousands_are_counted_and_a_few_are_shown() {
-        let mut gather = Gather::<Address>::new();
+        let mut gather = Gather::<Address>::default();
         for n in 0..=255 {
             let ip = Ipv4Addr::new(75, 101, 137, n);
             gather.leave_out(Unusable::NoHost { public_ip: ip, private_ip: Ipv4Addr::LOCALHOST });

@@ -295,7 +295,7 @@ mod tests {
         std::fs::write(dir.path().join("example.com.toml"), zone).unwrap();
         let records = "db 60 IN MX 10 mail.example.net.\n";
         std::fs::write(dir.path().join("zone"), records).unwrap();
-        crate::config::load_as_with_ec2(dir.path(), &Default::default()).unwrap().config
+        crate::config::load(dir.path(), &Default::default()).unwrap().config
     }
 
     /// The dump, which names those without an answer that clients get none for.

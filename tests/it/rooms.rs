@@ -11,7 +11,7 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 /// The rooms of `src/`, from the roof to the ground: one uses what is below it,
 /// and nothing above. So no circle ties any of them.
 const FLOORS: &[&str] = &[
-    "main", "cli", "server", "http", "status", "writer", "respond", "serve", "store", "compile",
+    "main", "aws", "cli", "server", "http", "status", "writer", "respond", "serve", "store", "compile",
     "answer", "forward", "snapshot", "state", "source", "config", "records", "dns", "diag", "host",
 ];
 
@@ -44,17 +44,19 @@ fn looks_up(file: &str, source: &str) -> Vec<String> {
     let at = floor(room_of(file));
     let is_above =
         |room: &&Token| floor(&room.text).is_none_or(|floor| at.is_none_or(|at| floor < at));
-    let all = rooms_used(&code);
+    // Crates of their own.
+    let root = if matches!(room_of(file), "main" | "aws") { "eipdns" } else { "crate" };
+    let all = rooms_used(root, &code);
     let above = all.into_iter().filter(is_above);
-    above.map(|t| format!("src/{file}:{}: `crate::{}` is above it", t.line, t.text)).collect()
+    above.map(|t| format!("src/{file}:{}: `{root}::{}` is above it", t.line, t.text)).collect()
 }
 
-/// What follows `crate::`, alone or in braces.
-fn rooms_used(code: &[Token]) -> Vec<&Token> {
+/// What follows `root::`, alone or in braces.
+fn rooms_used<'t>(root: &str, code: &'t [Token]) -> Vec<&'t Token> {
     let text = |at: usize| code.get(at).map_or("", |token| token.text.as_str());
     let mut found = Vec::new();
     for at in 0..code.len() {
-        if text(at) != "crate" || text(at + 1) != "::" {
+        if text(at) != root || text(at + 1) != "::" {
             continue;
         }
         if text(at + 2) != "{" {
@@ -98,7 +100,7 @@ use What::{Crate, Crates, Word};
 const ROOMS: &[Room] = &[
     Room {
         what: Crates("aws_"),
-        files: &["source/ec2/mod.rs", "source/ec2/credentials.rs", "source/ec2/trouble.rs"],
+        files: &["aws/*"],
         why: "the SDK is large, optional and replaceable; the rest knows `Address` only",
     },
     Room {
@@ -123,7 +125,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Crate("http_body_util"),
-        files: &["source/ec2/mod.rs", "source/ec2/trouble.rs"],
+        files: &["aws/*"],
         why: "what is read of an answer has its bound where it is read",
     },
     Room {
@@ -161,7 +163,7 @@ const ROOMS: &[Room] = &[
             "http/api.rs",
             "http/server.rs",
             "source/once.rs",
-            "source/ec2/credentials.rs",
+            "aws/credentials.rs",
             "host/aside/attempt.rs",
             "host/log/mod.rs",
         ],

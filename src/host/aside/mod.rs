@@ -26,7 +26,7 @@ pub(crate) use attempt::{MAX_EACH, hanging};
 
 /// Why something is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub enum Cause {
     /// Something has changed, or somebody asks.
     Told,
     /// It was not looked at for a while.
@@ -62,14 +62,14 @@ pub enum AsideError {
 
 /// What is done with a path: attempts are counted for each of these by itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub struct Place {
     what: What,
     path: PathBuf,
 }
 
 /// What is done with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum What {
+pub enum What {
     /// Its contents are read.
     Read,
     /// Events are asked for.
@@ -78,7 +78,7 @@ pub(crate) enum What {
 
 impl Place {
     /// `path` is read.
-    pub(crate) fn read(path: &Path) -> Self {
+    pub fn read(path: &Path) -> Self {
         Self { what: What::Read, path: path.to_owned() }
     }
 
@@ -93,7 +93,7 @@ impl Place {
 ///
 /// # Errors
 /// It does not end in time, or was not begun.
-pub(crate) fn within<T: Send + 'static>(
+pub fn within<T: Send + 'static>(
     place: &Place,
     within: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -115,7 +115,7 @@ pub(crate) fn within<T: Send + 'static>(
 
 /// Attempts at one thing, one after the other.
 #[derive(Debug)]
-pub(crate) struct Aside<T> {
+pub struct Aside<T> {
     place: Place,
     within: Duration,
     newest: Option<Newest>,
@@ -142,7 +142,7 @@ struct Ended<T> {
 
 impl<T: Send + 'static> Aside<T> {
     /// Attempts at `place`, each waited for at most for `within`.
-    pub(crate) fn new(place: Place, within: Duration) -> Self {
+    pub fn new(place: Place, within: Duration) -> Self {
         let (sender, receiver) = mpsc::channel(MAX_EACH);
         Self { place, within, newest: None, ended: 0, sender, receiver }
     }
@@ -157,7 +157,7 @@ impl<T: Send + 'static> Aside<T> {
     /// # Errors
     /// Too many hang, or it is [`Cause::Time`] and the one before hangs that was
     /// begun a short while ago.
-    pub(crate) fn begin(
+    pub fn begin(
         &mut self,
         cause: Cause,
         work: impl FnOnce() -> T + Send + 'static,
@@ -182,7 +182,7 @@ impl<T: Send + 'static> Aside<T> {
     ///
     /// # Errors
     /// The attempt does not end in time, or its work panicked.
-    pub(crate) async fn next(&mut self) -> Result<T, AsideError> {
+    pub async fn next(&mut self) -> Result<T, AsideError> {
         loop {
             let deadline =
                 self.newest.as_ref().filter(|n| n.awaited).map(|n| n.begun + self.within);

@@ -45,7 +45,7 @@ fn run(tool: &str, arguments: &[&OsStr]) -> Option<Output> {
 }
 
 fn samples() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/records")
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/records")
 }
 
 fn said(output: &Output) -> String {

@@ -107,7 +107,7 @@ struct Reader<'r> {
 impl<'r> Reader<'r> {
     fn new(text: &'r [u8], before: &'r Listing) -> Self {
         let known = Known::new(&before.said.addresses);
-        Self { text, before, known, gather: Gather::new(), fault: None }
+        Self { text, before, known, gather: Gather::default(), fault: None }
     }
 
     /// Takes the text of an item. It is JSON, and nothing else is known of it.

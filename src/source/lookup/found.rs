@@ -13,7 +13,7 @@ pub(super) struct Found {
 
 /// Why a name has no address. Names of servers tell where to look.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LookupError {
+pub enum LookupError {
     /// It cannot be asked for.
     #[error("it is not a domain name")]
     NotAName,

@@ -30,7 +30,7 @@ use crate::host::files;
 use crate::host::often::Often;
 use ask::ask;
 use found::Found;
-pub(crate) use found::LookupError;
+pub use found::LookupError;
 
 /// How often all resolvers are asked.
 const ROUNDS: usize = 2;
@@ -44,7 +44,7 @@ const MAX_HOSTS: u64 = 1 << 20;
 
 /// Looks names up. A clone shares what was found.
 #[derive(Debug, Clone)]
-pub(crate) struct Resolver(Arc<Inner>);
+pub struct Resolver(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -58,7 +58,7 @@ struct Inner {
 
 impl Resolver {
     /// Asks `servers`, in turn.
-    pub(crate) fn new(servers: Vec<SocketAddr>) -> Self {
+    pub fn new(servers: Vec<SocketAddr>) -> Self {
         Self::with_hosts(servers, PathBuf::from("/etc/hosts"))
     }
 
@@ -84,7 +84,7 @@ impl Resolver {
     ///
     /// # Errors
     /// When it has none, or none is known and no resolver answers.
-    pub(crate) async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
+    pub async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         if let Ok(address) = name.parse() {
             return Ok(vec![address]);

@@ -8,11 +8,10 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::source::error::PollError;
@@ -25,10 +24,10 @@ pub(super) use pace::Throttled;
 use pace::{Pace, jitter};
 
 /// Something that says, when called, which addresses there are.
-pub(crate) trait Describe: Send {
+pub trait Describe: Send {
     /// One call, with its own deadline. Dropping it ends it. No Elastic IP
     /// stands twice in what it says.
-    fn describe(&mut self) -> impl Future<Output = Result<Described, PollError>> + Send;
+    fn describe(&mut self) -> BoxFuture<'_, Result<Described, PollError>>;
 
     /// The region that is asked, once known.
     fn region(&self) -> Option<String>;
@@ -36,7 +35,7 @@ pub(crate) trait Describe: Send {
 
 /// What a call brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Described {
+pub struct Described {
     /// The addresses, each Elastic IP once.
     pub addresses: Vec<Address>,
     /// What of the answer cannot be used.
@@ -55,9 +54,8 @@ impl Described {
 }
 
 /// One source of type `ec2`, ready to [`run`](Self::run).
-#[derive(Debug)]
-pub(crate) struct Poller<D> {
-    called: D,
+pub(crate) struct Poller {
+    called: Box<dyn Describe>,
     pace: Pace,
     post: Post,
     /// Who asked while a call was under way.
@@ -66,9 +64,9 @@ pub(crate) struct Poller<D> {
     said: Said,
 }
 
-impl<D: Describe> Poller<D> {
+impl Poller {
     /// A source that calls `called` each `poll`, and delivers what it says.
-    pub(crate) fn new(setup: Setup, poll: Duration, called: D) -> (Self, Handle) {
+    pub(crate) fn new(setup: Setup, poll: Duration, called: Box<dyn Describe>) -> (Self, Handle) {
         let pace = setup.throttled.map_or_else(|| Pace::new(poll), |p| Pace::throttled(poll, p));
         let (post, handle) = Post::new(setup);
         let (later, said) = (Pending::default(), Said::default());
@@ -117,7 +115,7 @@ impl<D: Describe> Poller<D> {
     /// One call. Whoever asks meanwhile may know of a change that it does not
     /// show: they are for the next one.
     async fn call(&mut self) -> Result<Result<Described, PollError>, Ended> {
-        let mut call = pin!(self.called.describe());
+        let mut call = self.called.describe();
         loop {
             tokio::select! {
                 biased;

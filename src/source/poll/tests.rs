@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::net::Ipv4Addr;
 
 use tokio::sync::{mpsc, oneshot};
@@ -22,10 +23,12 @@ struct Script {
 }
 
 impl Describe for Script {
-    async fn describe(&mut self) -> Reply {
+    fn describe(&mut self) -> BoxFuture<'_, Reply> {
         let (answer, said) = oneshot::channel();
-        self.calls.send(answer).await.unwrap();
-        said.await.unwrap()
+        Box::pin(async move {
+            self.calls.send(answer).await.unwrap();
+            said.await.unwrap()
+        })
     }
 
     fn region(&self) -> Option<String> {
@@ -50,7 +53,7 @@ impl Running {
         let (deliver, deliveries) = mpsc::channel(4);
         let script = Script { calls: calls_in };
         let setup = Setup::new(3, "east", Clock::start(), deliver);
-        let (poller, handle) = Poller::new(setup, poll, script);
+        let (poller, handle) = Poller::new(setup, poll, Box::new(script));
         Self { handle, calls, deliveries, task: tokio::spawn(poller.run()) }
     }
 

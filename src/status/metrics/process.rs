@@ -6,6 +6,7 @@ use super::page::Page;
 use crate::host::descriptors;
 use crate::host::log::STDERR;
 use crate::host::process::Process;
+use crate::source::ec2;
 use crate::status::board::{Board, Known};
 
 pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
@@ -17,7 +18,7 @@ pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
 }
 
 fn build(page: &mut Page) {
-    let ec2 = if cfg!(feature = "ec2") { "true" } else { "false" };
+    let ec2 = if ec2::caller().is_some() { "true" } else { "false" };
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("ec2", ec2)];
     page.gauge("eipdns_build_info", "1, with what was built").with(&labels, true);
 }

@@ -1,5 +1,5 @@
-//! DescribeAddresses through the AWS SDK. The only place that knows the SDK;
-//! `credentials` keeps what calls are signed with, `files` bounds what the SDK
+//! DescribeAddresses through the AWS SDK, in a crate of its own: nothing else knows
+//! the SDK. `credentials` keeps what calls are signed with, `files` bounds what the SDK
 //! reads of them, `trouble` names what goes wrong.
 //!
 //! The SDK retries nothing and waits for nothing here: one call has one
@@ -44,16 +44,17 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use credentials::{Keeper, Owner};
+use futures_util::future::BoxFuture;
 use http_body_util::Limited;
 use tokio::time::{sleep, timeout};
 use trouble::{Asking, not_whole, of_call, other};
 
-use super::error::PollError;
-use super::lookup::{LookupError, Resolver};
-use super::poll::{Describe, Described};
-use super::usable::{Gather, Item};
-use crate::config::Ec2Source;
-use crate::source::inventory::Address;
+use eipdns::config::Ec2Source;
+use eipdns::source::error::PollError;
+use eipdns::source::inventory::Address;
+use eipdns::source::lookup::{LookupError, Resolver};
+use eipdns::source::poll::{Describe, Described};
+use eipdns::source::usable::{Gather, Item};
 
 /// The action that is needed, as IAM names it.
 const DESCRIBE: &str = "ec2:DescribeAddresses";
@@ -85,9 +86,15 @@ const LIMITS: Limits = Limits {
     whole: Duration::from_secs(3),
 };
 
+/// What calls EC2 for one source, for [`install`](eipdns::source::ec2::install). Set up
+/// at its first call.
+pub fn caller(settings: &Ec2Source, region: Option<&str>, resolver: Resolver) -> Box<dyn Describe> {
+    Box::new(Ec2::new(settings, region, resolver))
+}
+
 /// One account and region of EC2.
 #[derive(Debug)]
-pub(crate) struct Ec2 {
+struct Ec2 {
     settings: Ec2Source,
     region: Option<String>,
     resolver: Resolver,
@@ -96,9 +103,7 @@ pub(crate) struct Ec2 {
 }
 
 impl Ec2 {
-    /// A source that is set up at the first call. Without `region` the SDK's
-    /// chain decides.
-    pub(crate) fn new(settings: &Ec2Source, region: Option<&str>, resolver: Resolver) -> Self {
+    fn new(settings: &Ec2Source, region: Option<&str>, resolver: Resolver) -> Self {
         Self {
             settings: settings.clone(),
             region: region.map(str::to_owned),
@@ -173,12 +178,14 @@ fn read_roots() {
 }
 
 impl Describe for Ec2 {
-    async fn describe(&mut self) -> Result<Described, PollError> {
-        let caller = match self.caller.take() {
-            Some(caller) => caller,
-            None => self.set_up().await?,
-        };
-        self.caller.insert(caller).describe().await
+    fn describe(&mut self) -> BoxFuture<'_, Result<Described, PollError>> {
+        Box::pin(async move {
+            let caller = match self.caller.take() {
+                Some(caller) => caller,
+                None => self.set_up().await?,
+            };
+            self.caller.insert(caller).describe().await
+        })
     }
 
     fn region(&self) -> Option<String> {
@@ -297,7 +304,7 @@ fn described(answer: DescribeAddressesOutput) -> Result<Described, PollError> {
     let Some(items) = answer.addresses else {
         return Err(not_whole("it has no addressesSet"));
     };
-    let mut gather = Gather::<Address>::new();
+    let mut gather = Gather::<Address>::default();
     for item in items {
         let item = Item {
             public_ip: some(item.public_ip),

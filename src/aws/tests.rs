@@ -12,10 +12,24 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::super::error::Class;
-use super::super::testing::address;
 use super::trouble::ASSUME;
 use super::*;
+use eipdns::source::error::Class;
+
+/// An address that nothing holds.
+fn address(public_ip: Ipv4Addr) -> Address {
+    Address {
+        public_ip,
+        allocation_id: None,
+        association_id: None,
+        instance_id: None,
+        network_interface_id: None,
+        network_interface_owner_id: None,
+        private_ip: None,
+        service_managed: None,
+        tags: BTreeMap::new(),
+    }
+}
 
 /// Short enough for a test, long enough for a busy machine.
 const BRIEF: Limits = Limits {

@@ -9,10 +9,10 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use tokio::task::JoinSet;
 
-use super::super::error::PollError;
 use super::files;
 use super::trouble::{of_credentials, other};
-use crate::host::often::Often;
+use eipdns::host::often::Often;
+use eipdns::source::error::PollError;
 
 /// How long credentials may take. The SDK asks the metadata service four times,
 /// with pauses of up to one, two and four seconds between; what comes of that

@@ -14,9 +14,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use http_body_util::LengthLimitError;
 use rustls::CertificateError;
 
-use super::super::error::PollError;
 use super::{CutShort, MAX_ANSWER, Unresolved};
-use crate::host::text::{BRIEF, brief};
+use eipdns::host::text::{BRIEF, brief};
+use eipdns::source::error::PollError;
 
 /// The action that `role_arn` needs.
 pub(super) const ASSUME: &str = "sts:AssumeRole";

@@ -14,9 +14,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::super::error::PollError;
-use crate::host::aside::{Aside, Cause, Place};
-use crate::host::files;
+use eipdns::host::aside::{Aside, Cause, Place};
+use eipdns::host::files;
+use eipdns::source::error::PollError;
 
 /// How much longer is waited for what cannot be stopped: a file hangs.
 const READING: Duration = Duration::from_secs(1);
@@ -152,8 +152,8 @@ fn is_null(about: &Metadata) -> io::Result<bool> {
 mod tests {
     use std::process::Command;
 
-    use super::super::super::error::Class;
     use super::*;
+    use eipdns::source::error::Class;
 
     #[test]
     fn what_has_no_end_or_is_too_large_is_not_read() {
