@@ -1,23 +1,23 @@
 //! DescribeAddresses through the AWS SDK, in a crate of its own: nothing else knows
-//! the SDK. `credentials` keeps what calls are signed with, `files` bounds what the SDK
-//! reads of them, `trouble` names what goes wrong.
+//! the SDK. `answer` reads what comes back, `credentials` keeps what calls are signed with,
+//! `files` bounds what the SDK reads of them, `http_client` connects, `trouble`
+//! names what goes wrong.
 //!
 //! The SDK retries nothing and waits for nothing here: one call has one
 //! deadline, a second try on a connection of its own when the first is slow,
 //! and every way to fail becomes a [`PollError`]. Its HTTP client finds hosts
 //! through [`Resolver`], for EC2, STS and whatever else it asks.
 
+mod answer;
 mod credentials;
 mod files;
+mod http_client;
 #[cfg(test)]
 mod tests;
 mod trouble;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_config::retry::RetryConfig;
@@ -26,46 +26,30 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{ConfigLoader, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_ec2::config::{
-    AppName, BehaviorVersion, ConfigBag, HttpClient, IdentityCache, Intercept, Region,
-    RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
+    AppName, BehaviorVersion, IdentityCache, Region, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
-use aws_sdk_ec2::error::BoxError;
-use aws_sdk_ec2::operation::describe_addresses::DescribeAddressesOutput;
 use aws_sdk_ec2::types::Filter;
-use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_types::body::SdkBody;
-use credentials::{Keeper, Owner};
+use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use futures_util::future::BoxFuture;
-use http_body_util::Limited;
 use tokio::time::{sleep, timeout};
-use trouble::{Asking, not_whole, of_call, other};
 
+use answer::{WholeXml, described};
+use credentials::{Keeper, Owner};
 use eipdns::config::Ec2Source;
 use eipdns::source::error::PollError;
-use eipdns::source::inventory::Address;
-use eipdns::source::lookup::{LookupError, Resolver};
+use eipdns::source::lookup::Resolver;
 use eipdns::source::poll::{Describe, Described};
-use eipdns::source::usable::{Gather, Item};
+use http_client::Http;
+use trouble::{of_call, other};
 
 /// The action that is needed, as IAM names it.
 const DESCRIBE: &str = "ec2:DescribeAddresses";
 
 /// How long the SDK may take to find its region and set itself up.
 const SET_UP: Duration = Duration::from_secs(5);
-
-/// The longest answer that is read, in octets: of EC2, STS and whoever gives
-/// credentials. As much as an address file may have, some 100,000 addresses;
-/// a network brings a gigabyte and more in the time of a call.
-const MAX_ANSWER: usize = 64 << 20;
 
 /// How long a call may take.
 #[derive(Debug, Clone, Copy)]
@@ -296,194 +280,5 @@ impl Caller {
     async fn call(&self, client: &Client) -> Result<Described, PollError> {
         let call = client.describe_addresses().set_filters(self.filters.clone());
         described(call.send().await.map_err(|e| of_call(DESCRIBE, &e))?)
-    }
-}
-
-/// What an answer says, if it is one.
-fn described(answer: DescribeAddressesOutput) -> Result<Described, PollError> {
-    let Some(items) = answer.addresses else {
-        return Err(not_whole("it has no addressesSet"));
-    };
-    let mut gather = Gather::<Address>::default();
-    for item in items {
-        let item = Item {
-            public_ip: some(item.public_ip),
-            carrier_ip: some(item.carrier_ip),
-            customer_owned_ip: some(item.customer_owned_ip),
-            allocation_id: some(item.allocation_id),
-            association_id: some(item.association_id),
-            instance_id: some(item.instance_id),
-            network_interface_id: some(item.network_interface_id),
-            network_interface_owner_id: some(item.network_interface_owner_id),
-            private_ip: some(item.private_ip_address),
-            service_managed: item.service_managed.map(|by| by.as_str().to_owned()),
-            tags: tags(item.tags.unwrap_or_default()),
-        };
-        match item.judge() {
-            Ok(Ok(address)) => gather.take(address),
-            Ok(Err(why)) => gather.leave_out(why),
-            Err(fault) => return Err(not_whole(&format!("an address in it: {fault}"))),
-        }
-    }
-    let (all, left_out) = gather.finish();
-    Ok(Described { addresses: all.collect(), left_out })
-}
-
-fn tags(tags: Vec<aws_sdk_ec2::types::Tag>) -> BTreeMap<String, String> {
-    let pair = |tag: aws_sdk_ec2::types::Tag| Some((some(tag.key)?, tag.value.unwrap_or_default()));
-    tags.into_iter().filter_map(pair).collect()
-}
-
-/// An empty string is none.
-fn some(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty())
-}
-
-/// Refuses XML that stops before its end: the SDK's reader takes what it has
-/// by then for the whole.
-#[derive(Debug)]
-struct WholeXml;
-
-/// What [`WholeXml`] has found.
-#[derive(Debug, thiserror::Error)]
-#[error("the XML ends too early")]
-struct CutShort;
-
-impl Intercept for WholeXml {
-    fn name(&self) -> &'static str {
-        "whole-xml"
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let response = context.response();
-        // None: it could not be read, which is an error already.
-        let Some(body) = response.body().bytes() else { return Ok(()) };
-        // The body of an error is read for its code only.
-        let whole = !response.status().is_success()
-            || body.trim_ascii_end().ends_with(b"</DescribeAddressesResponse>");
-        if whole { Ok(()) } else { Err(CutShort.into()) }
-    }
-}
-
-/// The SDK's HTTP client, made of its own parts with our resolver and the
-/// proxy of the environment.
-#[derive(Debug)]
-struct Http {
-    dns: Dns,
-    proxy: ProxyConfig,
-    /// No connection is used twice.
-    fresh: bool,
-    made: Mutex<Vec<(HttpConnectorSettings, SharedHttpConnector)>>,
-}
-
-impl Http {
-    fn new(resolver: Resolver, proxy: ProxyConfig, fresh: bool) -> Self {
-        Self { dns: Dns(resolver), proxy, fresh, made: Mutex::default() }
-    }
-
-    fn share(self) -> SharedHttpClient {
-        SharedHttpClient::new(self)
-    }
-
-    fn make(&self, settings: &HttpConnectorSettings) -> SharedHttpConnector {
-        let connector = |proxy: &ProxyConfig| {
-            let mut builder = Connector::builder()
-                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-                .connector_settings(settings.clone())
-                .proxy_config(proxy.clone());
-            if self.fresh {
-                builder = builder.pool_max_idle_per_host(0);
-            }
-            builder.build_with_resolver(self.dns.clone())
-        };
-        let direct = connector(&ProxyConfig::disabled());
-        SharedHttpConnector::new(Routed { direct, proxied: connector(&self.proxy) })
-    }
-}
-
-impl HttpClient for Http {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        _: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let key = |s: &HttpConnectorSettings| (s.connect_timeout(), s.read_timeout());
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, connector)) = made.iter().find(|(s, _)| key(s) == key(settings)) {
-            return connector.clone();
-        }
-        let connector = self.make(settings);
-        made.push((settings.clone(), connector.clone()));
-        connector
-    }
-}
-
-/// Sends what stays on this host or link past any proxy: the metadata
-/// services of EC2 and ECS are there, and answer nobody else.
-#[derive(Debug)]
-struct Routed {
-    direct: Connector,
-    proxied: Connector,
-}
-
-impl HttpConnector for Routed {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (near, host) = (is_near(request.uri()), host(request.uri()).to_owned());
-        let answer = if near { self.direct.call(request) } else { self.proxied.call(request) };
-        let bounded = |body| SdkBody::from_body_1_x(Limited::new(body, MAX_ANSWER));
-        HttpConnectorFuture::new(async move {
-            match answer.await {
-                Ok(answer) => Ok(answer.map(bounded)),
-                Err(error) => Err(Asking::name(host, error)),
-            }
-        })
-    }
-}
-
-/// The host of `uri`, an IPv6 address without its brackets.
-fn host(uri: &str) -> &str {
-    let after_scheme = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    let authority = after_scheme.split(['/', '?']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(v6) => v6.split(']').next(),
-        None => authority.split(':').next(),
-    };
-    host.unwrap_or_default()
-}
-
-/// Is the host of `uri` written as an address of this host or link?
-fn is_near(uri: &str) -> bool {
-    let host = host(uri);
-    match host.parse() {
-        Ok(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_link_local(),
-        // fd00:ec2::/32 is link-local in all but name.
-        Ok(IpAddr::V6(v6)) => v6.is_loopback() || v6.segments()[..2] == [0xfd00, 0x0ec2],
-        Err(_) => host == "localhost",
-    }
-}
-
-/// [`Resolver`] as the SDK wants it.
-#[derive(Debug, Clone)]
-struct Dns(Resolver);
-
-/// A name without an address.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot resolve {host}: {cause}")]
-struct Unresolved {
-    host: String,
-    cause: LookupError,
-}
-
-impl ResolveDns for Dns {
-    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
-        DnsFuture::new(async move {
-            let unresolved = |cause| Unresolved { host: name.to_owned(), cause };
-            self.0.lookup(name).await.map_err(unresolved).map_err(ResolveDnsError::new)
-        })
     }
 }

@@ -1,8 +1,9 @@
 //! The real SDK against a scripted server on this host.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -12,9 +13,11 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::http_client::is_near;
 use super::trouble::ASSUME;
 use super::*;
 use eipdns::source::error::Class;
+use eipdns::source::inventory::Address;
 
 /// An address that nothing holds.
 fn address(public_ip: Ipv4Addr) -> Address {

@@ -14,7 +14,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use http_body_util::LengthLimitError;
 use rustls::CertificateError;
 
-use super::{CutShort, MAX_ANSWER, Unresolved};
+use super::answer::CutShort;
+use super::http_client::{MAX_ANSWER, Unresolved};
 use eipdns::host::text::{BRIEF, brief};
 use eipdns::source::error::PollError;
 

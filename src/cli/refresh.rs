@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::remote::{Client, Deadline, Remote, RemoteError};
 use super::{Exit, print};
-use crate::http::{MAX_WISHES, Refreshed};
+use crate::http::{MAX_WISHES, SourceRefreshed};
 use crate::status::wish::{Answered, Judged, Verdict, Wish};
 
 /// The first pause between two refreshes that wait for an answer.
@@ -162,7 +162,7 @@ impl Refresh {
         let accept = self.accept.to_string();
         let mut query = vec![("accept", accept.as_str()), ("within_ms", within.as_str())];
         query.extend(self.source.as_deref().map(|source| ("source", source)));
-        let all: Vec<Refreshed> = match client.post("/api/refresh", &query) {
+        let all: Vec<SourceRefreshed> = match client.post("/api/refresh", &query) {
             Ok(all) => all,
             Err(busy @ RemoteError::Refused { status: 503, again: true, .. }) => {
                 return Ok(Round::Busy(busy));

@@ -51,26 +51,26 @@ pub(super) async fn history(State(shared): Site) -> Response {
 }
 
 /// What `/api/explain` is asked.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Asked {
+pub(super) struct ExplainQuery {
     /// The name.
     pub name: String,
     /// The type; A when there is none.
-    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type", default)]
     pub rtype: Option<String>,
     /// On behalf of this client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
     /// Asking at this address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<SocketAddr>,
     /// On behalf of anyone in this view.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<String>,
 }
 
-pub(super) async fn explanation(State(shared): Site, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn explanation(
+    State(shared): Site,
+    Query(asked): Query<ExplainQuery>,
+) -> Response {
     let bad = |why: &str| refused(StatusCode::BAD_REQUEST, why);
     let Ok(name) = Key::parse(&asked.name, None) else { return bad("`name` is no domain name") };
     let rtype = asked.rtype.as_deref().unwrap_or("A").to_uppercase();
@@ -133,17 +133,16 @@ fn with_ages(published: &Inventory, known: &Inventory) -> Inventory {
 }
 
 /// What `/api/dump` is asked.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AskedDump {
+pub(super) struct DumpQuery {
     /// The zone's origin.
     pub zone: String,
     /// As this view is answered it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<String>,
 }
 
-pub(super) async fn dump(State(shared): Site, Query(asked): Query<AskedDump>) -> Response {
+pub(super) async fn dump(State(shared): Site, Query(asked): Query<DumpQuery>) -> Response {
     let Ok(origin) = Key::parse(&asked.zone, None) else {
         return refused(StatusCode::BAD_REQUEST, "`zone` is no domain name");
     };
@@ -172,18 +171,17 @@ pub(super) async fn dump(State(shared): Site, Query(asked): Query<AskedDump>) ->
 pub(crate) const MAX_WISHES: usize = 64;
 
 /// What `/api/answered` is asked.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AskedWishes {
+pub(super) struct AnsweredQuery {
     /// `NAME=ADDRESS` or `NAME=eipassoc-…`; several, with line feeds between
     /// them, are judged by one snapshot.
     pub wait_for: String,
     /// As this view is answered it alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<String>,
 }
 
-pub(super) async fn answered(State(shared): Site, Query(asked): Query<AskedWishes>) -> Response {
+pub(super) async fn answered(State(shared): Site, Query(asked): Query<AnsweredQuery>) -> Response {
     let bad = |why: &str| refused(StatusCode::BAD_REQUEST, why);
     let wishes: Result<Vec<Wish>, _> = asked.wait_for.split('\n').map(str::parse).collect();
     let wishes = match wishes {
@@ -253,25 +251,23 @@ async fn until_stopped<T>(shared: &Shared, work: impl Future<Output = T>) -> Opt
 }
 
 /// What `POST /api/refresh` is asked.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Refresh {
+pub(super) struct RefreshQuery {
     /// Only this source.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Take losses as they are.
     #[serde(default)]
     pub accept: bool,
     /// Whoever asks waits so many milliseconds; 10,000 when it is not said, and
     /// at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within_ms: Option<u64>,
 }
 
 /// What it answers, for each source. A missing key is no null: a refresh did not
 /// succeed because nobody says that it failed.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Refreshed {
+pub(crate) struct SourceRefreshed {
     /// The source's name.
     pub source: String,
     /// How long the call took, in milliseconds.
@@ -285,7 +281,7 @@ pub(crate) struct Refreshed {
 pub(super) async fn refresh(
     State(shared): Site,
     Extension(peer): Extension<Peer>,
-    Query(asked): Query<Refresh>,
+    Query(asked): Query<RefreshQuery>,
 ) -> Response {
     let known = shared.board.known.borrow().clone();
     let names = known.inventory.sources.iter().map(|source| &source.name);
@@ -314,7 +310,7 @@ pub(super) async fn refresh(
                 Ok(Err(error)) => (None, Some(error.to_string())),
                 Err(_) => (None, Some(format!("no call ended within {patience:?}"))),
             };
-            Refreshed { source, took_ms, failed }
+            SourceRefreshed { source, took_ms, failed }
         });
     }
     let Some(mut all) = until_stopped(&shared, calls.join_all()).await else { return stopping() };

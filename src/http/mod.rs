@@ -40,7 +40,7 @@ use crate::host::files;
 use crate::serve::bind::BACKLOG;
 use crate::status::board::Board;
 
-pub(crate) use api::{MAX_WISHES, Refreshed};
+pub(crate) use api::{MAX_WISHES, SourceRefreshed};
 pub(crate) use guard::Refused;
 pub(crate) use server::{MAX_CONNECTIONS, Places};
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tracing::{error, warn};
 
+use super::App;
 use super::reload::Read;
-use super::{App, tell_opened};
+use super::tell::tell_opened;
 use crate::config::{Config, Invalid};
 use crate::diag::Severity;
 use crate::host::background;

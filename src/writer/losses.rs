@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use super::tell::MAX_LOGGED;
-use super::{Kept, Writer};
+use super::{SourceMemory, Writer};
 use crate::compile::changes::{Association, MAX_ID};
 use crate::config::{Config, SourceId, Target};
 use crate::host::background::breathing;
@@ -62,7 +62,7 @@ macro_rules! tell {
 impl Writer {
     /// Says once what begins to be held, what is back, and what is let go;
     /// `accepted`: an operator has said that losses are to be taken as they are.
-    pub(super) fn tell_losses(&self, id: SourceId, before: &Kept, accepted: bool) {
+    pub(super) fn tell_losses(&self, id: SourceId, before: &SourceMemory, accepted: bool) {
         let Some(kept) = self.world.sources.get(id) else { return };
         let turns = turns(before, kept);
         let losses = self.losses_of(id, &turns, before, accepted);
@@ -122,7 +122,7 @@ impl Writer {
 
     /// Says which bound addresses another association holds, where no name's
     /// change has said so.
-    pub(super) fn tell_holders(&self, id: SourceId, before: &Kept) {
+    pub(super) fn tell_holders(&self, id: SourceId, before: &SourceMemory) {
         let Some(kept) = self.world.sources.get(id) else { return };
         let Some(source) = self.config().server.sources.get(id) else { return };
         let is_news = |(was, is): &(&Entry, &Entry)| {
@@ -181,7 +181,7 @@ impl Writer {
         &self,
         id: SourceId,
         turns: &[(Turn, &Held)],
-        before: &Kept,
+        before: &SourceMemory,
         accepted: bool,
     ) -> Vec<Loss> {
         let (Some(source), Some(kept)) =
@@ -222,7 +222,7 @@ impl Writer {
 }
 
 /// Which losses of bound addresses begin and end.
-fn turns<'k>(before: &'k Kept, now: &'k Kept) -> Vec<(Turn, &'k Held)> {
+fn turns<'k>(before: &'k SourceMemory, now: &'k SourceMemory) -> Vec<(Turn, &'k Held)> {
     let known = |all: &'k Losses| -> HashMap<&'k Allocation, &'k Held> {
         breathing(all.held.iter().filter(|held| held.bound)).map(|h| (&h.allocation, h)).collect()
     };

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tracing::info;
 
-use super::{Kept, Panicked, World, Writer, kept};
+use super::{Panicked, SourceMemory, World, Writer, kept};
 use crate::compile::Serials;
 use crate::config::{Config, Source, SourceId};
 use crate::forward::Forwarder;
@@ -116,7 +116,7 @@ impl Writer {
             _ => old.health.clone(),
         };
         *source = SourceInventory { name: is.name.clone(), health, ..old.clone() };
-        world.sources[id] = Kept {
+        world.sources[id] = SourceMemory {
             holds: Arc::clone(&world.sources[id].holds),
             losses: Default::default(),
             ..old_kept.clone()
@@ -143,7 +143,7 @@ impl Writer {
 
 /// What becomes of what is answered depends on who said it, which may have been
 /// a source before the last one.
-fn tell_change(was: &Source, kept: &Kept, is: &Source) {
+fn tell_change(was: &Source, kept: &SourceMemory, is: &Source) {
     let what = successor::changes(was, is);
     let (before, after) = (&kept.of, &successor::fingerprint(is));
     let former = Former { name: &was.name, of: before, region: kept.region.as_deref() };

@@ -3,9 +3,11 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::start::nothing;
 use super::*;
+use crate::compile::Input;
 use crate::config::Source;
-use crate::snapshot::Freshness;
+use crate::snapshot::{Freshness, Snapshot};
 use crate::source::Waiters;
 use crate::source::allocation::Allocation;
 use crate::source::error::{PollError, SourceError};

@@ -1,0 +1,132 @@
+//! What a source is asked to do, by whom, and the end of it that the writer and the
+//! status surfaces hold.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Refreshed;
+use super::poll::{Pause, Throttled};
+use super::stats::Stats;
+
+/// What a source is asked to do.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// Call at another pace from now on.
+    Poll(Duration),
+    /// Look again; nobody waits.
+    Look,
+    /// Look again and say when that is published.
+    Refresh {
+        /// Take losses as they are.
+        accept_losses: bool,
+        /// Whom to tell.
+        reply: oneshot::Sender<Refreshed>,
+    },
+}
+
+/// How many asks may be on their way to a source. It takes them up even
+/// while a call is under way, so they do not pile up.
+pub(super) const MAX_ASKS: usize = 64;
+
+/// The writer's and the status pages' end of a source. Dropping the last one
+/// ends the source's task.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) throttled: Arc<Throttled>,
+}
+
+impl Handle {
+    /// Asks for a call that begins after this moment, and waits until its
+    /// outcome is published. Requests that come while a call is under way
+    /// share the next one.
+    ///
+    /// # Errors
+    /// [`Gone`] when the server is going down.
+    pub async fn refresh(&self, accept_losses: bool) -> Result<Refreshed, Gone> {
+        let (reply, done) = oneshot::channel();
+        let ask = Ask::Refresh { accept_losses, reply };
+        self.asks.send(ask).await.map_err(|_| Gone)?;
+        done.await.map_err(|_| Gone)
+    }
+
+    /// Asks for a call soon, without waiting for it: a hold is due, and only
+    /// a good answer may end it.
+    pub fn look(&self) {
+        // Full: others have asked, and one call serves all.
+        let _ = self.asks.try_send(Ask::Look);
+    }
+
+    /// Changes the pace of an `ec2` source. Calls that are due later than that
+    /// because of failures stay so.
+    pub fn set_poll(&self, poll: Duration, now: SystemTime) {
+        self.stats.begin(now);
+        // Full of asks that nobody takes: the task is gone.
+        let _ = self.asks.try_send(Ask::Poll(poll));
+    }
+
+    /// The counters themselves, for the source that carries this one on.
+    pub(crate) fn shared_stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// The pause of an `ec2` source that EC2 throttles, for the source that carries
+    /// this one on.
+    pub(crate) fn throttled(&self) -> Option<Pause> {
+        self.throttled.get()
+    }
+
+    /// What the source has done so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}
+
+/// The source's task has ended: the server is going down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the source is being shut down; ask again once the server is up")]
+pub struct Gone;
+
+/// Requests that the next call will serve.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(super) asked: bool,
+    pub(super) accept_losses: bool,
+    pub(super) waiters: Vec<oneshot::Sender<Refreshed>>,
+}
+
+/// Who wants the next call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Nobody: it is time.
+    Time,
+    /// A hold that is due.
+    Look,
+    /// Somebody who waits.
+    Refresh,
+}
+
+impl Pending {
+    pub(super) fn by(&self) -> By {
+        match (self.asked, self.waiters.is_empty()) {
+            (false, _) => By::Time,
+            (true, true) => By::Look,
+            (true, false) => By::Refresh,
+        }
+    }
+
+    pub(super) fn add(&mut self, ask: Ask) {
+        match ask {
+            Ask::Poll(_) => {}
+            Ask::Look => self.asked = true,
+            Ask::Refresh { accept_losses, reply } => {
+                self.asked = true;
+                self.accept_losses |= accept_losses;
+                self.waiters.push(reply);
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A source's own end of its [`Handle`] and of the channel to the writer.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+
+use super::asks::{Ask, Handle, MAX_ASKS, Pending};
+use super::clock::Clock;
+use super::poll::{Pause, Throttled};
+use super::stats::Stats;
+use super::{Answer, Delivery, Waiters, health, usable};
+use crate::config::SourceId;
+use crate::source::inventory::Health;
+
+/// What a source is started with, of whatever kind it is.
+#[derive(Debug)]
+pub struct Setup {
+    /// Marks its deliveries.
+    pub id: SourceId,
+    /// For the log.
+    pub name: String,
+    /// How the source did that it carries on.
+    pub health: Health,
+    /// What that one has counted.
+    pub stats: Arc<Stats>,
+    /// The pause that it keeps to.
+    pub throttled: Option<Pause>,
+    /// The time.
+    pub clock: Clock,
+    /// Where it delivers.
+    pub deliveries: mpsc::Sender<Delivery>,
+}
+
+impl Setup {
+    /// For a source that carries on no other.
+    pub fn new(id: SourceId, name: &str, clock: Clock, deliveries: mpsc::Sender<Delivery>) -> Self {
+        let (health, stats, throttled) = (Health::Starting, Arc::default(), None);
+        Self { id, name: name.to_owned(), health, stats, throttled, clock, deliveries }
+    }
+}
+
+/// A source's own end of [`Handle`] and of the channel to the writer, with
+/// what every kind of source keeps count of.
+#[derive(Debug)]
+pub(crate) struct Post {
+    source: SourceId,
+    clock: Clock,
+    tracker: health::Tracker,
+    teller: usable::Teller,
+    stats: Arc<Stats>,
+    pub(super) throttled: Arc<Throttled>,
+    asks: mpsc::Receiver<Ask>,
+    deliveries: mpsc::Sender<Delivery>,
+}
+
+/// Why a source's loop ended: both mean that the server is going down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// Nobody takes deliveries any longer.
+    #[error("the writer is gone")]
+    NoWriter,
+    /// Nobody holds a [`Handle`] any longer.
+    #[error("nobody asks any longer")]
+    NoHandle,
+}
+
+impl Post {
+    pub(super) fn new(setup: Setup) -> (Self, Handle) {
+        let Setup { id: source, name, health, stats, throttled, clock, deliveries } = setup;
+        let (sender, asks) = mpsc::channel(MAX_ASKS);
+        let throttled = Arc::new(Throttled::new(throttled));
+        let (counts, pauses) = (Arc::clone(&stats), Arc::clone(&throttled));
+        let handle = Handle { asks: sender, stats: counts, throttled: pauses };
+        let tracker = health::Tracker::new(&name, health);
+        let teller = usable::Teller::new(&name);
+        (Self { source, clock, tracker, teller, stats, throttled, asks, deliveries }, handle)
+    }
+
+    /// Waits for an ask. Cancel safe.
+    pub(super) async fn asked(&mut self) -> Result<Ask, Ended> {
+        self.asks.recv().await.ok_or(Ended::NoHandle)
+    }
+
+    /// An ask that is there already.
+    pub(super) fn ask_at_hand(&mut self) -> Option<Ask> {
+        self.asks.try_recv().ok()
+    }
+
+    /// Counts and judges a call, without telling anybody.
+    pub(super) fn note(&mut self, took: Duration, answer: &Answer) -> SystemTime {
+        let now = self.clock.now();
+        self.stats.count(now, took, answer);
+        match answer {
+            Ok(said) => {
+                self.tracker.good(now);
+                self.teller.hear(&said.left_out);
+            }
+            Err(error) => drop(self.tracker.bad(now, error)),
+        }
+        now
+    }
+
+    /// Hands the outcome of a call to the writer.
+    pub(super) async fn deliver(
+        &mut self,
+        took: Duration,
+        region: Option<String>,
+        answer: Answer,
+        asked: Pending,
+    ) -> Result<(), Ended> {
+        let delivery = Delivery {
+            source: self.source,
+            at: self.note(took, &answer),
+            took,
+            region,
+            answer,
+            health: self.tracker.health().clone(),
+            accept_losses: asked.accept_losses,
+            waiters: Waiters(asked.waiters),
+        };
+        self.deliveries.send(delivery).await.map_err(|_| Ended::NoWriter)
+    }
+}

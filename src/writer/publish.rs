@@ -1,0 +1,89 @@
+//! One step to the next snapshot: compiled aside, swapped in, and said what it changes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::debug;
+
+use super::Writer;
+use super::history::What;
+use super::world::World;
+use crate::compile::changes::{Changes, Kind, changes};
+use crate::compile::{Input, Serials};
+use crate::host::background::breathe;
+use crate::snapshot::Snapshot;
+use crate::store::Current;
+
+/// Makes a snapshot: [`compile`], or what a test has in its place.
+pub(super) type Compile = fn(&Input<'_>, &mut Serials, Option<&Snapshot>) -> Snapshot;
+
+/// Compiling has panicked: what it said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("building the answers failed ({0}). This is a bug: report it with the log")]
+pub struct Panicked(pub String);
+
+impl Writer {
+    /// Compiles and swaps; all else comes after that.
+    pub(super) fn publish(&mut self, began: Instant) -> Result<(), Panicked> {
+        let mut serials = self.serials.clone();
+        match self.build(&self.world, &mut serials) {
+            Ok(next) => {
+                self.swap(next, serials, began);
+                Ok(())
+            }
+            Err(panicked) => {
+                self.tell_panicked(&panicked);
+                self.trouble = Some(panicked.clone());
+                Err(panicked)
+            }
+        }
+    }
+
+    /// The next snapshot, aside.
+    pub(super) fn build(&self, world: &World, serials: &mut Serials) -> Result<Current, Panicked> {
+        let before = self.store.full();
+        let input = Input {
+            config: &world.config,
+            epoch: world.epoch,
+            inventory: &world.inventory,
+            addresses: &world.addresses,
+            now: self.clock.now(),
+            drift: self.clock.drift(),
+        };
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            (self.compile)(&input, serials, Some(&before.snapshot))
+        }));
+        let snapshot = made.map_err(|said| {
+            let text = said.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            Panicked(text.or_else(|| said.downcast_ref().cloned()).unwrap_or_default())
+        })?;
+        Ok(Current { snapshot, forwarder: world.forwarder.clone() })
+    }
+
+    pub(super) fn swap(&mut self, next: Current, serials: Serials, began: Instant) {
+        let before = self.store.full();
+        let next = Arc::new(next);
+        self.store.publish(Arc::clone(&next));
+        self.built_in = began.elapsed();
+        self.serials = serials;
+        self.trouble = None;
+        self.published_at = self.clock.now();
+        let generation = next.snapshot.generation;
+        breathe();
+        let Changes { names: all, elastic_ips } =
+            changes(&self.world.config, &before.snapshot, &next.snapshot);
+        self.told = elastic_ips;
+        self.moves += all.iter().filter(|change| change.kind == Kind::Moved).count() as u64;
+        let events: Vec<_> = all.iter().filter_map(What::of).collect();
+        self.note(&events);
+        debug!(generation, took_us = self.built_in.as_micros() as u64, "published");
+        self.tell_moves(&all, generation);
+    }
+
+    /// Adds to the history what came with the current snapshot.
+    pub(crate) fn note(&self, events: &[What<'_>]) {
+        let shown = self.clock.drift().shown(self.clock.now());
+        self.history.add(shown, self.store.full().snapshot.generation, events);
+    }
+}

@@ -1,0 +1,108 @@
+//! Everything that a snapshot is made from, and how a delivery changes it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::holds::Holds;
+use crate::config::{Config, SourceId, SourceKind};
+use crate::forward::Forwarder;
+use crate::source::Delivery;
+use crate::source::accept::{Accepted, Losses, Policy, accept, accept_file};
+use crate::source::clock::Clock;
+use crate::source::inventory::Inventory;
+use crate::source::successor::{Former, Settings, fingerprint};
+use crate::state;
+
+/// Everything the next snapshot is made from, and what is kept for the ones
+/// after that.
+pub(super) struct World {
+    pub(super) config: Arc<Config>,
+    pub(super) epoch: u64,
+    pub(super) inventory: Inventory,
+    pub(super) sources: Vec<SourceMemory>,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) forwarder: Option<Forwarder>,
+}
+
+/// What the writer keeps of a source besides what is answered.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SourceMemory {
+    pub(super) accepted: Accepted,
+    pub(super) losses: Losses,
+    pub(super) holds: Arc<Holds>,
+    /// The settings of the source that said what is accepted, and the region
+    /// it was in: after a reload, perhaps not those configured.
+    pub(super) of: Settings,
+    pub(super) region: Option<String>,
+    /// State too old to be served at once.
+    pub(super) waiting: Option<state::SourceState>,
+    /// Nothing was heard of it for too long.
+    pub(super) silent: bool,
+}
+
+impl World {
+    pub(super) fn serve_state(&mut self, id: SourceId, known: state::SourceState, clock: Clock) {
+        let source = &mut self.inventory.sources[id];
+        source.entries = Some(Arc::clone(&known.accepted.entries));
+        source.delivered_at = Some(known.delivered_at);
+        if source.region.is_none() {
+            source.region.clone_from(&known.region);
+        }
+        let kept = &mut self.sources[id];
+        kept.accepted = known.accepted;
+        (kept.of, kept.region) = (known.of, known.region);
+        self.judge(id, clock);
+    }
+
+    /// Looks anew at what is kept: the state or the configuration came in.
+    pub(super) fn judge(&mut self, id: SourceId, clock: Clock) {
+        let kept = &mut self.sources[id];
+        let holds = Arc::clone(&kept.holds);
+        let policy = Policy {
+            guard: self.config.server.guard,
+            bound: &|address| holds.bound(address),
+            accept_losses: false,
+        };
+        kept.losses = kept.accepted.losses(clock.now(), &policy);
+    }
+
+    /// What source number `id` delivered becomes what is known of it.
+    pub(super) fn take(&mut self, id: SourceId, delivery: &Delivery) {
+        let Some(config) = self.config.server.sources.get(id) else { return };
+        let source = &mut self.inventory.sources[id];
+        source.health = delivery.health.clone();
+        self.sources[id].silent = false;
+        if delivery.region.is_some() {
+            source.region.clone_from(&delivery.region);
+        }
+        let Ok(answer) = &delivery.answer else { return };
+        source.delivered_at = Some(delivery.at);
+        let kept = &mut self.sources[id];
+        kept.waiting = None;
+        let of = fingerprint(config);
+        let former = Former { name: &config.name, of: &kept.of, region: kept.region.as_deref() };
+        let elsewhere = former.is_elsewhere(&of, source.region.as_deref());
+        let accepted = match &config.kind {
+            SourceKind::Ec2(_) if !elsewhere => {
+                let holds = Arc::clone(&kept.holds);
+                let policy = Policy {
+                    guard: self.config.server.guard,
+                    bound: &|address| holds.bound(address),
+                    accept_losses: delivery.accept_losses,
+                };
+                let (accepted, losses) = accept(&kept.accepted, answer, delivery.at, &policy);
+                kept.losses = losses;
+                accepted
+            }
+            // The truth, losses too: a file, or EC2 in another place, which
+            // cannot know what was said of the one before.
+            SourceKind::Ec2(_) | SourceKind::File { .. } => {
+                kept.losses = Losses::default();
+                accept_file(&kept.accepted, answer, delivery.at)
+            }
+        };
+        source.entries = Some(Arc::clone(&accepted.entries));
+        kept.accepted = accepted;
+        (kept.of, kept.region) = (of, source.region.clone());
+    }
+}
