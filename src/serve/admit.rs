@@ -67,9 +67,10 @@ pub(crate) struct Gate {
     idle: AtomicU64,
 }
 
-/// One connection's place. It is free again when the permit is dropped.
+/// One connection's place, and how much time it has. It is free again when this
+/// is dropped.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub(crate) struct Admission {
     gate: Arc<Gate>,
     place: places::Permit,
     /// Is it of a client in some view?
@@ -98,10 +99,14 @@ impl Gate {
 
     /// A place for a connection of `ip`, which `is_known` when some view is for
     /// it.
-    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, is_known: bool) -> Result<Permit, Refusal> {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        ip: IpAddr,
+        is_known: bool,
+    ) -> Result<Admission, Refusal> {
         let pool = if is_known { &self.clients } else { &self.strangers };
         let place = pool.admit(ip.into())?;
-        Ok(Permit { gate: Arc::clone(self), place, is_known })
+        Ok(Admission { gate: Arc::clone(self), place, is_known })
     }
 
     /// Ends one connection to have its descriptor back, of a client in no view
@@ -124,7 +129,7 @@ fn both(limits: &Limits) -> ((usize, usize), (usize, usize)) {
     ((limits.clients, limits.per_client), (strangers(limits.clients), each))
 }
 
-impl Permit {
+impl Admission {
     /// The connection did something: took a whole request, or was rid of octets.
     pub(crate) fn touch(&self) {
         self.place.touch();
@@ -169,8 +174,8 @@ mod tests {
         [10, 0, a, b].into()
     }
 
-    fn gone(permit: &Permit) -> bool {
-        pin!(permit.evicted()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    fn gone(admission: &Admission) -> bool {
+        pin!(admission.evicted()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
@@ -182,7 +187,7 @@ mod tests {
         let mut crowd = Vec::new();
         for nth in 0..1500 {
             match gate.admit([192, 0, 2, (nth % 20) as u8].into(), false) {
-                Ok(permit) => crowd.push(permit),
+                Ok(admission) => crowd.push(admission),
                 Err(refusal) => {
                     assert_eq!(refusal, Refusal::Client);
                     refused += 1;

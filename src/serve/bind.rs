@@ -13,7 +13,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use super::holder::{self, Holder};
-use super::sys::{self, Family};
+use super::options::{self, Family};
 
 /// Connections the kernel completes for us before we accept them. When there
 /// are more, it drops their segments, and a client tries again after a second.
@@ -225,11 +225,11 @@ pub(super) fn udp(
         let family = Family::of(&address);
         socket.set_reuse_port(true).map_err(fail("setting SO_REUSEPORT"))?;
         if address.ip().is_unspecified() {
-            sys::tell_destination(&socket, family).map_err(fail("setting IP_PKTINFO"))?;
+            options::tell_destination(&socket, family).map_err(fail("setting IP_PKTINFO"))?;
         }
         // A kernel that does not know the option behaves as of old, which
         // answers of MAX_UDP octets survive too.
-        if let Err(error) = sys::distrust_path_mtu(&socket, family) {
+        if let Err(error) = options::distrust_path_mtu(&socket, family) {
             tracing::debug!(%address, %error, "IP_MTU_DISCOVER not available");
         }
         enlarge_buffers(&socket).map_err(fail("setting the buffer sizes"))?;

@@ -1,5 +1,5 @@
-//! Answers to UDP requests that have to be waited for: one task waits for all
-//! of them, so that a worker never does.
+//! Answers to UDP requests that come later, from an upstream: one task waits for
+//! all of them, so that no worker does.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -9,16 +9,17 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::Messages;
+use super::options::fragmenting;
 use super::stats::UdpCounters;
 use super::sys::{self, WayBack};
 use crate::forward::MAX_WAITING;
 
-/// Requests on their way from the workers to the task, which takes them at
-/// once. As many as may be waited for: who has a place there, of which each
-/// client has its share, has one here, whatever others send.
+/// Answers handed over that the task has not taken up yet; it does so at once. As
+/// many as may be waited for in forwarding, where each client has its share: so
+/// who has a place there has one here, whatever others send.
 const QUEUE: usize = 2 * MAX_WAITING;
 
-/// A request without its answer.
+/// An answer to come, and where it goes.
 pub(super) struct Waiting {
     /// Over UDP an answer is one message: the first.
     pub messages: Messages,
@@ -27,32 +28,32 @@ pub(super) struct Waiting {
     pub counters: Arc<UdpCounters>,
 }
 
-/// Where workers leave requests.
+/// Where workers hand over what they do not wait for.
 #[derive(Clone)]
-pub(super) struct Desk(mpsc::Sender<Waiting>);
+pub(super) struct LaterSender(mpsc::Sender<Waiting>);
 
-/// Where they are taken up: [`run`](Clerk::run) it in a task.
-pub(super) struct Clerk(mpsc::Receiver<Waiting>);
+/// The other end: [`run`](LaterReceiver::run) it in a task.
+pub(super) struct LaterReceiver(mpsc::Receiver<Waiting>);
 
-pub(super) fn desk() -> (Desk, Clerk) {
+pub(super) fn channel() -> (LaterSender, LaterReceiver) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (Desk(sender), Clerk(receiver))
+    (LaterSender(sender), LaterReceiver(receiver))
 }
 
-impl Desk {
-    /// Leaves a request; false if there is no room. Never waits.
-    pub(super) fn leave(&self, waiting: Waiting) -> bool {
+impl LaterSender {
+    /// Hands over an answer to come; false if there is no room. Never waits.
+    pub(super) fn send(&self, waiting: Waiting) -> bool {
         self.0.try_send(waiting).is_ok()
     }
 }
 
-impl Clerk {
-    /// Waits and sends until all desks are gone and everything is answered.
+impl LaterReceiver {
+    /// Waits and sends until all senders are gone and everything is answered.
     pub(super) async fn run(mut self) {
         let mut under_way = FuturesUnordered::new();
         loop {
             tokio::select! {
-                left = self.0.recv() => match left {
+                waiting = self.0.recv() => match waiting {
                     Some(waiting) => under_way.push(waiting.finish()),
                     None => break,
                 },
@@ -68,7 +69,7 @@ impl Waiting {
         let Self { mut messages, socket, mut back, counters } = self;
         let counter = match messages.next().await {
             None => &counters.silent,
-            Some(octets) => match sys::send(&socket, &octets, &mut back) {
+            Some(octets) => match fragmenting(&socket, || sys::send(&socket, &octets, &mut back)) {
                 Ok(()) => &counters.sent,
                 Err(_) => &counters.send_errors,
             },
@@ -85,8 +86,8 @@ mod tests {
     use crate::serve::sys::Datagram;
 
     #[test]
-    fn a_full_desk_turns_away_and_what_it_took_is_finished() {
-        let (desk, clerk) = desk();
+    fn a_full_channel_turns_away_and_what_it_took_is_finished() {
+        let (sender, receiver) = channel();
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         let counters = Arc::<UdpCounters>::default();
@@ -96,12 +97,12 @@ mod tests {
             back: Datagram::of(client.local_addr().unwrap(), false).way_back(),
             counters: Arc::clone(&counters),
         };
-        assert!(desk.leave(waiting(Some(b"answer"))));
-        assert!((1..QUEUE).all(|_| desk.leave(waiting(None))));
-        assert!(!desk.leave(waiting(None)));
-        drop(desk);
+        assert!(sender.send(waiting(Some(b"answer"))));
+        assert!((1..QUEUE).all(|_| sender.send(waiting(None))));
+        assert!(!sender.send(waiting(None)));
+        drop(sender);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(clerk.run());
+        runtime.block_on(receiver.run());
         let mut reply = [0; 64];
         assert_eq!(client.recv_from(&mut reply).unwrap(), (6, socket.local_addr().unwrap()));
         assert_eq!((counters.sent.get(), counters.silent.get()), (1, QUEUE as u64 - 1));

@@ -1,27 +1,18 @@
-//! Owns every socket: binds, starts, reloads and drains them. The one place
-//! where workers and accept loops are started.
+//! Owns every socket: binds, starts, reloads and drains them.
 
-use std::io;
-use std::net::{Shutdown, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
-use std::thread;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::Respond;
 use super::admit::{Gate, Limits};
-use super::bind::{self, BindError, Protocol, Sockets};
-use super::later::{self, Desk};
+use super::bind::{self, BindError, Sockets};
+use super::endpoint::{Endpoint, Failure, LaterTask, Shared, WorkerHandle};
 use super::stats::Stats;
-use super::tcp::{Acceptor, Phase};
-use super::udp;
-use crate::answer::Transport;
 use crate::config::Listen;
 
 /// How long the connections of an address that a reload removed may take to
@@ -51,21 +42,13 @@ pub(crate) struct Prepared {
     limits: Limits,
     fresh: Vec<Endpoint>,
     /// For each address that stays, in order.
-    more: Vec<Vec<Worker>>,
+    more: Vec<Vec<WorkerHandle>>,
     pub(super) opened: Vec<Opened>,
 }
 
 /// How long a reload waits for the UDP workers of addresses it closes. They
 /// wait for nobody, and their sockets hold milliseconds of work.
 const LAST_DATAGRAMS: Duration = Duration::from_millis(500);
-
-/// A worker or accept loop is gone that should run as long as the process.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the {what} ended by a panic: queries to that address are no longer answered; restart")]
-pub(crate) struct Failure {
-    /// Which one.
-    pub what: String,
-}
 
 /// All addresses of `listen`, bound; nothing is read from them yet. What comes
 /// until [`Bound::start`] waits in the kernel.
@@ -100,28 +83,17 @@ impl Bound {
         responder: R,
         stats: Arc<Stats>,
     ) -> Result<Listeners<R>, BindError> {
-        let (report_failure, failures) = mpsc::unbounded_channel();
-        let (desk, clerk) = later::desk();
-        let alarm =
-            Alarm { what: "task of forwarded answers".into(), report: report_failure.clone() };
-        let waiting = task::spawn(async move {
-            let _alarm = alarm;
-            clerk.run().await;
-        });
+        let (shared, later, failures) = Shared::start(responder, Gate::new(&self.limits), stats);
         let mut listeners = Listeners {
-            responder,
-            desk,
-            waiting,
-            gate: Arc::new(Gate::new(&self.limits)),
-            stats,
+            shared,
+            later,
             open: Vec::new(),
             leaving: Vec::new(),
             retired: Vec::new(),
-            report_failure,
             failures,
         };
         for sockets in self.sockets {
-            let endpoint = listeners.endpoint(sockets)?;
+            let endpoint = listeners.shared.endpoint(sockets)?;
             endpoint.begin();
             listeners.open.push(endpoint);
         }
@@ -131,18 +103,13 @@ impl Bound {
 
 /// The running sockets. Dropping it ends them without waiting.
 pub(crate) struct Listeners<R> {
-    responder: R,
-    desk: Desk,
-    /// Waits for answers that come later; ends when all desks are gone.
-    waiting: task::JoinHandle<()>,
-    gate: Arc<Gate>,
-    stats: Arc<Stats>,
+    shared: Shared<R>,
+    later: LaterTask,
     open: Vec<Endpoint>,
     /// Removed by a reload, and perhaps not yet done draining.
     leaving: Vec<Endpoint>,
     /// The same for single workers.
-    retired: Vec<Worker>,
-    report_failure: mpsc::UnboundedSender<Failure>,
+    retired: Vec<WorkerHandle>,
     failures: mpsc::UnboundedReceiver<Failure>,
 }
 
@@ -174,11 +141,10 @@ impl<R: Respond> Listeners<R> {
         // All is bound. What is started now and not wanted after all ends by
         // being dropped.
         let opened = fresh.iter().map(opened).collect();
-        let fresh =
-            fresh.into_iter().map(|sockets| self.endpoint(sockets)).collect::<Result<_, _>>()?;
+        let fresh = fresh.into_iter().map(|s| self.shared.endpoint(s)).collect::<Result<_, _>>()?;
         let more = more
             .into_iter()
-            .map(|(address, sockets)| self.workers(address, sockets))
+            .map(|(address, sockets)| self.shared.workers(address, sockets))
             .collect::<Result<_, _>>()?;
         let (workers, limits) = (listen.workers, limits(listen));
         Ok(Prepared { wanted, workers, limits, fresh, more, opened })
@@ -208,17 +174,17 @@ impl<R: Respond> Listeners<R> {
     /// last ones are drained and closed.
     pub(crate) fn open(&mut self, prepared: Prepared) -> Vec<Opened> {
         let Prepared { wanted, workers, limits, fresh, more, opened } = prepared;
-        self.retired.retain(|worker| !worker.thread.is_finished());
+        self.retired.retain(|worker| !worker.has_ended());
         for (endpoint, more) in self.open.iter_mut().zip(more) {
-            more.iter().for_each(Worker::begin);
+            more.iter().for_each(WorkerHandle::begin);
             endpoint.workers.extend(more);
             let keep = workers.min(endpoint.workers.len());
-            self.retired.extend(endpoint.workers.drain(keep..).inspect(Worker::stop));
+            self.retired.extend(endpoint.workers.drain(keep..).inspect(WorkerHandle::stop));
         }
         fresh.iter().for_each(Endpoint::begin);
         self.open.extend(fresh);
         self.open.sort_by_key(|e| wanted.iter().position(|address| *address == e.configured));
-        self.gate.set(&limits);
+        self.shared.gate.set(&limits);
         opened
     }
 
@@ -247,174 +213,12 @@ impl<R: Respond> Listeners<R> {
         for mut worker in self.retired {
             worker.ended(until).await;
         }
-        drop(self.desk);
-        let stop = self.waiting.abort_handle();
-        if timeout_at(until, self.waiting).await.is_err() {
+        drop(self.shared);
+        let stop = self.later.abort_handle();
+        if timeout_at(until, self.later).await.is_err() {
             stop.abort();
         }
         cut
-    }
-
-    /// Starts everything behind one address, held back until
-    /// [`begin`](Endpoint::begin).
-    fn endpoint(&self, sockets: Sockets) -> Result<Endpoint, BindError> {
-        let Sockets { configured, address, tcp, udp, on_host } = sockets;
-        let listener = TcpListener::from_std(tcp).map_err(|cause| {
-            BindError::new(address, Protocol::Tcp, "registering with the event loop", cause)
-        })?;
-        let workers = self.workers(address, udp)?;
-        let (phase, phases) = watch::channel(Phase::Held);
-        let acceptor = Acceptor {
-            listener,
-            address,
-            transport: Transport::Tcp,
-            responder: self.responder.clone(),
-            gate: Arc::clone(&self.gate),
-            stats: Arc::clone(&self.stats),
-            phase: phases,
-        };
-        let alarm = self.alarm(format!("accept loop of {address}"));
-        let accepting = task::spawn(async move {
-            let _alarm = alarm;
-            acceptor.run().await
-        });
-        Ok(Endpoint { configured, address, on_host, workers, phase, accepting })
-    }
-
-    /// Starts a thread for each socket, held back until [`begin`](Worker::begin).
-    fn workers(
-        &self,
-        address: SocketAddr,
-        sockets: Vec<UdpSocket>,
-    ) -> Result<Vec<Worker>, BindError> {
-        let start = |socket| {
-            let stop = Arc::new(AtomicBool::new(false));
-            let (alive, ended) = oneshot::channel();
-            let (begin, begun) = std::sync::mpsc::sync_channel(1);
-            let alarm = self.alarm(format!("UDP worker of {address}"));
-            let (responder, desk) = (self.responder.worker(), self.desk.clone());
-            let socket = Arc::new(socket);
-            let waits_at = Arc::downgrade(&socket);
-            let (stopped, counters) = (Arc::clone(&stop), self.stats.worker());
-            let thread = thread::Builder::new()
-                .name("udp".to_owned())
-                .spawn(move || {
-                    // Both are dropped at the end, however that comes.
-                    let _guards: (Alarm, oneshot::Sender<()>) = (alarm, alive);
-                    if begun.recv().is_err() {
-                        // Not wanted after all.
-                        return;
-                    }
-                    let (stop, counters) = (&*stopped, &counters);
-                    udp::Worker { socket, address, responder, counters, desk, stop }.run();
-                })
-                .map_err(|e| BindError::new(address, Protocol::Udp, "starting a thread", e))?;
-            Ok(Worker { stop, begin, socket: waits_at, ended: Some(ended), thread })
-        };
-        sockets.into_iter().map(start).collect()
-    }
-
-    fn alarm(&self, what: String) -> Alarm {
-        Alarm { what, report: self.report_failure.clone() }
-    }
-}
-
-/// One address and what runs behind it.
-struct Endpoint {
-    configured: SocketAddr,
-    address: SocketAddr,
-    on_host: bool,
-    workers: Vec<Worker>,
-    /// Dropped, it ends the accept loop and its connections at once.
-    phase: watch::Sender<Phase>,
-    accepting: task::JoinHandle<usize>,
-}
-
-impl Endpoint {
-    /// Begins to answer.
-    fn begin(&self) {
-        self.phase.send_replace(Phase::Serving);
-        self.workers.iter().for_each(Worker::begin);
-    }
-
-    fn stop(&self, until: Instant) {
-        self.phase.send_replace(Phase::Draining { until });
-        self.workers.iter().for_each(Worker::stop);
-    }
-
-    fn has_ended(&self) -> bool {
-        self.accepting.is_finished() && self.workers.iter().all(|w| w.thread.is_finished())
-    }
-
-    /// Waits for all of it, once stopped; says how many connections were cut.
-    async fn ended(mut self, until: Instant) -> usize {
-        for worker in &mut self.workers {
-            worker.ended(until).await;
-        }
-        // A panic has been reported by the alarm.
-        (&mut self.accepting).await.unwrap_or(0)
-    }
-}
-
-/// A UDP thread. Dropped, it stops: the thread drains its socket and ends.
-struct Worker {
-    stop: Arc<AtomicBool>,
-    /// Lets the thread begin.
-    begin: std::sync::mpsc::SyncSender<()>,
-    /// The one it waits at; its own to close.
-    socket: Weak<UdpSocket>,
-    /// Resolves when the thread is done; none once it has.
-    ended: Option<oneshot::Receiver<()>>,
-    thread: thread::JoinHandle<()>,
-}
-
-impl Worker {
-    fn begin(&self) {
-        // Full: it has begun already. Gone: that is reported by its alarm.
-        let _ = self.begin.try_send(());
-    }
-
-    fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // Wakes the thread; that the socket is not connected is said by an
-        // error, and does not keep Linux from it. A thread that looks for this
-        // itself from time to time pays for a timer with each wait: 1 % of
-        // all an answer costs.
-        if let Some(socket) = self.socket.upgrade()
-            && let Err(error) = SockRef::from(&*socket).shutdown(Shutdown::Read)
-            && error.kind() != io::ErrorKind::NotConnected
-        {
-            tracing::debug!(%error, "a UDP worker is not woken: it ends with its next query");
-        }
-    }
-
-    async fn ended(&mut self, until: Instant) {
-        let Some(ended) = &mut self.ended else { return };
-        // An error says that the thread has dropped its end: it is done.
-        if timeout_at(until, ended).await.is_ok() {
-            self.ended = None;
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// Reports the panic that takes its owner down.
-struct Alarm {
-    what: String,
-    report: mpsc::UnboundedSender<Failure>,
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            // Nobody listens: the process is about to end anyway.
-            let _ = self.report.send(Failure { what: std::mem::take(&mut self.what) });
-        }
     }
 }
 

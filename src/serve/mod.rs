@@ -20,9 +20,11 @@
 pub(crate) mod admit;
 pub(crate) mod bind;
 mod connection;
+mod endpoint;
 mod holder;
 mod later;
 pub(crate) mod listeners;
+mod options;
 pub(crate) mod places;
 pub(crate) mod stats;
 mod sys;
@@ -41,7 +43,8 @@ use futures_util::Stream;
 use crate::answer::{Asker, Transport};
 
 pub(crate) use bind::BindError;
-pub(crate) use listeners::{Bound, Failure, Listeners, Opened, bind};
+pub(crate) use endpoint::Failure;
+pub(crate) use listeners::{Bound, Listeners, Opened, bind};
 pub(crate) use stats::Stats;
 
 /// What a transport does with a request.

@@ -1,5 +1,5 @@
-//! The system calls no safe crate offers: datagrams in batches, and the socket
-//! options around them. The only `unsafe` of the crate.
+//! The system calls no safe crate offers: datagrams in batches, and options of
+//! sockets. The only `unsafe` of the crate.
 
 #![expect(
     unsafe_code,
@@ -32,9 +32,6 @@ const CONTROL: usize = 64;
 
 /// Octets for the sender's address: of the longer family.
 const NAME_SIZE: socklen_t = mem::size_of::<libc::sockaddr_in6>() as socklen_t;
-
-/// How often one answer is tried in fragments.
-const FRAGMENTING: usize = 3;
 
 /// How long [`Batch::receive`] waits for the first datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,14 +103,11 @@ pub(super) fn send(socket: &UdpSocket, octets: &[u8], back: &mut WayBack) -> io:
         header.msg_control = back.control.0.as_mut_ptr().cast();
         header.msg_controllen = back.length as _;
     }
-    fragmenting(socket, || {
-        // SAFETY: the header points at an address, a vector, octets and control
-        // messages that live until the call returns, with their true sizes; the
-        // kernel only reads them.
-        let sent =
-            unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-    })
+    // SAFETY: the header points at an address, a vector, octets and control
+    // messages that live until the call returns, with their true sizes; the
+    // kernel only reads them.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// What the kernel writes for one datagram, and what it reads for its answer.
@@ -307,15 +301,12 @@ impl Batch {
         if rest.is_empty() {
             return Ok(0);
         }
-        let count = fragmenting(socket, || {
-            // SAFETY: every header of `rest` was filled by `answer` since the
-            // last `receive`-and-`answer` round began: name and control point
-            // into living slots, the vector at a reply that is untouched since.
-            let count = unsafe {
-                libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as _, 0)
-            };
-            usize::try_from(count).map_err(|_| io::Error::last_os_error())
-        })?;
+        // SAFETY: every header of `rest` was filled by `answer` since the
+        // last `receive`-and-`answer` round began: name and control point
+        // into living slots, the vector at a reply that is untouched since.
+        let count =
+            unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as _, 0) };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         self.done += count;
         Ok(count)
     }
@@ -422,72 +413,8 @@ unsafe fn local(header: &mut msghdr) -> Option<IpAddr> {
     }
 }
 
-/// Has the kernel say which address each datagram was sent to (RFC 3542
-/// section 4 for IPv6, ip(7) for IPv4).
-pub(super) fn tell_destination(socket: &impl AsFd, family: Family) -> io::Result<()> {
-    match family {
-        Family::V4 => set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
-        Family::V6 => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
-    }
-}
-
-/// Has the socket believe no claim about a path's MTU: a "fragmentation needed"
-/// can be forged, and our answers are small enough for every path as it is.
-///
-/// Over IPv4 datagrams go out with "don't fragment", as RFC 9715 section 3.1 wants
-/// it; that also saves the kernel making up an identification for each. It has a
-/// price: the kernel notes such claims, for other sockets that believe them.
-pub(super) fn distrust_path_mtu(socket: &impl AsFd, family: Family) -> io::Result<()> {
-    match family {
-        Family::V4 => set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
-        // Whatever a link takes, it takes 1,280 octets (RFC 8200 section 5).
-        Family::V6 => {
-            set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
-        }
-    }
-}
-
-/// Sends. What our own link has no room for (EMSGSIZE) goes out in fragments:
-/// that is better than no answer.
-fn fragmenting<T>(socket: &UdpSocket, mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let is_too_long = |sent: &io::Result<T>| {
-        sent.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EMSGSIZE))
-    };
-    let mut sent = send();
-    if !is_too_long(&sent) || Family::of(&socket.local_addr()?) == Family::V6 {
-        return sent;
-    }
-    // Several times, if another thread that shares the socket ends this
-    // meanwhile.
-    for _ in 0..FRAGMENTING {
-        set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
-        sent = send();
-        if !is_too_long(&sent) {
-            break;
-        }
-    }
-    // Where that fails, the next ones may be cut on their way: no loss.
-    let _ = distrust_path_mtu(socket, Family::V4);
-    sent
-}
-
-/// The kind of a socket's address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
-    /// IPv4
-    V4,
-    /// IPv6
-    V6,
-}
-
-impl Family {
-    /// That of `address`.
-    pub(super) fn of(address: &SocketAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-}
-
-fn set(socket: &impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+/// Sets an option of a socket, whose value is a number.
+pub(super) fn set(socket: &impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open while borrowed; `value` is read only, and
     // its true size is given.
     let result = unsafe {

@@ -129,8 +129,8 @@ impl<R: Respond> Acceptor<R> {
         };
         let asker = Asker { client: canonical(client), local: canonical(local) };
         let is_known = self.responder.is_known(&asker);
-        let permit = match self.gate.admit(asker.client.ip(), is_known) {
-            Ok(permit) => permit,
+        let admission = match self.gate.admit(asker.client.ip(), is_known) {
+            Ok(admission) => admission,
             Err(_) if !is_known => return counters.strangers_refused.add(1),
             Err(Refusal::Client) => return counters.refused_client.add(1),
             Err(Refusal::Full) => return counters.refused_full.add(1),
@@ -142,8 +142,8 @@ impl<R: Respond> Acceptor<R> {
         let (phase, stats) = (self.phase.clone(), Arc::clone(&self.stats));
         connections.spawn(async move {
             let counters = stats.counters(transport);
-            let end = connection::serve(stream, exchange, &permit, phase, counters).await;
-            if end == End::Evicted && !permit.is_known() {
+            let end = connection::serve(stream, exchange, &admission, phase, counters).await;
+            if end == End::Evicted && !admission.is_known() {
                 counters.strangers_evicted.add(1);
             }
             end

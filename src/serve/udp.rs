@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::later::{Desk, Waiting};
+use super::later::{LaterSender, Waiting};
+use super::options::fragmenting;
 use super::stats::UdpCounters;
 use super::sys::{Batch, Datagram, Wait};
 use super::{Action, Respond, Together, canonical};
@@ -37,8 +38,8 @@ pub(super) struct Worker<'a, R> {
     pub address: SocketAddr,
     pub responder: R,
     pub counters: &'a Arc<UdpCounters>,
-    /// Where answers are waited for.
-    pub desk: Desk,
+    /// Where answers that come later are waited for.
+    pub later: LaterSender,
     /// Set by whoever wants the worker to end.
     pub stop: &'a AtomicBool,
 }
@@ -106,8 +107,8 @@ impl<R: Respond> Worker<'_, R> {
     /// Answers one batch.
     fn exchange(&mut self, batch: &mut Batch) {
         let (address, socket, counters) = (canonical(self.address), &self.socket, self.counters);
-        let desk = &mut self.desk;
-        let mut requests = Received { batch, address, socket, counters, desk };
+        let later = &self.later;
+        let mut requests = Received { batch, address, socket, counters, later };
         self.responder.respond_together(&mut requests);
         self.send(batch);
     }
@@ -116,7 +117,7 @@ impl<R: Respond> Worker<'_, R> {
     /// ends whatever the kernel says.
     fn send(&mut self, batch: &mut Batch) {
         while batch.unsent() > 0 {
-            match batch.send(&self.socket) {
+            match fragmenting(&self.socket, || batch.send(&self.socket)) {
                 Ok(count) if count > 0 => self.counters.sent.add(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // The buffers are full, and waiting for them has been tried:
@@ -142,7 +143,7 @@ struct Received<'w> {
     address: SocketAddr,
     socket: &'w Arc<UdpSocket>,
     counters: &'w Arc<UdpCounters>,
-    desk: &'w mut Desk,
+    later: &'w LaterSender,
 }
 
 impl Together for Received<'_> {
@@ -175,7 +176,7 @@ impl Together for Received<'_> {
                         back: datagram.way_back(),
                         counters: Arc::clone(self.counters),
                     };
-                    if !self.desk.leave(waiting) {
+                    if !self.later.send(waiting) {
                         no_room += 1;
                     }
                     false
@@ -276,9 +277,9 @@ mod tests {
         }
         client.send_to(&[], address).unwrap();
         let (counters, stop) = (Arc::<UdpCounters>::default(), AtomicBool::new(true));
-        let (desk, _) = crate::serve::later::desk();
+        let (later, _) = crate::serve::later::channel();
         let socket = Arc::new(socket);
-        Worker { socket, address, responder: Sized, counters: &counters, desk, stop: &stop }.run();
+        Worker { socket, address, responder: Sized, counters: &counters, later, stop: &stop }.run();
         let mut buffer = [0; 4096];
         for kilobytes in [1, 2, 3] {
             assert_eq!(client.recv(&mut buffer).unwrap(), kilobytes * 1024);
@@ -335,9 +336,9 @@ mod tests {
         }
 
         let (counters, stop) = (Arc::<UdpCounters>::default(), AtomicBool::new(true));
-        let (desk, _) = crate::serve::later::desk();
+        let (later, _) = crate::serve::later::channel();
         let socket = Arc::new(socket);
-        Worker { socket, address, responder, counters: &counters, desk, stop: &stop }.run();
+        Worker { socket, address, responder, counters: &counters, later, stop: &stop }.run();
         let mut buffer = [0; MAX_UDP];
         for reply in &expected {
             let length = client.recv(&mut buffer).unwrap();

@@ -159,7 +159,7 @@ const ROOMS: &[Room] = &[
         what: Word("spawn"),
         files: &[
             "server*",
-            "serve/listeners.rs",
+            "serve/endpoint.rs",
             "serve/tcp.rs",
             "http/api.rs",
             "http/server.rs",
@@ -422,7 +422,7 @@ mod tests {
             ("fn f() { tracing_subscriber::fmt().init() }", "cli/logging.rs"),
             ("fn f() { std::panic::set_hook(g) }", "host/panics.rs"),
             ("fn f() { std::io::stderr().lock(); }", "cli/print.rs"),
-            ("fn f() { std::thread::Builder::new().spawn(g)?; }", "serve/listeners.rs"),
+            ("fn f() { std::thread::Builder::new().spawn(g)?; }", "serve/endpoint.rs"),
             ("fn f(s: &mut JoinSet<()>) { s.spawn(g()); }", "serve/tcp.rs"),
         ] {
             assert_eq!(lines("config/mod.rs", source), [1], "{source}");

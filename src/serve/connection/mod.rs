@@ -32,7 +32,7 @@ use tokio::task;
 use tokio::time::{Instant, sleep_until};
 
 use super::Respond;
-use super::admit::Permit;
+use super::admit::Admission;
 use super::stats::ConnectionCounters;
 use super::tcp::{Phase, draining};
 pub(super) use exchange::Exchange;
@@ -77,19 +77,19 @@ impl Octets for TcpStream {
 pub(super) async fn serve<R: Respond>(
     mut stream: impl Octets,
     mut exchange: Exchange<R>,
-    permit: &Permit,
+    admission: &Admission,
     mut phase: watch::Receiver<Phase>,
     counters: &ConnectionCounters,
 ) -> End {
     let mut progress = Instant::now();
-    let mut timer = pin!(sleep_until(progress + permit.idle()));
+    let mut timer = pin!(sleep_until(progress + admission.idle()));
     // May more requests come? And are we to end as soon as none waits?
     let (mut reading, mut drain) = (true, false);
     loop {
         let took = exchange.answer();
         if took.requests > 0 {
             progress = Instant::now();
-            permit.touch();
+            admission.touch();
             counters.requests.add(took.requests);
             counters.replies.add(took.replies);
         }
@@ -117,12 +117,12 @@ pub(super) async fn serve<R: Respond>(
         let may_read = reading && exchange.has_room() && (!drain || has_answered_all);
         tokio::select! {
             biased;
-            () = permit.evicted() => return End::Evicted,
+            () = admission.evicted() => return End::Evicted,
             _ = draining(&mut phase), if !drain => drain = true,
             moved = poll_fn(|cx| exchange.poll_move(&mut stream, may_read, cx)) => match moved {
                 Ok(Moved::Written) => {
                     progress = Instant::now();
-                    permit.touch();
+                    admission.touch();
                 }
                 Ok(Moved::Queued) => {
                     progress = Instant::now();
@@ -139,7 +139,7 @@ pub(super) async fn serve<R: Respond>(
                 if is_waiting && !is_owing {
                     progress = Instant::now();
                 }
-                let due = progress + permit.idle();
+                let due = progress + admission.idle();
                 if due <= Instant::now() {
                     return End::Idle;
                 }

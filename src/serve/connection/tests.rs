@@ -148,9 +148,9 @@ async fn run<R: Respond>(
     phase: watch::Receiver<Phase>,
 ) -> (End, ConnectionCounters) {
     let gate = Arc::new(Gate::new(&Limits { clients: 1, per_client: 1, idle }));
-    let permit = gate.admit(IpAddr::from([127, 0, 0, 1]), true).unwrap();
+    let admission = gate.admit(IpAddr::from([127, 0, 0, 1]), true).unwrap();
     let counters = ConnectionCounters::default();
-    let end = serve(Pipe(stream), exchange(responder), &permit, phase, &counters).await;
+    let end = serve(Pipe(stream), exchange(responder), &admission, phase, &counters).await;
     (end, counters)
 }
 
