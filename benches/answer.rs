@@ -1,5 +1,5 @@
-//! What an answer costs without the sockets: nanoseconds, on each path. What
-//! comes together is read ahead, as a UDP worker does.
+//! What an answer costs without the sockets: nanoseconds, on each path. A batch is
+//! read ahead, as by a UDP worker.
 //!
 //! `cargo bench --bench answer [-- together|fast|ordinary COUNT]`; with a path
 //! and a count it answers just that, for callgrind to count instructions.
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use eipdns::answer::{Ahead, Asker, Room, Transport, answer, ordinary};
+use eipdns::answer::{Ahead, AheadBuffer, Asker, Transport, answer, ordinary};
 use eipdns::cli::offline::Offline;
 use eipdns::config::{self, Overrides};
 use eipdns::snapshot::Snapshot;
@@ -24,15 +24,15 @@ const COUNT: usize = 2_000_000;
 const SERVER: &str = "[listen]\ndns = [\"127.0.0.1:0\"]\n\
     [[view]]\nname = \"all\"\nclients = [\"127.0.0.0/8\"]\nanswer = \"private\"\n";
 
-/// Requests that come together.
+/// Requests of a batch.
 const BATCH: usize = 32;
 
-type Answer = fn(&Snapshot, &Asker, &[&[u8]], &mut Room, &mut Vec<u8>);
+type Answer = fn(&Snapshot, &Asker, &[&[u8]], &mut AheadBuffer, &mut Vec<u8>);
 
 /// The ways to an answer, by name.
 const PATHS: [(&str, Answer); 3] = [
-    ("together", |snapshot, asker, requests, room, reply| {
-        let Some(ahead) = Ahead::read(snapshot, asker, requests.iter().copied(), room) else {
+    ("together", |snapshot, asker, requests, buffer, reply| {
+        let Some(ahead) = Ahead::read(snapshot, asker, requests.iter().copied(), buffer) else {
             return;
         };
         for (nth, request) in requests.iter().enumerate() {
@@ -89,13 +89,13 @@ fn run(snapshot: &Snapshot, requests: &[Vec<u8>], path: Answer, count: usize) {
         client: SocketAddr::from(([127, 0, 0, 1], 4711)),
         local: SocketAddr::from(([127, 0, 0, 1], 53)),
     };
-    let (mut room, mut reply) = (Room::default(), Vec::with_capacity(2048));
+    let (mut buffer, mut reply) = (AheadBuffer::default(), Vec::with_capacity(2048));
     for first in (0..count).step_by(BATCH) {
         // Not in order, as in life: a stride that shares no factor with the count.
         let some: [&[u8]; BATCH] =
             std::array::from_fn(|nth| &requests[(first + nth) * 997 % requests.len()][..]);
         let some = &some[..BATCH.min(count - first)];
-        path(snapshot, &asker, black_box(some), &mut room, &mut reply);
+        path(snapshot, &asker, black_box(some), &mut buffer, &mut reply);
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is current: a snapshot and whom to ask for the rest, swapped in one step.
 //!
-//! Readers load without a lock and never free anything large: the writer keeps
-//! what is retired until no reader holds it, and frees it when it has nothing
-//! better to do.
+//! Readers load without a lock and never free anything large: the writer keeps what
+//! was replaced until no reader holds it, and frees it then, when nothing is to be
+//! published.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,8 +16,8 @@ use crate::snapshot::Snapshot;
 pub struct Current {
     /// Our own names.
     pub snapshot: Snapshot,
-    /// Whom to ask about names that are not ours: in here so that a reload changes
-    /// views and upstreams in one step.
+    /// Asks upstreams about names that are not ours; none if no view forwards. It
+    /// is in here so that a reload changes views and upstreams in one step.
     pub forwarder: Option<Forwarder>,
 }
 
@@ -29,13 +29,13 @@ impl Current {
 }
 
 impl From<Snapshot> for Current {
-    /// There is nobody to ask about other names.
+    /// No upstream is asked about other names.
     fn from(snapshot: Snapshot) -> Self {
         Self { snapshot, forwarder: None }
     }
 }
 
-/// The one place of what is current.
+/// Holds what is current. A clone is a handle to the same.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
@@ -69,8 +69,8 @@ impl Store {
         self.retired().push(old);
     }
 
-    /// Frees the retired snapshots that nobody reads any longer; returns how
-    /// many are left. May take a while after a large one was replaced.
+    /// Frees what was replaced and nobody reads any longer; returns how many are
+    /// left. May take a while after a large snapshot was replaced.
     pub fn free_retired(&self) -> usize {
         let mut retired = self.retired();
         // A swap gives every reader under way a count of its own. So a count of

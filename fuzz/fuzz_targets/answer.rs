@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
 
-use eipdns::answer::{Ahead, Asker, Outcome, Room, Transport, answer, ordinary};
+use eipdns::answer::{Ahead, AheadBuffer, Asker, Outcome, Transport, answer, ordinary};
 use eipdns::cli::offline::Offline;
 use eipdns::config::{self, Overrides};
 use eipdns::dns::wire::MAX_UDP;
@@ -54,11 +54,11 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(ordinary(&SNAPSHOT, &asker, transport, request, &mut (), &mut compared), outcome);
     assert_eq!(compared, reply, "the prebuilt answer is another");
     if transport == Transport::Udp {
-        // As a worker does with what comes together, from this view and another.
+        // As a worker does with a batch, from this view and another.
         let other = Asker { client: SocketAddr::new(IpAddr::V4(CLIENTS[0]), 4711), ..asker };
-        let mut room = Room::default();
+        let mut buffer = AheadBuffer::default();
         for (first, all) in [(asker, [OTHER, request]), (other, [request, request])] {
-            let Some(ahead) = Ahead::read(&SNAPSHOT, &first, all.into_iter(), &mut room) else {
+            let Some(ahead) = Ahead::read(&SNAPSHOT, &first, all.into_iter(), &mut buffer) else {
                 continue;
             };
             // The third was not read ahead.

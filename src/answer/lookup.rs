@@ -1,4 +1,4 @@
-//! What a view has to say to a question: the algorithm of RFC 1034 section
+//! What a view's zones have for a question: the algorithm of RFC 1034 section
 //! 4.3.2 with wildcards as RFC 4592, DNAME as RFC 6672 and the response codes
 //! of chains as RFC 6604 put them.
 //!
@@ -66,8 +66,8 @@ impl Default for Found<'_> {
     }
 }
 
-/// Where a name leads in its zone.
-pub(super) enum Place<'s> {
+/// How the search for a name in its zone ends (RFC 1034 section 4.3.2 step 3).
+pub(super) enum Match<'s> {
     /// At or below a delegation.
     Cut(&'s Node),
     /// Below a DNAME.
@@ -76,7 +76,7 @@ pub(super) enum Place<'s> {
     Exact(&'s Node),
     /// A wildcard stands in for it.
     Wildcard(&'s Node),
-    /// It does not exist.
+    /// The name does not exist.
     Nowhere,
 }
 
@@ -97,9 +97,9 @@ pub(crate) fn is_for_parent(view: &ViewTable, name: &[u8], rtype: RecordType) ->
 /// The node that answers for a name of `zone`: its own or a wildcard's.
 pub(crate) fn node_for<'s>(zone: &'s ZoneTable, name: &[u8]) -> Option<&'s Node> {
     match walk(zone, name, RecordType::ANY) {
-        Place::Exact(node) | Place::Wildcard(node) => Some(node),
-        Place::Cut(node) | Place::Dname(node) => Some(node),
-        Place::Nowhere => None,
+        Match::Exact(node) | Match::Wildcard(node) => Some(node),
+        Match::Cut(node) | Match::Dname(node) => Some(node),
+        Match::Nowhere => None,
     }
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn at_apex(zone: &ZoneTable, rtype: RecordType) -> Found<'_> {
 }
 
 /// Where `name` (folded wire octets, at or below the origin) leads.
-fn walk<'s>(zone: &'s ZoneTable, name: &[u8], rtype: RecordType) -> Place<'s> {
+fn walk<'s>(zone: &'s ZoneTable, name: &[u8], rtype: RecordType) -> Match<'s> {
     walk_to(zone, name, zone.node(name).map(|node| &**node), rtype)
 }
 
@@ -135,10 +135,10 @@ pub(super) fn walk_to<'s>(
     name: &[u8],
     own: Option<&'s Node>,
     rtype: RecordType,
-) -> Place<'s> {
+) -> Match<'s> {
     let origin = zone.zone.origin.octets();
     if name == origin {
-        return Place::Exact(&zone.apex);
+        return Match::Exact(&zone.apex);
     }
     // Where each suffix below the origin begins, the name itself first.
     let mut starts = [0u8; MAX_LABELS];
@@ -150,7 +150,7 @@ pub(super) fn walk_to<'s>(
     }
     let mut closest: &Node = &zone.apex;
     if closest.kind == NodeKind::Dname {
-        return Place::Dname(closest);
+        return Match::Dname(closest);
     }
     for (depth, start) in starts[..count].iter().enumerate().rev() {
         let whole = depth == 0;
@@ -160,17 +160,17 @@ pub(super) fn walk_to<'s>(
         };
         let Some(node) = node else {
             return match wildcard(zone, closest) {
-                Some(node) => Place::Wildcard(node),
-                None => Place::Nowhere,
+                Some(node) => Match::Wildcard(node),
+                None => Match::Nowhere,
             };
         };
         match node.kind {
-            NodeKind::Cut if !(whole && rtype == RecordType::DS) => return Place::Cut(node),
-            NodeKind::Dname if !whole => return Place::Dname(node),
+            NodeKind::Cut if !(whole && rtype == RecordType::DS) => return Match::Cut(node),
+            NodeKind::Dname if !whole => return Match::Dname(node),
             _ => closest = node,
         }
     }
-    Place::Exact(closest)
+    Match::Exact(closest)
 }
 
 /// The source of synthesis below a closest encloser (RFC 4592 section 3.3.1).
@@ -207,22 +207,22 @@ impl<'s> Found<'s> {
                 self.authoritative = true;
             }
             let next = match walk(zone, &name, rtype) {
-                Place::Cut(node) => {
+                Match::Cut(node) => {
                     refer(zone, node, self);
                     None
                 }
-                Place::Dname(node) => self.through_dname(node, &name, rtype),
-                Place::Exact(node) => self.take(zone, node, &name, rtype, false),
+                Match::Dname(node) => self.through_dname(node, &name, rtype),
+                Match::Exact(node) => self.take(zone, node, &name, rtype, false),
                 // DS of a zone of ours that its parent does not delegate. The
                 // name is there, so it must not be denied (RFC 8020).
-                Place::Wildcard(_) | Place::Nowhere
+                Match::Wildcard(_) | Match::Nowhere
                     if rtype == RecordType::DS && view.zones.contains(&name) =>
                 {
                     self.authority.push(Cow::Borrowed(&zone.negative_soa));
                     None
                 }
-                Place::Wildcard(node) => self.take(zone, node, &name, rtype, true),
-                Place::Nowhere => {
+                Match::Wildcard(node) => self.take(zone, node, &name, rtype, true),
+                Match::Nowhere => {
                     self.rcode = ResponseCode::NXDomain;
                     self.authority.push(Cow::Borrowed(&zone.negative_soa));
                     None
@@ -337,13 +337,13 @@ impl<'s> Found<'s> {
                 continue;
             }
             match walk(zone, target.octets(), RecordType::A) {
-                Place::Exact(node) => self.extra.extend(addresses(node).map(Cow::Borrowed)),
-                Place::Cut(_) => self.extra.extend(glue(zone, &target).map(Cow::Borrowed)),
-                Place::Wildcard(node) => {
+                Match::Exact(node) => self.extra.extend(addresses(node).map(Cow::Borrowed)),
+                Match::Cut(_) => self.extra.extend(glue(zone, &target).map(Cow::Borrowed)),
+                Match::Wildcard(node) => {
                     let owner = target.to_name();
                     self.extra.extend(addresses(node).map(|record| renamed(record, &owner)));
                 }
-                Place::Dname(_) | Place::Nowhere => {}
+                Match::Dname(_) | Match::Nowhere => {}
             }
             known.push(target);
         }

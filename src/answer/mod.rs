@@ -36,15 +36,15 @@ use crate::dns::ede;
 use crate::forward::{self, Age, Hit, OwnedQuestion};
 use crate::snapshot::ready::Stale;
 use crate::snapshot::{Freshness, Selector, Snapshot, ViewTable};
-pub use fast::{Ahead, Room, TOGETHER};
+pub use fast::{Ahead, AheadBuffer, MAX_BATCH};
 use lookup::MAX_CHAIN;
 use reply::{ReplyBuilder, write_error};
 use request::{Head, Request};
 use subnet::Chosen;
 pub use transport::Transport;
 
-/// Who asks, and at which of our addresses. Both with IPv4-mapped IPv6
-/// addresses already turned into IPv4.
+/// Who asks, and at which of our addresses. IPv4-mapped IPv6 addresses are
+/// already turned into IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asker {
     /// The client's address.
@@ -54,15 +54,15 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// The view it is in by its own address; see [`subnet`] for who asks on
-    /// behalf of others.
+    /// Its view, by its own address; [`subnet`] has that of who asks on behalf of
+    /// others.
     #[inline]
     pub(crate) fn view(&self, selector: &Selector) -> Option<ViewId> {
         selector.select(self.client.ip(), self.local)
     }
 }
 
-/// What became of a request: exactly one per packet.
+/// What became of a request: exactly one per request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// `reply` holds the answer.
@@ -77,9 +77,10 @@ pub enum Outcome {
         /// Is it stale?
         stale: Stale,
     },
-    /// Somebody else has to be asked first.
+    /// An upstream has to be asked this first; then the request is to be answered
+    /// anew.
     Ask(OwnedQuestion),
-    /// Nothing is sent: a response, or too short to be answered.
+    /// Nothing is sent: it was a response, or shorter than a header.
     Drop,
 }
 
@@ -94,19 +95,19 @@ impl Stale {
 pub enum Path {
     /// Our zones.
     Zone,
-    /// A public EC2 name, from memory.
+    /// A public EC2 name of ours (an overlay zone).
     Ec2,
     /// An upstream, asked for this answer.
     Forwarded,
     /// An upstream, asked earlier.
     Cached,
-    /// Nowhere: a special name, of which nobody is asked.
+    /// A special-use name (RFC 6761), which no upstream is asked about.
     Special,
-    /// What is said of the server itself.
+    /// Class CH: what is told of the server itself (RFC 4892).
     Chaos,
-    /// Nowhere: refused.
+    /// Refused.
     Refused,
-    /// Nowhere: the request makes no sense.
+    /// The request could not be read, or asks for what there is not.
     Malformed,
 }
 
@@ -171,7 +172,8 @@ pub fn answer(
         .unwrap_or_else(|| ordinary(snapshot, asker, transport, request, elsewhere, reply))
 }
 
-/// As [`answer`], octet for octet, without anything prebuilt: to compare.
+/// As [`answer`], octet for octet, without prebuilt answers: tests and fuzzers
+/// compare the two.
 pub fn ordinary(
     snapshot: &Snapshot,
     asker: &Asker,
@@ -183,7 +185,7 @@ pub fn ordinary(
     respond(snapshot, &ViewBy::Asker(asker), transport, request, elsewhere, reply)
 }
 
-/// Answers one request as anyone in `view` would be, of any size.
+/// Answers one request as for a client of `view`, with as many octets as it takes.
 pub fn answer_in_view(
     snapshot: &Snapshot,
     view: ViewId,
@@ -194,11 +196,11 @@ pub fn answer_in_view(
     respond(snapshot, &ViewBy::Id(view), Transport::Tcp, request, elsewhere, reply)
 }
 
-/// How the view of a request is known.
+/// What decides the view of a request.
 enum ViewBy<'a> {
-    /// By who asks.
+    /// Who asks.
     Asker(&'a Asker),
-    /// It is given.
+    /// The caller.
     Id(ViewId),
 }
 
@@ -354,8 +356,8 @@ fn compose<'s>(
     Ok(Composed::Built(path))
 }
 
-/// What is known elsewhere, with addresses that this view may see. Special
-/// names are asked of nobody.
+/// What is known elsewhere, its addresses rewritten as this view's `rewrites` say.
+/// Nobody is asked about special-use names.
 fn at_hand(
     table: &ViewTable,
     elsewhere: &mut impl Elsewhere,
@@ -371,9 +373,9 @@ fn at_hand(
     Ok(hit.rewrite(|old| table.rewrites.get(&old).copied()).unwrap_or(hit))
 }
 
-/// An alias that leads out of our zones is followed for whoever wants
-/// recursion: stub resolvers follow none (P5). Then the ages of all sources
-/// that had a part in the answer are looked at.
+/// Follows a CNAME that leaves our zones, for whoever wants recursion: stub
+/// resolvers follow none themselves. Then looks at the ages of all sources that the
+/// answer rests on.
 fn chase<'s>(
     snapshot: &'s Snapshot,
     table: &'s ViewTable,

@@ -1,5 +1,5 @@
-//! What an overlay zone has to say to a question: it has one name, with no
-//! alias, delegation or wildcard at it.
+//! What an overlay zone has for a question: a zone of one name, without CNAME,
+//! delegation or wildcard.
 
 use std::borrow::Cow;
 

@@ -9,7 +9,7 @@ use super::Asker;
 use crate::config::ViewId;
 use crate::snapshot::Selector;
 
-/// A client, and what is said of it in the answer.
+/// Whose view decides, and what of the subnet goes into the answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chosen {
     /// Its view.

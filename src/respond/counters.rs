@@ -1,7 +1,7 @@
-//! What became of packets, counted: each moves exactly one number.
+//! What became of requests, counted: each answer moves exactly one number.
 //!
-//! A UDP worker writes to numbers of its own, alone on their cache lines;
-//! whoever shows them adds up all workers'.
+//! A UDP worker writes to numbers of its own, alone on their cache lines; they are
+//! added up when they are shown.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,11 +56,11 @@ impl Counts {
     }
 }
 
-/// Failures of these are shown from the first on, while there is none too:
-/// Prometheus sees no growth in a number that was not there before.
+/// Paths whose failures are shown from the start, as 0: Prometheus sees no growth
+/// in a series that was not there before.
 const FAILS: [Path; 4] = [Path::Zone, Path::Ec2, Path::Forwarded, Path::Cached];
 
-/// Where answers can be stale.
+/// Paths whose answers can be stale.
 const STALES: [Path; 3] = [Path::Zone, Path::Ec2, Path::Cached];
 
 /// One line of the totals.
@@ -84,7 +84,7 @@ pub(crate) struct Counters {
     views: Mutex<BTreeMap<String, Vec<Arc<Counts>>>>,
     shared: Mutex<BTreeMap<String, Arc<Counts>>>,
     panics: AtomicU64,
-    /// Of answers that somebody else was asked for.
+    /// Of answers for which an upstream was asked.
     waited: Histogram,
 }
 
@@ -99,8 +99,8 @@ impl Counters {
         self.panics.load(Ordering::Relaxed)
     }
 
-    /// How long answers took that somebody else was asked for, from taking up
-    /// the request to having the answer.
+    /// How long answers took for which an upstream was asked, from taking up the
+    /// request to having the answer.
     pub(crate) fn waited(&self) -> &Histogram {
         &self.waited
     }
@@ -164,7 +164,7 @@ impl Counters {
         new
     }
 
-    /// The numbers that all TCP connections share.
+    /// The numbers that all connections share, and the answers that come later.
     fn shared(&self, view: &str) -> Arc<Counts> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = shared.get(view) {
@@ -182,14 +182,14 @@ pub(crate) struct Tally {
     all: Arc<Counters>,
     /// Are the numbers shared with others?
     shared: bool,
-    /// For which configuration the rest was fetched.
+    /// Of which configuration the views are.
     epoch: u64,
     views: Vec<Arc<Counts>>,
     nobody: Arc<Counts>,
 }
 
 impl Tally {
-    /// For TCP connections, which share theirs.
+    /// For connections, which share theirs.
     pub(crate) fn shared(all: Arc<Counters>) -> Self {
         let nobody = all.shared(NO_VIEW);
         Self { all, shared: true, epoch: 0, views: Vec::new(), nobody }

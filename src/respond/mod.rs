@@ -1,10 +1,11 @@
-//! What stands behind every socket: one load of the snapshot, one answer, one
-//! count, and a net for panics. Requests that came together share the load.
-//! What somebody else has to be asked for is answered anew, from a fresh load,
-//! once that is known.
+//! What stands behind every socket: for each request one load of what is current,
+//! one answer, one count, and a net for panics. A batch shares the load, and the time.
+//! Where an upstream has to be asked first, the request is answered anew once that
+//! answer is there, from a fresh load.
 
 pub(crate) mod counters;
 
+use std::cell::OnceCell;
 use std::future::ready;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,18 +19,18 @@ use tracing::error;
 
 use crate::answer::reply::write_header;
 use crate::answer::request::Head;
-use crate::answer::{Ahead, Asker, Elsewhere, Outcome, Room, Transport, answer, ordinary};
+use crate::answer::{Ahead, AheadBuffer, Asker, Elsewhere, Outcome, Transport, answer, ordinary};
 use crate::forward::{self, Asked, DEADLINE, Forwarder, Hit, OwnedQuestion, Ticket};
 use crate::respond::counters::{Counters, Tally};
-use crate::serve::{Action, Respond, Together};
+use crate::serve::{Action, RequestBatch, Respond};
 use crate::store::{Current, Store};
 
-/// How often somebody else is asked for one answer: for a question of the
-/// client's, and for where aliases lead after that.
+/// Questions to upstreams for one answer: the client's own, and then one for each
+/// CNAME that leads from our names to others.
 const MAX_ASKED: usize = 8;
 
-/// A question that nobody answers ends at [`DEADLINE`] with the reasons of each
-/// upstream. For so long its client waits for those.
+/// How long a client waits beyond [`DEADLINE`]: a question that no upstream answers
+/// ends then, with what each of them did, and that is to reach the client.
 const REASONS: Duration = Duration::from_millis(250);
 
 /// Answers from a store. Each worker and connection has a clone.
@@ -37,19 +38,19 @@ const REASONS: Duration = Duration::from_millis(250);
 pub(crate) struct Responder {
     store: Store,
     tally: Tally,
-    /// For answers that come later, wherever their request was taken.
-    together: Tally,
-    room: Room,
-    /// Use nothing prebuilt: to compare.
+    /// For answers that come later: those of all workers are made by one task.
+    later_tally: Tally,
+    ahead: AheadBuffer,
+    /// Use no prebuilt answers: tests compare the two ways.
     ordinary: bool,
 }
 
 impl Responder {
     /// Answers from `store` and counts in `counters`; with `ordinary` without
-    /// anything prebuilt.
+    /// prebuilt answers.
     pub(crate) fn new(store: Store, counters: Arc<Counters>, ordinary: bool) -> Self {
         let tally = Tally::shared(counters);
-        Self { store, together: tally.clone(), tally, room: Room::default(), ordinary }
+        Self { store, later_tally: tally.clone(), tally, ahead: AheadBuffer::default(), ordinary }
     }
 
     /// SERVFAIL for the one packet; said once, counted each time.
@@ -71,11 +72,11 @@ impl Responder {
         }
     }
 
-    /// Answers with what is at hand and was fetched so far, as far as that
-    /// goes: the first question that is neither is on its way then.
+    /// Answers with what is at hand and what was fetched so far. If that does not
+    /// do, the first question that is open has been sent on its way.
     fn step(
         &mut self,
-        current: &Current,
+        basis: &Basis<'_>,
         asker: &Asker,
         how: &How<'_, '_>,
         request: &[u8],
@@ -83,21 +84,23 @@ impl Responder {
         reply: &mut Vec<u8>,
     ) -> Step {
         let transport = how.transport();
-        let Current { snapshot, forwarder } = current;
+        let Current { snapshot, forwarder } = basis.current;
         loop {
             let client = asker.client.ip();
-            let mut outside = Outside { forwarder: forwarder.as_ref(), client, fetched };
+            let mut outside = Outside { basis, client, fetched };
             let mut open = None;
-            // Counted in there, because all that comes out of it is copied.
+            // Counted inside: whatever is returned from there is copied.
             let answered = catch_unwind(AssertUnwindSafe(|| {
                 let outcome = match how {
                     How::Ahead(ahead, nth) => {
                         ahead.answer(*nth, asker, request, &mut outside, reply)
                     }
-                    How::By(_) if self.ordinary => {
+                    How::Alone(_) if self.ordinary => {
                         ordinary(snapshot, asker, transport, request, &mut outside, reply)
                     }
-                    How::By(_) => answer(snapshot, asker, transport, request, &mut outside, reply),
+                    How::Alone(_) => {
+                        answer(snapshot, asker, transport, request, &mut outside, reply)
+                    }
                 };
                 match outcome {
                     Outcome::Reply { rcode, view, path, stale } => {
@@ -119,7 +122,7 @@ impl Responder {
                 (Err(_), _) => return self.panicked(request, reply),
             };
             let asked = match fetched.len() < MAX_ASKED {
-                true => ask(forwarder.as_ref(), &question, client),
+                true => ask(forwarder.as_ref(), &question, client, basis.now()),
                 false => Asked::Now(forward::failure(
                     &question.borrow(),
                     "too many aliases between our names and others",
@@ -136,19 +139,19 @@ impl Responder {
     #[inline]
     fn respond_from(
         &mut self,
-        current: &Current,
+        basis: &Basis<'_>,
         asker: &Asker,
         how: &How<'_, '_>,
         request: &[u8],
         reply: &mut Vec<u8>,
     ) -> Action {
         let mut fetched = Vec::new();
-        match self.step(current, asker, how, request, &mut fetched, reply) {
+        match self.step(basis, asker, how, request, &mut fetched, reply) {
             Step::Send => Action::Send,
             Step::Drop => Action::Drop,
             Step::Wait(question, ticket) => {
-                self.together.turn_to(&current.snapshot);
-                let later = Self { tally: self.together.clone(), ..self.clone() };
+                self.later_tally.turn_to(&basis.current.snapshot);
+                let later = Self { tally: self.later_tally.clone(), ..self.clone() };
                 let request = request.to_vec();
                 let (asker, transport) = (*asker, how.transport());
                 let wait = later.wait(asker, transport, request, fetched, (question, ticket));
@@ -157,7 +160,7 @@ impl Responder {
         }
     }
 
-    /// Answers when a question that is under way has its answer.
+    /// Answers once a question that is under way has its answer.
     async fn wait(
         mut self,
         asker: Asker,
@@ -166,7 +169,7 @@ impl Responder {
         mut fetched: Vec<(OwnedQuestion, Hit)>,
         (mut question, mut ticket): (OwnedQuestion, Ticket),
     ) -> Option<Vec<u8>> {
-        // Whatever has to be asked, stub resolvers wait for five seconds.
+        // However many questions it takes, stub resolvers wait for five seconds.
         let began = Instant::now();
         let until = (began + DEADLINE + REASONS).into();
         let mut reply = Vec::new();
@@ -178,8 +181,8 @@ impl Responder {
             fetched.push((question, hit));
             let step = {
                 let current = self.store.load();
-                let how = How::By(transport);
-                self.step(&current, &asker, &how, &request, &mut fetched, &mut reply)
+                let how = How::Alone(transport);
+                self.step(&Basis::of(&current), &asker, &how, &request, &mut fetched, &mut reply)
             };
             match step {
                 Step::Send => {
@@ -193,18 +196,36 @@ impl Responder {
     }
 }
 
+/// What a request, or a batch of them, is answered from.
+struct Basis<'c> {
+    current: &'c Current,
+    now: OnceCell<Instant>,
+}
+
+impl<'c> Basis<'c> {
+    fn of(current: &'c Current) -> Self {
+        Self { current, now: OnceCell::new() }
+    }
+
+    /// The time, the same for all of a batch. The clock is read when somebody first
+    /// wants to know: answers of our own zones cost no look at it.
+    fn now(&self) -> Instant {
+        *self.now.get_or_init(Instant::now)
+    }
+}
+
 /// How a request is to be answered.
 enum How<'s, 'r> {
     /// By itself; it came over this.
-    By(Transport),
-    /// As the one with this number of those that were read ahead.
+    Alone(Transport),
+    /// As the one of this number in a batch that was read ahead.
     Ahead(&'r Ahead<'s, 'r>, usize),
 }
 
 impl How<'_, '_> {
     fn transport(&self) -> Transport {
         match self {
-            How::By(transport) => *transport,
+            How::Alone(transport) => *transport,
             How::Ahead(..) => Transport::Udp,
         }
     }
@@ -216,20 +237,25 @@ enum Step {
     Send,
     /// There is none.
     Drop,
-    /// This has to be known first.
+    /// This question has to be answered first.
     Wait(OwnedQuestion, Ticket),
 }
 
-fn ask(forwarder: Option<&Forwarder>, question: &OwnedQuestion, client: IpAddr) -> Asked {
+fn ask(
+    forwarder: Option<&Forwarder>,
+    question: &OwnedQuestion,
+    client: IpAddr,
+    now: Instant,
+) -> Asked {
     match forwarder {
-        Some(forwarder) => forwarder.ask(&question.borrow(), client, Instant::now()),
+        Some(forwarder) => forwarder.ask(&question.borrow(), client, now),
         None => Asked::Now(forward::failure(&question.borrow(), "there is nobody to ask")),
     }
 }
 
 /// The forwarder's cache, and what was fetched for the one request.
 struct Outside<'a> {
-    forwarder: Option<&'a Forwarder>,
+    basis: &'a Basis<'a>,
     /// Who asks.
     client: IpAddr,
     fetched: &'a [(OwnedQuestion, Hit)],
@@ -240,12 +266,16 @@ impl Elsewhere for Outside<'_> {
         let fetched = self.fetched.iter().find(|(known, _)| known.borrow() == *question);
         match fetched {
             Some((_, hit)) => Some(hit.clone()),
-            None => self.forwarder?.cached(question, self.client, Instant::now()),
+            None => {
+                let forwarder = self.basis.current.forwarder.as_ref()?;
+                forwarder.cached(question, self.client, self.basis.now())
+            }
         }
     }
 
     fn is_probe(&self, name: &[u8]) -> bool {
-        self.forwarder.is_some_and(|forwarder| forwarder.is_probe(name))
+        let forwarder = self.basis.current.forwarder.as_ref();
+        forwarder.is_some_and(|forwarder| forwarder.is_probe(name))
     }
 }
 
@@ -268,28 +298,29 @@ impl Respond for Responder {
         reply: &mut Vec<u8>,
     ) -> Action {
         let current = self.store.load();
-        self.respond_from(&current, asker, &How::By(transport), request, reply)
+        self.respond_from(&Basis::of(&current), asker, &How::Alone(transport), request, reply)
     }
 
-    fn respond_together(&mut self, requests: &mut impl Together) {
+    fn respond_to_batch(&mut self, requests: &mut impl RequestBatch) {
         let current = self.store.load();
-        let mut room = std::mem::take(&mut self.room);
+        let basis = Basis::of(&current);
+        let mut buffer = std::mem::take(&mut self.ahead);
         let ahead = match self.ordinary {
             true => None,
-            // A panic here is none of an answer's: each of those has its own net.
+            // A panic here costs only the reading ahead: each answer has its own net.
             false => requests.ahead().and_then(|(first, all)| {
-                let read = || Ahead::read(&current.snapshot, &first, all, &mut room);
+                let read = || Ahead::read(&current.snapshot, &first, all, &mut buffer);
                 catch_unwind(AssertUnwindSafe(read)).ok()?
             }),
         };
         requests.each(|nth, asker, request, reply| {
             let how = match &ahead {
                 Some(ahead) => How::Ahead(ahead, nth),
-                None => How::By(Transport::Udp),
+                None => How::Alone(Transport::Udp),
             };
-            self.respond_from(&current, asker, &how, request, reply)
+            self.respond_from(&basis, asker, &how, request, reply)
         });
-        self.room = room;
+        self.ahead = buffer;
     }
 }
 
@@ -351,7 +382,7 @@ answer = "private"
         }
     }
 
-    /// Nothing that is waited for is done for who is in no view.
+    /// No upstream is asked for a client in no view.
     #[test]
     fn strangers_are_refused_at_once() {
         let mut responder = responder();

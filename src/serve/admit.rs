@@ -1,9 +1,9 @@
-//! Who may have a TCP connection for DNS: clients of some view, and, with a few
-//! places of their own, all others.
+//! Who may have a connection for DNS: clients of some view, and, within a few places
+//! of their own, all others.
 //!
-//! Who is in no view is told so (REFUSED), which takes a moment. It gets one of
-//! [`strangers`] places beside those of clients, and not much time; so however
-//! many of them there are, none takes a place from a client.
+//! A client in no view is answered REFUSED, which takes a moment. It gets one of
+//! [`strangers`] places beside those of the other clients, and little time; so
+//! however many there are, none takes a place from a client of a view.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use super::places::{self, AtOwnLimit, Pool};
 
 pub(super) use super::places::Refusal;
 
-/// Places for those in no view: enough for a misconfigured subnet to be told
-/// what is wrong, and few beside those of clients.
+/// Places for clients in no view, at most: enough for a misconfigured subnet to be
+/// told what is wrong, and few beside those of the others.
 const MAX_STRANGERS: usize = 64;
 
-/// Of as many places of clients there is one for those in no view.
+/// For so many places of clients in views there is one for those in none.
 const CLIENTS_PER_STRANGER: usize = 16;
 
-/// Connections of one client in no view. A stub has one or two.
+/// Connections of one client in no view. A stub resolver has one or two.
 const PER_STRANGER: usize = 8;
 
-/// How long a connection of a client in no view may be silent or slow. What it
-/// wants to ask it sends at once.
+/// How long a connection of a client in no view may be silent or slow. It sends what
+/// it wants to ask at once.
 const STRANGER_IDLE: Duration = Duration::from_secs(2);
 
 /// How many places there are for those in no view, beside `clients` for the
@@ -58,7 +58,7 @@ pub(crate) struct Limits {
     pub idle: Duration,
 }
 
-/// Counts the connections of all listeners together.
+/// The places of all listeners.
 #[derive(Debug)]
 pub(crate) struct Gate {
     clients: Arc<Pool>,
@@ -130,7 +130,7 @@ fn both(limits: &Limits) -> ((usize, usize), (usize, usize)) {
 }
 
 impl Admission {
-    /// The connection did something: took a whole request, or was rid of octets.
+    /// The connection did something: it had a whole request, or took octets.
     pub(crate) fn touch(&self) {
         self.place.touch();
     }

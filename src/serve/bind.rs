@@ -29,7 +29,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// largest answers. The kernel gives at most net.core.wmem_max.
 const SEND_BUFFER: usize = 1 << 20;
 
-/// So long a full send buffer holds a UDP worker up at most.
+/// How long a UDP worker waits at most for room in the send buffer.
 const SEND_WAIT: Duration = Duration::from_millis(200);
 
 /// Fresh ports tried for port 0 until one is free for TCP and UDP alike. A

@@ -21,7 +21,7 @@ const QUEUE: usize = 2 * MAX_WAITING;
 
 /// An answer to come, and where it goes.
 pub(super) struct Waiting {
-    /// Over UDP an answer is one message: the first.
+    /// Only the first is sent: over UDP an answer is one message.
     pub messages: Messages,
     pub socket: Arc<UdpSocket>,
     pub back: WayBack,

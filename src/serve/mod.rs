@@ -4,18 +4,21 @@
 //! bind(&Listen) -> Bound --start(responder)--> Listeners --prepare(&Listen), close, open--> Listeners --drain--> end
 //! ```
 //!
-//! Everything is bound before anything runs, and nothing that stays configured
-//! is ever closed: a reload binds the new addresses first, closes the removed
-//! ones before the new answers are published, and answers at the new ones
-//! after that.
+//! All addresses are bound before anything runs, and no socket of an address that
+//! stays configured is ever closed. A reload binds the new addresses first, closes
+//! the removed ones before the new answers are published, and answers at the new
+//! ones after that.
 //!
-//! * [`listeners`]: owns all of it; starts, reloads, drains.
-//! * [`mod@bind`]: addresses to sockets; `holder`: who has them already.
-//! * `udp`: one thread per socket, over `sys`: batches of datagrams.
-//! * `later`: answers that have to be waited for, sent by one task.
-//! * `tcp`: accepts; `connection`: one client; `admit`: who may have one, by
-//!   `places`: how many, and who makes room; `trouble`: when accepting fails.
-//! * [`stats`]: what the sockets count.
+//! * [`listeners`]: owns all of it; starts, reloads, drains. `endpoint`: what runs
+//!   behind one address.
+//! * [`mod@bind`]: addresses to sockets; `holder`: which process has one already.
+//! * `udp`: one thread per socket. Its system calls are in `sys`, which takes a batch
+//!   of datagrams from one recvmmsg, and in `options`.
+//! * `later`: answers over UDP that an upstream is asked for, sent by one task.
+//! * `tcp`: accepts connections. `connection`: requests in and answers out, over any
+//!   stream. `admit` with [`places`]: how many there may be, and which is closed for
+//!   a new one. `trouble`: errors of accept(2).
+//! * [`stats`]: what is counted at the sockets.
 
 pub(crate) mod admit;
 pub(crate) mod bind;
@@ -67,19 +70,19 @@ pub(crate) type Messages = Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>;
 /// What stands behind the sockets. Each UDP worker and each TCP connection
 /// owns a clone, so an implementation keeps its counters and caches to itself.
 pub(crate) trait Respond: Clone + Send + 'static {
-    /// A clone for one more UDP worker, which runs as long as the process.
+    /// A clone for one more UDP worker.
     fn worker(&self) -> Self {
         self.clone()
     }
 
-    /// Does it answer `asker` with anything but REFUSED? Who is in no view has
-    /// fewer connections and less time. Asked once for each TCP connection.
+    /// Is `asker` answered with anything but REFUSED? Clients in no view have fewer
+    /// connections and less time. Called once for each connection.
     fn is_known(&self, _asker: &Asker) -> bool {
         true
     }
 
     /// Answers one request. `reply` comes empty; over UDP it has room for
-    /// [`MAX_UDP`](crate::dns::wire::MAX_UDP) octets, over TCP it grows as it is
+    /// [`MAX_UDP`](crate::dns::wire::MAX_UDP) octets, over others it grows as it is
     /// filled and keeps its memory for the next answer. Never blocks, never
     /// panics.
     fn respond(
@@ -90,24 +93,22 @@ pub(crate) trait Respond: Clone + Send + 'static {
         reply: &mut Vec<u8>,
     ) -> Action;
 
-    /// Answers requests that have come over UDP together, each as [`respond`]
-    /// does: what is the same for all of them need be done only once.
-    ///
-    /// [`respond`]: Self::respond
-    fn respond_together(&mut self, requests: &mut impl Together) {
+    /// Answers a batch from one recvmmsg, each request as [`respond`](Self::respond)
+    /// does; what is the same for all of them need be done only once.
+    fn respond_to_batch(&mut self, requests: &mut impl RequestBatch) {
         requests
             .each(|_, asker, request, reply| self.respond(asker, Transport::Udp, request, reply));
     }
 }
 
-/// Requests that have come together.
-pub(crate) trait Together {
-    /// Who sent the first, and all of them: to look ahead. None if there are
-    /// too few for that to be worth it, or the first deserves no answer.
+/// The requests of a batch from one recvmmsg.
+pub(crate) trait RequestBatch {
+    /// Who sent the first, and the octets of all: to read them ahead. None if they
+    /// are too few for that to be worth it, or the first gets no answer.
     fn ahead(&mut self) -> Option<(Asker, impl Iterator<Item = &[u8]>)>;
 
-    /// Has each answered; with it comes the number it has, from 0, among those
-    /// seen ahead. To be called once.
+    /// Has each answered, with its number, from 0, among those of
+    /// [`ahead`](Self::ahead). To be called once.
     fn each(&mut self, answer: impl FnMut(usize, &Asker, &[u8], &mut Vec<u8>) -> Action);
 }
 

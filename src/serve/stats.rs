@@ -108,8 +108,8 @@ pub(crate) struct UdpTotals {
     /// Datagrams never shown to the responder: from source port 0, or too
     /// long.
     pub dropped: u64,
-    /// Requests whose answer would have to be waited for, when too many were
-    /// on their way to that already.
+    /// Requests for which an upstream would have to be asked, when too many waited
+    /// for that already.
     pub no_room: u64,
     /// Answers the kernel would not send.
     pub send_errors: u64,

@@ -15,16 +15,16 @@ use std::slice;
 
 use libc::{c_int, c_void, mmsghdr, msghdr, socklen_t};
 
-use crate::answer::TOGETHER;
+use crate::answer::MAX_BATCH;
 use crate::dns::wire::MAX_UDP;
 
-/// Datagrams per system call: 64. The call itself is then a small part of the
-/// cost of each; more only wear out the cache.
-pub(super) const BATCH: usize = TOGETHER;
+/// Datagrams per system call: 64. The call itself is then a small part of what each
+/// costs; more would only evict each other from the cache.
+pub(super) const BATCH: usize = MAX_BATCH;
 
 /// Octets of the longest request taken: what our OPT says we take (RFC 6891
 /// section 6.2.4). Queries stay far below; the kernel cuts what is longer and
-/// says so. Little room keeps a batch in few pages.
+/// says so. Short slots keep a batch in few pages of memory.
 pub(super) const MAX_REQUEST: usize = MAX_UDP;
 
 /// Octets for control messages: one PKTINFO of either family (40) fits.

@@ -1,4 +1,4 @@
-//! Accepts TCP connections of one address, and sees them off when it ends.
+//! Accepts TCP connections at one address, and drains them when it is closed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,8 @@ use super::{Respond, canonical};
 use crate::answer::{Asker, Transport};
 use crate::host::often::Often;
 
-/// Connections that ended in a panic: a client may do that again and again.
+/// Paces what is logged of connections that ended in a panic: a client may cause that
+/// again and again.
 static LOST: Often = Often::new();
 
 /// Whether connections are to go on.
@@ -36,8 +37,8 @@ pub(super) enum Phase {
     },
 }
 
-/// Waits until the connections are to end, and says until when they may take.
-/// If nobody is left to say so, that is now.
+/// Waits until the connections are to end, and returns by when. If nobody is left
+/// to say so, that is now.
 pub(super) async fn draining(phase: &mut watch::Receiver<Phase>) -> Instant {
     match phase.wait_for(|phase| matches!(phase, Phase::Draining { .. })).await.as_deref() {
         Ok(Phase::Draining { until }) => *until,
@@ -150,8 +151,8 @@ impl<R: Respond> Acceptor<R> {
         });
     }
 
-    /// Nothing can be accepted for now: says so, and closes a connection if that
-    /// is what helps.
+    /// Nothing can be accepted for now: logs it, and closes a connection if it is
+    /// descriptors or memory that are wanting.
     fn make_room(&self, error: &io::Error, trouble: &Often) {
         if is_want_of_room(error) {
             self.gate.evict();

@@ -1,4 +1,4 @@
-//! A UDP worker: one thread, one socket, one batch after the other.
+//! A UDP worker: one thread, one socket, one batch of datagrams after the other.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -11,7 +11,7 @@ use super::later::{LaterSender, Waiting};
 use super::options::fragmenting;
 use super::stats::UdpCounters;
 use super::sys::{Batch, Datagram, Wait};
-use super::{Action, Respond, Together, canonical};
+use super::{Action, RequestBatch, Respond, canonical};
 use crate::answer::Asker;
 use crate::host::often::Often;
 
@@ -23,12 +23,12 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// buffer's size it bounds how many can be waiting.
 const LEAST_DATAGRAM: usize = 512;
 
-/// One batch in so many is timed, so that the two looks at the clock cost
-/// answers nothing that could be measured.
+/// One batch in so many is timed, so that reading the clock twice costs answers
+/// nothing that can be measured.
 const TIMED: u32 = 64;
 
-/// Fewer requests at once are not worth looking ahead.
-const SEVERAL: usize = 4;
+/// Fewer requests in a batch are not worth reading ahead.
+const LEAST_AHEAD: usize = 4;
 
 /// A socket and what answers on it.
 pub(super) struct Worker<'a, R> {
@@ -45,7 +45,7 @@ pub(super) struct Worker<'a, R> {
 }
 
 impl<R: Respond> Worker<'_, R> {
-    /// Answers until told to stop, then what is in the socket's queue by then.
+    /// Answers until told to stop, and then what is left in the socket's queue.
     pub(super) fn run(mut self) {
         let mut batch = Batch::new(self.address.ip().is_unspecified());
         let (mut failing, mut batches) = (false, 0u32);
@@ -80,8 +80,8 @@ impl<R: Respond> Worker<'_, R> {
         self.drain(&mut batch);
     }
 
-    /// Answers what waits in the queue now, and no more than could have been
-    /// in it, so that a flood does not keep the worker alive.
+    /// Answers what waits in the queue now: no more than can have been in it, so
+    /// that a flood does not keep the worker alive.
     fn drain(&mut self, batch: &mut Batch) {
         let buffer = socket2::SockRef::from(&*self.socket).recv_buffer_size().unwrap_or(0);
         let mut left = buffer / LEAST_DATAGRAM;
@@ -109,25 +109,25 @@ impl<R: Respond> Worker<'_, R> {
         let (address, socket, counters) = (canonical(self.address), &self.socket, self.counters);
         let later = &self.later;
         let mut requests = Received { batch, address, socket, counters, later };
-        self.responder.respond_together(&mut requests);
+        self.responder.respond_to_batch(&mut requests);
         self.send(batch);
     }
 
-    /// Sends what is queued. Each turn is rid of at least one answer, so it
+    /// Sends what is queued. Each round sends or gives up at least one answer, so it
     /// ends whatever the kernel says.
     fn send(&mut self, batch: &mut Batch) {
         while batch.unsent() > 0 {
             match fragmenting(&self.socket, || batch.send(&self.socket)) {
                 Ok(count) if count > 0 => self.counters.sent.add(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The buffers are full, and waiting for them has been tried:
-                // the rest would fare no better, and queries are waiting.
+                // The send buffer is full, and was waited for (SO_SNDTIMEO): the
+                // rest would fare no better, and queries are waiting.
                 Err(error) if is_full(&error) => {
                     self.counters.send_errors.add(batch.unsent());
                     break;
                 }
-                // This one cannot be sent (a firewall, no route):
-                // the next one has another destination.
+                // This one cannot be sent (a firewall, no route). The next one
+                // has another destination.
                 _ => {
                     self.counters.send_errors.add(1);
                     batch.skip();
@@ -146,9 +146,9 @@ struct Received<'w> {
     later: &'w LaterSender,
 }
 
-impl Together for Received<'_> {
+impl RequestBatch for Received<'_> {
     fn ahead(&mut self) -> Option<(Asker, impl Iterator<Item = &[u8]>)> {
-        if self.batch.received() < SEVERAL {
+        if self.batch.received() < LEAST_AHEAD {
             return None;
         }
         let first = asker(&self.batch.first()?, self.address)?;
@@ -190,7 +190,7 @@ impl Together for Received<'_> {
     }
 }
 
-/// Who asks where; none if the datagram deserves no answer. `address` is the
+/// Who asks, and where; none if the datagram gets no answer. `address` is the
 /// socket's, canonical.
 #[inline(always)]
 fn asker(datagram: &Datagram<'_>, address: SocketAddr) -> Option<Asker> {

@@ -1,5 +1,5 @@
-//! The short way to most answers: the question is read where it stands, and
-//! what follows it in the reply was made with the snapshot.
+//! The fast path: the question is read where it stands in the request, and what
+//! follows it in the reply was prebuilt with the snapshot.
 //!
 //! Nothing is decided here that [`lookup`](super::lookup) and
 //! [`reply`](super::reply) decide otherwise: whatever is not plainly a
@@ -14,7 +14,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
 
 use self::query::Query;
-use super::lookup::{Place, comes_back, walk_to};
+use super::lookup::{Match, comes_back, walk_to};
 use super::{Asker, Elsewhere, Outcome, Path, Transport, at_hand, path_of};
 use crate::config::ViewId;
 use crate::dns::name::{MAX_NAME, folded};
@@ -27,9 +27,9 @@ use crate::snapshot::spot::Spot;
 use crate::snapshot::tail::Tail;
 use crate::snapshot::{Node, Snapshot, ViewTable, ZoneTable};
 
-/// So many requests are read ahead at most.
-pub const TOGETHER: usize = 64;
-/// CNAME.
+/// Requests of a batch, at most; more are answered one by one.
+pub const MAX_BATCH: usize = 64;
+/// TYPE of CNAME (RFC 1035 section 3.2.2).
 const CNAME: u16 = 5;
 
 /// Answers a request that has a prebuilt answer, or one that came from
@@ -46,76 +46,77 @@ pub(super) fn answer(
     query.read(request)?;
     let view = view_of(snapshot, asker)?;
     let (_, table) = view;
-    let sight = Sight::of(table, &query);
+    let candidate = Candidate::of(table, &query);
     let plain = Plain { snapshot, view, query: &query, request, transport };
-    plain.answer(sight, elsewhere, reply)
+    plain.answer(candidate, elsewhere, reply)
 }
 
-/// A worker's room to read requests into.
+/// Memory of a worker that batches are parsed into, allocated once.
 #[derive(Debug, Clone, Default)]
-pub struct Room(Vec<Query>);
+pub struct AheadBuffer(Vec<Query>);
 
-/// Requests that have come over UDP together, read, and where in memory their
-/// answers are: got there for all of them at once, where each alone would wait
-/// for it.
+/// A batch of UDP requests, parsed, with what answers them fetched from memory: the
+/// cache misses of all overlap, where each request alone would wait for its own.
 pub struct Ahead<'s, 'r> {
     snapshot: &'s Snapshot,
     /// Who asks the first.
     first: Asker,
-    /// What all are taken to be in: the first one's.
+    /// The first one's, which most others are in too.
     view: (ViewId, &'s ViewTable),
     queries: &'r [Query],
-    sights: [Option<Sight<'s>>; TOGETHER],
+    candidates: [Option<Candidate<'s>>; MAX_BATCH],
 }
 
 impl<'s, 'r> Ahead<'s, 'r> {
-    /// Reads ahead what the requests will need if all are from the view of the
-    /// first one's `asker`. Those that are not are answered all the same.
+    /// Parses `requests` into `buffer` and fetches what each needs if it is of the
+    /// same view as the first, whose client is `asker`. Those that are not are
+    /// answered all the same. None if the first is of no view.
     pub fn read<'a>(
         snapshot: &'s Snapshot,
         asker: &Asker,
         requests: impl Iterator<Item = &'a [u8]>,
-        room: &'r mut Room,
+        buffer: &'r mut AheadBuffer,
     ) -> Option<Self> {
         let view @ (_, table) = view_of(snapshot, asker)?;
-        room.0.resize_with(TOGETHER, Query::default);
+        buffer.0.resize_with(MAX_BATCH, Query::default);
         let mut count = 0;
-        for (request, query) in requests.zip(&mut room.0) {
+        for (request, query) in requests.zip(&mut buffer.0) {
             // One that is not plain remains unread.
             let _ = query.take(request);
             count += 1;
         }
-        // In a turn of its own: what was just written in pieces of one size a
-        // processor reads in those of another only after a wait.
-        room.0.iter_mut().take(count).for_each(Query::fold);
-        let queries = room.0.get(..count)?;
-        let mut sights = [None; TOGETHER];
-        let mut spots = [Spot::default(); TOGETHER];
+        // A second loop: rereading octets just written at another width stalls
+        // the processor.
+        buffer.0.iter_mut().take(count).for_each(Query::fold);
+        let queries = buffer.0.get(..count)?;
+        let mut candidates = [None; MAX_BATCH];
+        let mut spots = [Spot::default(); MAX_BATCH];
         let mut guess = None;
-        for ((query, sight), spot) in queries.iter().zip(&mut sights).zip(&mut spots) {
+        for ((query, candidate), spot) in queries.iter().zip(&mut candidates).zip(&mut spots) {
             let zone = query.is_read().then(|| table.zone_near(query.name(), guess)).flatten();
             if let Some(zone) = zone {
                 *spot = zone.nodes.spot(query.name());
-                *sight = Some(Sight { zone, likely: None });
+                *candidate = Some(Candidate { zone, likely: None });
                 guess = Some(zone);
             }
         }
-        // What waits for memory is done by itself, in few instructions: so the
-        // processor has many of it under way at a time.
+        // Loops of few instructions that do nothing but wait for memory: so the
+        // processor has many cache misses under way at once.
         let mut touched = 0;
-        for (sight, spot) in sights.iter().zip(&spots).take(count) {
-            touched ^= sight.map_or(0, |sight| sight.zone.nodes.touch(*spot));
+        for (candidate, spot) in candidates.iter().zip(&spots).take(count) {
+            touched ^= candidate.map_or(0, |candidate| candidate.zone.nodes.touch(*spot));
         }
-        for ((query, sight), spot) in queries.iter().zip(&mut sights).zip(&spots) {
-            if let Some(sight) = sight {
-                sight.likely = sight.zone.likely(query.name(), *spot);
+        for ((query, candidate), spot) in queries.iter().zip(&mut candidates).zip(&spots) {
+            if let Some(candidate) = candidate {
+                candidate.likely = candidate.zone.likely(query.name(), *spot);
             }
         }
-        for sight in sights.iter().take(count) {
-            touched ^= sight.and_then(|sight| sight.likely).map_or(0, |entry| entry.touch());
+        for candidate in candidates.iter().take(count) {
+            touched ^=
+                candidate.and_then(|candidate| candidate.likely).map_or(0, |entry| entry.touch());
         }
         black_box(touched);
-        Some(Self { snapshot, first: *asker, view, queries, sights })
+        Some(Self { snapshot, first: *asker, view, queries, candidates })
     }
 
     /// As [`answer`](super::answer) does, the `nth` request read.
@@ -153,7 +154,7 @@ impl<'s, 'r> Ahead<'s, 'r> {
             return None;
         }
         let plain = Plain { snapshot, view, query, request, transport: Transport::Udp };
-        plain.answer(*self.sights.get(nth)?, elsewhere, reply)
+        plain.answer(*self.candidates.get(nth)?, elsewhere, reply)
     }
 }
 
@@ -162,16 +163,16 @@ fn view_of<'s>(snapshot: &'s Snapshot, asker: &Asker) -> Option<(ViewId, &'s Vie
     Some((view, snapshot.views.get(view)?))
 }
 
-/// Where the answer to a question for one of our names is.
+/// What probably answers a question for one of our names.
 #[derive(Debug, Clone, Copy)]
-struct Sight<'s> {
+struct Candidate<'s> {
     zone: &'s ZoneTable,
-    /// What is at the name, as far as its hash tells; with none the name is not
-    /// there.
+    /// What stands at the name, going by its hash alone; with none the name is
+    /// certainly not there.
     likely: Option<Entry<'s>>,
 }
 
-impl<'s> Sight<'s> {
+impl<'s> Candidate<'s> {
     /// None if the name is in none of the view's zones.
     fn of(table: &'s ViewTable, query: &Query) -> Option<Self> {
         let zone = table.zone_of(query.name())?;
@@ -179,7 +180,7 @@ impl<'s> Sight<'s> {
         Some(Self { zone, likely })
     }
 
-    /// What is at the name.
+    /// What stands at the name, certainly.
     fn entry(&self, name: &[u8]) -> Option<Entry<'s>> {
         match self.likely {
             Some(entry) if entry.ready().name() != name => self.zone.entry(name),
@@ -188,7 +189,7 @@ impl<'s> Sight<'s> {
     }
 }
 
-/// A plain request, and what it is answered from.
+/// A plain query, and what it is answered from.
 struct Plain<'s, 'r> {
     snapshot: &'s Snapshot,
     view: (ViewId, &'s ViewTable),
@@ -198,16 +199,16 @@ struct Plain<'s, 'r> {
 }
 
 impl<'s> Plain<'s, '_> {
-    /// With no `sight` the name is in none of our zones.
+    /// With no `candidate` the name is in none of our zones.
     #[inline]
     fn answer(
         &self,
-        sight: Option<Sight<'s>>,
+        candidate: Option<Candidate<'s>>,
         elsewhere: &mut impl Elsewhere,
         reply: &mut Vec<u8>,
     ) -> Option<Outcome> {
-        if let Some(sight) = sight {
-            return self.in_zone(sight, reply);
+        if let Some(candidate) = candidate {
+            return self.in_zone(candidate, reply);
         }
         let (_, table) = self.view;
         match table.overlay_of(self.query.name()) {
@@ -222,8 +223,8 @@ impl<'s> Plain<'s, '_> {
     }
 
     /// Answers from a zone of ours.
-    fn in_zone(&self, sight: Sight<'s>, reply: &mut Vec<u8>) -> Option<Outcome> {
-        self.write(self.find(sight)?, Path::Zone, reply)
+    fn in_zone(&self, candidate: Candidate<'s>, reply: &mut Vec<u8>) -> Option<Outcome> {
+        self.write(self.find(candidate)?, Path::Zone, reply)
     }
 
     /// Answers from an overlay zone.
@@ -286,10 +287,10 @@ impl<'s> Plain<'s, '_> {
 
     /// What answers a query for a name of ours, with which response code, and
     /// whether that is stale.
-    fn find(&self, sight: Sight<'s>) -> Option<(Tail<&'s [u8]>, ResponseCode, Stale)> {
-        let (zone, query, name) = (sight.zone, self.query, self.query.name());
+    fn find(&self, candidate: Candidate<'s>) -> Option<(Tail<&'s [u8]>, ResponseCode, Stale)> {
+        let (zone, query, name) = (candidate.zone, self.query, self.query.name());
         let negative = || zone.negative.as_ref()?.for_name(name, zone.zone.origin.octets());
-        let entry = sight.entry(name);
+        let entry = candidate.entry(name);
         let known = entry.filter(|entry| entry.ready().is_reached());
         let synthesised = known.is_none();
         let known = match known {
@@ -297,11 +298,11 @@ impl<'s> Plain<'s, '_> {
             None => {
                 let own = entry.and_then(|entry| entry.node());
                 match walk_to(zone, name, own.map(|node| &**node), query.rtype.into()) {
-                    Place::Wildcard(node) => zone.entry(node.key.octets())?,
-                    Place::Nowhere => {
+                    Match::Wildcard(node) => zone.entry(node.key.octets())?,
+                    Match::Nowhere => {
                         return Some((negative()?, ResponseCode::NXDomain, Stale(false)));
                     }
-                    Place::Exact(_) | Place::Cut(_) | Place::Dname(_) => return None,
+                    Match::Exact(_) | Match::Cut(_) | Match::Dname(_) => return None,
                 }
             }
         };
@@ -309,7 +310,7 @@ impl<'s> Plain<'s, '_> {
         // Remarks stand in the OPT: without one there is no place for them.
         let stale = ready.plain(self.snapshot, query.opt.is_none())?;
         let found = match ready.get(query.rtype) {
-            Known::Parts if ready.is_alias() && self.is_all_we_know(known.node()?) => {
+            Known::Parts if ready.is_alias() && self.ends_outside(known.node()?) => {
                 ready.get(CNAME)
             }
             found => found,
@@ -322,8 +323,8 @@ impl<'s> Plain<'s, '_> {
         Some((tail, ResponseCode::NoError, stale))
     }
 
-    /// Does an alias lead out of our zones, and stays there?
-    fn is_all_we_know(&self, node: &Node) -> bool {
+    /// Does the CNAME leave our zones, with no recursion to follow it?
+    fn ends_outside(&self, node: &Node) -> bool {
         let (_, table) = self.view;
         let alias = node.rrset(RecordType::CNAME).and_then(|set| set.records.first());
         let Some(RData::CNAME(target)) = alias.map(|record| &record.data) else {

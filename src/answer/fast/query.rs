@@ -22,8 +22,8 @@ const fn is_special(rtype: u16) -> bool {
     matches!(rtype, 0 | 43 | OPT | 250 | 251 | 252 | 255)
 }
 
-/// A plain query. Room for one is used again for the next. Laid out so that
-/// most of them take one line of a processor's cache.
+/// A plain query: one question of class IN, an OPT at most, nothing else. The memory
+/// of one is used for the next. Laid out so that most take one cache line.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 pub(super) struct Query {
@@ -58,7 +58,7 @@ impl Query {
         Some(())
     }
 
-    /// Likewise, but for the letters of its name: see [`fold`](Self::fold).
+    /// Likewise, but leaves the name as it came: see [`fold`](Self::fold).
     pub(super) fn take(&mut self, request: &[u8]) -> Option<()> {
         self.len = 0;
         let (header, body) = request.split_first_chunk::<HEADER>()?;

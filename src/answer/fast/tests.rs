@@ -413,12 +413,12 @@ fn fast_and_ordinary_answers_are_the_same_octets() {
             client: SocketAddr::from((ask.client, 5353)),
             local: ([127, 0, 0, 1], 53).into(),
         };
-        let mut room = Room::default();
-        // What comes together is read ahead; one more than there is room for.
-        for some in asks.chunks(TOGETHER + 1) {
+        let mut buffer = AheadBuffer::default();
+        // A batch is read ahead; one more than there is room for.
+        for some in asks.chunks(MAX_BATCH + 1) {
             let first = asker_of(&some[0]);
             let requests = some.iter().map(|ask| &ask.octets[..]);
-            let together = Ahead::read(&snapshot, &first, requests, &mut room);
+            let batch = Ahead::read(&snapshot, &first, requests, &mut buffer);
             for (nth, ask) in some.iter().enumerate() {
                 let asker = asker_of(ask);
                 let (mut quick, mut slow) = (b"left over".to_vec(), Vec::new());
@@ -432,19 +432,19 @@ fn fast_and_ordinary_answers_are_the_same_octets() {
                 }
                 let outcome =
                     answer(&snapshot, &asker, transport, request, &mut Others, &mut quick);
-                if let (Some(together), Transport::Udp) = (&together, transport) {
+                if let (Some(batch), Transport::Udp) = (&batch, transport) {
                     let mut seen = b"left over".to_vec();
-                    let found = together.known(nth, &asker, request, &mut Others, &mut seen);
+                    let found = batch.known(nth, &asker, request, &mut Others, &mut seen);
                     let same_view = view_of(&snapshot, &asker).map(|(view, _)| view)
                         == view_of(&snapshot, &first).map(|(view, _)| view);
-                    if same_view && nth < TOGETHER {
+                    if same_view && nth < MAX_BATCH {
                         prop_assert_eq!(&found, &outcome, "{:02x?}", request);
                         prop_assert_eq!(&seen, &quick);
                         add(&known);
                     } else {
                         prop_assert_eq!((found, &seen[..]), (None, &b"left over"[..]));
                     }
-                    let whole = together.answer(nth, &asker, request, &mut Others, &mut seen);
+                    let whole = batch.answer(nth, &asker, request, &mut Others, &mut seen);
                     prop_assert_eq!((&whole, &seen), (&expected, &slow));
                     if outcome.is_some() {
                         add(&ahead);
@@ -503,8 +503,9 @@ fn another_name_with_the_same_hash_answers_nothing() {
     let zone = table.zone_of(&wire("example.com")).unwrap();
     let likely = zone.entry(&wire("b.example.com"));
     assert!(likely.is_some());
-    let sight = Sight { zone, likely };
-    let found = |name: &str| sight.entry(&wire(name)).map(|entry| entry.ready().name().to_vec());
+    let candidate = Candidate { zone, likely };
+    let found =
+        |name: &str| candidate.entry(&wire(name)).map(|entry| entry.ready().name().to_vec());
     assert_eq!(found("b.example.com"), Some(wire("b.example.com")));
     assert_eq!(found("a.example.com"), Some(wire("a.example.com")));
     assert_eq!(found("c.example.com"), None);
