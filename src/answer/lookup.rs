@@ -175,7 +175,7 @@ pub(super) fn walk_to<'s>(
 
 /// The source of synthesis below a closest encloser (RFC 4592 section 3.3.1).
 fn wildcard<'s>(zone: &'s ZoneTable, encloser: &Node) -> Option<&'s Node> {
-    if !zone.wildcards {
+    if zone.wildcards == 0 {
         return None;
     }
     let above = encloser.key.octets();

@@ -186,6 +186,11 @@ impl<'s> All<'s> {
                     self.add(view, name, before, Some(now), is);
                 }
             }
+            for (name, before) in breathing(was.resolved.unshared(&is.resolved)) {
+                if !is.resolved.contains(name.octets()) {
+                    self.add(view, name, before, None, was);
+                }
+            }
             return;
         }
         for (name, before) in breathing(was.resolved.iter()) {

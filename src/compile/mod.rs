@@ -1,18 +1,26 @@
 //! Configuration and inventory to a snapshot. Pure: no clock, no I/O.
 //!
-//! [`resolve`] says what each bound name stands for, `zone` makes a zone's
-//! table of records out of that, [`serial`] decides whether its serial moves;
-//! `overlay` adds the zones of one name, such as public EC2 names.
+//! * First, what every name stands for: [`names`] and [`resolve`]. Those of which that
+//!   may differ from the previous snapshot will do (`touched` says which).
+//! * Then the tables, from that alone: `zone` gathers the views that see the same,
+//!   `draft` lays names into the zone's records (`standing`) or into the table
+//!   before, [`serial`] decides whether the serial moves, and `difference` says from
+//!   what to what. `overlay` adds the zones of one name, such as public EC2 names.
+//!
 //! What did not change is shared with the previous snapshot: an unchanged zone
-//! is the same `Arc`, a moved address costs the names bound to it (`touched`
-//! says which those are). That is for speed alone: with or without a previous
-//! snapshot the answers, digests and serials are the same.
+//! is the same `Arc`, and a name that comes, goes or moves costs itself. That is for
+//! speed alone: with or without a previous snapshot the answers, digests and serials
+//! are the same.
 
 pub(crate) mod changes;
+mod difference;
+mod draft;
+pub(crate) mod names;
 mod overlay;
 pub(crate) mod prebuilt;
 pub(crate) mod resolve;
 pub(crate) mod serial;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod touched;
@@ -22,14 +30,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::config::{Config, Source, SourceKind, ViewId, Zone};
+use crate::config::{Config, Source, SourceKind, View, ViewId, Zone};
 use crate::dns::ede::{self, Remark};
 use crate::snapshot::name_map::NameMap;
-use crate::snapshot::{Freshness, Identity, Lengths, Selector, Snapshot, SourceStatus, ViewTable};
+use crate::snapshot::{
+    Freshness, Identity, Lengths, Rewrites, Selector, Snapshot, SourceStatus, ViewTable, ZoneTable,
+};
 use crate::source::clock::{Drift, elapsed};
 use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::state;
 
+use names::Names;
 pub(crate) use resolve::{Index, Sighting};
 pub(crate) use serial::Serials;
 use touched::Touched;
@@ -59,55 +70,104 @@ pub(crate) fn compile(
     serials: &mut Serials,
     previous: Option<&Snapshot>,
 ) -> Snapshot {
-    let config = input.config;
-    let related = previous.filter(|previous| is_of(previous, input));
-    let touched = related.and_then(|p| Touched::between(&p.inventory, input.inventory));
-    let index = Index::of(input, touched.as_ref());
-    let mut views: Vec<ViewTable> = config
-        .server
-        .views
-        .iter()
-        .map(|view| ViewTable {
-            name: view.name.as_str().into(),
-            zones: NameMap::with_capacity(config.zones.len()),
-            lengths: Lengths::default(),
-            forward: view.forward,
-            overlays: NameMap::default(),
-            rewrites: Arc::default(),
-        })
-        .collect();
-    for zone in &config.zones {
-        let before = |view: ViewId| related?.views.get(view)?.zones.get(zone.origin.octets());
-        for part in zone::parts(input, zone, &index, touched.as_ref(), &before, serials) {
-            for view in part.views {
-                views[view].insert(Arc::clone(&part.table));
+    let ground = Ground::of(input, previous);
+    let index = ground.index();
+    let touched = ground.touched.as_ref();
+    let zones = input.config.zones.iter();
+    let names: Vec<Names> =
+        zones.map(|zone| names::configured(input, zone, &index, touched)).collect();
+    ground.snapshot(&index, &names, serials)
+}
+
+/// What the next snapshot is made from, beside what names stand for.
+pub(crate) struct Ground<'a> {
+    input: &'a Input<'a>,
+    previous: Option<&'a Snapshot>,
+    /// The previous snapshot, if this very configuration made it.
+    related: Option<&'a Snapshot>,
+    /// What lies between its inventory and this one; none: perhaps everything.
+    touched: Option<Touched<'a>>,
+}
+
+impl<'a> Ground<'a> {
+    pub(crate) fn of(input: &'a Input<'a>, previous: Option<&'a Snapshot>) -> Self {
+        let related = previous.filter(|previous| is_of(previous, input));
+        let touched = related.and_then(|p| Touched::between(&p.inventory, input.inventory));
+        Self { input, previous, related, touched }
+    }
+
+    /// The inventory, for what is touched.
+    pub(crate) fn index(&self) -> Index<'_> {
+        Index::of(self.input, self.touched.as_ref())
+    }
+
+    /// The next snapshot, in which `names` are laid into the zones of the configuration,
+    /// in their order. Names that are not all of a zone's are for a previous
+    /// snapshot that is related.
+    pub(crate) fn snapshot(
+        &self,
+        index: &Index<'_>,
+        names: &[Names],
+        serials: &mut Serials,
+    ) -> Snapshot {
+        let Self { input, previous, related, .. } = *self;
+        let config = input.config;
+        let mut views: Vec<ViewTable> =
+            config.server.views.iter().map(|v| empty(config, v)).collect();
+        for (zone, names) in config.zones.iter().zip(names) {
+            let table = |view: ViewId| self.table_before(zone, view);
+            let past = zone::Past { table: &table, is_related: related.is_some() };
+            for part in zone::parts(input, zone, names, &past, serials) {
+                for view in part.views {
+                    if let Some(view) = views.get_mut(view) {
+                        view.insert(Arc::clone(&part.table));
+                    }
+                }
             }
         }
+        overlay::lay(input, index, self.touched.as_ref(), related, &mut views);
+        Snapshot {
+            generation: previous.map_or(1, |p| p.generation + 1),
+            epoch: input.epoch,
+            selector: related.map_or_else(|| selector(config).into(), |p| Arc::clone(&p.selector)),
+            views,
+            inventory: input.inventory.clone(),
+            sources: statuses(input),
+            identity: Identity {
+                version: config.server.listen.version.clone(),
+                id: config.server.listen.id.clone(),
+            },
+        }
     }
-    overlay::lay(input, &index, touched.as_ref(), related, &mut views);
-    Snapshot {
-        generation: previous.map_or(1, |p| p.generation + 1),
-        epoch: input.epoch,
-        selector: related.map_or_else(|| selector(config).into(), |p| Arc::clone(&p.selector)),
-        views,
-        inventory: input.inventory.clone(),
-        sources: input
-            .inventory
-            .sources
-            .iter()
-            .enumerate()
-            .map(|(id, source)| SourceStatus {
-                name: source.name.clone(),
-                health: source.health.clone(),
-                delivered_at: source.delivered_at,
-                freshness: freshness(config.server.sources.get(id), source, input),
-            })
-            .collect(),
-        identity: Identity {
-            version: config.server.listen.version.clone(),
-            id: config.server.listen.id.clone(),
-        },
+
+    /// What the view of that name saw of the zone.
+    fn table_before(&self, zone: &Zone, view: ViewId) -> Option<&'a Arc<ZoneTable>> {
+        let name = self.input.config.server.views.get(view)?.name.as_str();
+        let before = self.previous?.views.iter().find(|before| &*before.name == name)?;
+        before.zones.get(zone.origin.octets())
     }
+}
+
+/// A view in which nothing is yet.
+fn empty(config: &Config, view: &View) -> ViewTable {
+    ViewTable {
+        name: view.name.as_str().into(),
+        zones: NameMap::with_capacity(config.zones.len()),
+        lengths: Lengths::default(),
+        forward: view.forward,
+        overlays: NameMap::default(),
+        rewrites: Rewrites::default(),
+    }
+}
+
+fn statuses(input: &Input<'_>) -> Vec<SourceStatus> {
+    let status = |(id, source): (usize, &SourceInventory)| SourceStatus {
+        name: source.name.clone(),
+        health: source.health.clone(),
+        delivered_at: source.delivered_at,
+        freshness: freshness(input.config.server.sources.get(id), source, input),
+    };
+    input.inventory.sources.iter().enumerate().map(status).collect()
 }
 
 /// What bound names stood for and stand for: looks into the inventories of two

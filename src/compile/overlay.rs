@@ -65,7 +65,7 @@ pub(crate) fn lay(
     for rewriting in &rewritings {
         for id in &rewriting.views {
             if let Some(table) = views.get_mut(*id) {
-                table.rewrites = Arc::clone(&rewriting.rewrites);
+                table.rewrites = rewriting.rewrites.clone();
             }
         }
     }
@@ -203,7 +203,7 @@ fn overlay(name: &Key, said: Said) -> Overlay {
         key: name.clone(),
         rrsets: said.records(&owner).map(set).into(),
         kind: NodeKind::Plain,
-        basis: Some(Box::new(Basis { sources, not_ready: false, remark })),
+        basis: Some(Arc::new(Basis { sources, not_ready: false, remark })),
         digest: 0,
     };
     let ready = Ready::new(&apex, true, |set| prebuilt::of_set(&set.records));
@@ -217,7 +217,7 @@ struct Rewriting<'a> {
     /// One of the views.
     view: &'a View,
     views: Vec<ViewId>,
-    rewrites: Arc<Rewrites>,
+    rewrites: Rewrites,
 }
 
 impl<'a> Rewriting<'a> {
@@ -229,7 +229,7 @@ impl<'a> Rewriting<'a> {
                 continue;
             }
             let had = before.and_then(|before| before.views.get(id));
-            let rewrites = had.map_or_else(Arc::default, |table| Arc::clone(&table.rewrites));
+            let rewrites = had.map(|table| table.rewrites.clone()).unwrap_or_default();
             all.push(Self { view, views: vec![id], rewrites });
         }
         all
@@ -249,10 +249,9 @@ impl<'a> Rewriting<'a> {
         if self.rewrites.get(&ip).copied() == new {
             return;
         }
-        let rewrites = Arc::make_mut(&mut self.rewrites);
         match new {
-            Some(new) => drop(rewrites.insert(ip, new)),
-            None => drop(rewrites.remove(&ip)),
+            Some(new) => drop(self.rewrites.insert(ip, new)),
+            None => drop(self.rewrites.remove(&ip)),
         }
     }
 }

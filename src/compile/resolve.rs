@@ -12,7 +12,7 @@ use crate::dns::ec2_name;
 use crate::dns::ede::{self, Remark};
 use crate::dns::name::Key;
 use crate::host::background::breathing;
-use crate::snapshot::{Basis, Data, Resolved};
+use crate::snapshot::{Basis, Data};
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::inventory::{Entry, Health, SourceInventory};
@@ -36,6 +36,8 @@ pub(crate) struct Index<'a> {
     only: Option<&'a Touched<'a>>,
     /// Of each source: what follows `ec2-a-b-c-d.`.
     suffixes: Vec<Option<Key>>,
+    /// Of each source: what most names that follow it rest on.
+    of_source: Vec<Arc<Basis>>,
     /// Sorted when first asked.
     by_allocation: OnceCell<Vec<(&'a str, Sighting<'a>)>>,
     by_tag: OnceCell<Vec<(&'a str, &'a str, Sighting<'a>)>>,
@@ -62,8 +64,17 @@ impl<'a> Index<'a> {
                 })
             })
             .collect();
-        let (by_allocation, by_tag) = (OnceCell::new(), OnceCell::new());
-        Self { sources, now: input.now, drift: input.drift, only, suffixes, by_allocation, by_tag }
+        let rests_on = |id| Arc::new(Basis { sources: vec![id], not_ready: false, remark: None });
+        Self {
+            sources,
+            now: input.now,
+            drift: input.drift,
+            only,
+            suffixes,
+            of_source: (0..sources.len()).map(rests_on).collect(),
+            by_allocation: OnceCell::new(),
+            by_tag: OnceCell::new(),
+        }
     }
 
     /// Everything that every source has.
@@ -196,14 +207,20 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// What `binding` is answered with in `view`, its mode there being `mode`.
-    pub(crate) fn resolve(&self, binding: &Binding, view: &View, mode: Option<Mode>) -> Resolved {
+    /// What `binding` is answered with in `view`, its mode there being `mode`, and on
+    /// what that rests.
+    pub(crate) fn resolve(
+        &self,
+        binding: &Binding,
+        view: &View,
+        mode: Option<Mode>,
+    ) -> (Data, Option<Arc<Basis>>) {
         let Some(mode) = mode else { return plain(Data::Absent) };
         if let Target::Fixed(all) = &binding.target {
             return plain(Data::Addresses(in_order(all.iter().copied())));
         }
         if let Some(pin) = binding.pin.filter(|pin| view.reaches(*pin)) {
-            return plain(Data::Addresses(vec![pin]));
+            return plain(Data::Addresses([pin].into()));
         }
         let best = self.best(&binding.target, binding.source);
         if best.is_empty() {
@@ -250,10 +267,15 @@ impl<'a> Index<'a> {
             }
         };
         let not_ready = data == Data::NotReady;
-        Resolved { data, basis: Some(Basis { sources, not_ready, remark }) }
+        let basis = match (&sources[..], &remark) {
+            ([one], None) if !not_ready => self.of_source.get(*one).cloned(),
+            _ => None,
+        };
+        let basis = basis.unwrap_or_else(|| Basis { sources, not_ready, remark }.into());
+        (data, Some(basis))
     }
 
-    fn not_found(&self, binding: &Binding) -> Resolved {
+    fn not_found(&self, binding: &Binding) -> (Data, Option<Arc<Basis>>) {
         let sources: Vec<SourceId> = match binding.source {
             Some(id) => vec![id],
             None => (0..self.sources.len()).collect(),
@@ -268,7 +290,7 @@ impl<'a> Index<'a> {
             let text = format!("no addresses yet from {}", waiting.join(", "));
             let remark = Some(Remark { code: ede::NOT_READY, text: text.into() });
             let basis = Basis { sources: Vec::new(), not_ready: true, remark };
-            return Resolved { data: Data::NotReady, basis: Some(basis) };
+            return (Data::NotReady, Some(basis.into()));
         }
         let text: Arc<str> = match &binding.target {
             Target::Tags(_) => format!("no address has {}", binding.target),
@@ -276,10 +298,7 @@ impl<'a> Index<'a> {
         }
         .into();
         let remark = Some(Remark { code: ede::OTHER, text: text.clone() });
-        Resolved {
-            data: Data::Nothing(text),
-            basis: Some(Basis { sources, not_ready: false, remark }),
-        }
+        (Data::Nothing(text), Some(Basis { sources, not_ready: false, remark }.into()))
     }
 
     /// The remark of an address that is kept rather than as last said.
@@ -292,15 +311,15 @@ impl<'a> Index<'a> {
     }
 }
 
-fn plain(data: Data) -> Resolved {
-    Resolved { data, basis: None }
+fn plain(data: Data) -> (Data, Option<Arc<Basis>>) {
+    (data, None)
 }
 
-fn in_order(all: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+fn in_order(all: impl Iterator<Item = IpAddr>) -> Box<[IpAddr]> {
     let mut all: Vec<IpAddr> = all.collect();
     all.sort_unstable();
     all.dedup();
-    all
+    all.into()
 }
 
 /// The run of equal elements in a sorted slice.

@@ -151,7 +151,7 @@ pub(crate) fn highest(serials: impl IntoIterator<Item = u32>) -> u32 {
 }
 
 /// Is serial `b` later than `a` (RFC 1982 section 3.2)?
-fn is_later(a: u32, b: u32) -> bool {
+pub(super) fn is_later(a: u32, b: u32) -> bool {
     (b.wrapping_sub(a) as i32) > 0
 }
 

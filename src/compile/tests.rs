@@ -389,11 +389,13 @@ fn table_words(zone: &ZoneTable) -> BTreeSet<String> {
     let nodes = nodes.map(|entry| format!("{} {entry:?}", words(entry.node().unwrap())));
     let rest = format!("{} {:x} {} {}", zone.serial, zone.digest, zone.negative_soa, zone.own_soa);
     let denial = format!("{} {:?}", zone.wildcards, zone.negative);
-    resolved.chain(nodes).chain([rest, denial]).collect()
+    let children = zone.children.iter().map(|(name, count)| format!("{name} has {count}"));
+    let beside = zone.beside.iter().map(|(name, sets)| format!("beside {name}: {sets:?}"));
+    resolved.chain(nodes).chain(children).chain(beside).chain([rest, denial]).collect()
 }
 
 /// Every zone of every view.
-fn all_words(snapshot: &Snapshot) -> Vec<(String, BTreeSet<String>)> {
+pub(super) fn all_words(snapshot: &Snapshot) -> Vec<(String, BTreeSet<String>)> {
     let mut all = Vec::new();
     for view in &snapshot.views {
         for (origin, zone) in view.zones.iter() {
@@ -425,16 +427,20 @@ fn questions() -> Vec<Vec<u8>> {
     });
     for name in names.chain(others.map(String::from)).chain(public) {
         for rtype in [RecordType::A, RecordType::TXT] {
-            let mut message = Message::new(9, MessageType::Query, OpCode::Query);
-            message.queries.push(Query::query(name.parse::<Name>().unwrap(), rtype));
-            message.edns = Some(hickory_proto::op::Edns::new());
-            all.push(message.to_vec().unwrap());
+            all.push(question(&name, rtype));
         }
     }
     all
 }
 
-fn answers(snapshot: &Snapshot, questions: &[Vec<u8>]) -> Vec<Vec<u8>> {
+pub(super) fn question(name: &str, rtype: RecordType) -> Vec<u8> {
+    let mut message = Message::new(9, MessageType::Query, OpCode::Query);
+    message.queries.push(Query::query(name.parse::<Name>().unwrap(), rtype));
+    message.edns = Some(hickory_proto::op::Edns::new());
+    message.to_vec().unwrap()
+}
+
+pub(super) fn answers(snapshot: &Snapshot, questions: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let asked = (0..snapshot.views.len()).flat_map(|view| questions.iter().map(move |q| (view, q)));
     let ask = |(view, question): (usize, &Vec<u8>)| {
         let mut reply = Vec::new();
@@ -740,7 +746,7 @@ fn views_that_see_the_same_share_overlay_zones() {
         assert!(is_one(snapshot, ONE, WITH_A_ZONE, last));
         assert!(of(snapshot, WITH_A_ZONE, [52, 0, 0, 2]).is_none(), "left to the zone");
         assert!(map(5).is_empty());
-        assert!(Arc::ptr_eq(&snapshot.views[ONE].rewrites, &snapshot.views[AS_ONE].rewrites));
+        assert!(snapshot.views[ONE].rewrites.ptr_eq(&snapshot.views[AS_ONE].rewrites));
     }
     // What was moved is new, and of the rest all but what is stored beside it.
     for view in [ONE, AS_ONE, HALF, WITH_A_ZONE] {

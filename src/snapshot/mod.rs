@@ -5,6 +5,7 @@
 //! sources are. Nothing in here changes after [`compile`](crate::compile) made
 //! it; parts that a change does not touch are shared with the next snapshot.
 
+mod difference;
 pub(crate) mod name_map;
 pub(crate) mod nodes;
 pub(crate) mod overlay;
@@ -14,12 +15,13 @@ mod resolved;
 pub(crate) mod spot;
 pub(crate) mod tail;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use hickory_proto::rr::{Record, RecordType};
+use imbl::OrdMap;
 use ipnet::IpNet;
 
 use crate::config::{SourceId, ViewId, Zone};
@@ -33,6 +35,7 @@ use crate::snapshot::spot::Spot;
 use crate::snapshot::tail::Negative;
 use crate::source::inventory::{Health, Inventory};
 
+pub use difference::{Changed, Difference, Differences, MAX_DIFFERENCES, MAX_OCTETS};
 pub use resolved::{Data, Resolved};
 
 /// The state of the world that answers are made from.
@@ -92,12 +95,12 @@ pub struct ViewTable {
     /// Zones of one name each, such as public EC2 names answered from memory.
     pub overlays: Overlays,
     /// What forwarded answers are rewritten with.
-    pub rewrites: Arc<Rewrites>,
+    pub rewrites: Rewrites,
 }
 
 /// For an Elastic IP the private address to put in its place, and for how many
-/// seconds at most.
-pub type Rewrites = HashMap<Ipv4Addr, (Ipv4Addr, u32)>;
+/// seconds at most. A copy shares what does not change.
+pub type Rewrites = OrdMap<Ipv4Addr, (Ipv4Addr, u32)>;
 
 /// A set of lengths of names, in octets. To know that no zone has an origin as
 /// long as a suffix saves looking for it.
@@ -170,16 +173,24 @@ pub struct ZoneTable {
     pub top: Sheet,
     /// Every other name, empty non-terminals included.
     pub nodes: Nodes,
-    /// Is there a wildcard among them?
-    pub wildcards: bool,
-    /// What each binding of the zone resolved to.
+    /// How many of them are wildcards.
+    pub wildcards: usize,
+    /// Of those with names directly below them: with how many. An empty
+    /// non-terminal is there for as long as it is one of these (RFC 8020).
+    pub children: NameMap<u32>,
+    /// What each name that is laid into the zone stands for.
     pub resolved: NameMap<Arc<Resolved>>,
-    /// Records from files at names that are bound as well, by name.
-    pub beside: Arc<HashMap<Key, Vec<RrSet>>>,
+    /// Records that stand beside those of such a name, by name.
+    pub beside: NameMap<Box<[RrSet]>>,
+    /// Names that occlude those below them: delegations and DNAMEs (RFC 5936
+    /// section 3.5).
+    pub occluders: Arc<HashSet<Key>>,
     /// Sum of the hashes of all nodes but the apex.
     pub digest: u128,
     /// Is the SOA the one in the zone's file?
     pub own_soa: bool,
+    /// What this process has changed about it, serial by serial.
+    pub differences: Differences,
 }
 
 impl ZoneTable {
@@ -216,12 +227,17 @@ pub struct Node {
     /// What stands at this name, for the walk down from the apex.
     pub kind: NodeKind,
     /// For a name bound to Elastic IPs: on what it rests.
-    pub basis: Option<Box<Basis>>,
+    pub basis: Option<Arc<Basis>>,
     /// Of the records, for serials.
     pub digest: u128,
 }
 
 impl Node {
+    /// Does it exist for names below it only (RFC 4592 section 2.2.2)?
+    pub(crate) fn is_empty_non_terminal(&self) -> bool {
+        self.rrsets.is_empty() && self.basis.is_none()
+    }
+
     /// The RRset of a type.
     pub fn rrset(&self, rtype: RecordType) -> Option<&RrSet> {
         self.rrsets.iter().find(|set| set.rtype == rtype)

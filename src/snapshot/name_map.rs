@@ -29,10 +29,11 @@ pub struct NameMap<V> {
 }
 
 /// Open addressing; the number of slots is a power of two.
-type Table<V> = Arc<[Option<Entry<V>>]>;
+type Table<V> = Arc<[Option<Named<V>>]>;
 
+/// A name and its value.
 #[derive(Clone)]
-struct Entry<V> {
+struct Named<V> {
     /// As in its [`Spot`].
     tag: u32,
     key: Key,
@@ -115,7 +116,7 @@ impl<V: Clone> NameMap<V> {
                 }
             }
         };
-        let entry = Entry { tag, key, value };
+        let entry = Named { tag, key, value };
         let old = Arc::make_mut(table).get_mut(at)?.replace(entry).map(|old| old.value);
         if self.len > 2 * MEAN * self.tables.len() {
             self.spread();
@@ -165,7 +166,7 @@ fn pairs<V>(table: &Table<V>) -> impl Iterator<Item = (&Key, &V)> {
 /// The slot of the key with a tag that is the one looked for, or the free slot
 /// where it would be looked for last; neither where the table is full.
 fn find<V>(
-    table: &[Option<Entry<V>>],
+    table: &[Option<Named<V>>],
     tag: u32,
     is_it: impl Fn(&Key) -> bool,
 ) -> Result<usize, Option<usize>> {
@@ -196,7 +197,7 @@ fn grow<V: Clone>(table: &mut Table<V>) {
 
 /// The entries of a table in one of `slots` slots, of which there must be
 /// enough.
-fn laid_out<V: Clone>(table: &[Option<Entry<V>>], slots: usize) -> Table<V> {
+fn laid_out<V: Clone>(table: &[Option<Named<V>>], slots: usize) -> Table<V> {
     let mut new = vec![None; slots];
     for entry in table.iter().flatten() {
         // All are different.
@@ -277,7 +278,7 @@ mod tests {
 
     #[test]
     fn tables_grow_when_they_are_full_and_take_equal_tags() {
-        let entry = |tag: u32| Entry { tag, key: key(tag as usize), value: tag };
+        let entry = |tag: u32| Named { tag, key: key(tag as usize), value: tag };
         let mut table: Table<u32> = empty(1);
         for tag in 0..50 {
             // As an insertion, but all at the same place.
@@ -289,8 +290,8 @@ mod tests {
                 }
                 Ok(_) => panic!("{tag} is not there yet"),
             };
-            let Entry { key, value, .. } = entry(tag);
-            Arc::make_mut(&mut table)[at] = Some(Entry { tag: 7, key, value });
+            let Named { key, value, .. } = entry(tag);
+            Arc::make_mut(&mut table)[at] = Some(Named { tag: 7, key, value });
         }
         for n in 0..50 {
             let at = find(&table, 7, |known| *known == key(n as usize)).unwrap();

@@ -11,12 +11,13 @@
 //! snapshot in which one name differs from the last costs microseconds, with
 //! ten names or with a million.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::dns::name::Key;
 use crate::host::background::{breathe, breathing};
 use crate::snapshot::Node;
 use crate::snapshot::ready::Ready;
@@ -28,13 +29,17 @@ const LINE: usize = 64;
 /// Octets before what is ready: its length, and the number of the node.
 const BEFORE: usize = 8;
 
-/// The names of a zone. Which there are is settled when it is made.
+/// The names of a zone.
 #[derive(Clone)]
 pub struct Nodes {
     hasher: RandomState,
     /// At least one.
     sheets: Arc<[Arc<Sheet>]>,
+    len: usize,
 }
+
+/// What is at a name from now on; none: there is no such name any longer.
+pub(crate) type NodeChange = (Key, Option<Arc<Node>>);
 
 /// Some names.
 #[derive(Default)]
@@ -64,28 +69,6 @@ pub struct Entry<'s> {
 }
 
 impl Nodes {
-    /// Of nodes of different names; `ready` makes what answers for each, for one
-    /// sheet after the other.
-    pub fn new(nodes: &[Arc<Node>], ready: impl Fn(&Node) -> Ready) -> Self {
-        let hasher = RandomState::default();
-        let count = nodes.len().div_ceil(MEAN).max(1);
-        let spot = |name: &[u8]| Spot::of(&hasher, count, name);
-        let mut by_sheet = vec![Vec::new(); count];
-        for node in breathing(nodes) {
-            if let Some(some) = by_sheet.get_mut(spot(node.key.octets()).part) {
-                some.push(node);
-            }
-        }
-        let sheet = |some: Vec<&Arc<Node>>| {
-            breathe();
-            let ready: Vec<Ready> = some.iter().map(|node| ready(node)).collect();
-            let names = ready.iter().map(Ready::borrow).zip(some);
-            Arc::new(Sheet::new(names, |name| spot(name).tag))
-        };
-        let sheets = by_sheet.into_iter().map(sheet).collect();
-        Self { hasher, sheets }
-    }
-
     /// The node of a folded wire name.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Node>> {
         self.entry(name)?.node()
@@ -126,39 +109,68 @@ impl Nodes {
         self.sheets.iter().flat_map(|sheet| sheet.entries())
     }
 
-    /// Puts other nodes in place of those of the same names, which are returned.
-    /// A name that is not there stays away. Copies each sheet once.
-    pub fn replace(
-        &mut self,
-        changed: impl IntoIterator<Item = (Ready, Arc<Node>)>,
-    ) -> Vec<Arc<Node>> {
-        let mut by_sheet = BTreeMap::<usize, Vec<(usize, Ready, Arc<Node>)>>::new();
-        for (ready, node) in changed {
-            let name = ready.borrow().name();
-            let spot = self.spot(name);
-            let sheet = self.sheets.get(spot.part);
-            let entry = sheet.and_then(|s| s.find(spot.tag, |entry| entry.ready().name() == name));
-            if let Some((_, number)) = entry.and_then(|entry| entry.before()) {
-                by_sheet.entry(spot.part).or_default().push((number, ready, node));
+    /// Puts nodes in place of those of the same names, adds those of names that
+    /// come and takes out names that go, each name once. `ready` makes what answers
+    /// for a node. Copies each sheet once that one of the names is on, and all of
+    /// them when there are more than twice the names they were laid out for.
+    pub fn change(&mut self, changed: &[NodeChange], ready: impl Fn(&Node) -> Ready) {
+        let mut len = self.len;
+        for (name, node) in breathing(changed) {
+            match (self.get(name.octets()), node) {
+                (None, Some(_)) => len += 1,
+                (Some(_), None) => len -= 1,
+                _ => {}
             }
         }
-        let mut replaced = Vec::new();
+        if self.len == 0 {
+            self.lay_out(len, changed, &ready);
+        } else if len > 2 * MEAN * self.sheets.len() {
+            self.lay_out(2 * len, changed, &ready);
+        } else {
+            self.patch(changed, &ready);
+        }
+        self.len = len;
+    }
+
+    fn patch(&mut self, changed: &[NodeChange], ready: &impl Fn(&Node) -> Ready) {
+        let mut by_sheet = BTreeMap::<usize, BTreeMap<&[u8], Option<&Arc<Node>>>>::new();
+        for (name, node) in breathing(changed) {
+            let some = by_sheet.entry(self.spot(name.octets()).part).or_default();
+            some.insert(name.octets(), node.as_ref());
+        }
         for (at, some) in by_sheet {
             let Some(sheet) = self.sheets.get(at) else { continue };
-            let all = sheet.entries().filter_map(|entry| Some((entry.ready(), entry.node()?)));
-            let mut all: Vec<(Ready<&[u8]>, &Arc<Node>)> = all.collect();
-            for (number, ready, node) in &some {
-                if let Some(place) = all.get_mut(*number) {
-                    replaced.push(Arc::clone(place.1));
-                    *place = (ready.borrow(), node);
-                }
-            }
-            let new = Arc::new(Sheet::new(all.into_iter(), |name| self.spot(name).tag));
-            if let Some(sheet) = Arc::make_mut(&mut self.sheets).get_mut(at) {
-                *sheet = new;
+            let kept = sheet.entries().filter(|entry| !some.contains_key(entry.ready().name()));
+            let new = some.values().copied().flatten().map(Item::New);
+            let items: Vec<Item<'_>> = kept.map(Item::Kept).chain(new).collect();
+            let sheet = Arc::new(Sheet::of_items(&items, ready, |name| self.spot(name).tag));
+            if let Some(place) = Arc::make_mut(&mut self.sheets).get_mut(at) {
+                *place = sheet;
             }
         }
-        replaced
+    }
+
+    /// Lays all out anew, for about so many names.
+    fn lay_out(&mut self, names: usize, changed: &[NodeChange], ready: &impl Fn(&Node) -> Ready) {
+        let count = names.div_ceil(MEAN).max(1);
+        let spot = |name: &[u8]| Spot::of(&self.hasher, count, name);
+        let concerned: HashSet<&[u8]> = match self.len {
+            0 => HashSet::new(),
+            _ => breathing(changed).map(|(name, _)| name.octets()).collect(),
+        };
+        let kept = self.sheets.iter().flat_map(|sheet| sheet.entries());
+        let kept = kept.filter(|entry| !concerned.contains(entry.ready().name()));
+        let new = changed.iter().filter_map(|(_, node)| node.as_ref());
+        let mut by_sheet = vec![Vec::new(); count];
+        for item in breathing(kept.map(Item::Kept).chain(new.map(Item::New))) {
+            if let Some(some) = by_sheet.get_mut(spot(item.name()).part) {
+                some.push(item);
+            }
+        }
+        let sheet =
+            |items: Vec<Item<'_>>| Sheet::of_items(&items, ready, |name| spot(name).tag).into();
+        let sheets = by_sheet.into_iter().map(sheet).collect();
+        self.sheets = sheets;
     }
 
     /// How many sheets it shares with `other`, and how many it has.
@@ -171,7 +183,7 @@ impl Nodes {
 
 impl Default for Nodes {
     fn default() -> Self {
-        Self { hasher: RandomState::default(), sheets: [Arc::default()].into() }
+        Self { hasher: RandomState::default(), sheets: [Arc::default()].into(), len: 0 }
     }
 }
 
@@ -185,6 +197,25 @@ impl Sheet {
     /// A sheet of one name.
     pub fn of_one(ready: Ready<&[u8]>, node: &Arc<Node>) -> Self {
         Self::new(std::iter::once((ready, node)), |_| 0)
+    }
+
+    /// `ready` makes what answers for what is new.
+    fn of_items(
+        items: &[Item<'_>],
+        ready: &impl Fn(&Node) -> Ready,
+        tag: impl Fn(&[u8]) -> u32,
+    ) -> Self {
+        breathe();
+        let made = |item: &Item<'_>| match item {
+            Item::Kept(_) => None,
+            Item::New(node) => Some(ready(node)),
+        };
+        let made: Vec<Option<Ready>> = items.iter().map(made).collect();
+        let names = items.iter().zip(&made).filter_map(|(item, made)| match item {
+            Item::Kept(entry) => Some((entry.ready(), entry.node()?)),
+            Item::New(node) => Some((made.as_ref()?.borrow(), *node)),
+        });
+        Self::new(names, tag)
     }
 
     /// Its only name, if it has one.
@@ -256,6 +287,24 @@ impl fmt::Debug for Sheet {
     }
 }
 
+/// A name that a sheet is made with.
+#[derive(Clone, Copy)]
+enum Item<'s> {
+    /// As it is on another sheet.
+    Kept(Entry<'s>),
+    /// To be made ready.
+    New(&'s Arc<Node>),
+}
+
+impl<'s> Item<'s> {
+    fn name(&self) -> &'s [u8] {
+        match self {
+            Item::Kept(entry) => entry.ready().name(),
+            Item::New(node) => node.key.octets(),
+        }
+    }
+}
+
 impl<'s> Entry<'s> {
     /// The name and its answers.
     pub fn ready(&self) -> Ready<&'s [u8]> {
@@ -294,13 +343,10 @@ impl fmt::Debug for Entry<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, HashSet};
-
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dns::name::Key;
     use crate::snapshot::NodeKind;
 
     fn key(n: usize) -> Key {
@@ -308,16 +354,24 @@ mod tests {
     }
 
     /// A node that is told from others by its digest.
-    fn node(n: usize, digest: usize) -> (Ready, Arc<Node>) {
+    fn node(n: usize, digest: usize) -> Arc<Node> {
         let digest = digest as u128;
-        let node =
-            Node { key: key(n), rrsets: [].into(), kind: NodeKind::Plain, basis: None, digest };
-        (Ready::new(&node, true, |_| None), Arc::new(node))
+        let kind = NodeKind::Plain;
+        Arc::new(Node { key: key(n), rrsets: [].into(), kind, basis: None, digest })
+    }
+
+    fn ready(node: &Node) -> Ready {
+        Ready::new(node, true, |_| None)
+    }
+
+    fn at(n: usize, digest: Option<usize>) -> NodeChange {
+        (key(n), digest.map(|digest| node(n, digest)))
     }
 
     fn nodes(count: usize) -> Nodes {
-        let all: Vec<Arc<Node>> = (0..count).map(|n| node(n, n).1).collect();
-        Nodes::new(&all, |node| Ready::new(node, true, |_| None))
+        let mut nodes = Nodes::default();
+        nodes.change(&(0..count).map(|n| at(n, Some(n))).collect::<Vec<_>>(), ready);
+        nodes
     }
 
     fn digest(nodes: &Nodes, n: usize) -> Option<u128> {
@@ -367,7 +421,8 @@ mod tests {
     #[test]
     fn equal_tags_are_told_apart_by_name() {
         let all: Vec<_> = (0..50).map(|n| node(n, n)).collect();
-        let sheet = Sheet::new(all.iter().map(|(ready, node)| (ready.borrow(), node)), |_| 7);
+        let items: Vec<_> = all.iter().map(Item::New).collect();
+        let sheet = Sheet::of_items(&items, &ready, |_| 7);
         let at = |n: usize| sheet.find(7, |entry| entry.ready().name() == key(n).octets());
         for n in 0..50 {
             assert_eq!(at(n).unwrap().node().unwrap().digest, n as u128);
@@ -379,13 +434,35 @@ mod tests {
     fn a_change_copies_one_sheet() {
         let before = nodes(10_000);
         let mut after = before.clone();
-        let old = after.replace([node(17, 1)]);
-        assert_eq!(old.iter().map(|node| node.digest).collect::<Vec<_>>(), [17]);
+        after.change(&[at(17, Some(1))], ready);
         assert_eq!((digest(&before, 17), digest(&after, 17)), (Some(17), Some(1)));
         let (shared, all) = after.shared(&before);
         assert_eq!((shared + 1, all), (all, 125));
-        assert!(after.replace([node(10_000, 0)]).is_empty());
-        assert_eq!((after.shared(&before).0, after.values().count()), (shared, 10_000));
+        // One that comes, one that goes, and one that was never there.
+        for (n, now) in [(10_000, Some(1)), (18, None), (20_000, None)] {
+            let mut next = before.clone();
+            next.change(&[at(n, now)], ready);
+            assert_eq!(digest(&next, n), now.map(|now| now as u128));
+            let (shared, all) = next.shared(&before);
+            assert!(shared + 1 >= all, "{} are copied", all - shared);
+        }
+    }
+
+    #[test]
+    fn it_grows_with_its_names() {
+        let mut nodes = nodes(10);
+        for n in 10..5_000 {
+            nodes.change(&[at(n, Some(n))], ready);
+        }
+        assert!((0..5_000).all(|n| digest(&nodes, n) == Some(n as u128)));
+        let sizes: Vec<usize> = nodes.sheets.iter().map(|sheet| sheet.nodes.len()).collect();
+        assert!(sizes.iter().all(|size| *size < 3 * MEAN), "{sizes:?}");
+        let all: Vec<NodeChange> = (0..5_000).map(|n| at(n, None)).collect();
+        nodes.change(&all, ready);
+        assert_eq!(nodes.values().count(), 0);
+        assert_eq!(digest(&nodes, 17), None);
+        nodes.change(&[at(17, Some(3))], ready);
+        assert_eq!(digest(&nodes, 17), Some(3));
     }
 
     #[test]
@@ -398,28 +475,30 @@ mod tests {
     }
 
     proptest! {
-        /// As a plain map, whatever is replaced, and as are its copies.
+        /// As a plain map, whatever comes, goes and is replaced, and as are its copies.
         #[test]
         fn any_changes(
             count in 0usize..300,
-            steps in vec(prop::collection::btree_set(0usize..320, 0..100), 0..10),
+            steps in vec(prop::collection::btree_map(0usize..640, any::<bool>(), 0..200), 0..10),
         ) {
             let mut plain: BTreeMap<usize, u128> = (0..count).map(|n| (n, n as u128)).collect();
             let mut some = nodes(count);
             let (copy, plain_copy) = (some.clone(), plain.clone());
-            for (at, names) in steps.into_iter().enumerate() {
-                let digest = |n: usize| 1_000 * (at + 1) + n;
-                let old = some.replace(names.iter().map(|n| node(*n, digest(*n))));
-                let old: HashSet<u128> = old.iter().map(|node| node.digest).collect();
-                let mut known = HashSet::new();
-                for n in names {
-                    let was = plain.get_mut(&n);
-                    known.extend(was.map(|was| std::mem::replace(was, digest(n) as u128)));
+            for (nth, names) in steps.into_iter().enumerate() {
+                let digest = |n: usize| 1_000 * (nth + 1) + n;
+                let changed: Vec<NodeChange> =
+                    names.iter().map(|(n, there)| at(*n, there.then(|| digest(*n)))).collect();
+                some.change(&changed, ready);
+                for (n, there) in names {
+                    match there {
+                        true => drop(plain.insert(n, digest(n) as u128)),
+                        false => drop(plain.remove(&n)),
+                    }
                 }
-                prop_assert_eq!(old, known);
             }
             for (some, plain) in [(some, plain), (copy, plain_copy)] {
-                for n in 0..320 {
+                prop_assert_eq!(some.len, plain.len());
+                for n in 0..640 {
                     prop_assert_eq!(digest(&some, n), plain.get(&n).copied());
                 }
                 let all: HashSet<u128> = some.values().map(|node| node.digest).collect();

@@ -176,6 +176,7 @@ impl<O: AsRef<[u8]>> std::fmt::Debug for Ready<O> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::SystemTime;
 
     use super::*;
@@ -186,7 +187,7 @@ mod tests {
 
     fn of(basis: Option<Basis>) -> Ready {
         let key = Key::parse("db.example.com", None).unwrap();
-        let (kind, basis) = (NodeKind::Plain, basis.map(Box::new));
+        let (kind, basis) = (NodeKind::Plain, basis.map(Arc::new));
         Ready::new(&Node { key, rrsets: [].into(), kind, basis, digest: 0 }, true, |_| None)
     }
 

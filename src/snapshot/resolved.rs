@@ -1,4 +1,4 @@
-//! What a bound name stands for in a view.
+//! What a name that is laid into a zone stands for in a view.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,13 +6,16 @@ use std::sync::Arc;
 use super::Basis;
 use crate::dns::name::Key;
 
-/// A binding's answer in one view.
+/// What a name is answered with in one view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// What the records are made from.
     pub data: Data,
-    /// On what that rests; none for fixed addresses and pins.
-    pub basis: Option<Basis>,
+    /// Their TTL, in seconds.
+    pub ttl: u32,
+    /// On what that rests; none for fixed addresses and pins. Most names have
+    /// the same, and share it.
+    pub basis: Option<Arc<Basis>>,
 }
 
 /// What a binding is answered with.
@@ -21,7 +24,7 @@ pub enum Data {
     /// The name does not exist in this view (`answer = "none"`).
     Absent,
     /// A and AAAA records, in order, without duplicates.
-    Addresses(Vec<IpAddr>),
+    Addresses(Box<[IpAddr]>),
     /// A CNAME.
     Cname(Key),
     /// No address: NODATA. The text says why and stands in a TXT record, so

@@ -242,7 +242,7 @@ impl Writer<'_> {
 
     /// Is it of the zone's own file, or the SOA, and rests on no source?
     fn is_beside(&self, node: &Node, set: &RrSet) -> bool {
-        let beside = self.table.beside.get(&node.key);
+        let beside = self.table.beside.get(node.key.octets());
         set.rtype == RecordType::SOA
             || beside.is_some_and(|sets| sets.iter().any(|one| one.rtype == set.rtype))
     }

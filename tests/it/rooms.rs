@@ -136,8 +136,8 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Crate("imbl"),
-        files: &["source/inventory.rs", "compile/touched.rs"],
-        why: "an inventory shares with the one before, and what differs is found by that",
+        files: &["source/inventory.rs", "compile/touched.rs", "snapshot/mod.rs"],
+        why: "what is looked up by address shares with the one before, and what differs is found by that",
     },
     Room {
         what: Crate("rustix"),
