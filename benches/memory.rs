@@ -1,5 +1,5 @@
-//! What overlay zones take of resident memory: the public EC2 names of 100,000
-//! Elastic IPs in five views, and what a move among them costs.
+//! What names take of resident memory: the public EC2 names of 100,000 Elastic IPs
+//! in five views, and names bound to a tenth of these; and what a move among them costs.
 //!
 //! `cargo bench --no-default-features --bench memory`
 //!
@@ -74,20 +74,35 @@ const ALL_DIFFERENT: [View; 5] = [
     ("five", "private", true, "10.0.0.0/8"),
 ];
 
+/// Three that share nothing but the names of zones.
+const THREE: [View; 3] =
+    [("one", "private", false, ""), ("two", "cname", false, ""), ("three", "public", false, "")];
+const THREE_WITH_EC2: [View; 3] =
+    [("one", "private", true, ""), ("two", "cname", true, ""), ("three", "public", true, "")];
+
+/// Title, views, and whether there is a name of ours bound to each address.
+type Scene = (&'static str, &'static [View], bool);
+
 /// What is measured; first what the addresses themselves take, without names.
-const SCENES: [(&str, &[View]); 5] = [
-    ("five views without EC2 names", &NONE),
-    ("five views that see the same", &ALIKE),
-    ("five views, of which three see the same", &MIXED),
-    ("five views that all see something else", &ALL_DIFFERENT),
-    ("one view", &ONE),
+const SCENES: [Scene; 8] = [
+    ("five views without EC2 names", &NONE, false),
+    ("five views that see the same", &ALIKE, false),
+    ("five views, of which three see the same", &MIXED, false),
+    ("five views that all see something else", &ALL_DIFFERENT, false),
+    ("one view", &ONE, false),
+    ("a tenth of them, without names", &NONE, false),
+    ("bound, in three views", &THREE, true),
+    ("bound, and EC2 names, in three views", &THREE_WITH_EC2, true),
 ];
+/// The scenes from this one on have a tenth of the addresses, and are compared with
+/// it.
+const TENTH: usize = 5;
 
 fn main() {
     let numbers = |argument: String| argument.parse().ok();
     let numbers: Vec<u32> = std::env::args().skip(1).filter_map(numbers).collect();
     match numbers[..] {
-        [count, scene] => measure(SCENES[scene as usize].1, count),
+        [count, scene] => measure(SCENES[scene as usize], count),
         [count] => compare(count),
         _ => compare(ADDRESSES),
     }
@@ -95,25 +110,29 @@ fn main() {
 
 /// Measures every scene in a process of its own: what one has freed is often
 /// still resident in the next.
-fn compare(count: u32) {
+fn compare(all: u32) {
     println!(
         "{:42}{:>8}{:>10}{:>18}{:>10}{:>9}",
-        format!("{count} addresses, in"),
+        format!("{all} addresses, in"),
         "MiB",
         "of names",
         "octets/name/view",
         "build ms",
         "move ms"
     );
-    let mut without = None;
-    for (nth, (title, views)) in SCENES.iter().enumerate() {
+    let mut without = 0.0;
+    for (nth, (title, views, _)) in SCENES.iter().enumerate() {
+        let count = if nth < TENTH { all } else { all / 10 };
         let mut program = Command::new(std::env::current_exe().unwrap());
         let output = program.args([count.to_string(), nth.to_string()]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let output = String::from_utf8(output.stdout).unwrap();
         let mut numbers = output.split_whitespace().map(|number| number.parse::<f64>().unwrap());
         let [octets, build, moved] = std::array::from_fn(|_| numbers.next().unwrap());
-        let of_names = (octets - *without.get_or_insert(octets)).max(0.0);
+        if nth == 0 || nth == TENTH {
+            without = octets;
+        }
+        let of_names = (octets - without).max(0.0);
         let each = of_names / f64::from(count) / views.len() as f64;
         let [all, names] = [octets, of_names].map(|octets| octets / f64::from(1 << 20));
         println!("{title:42}{all:8.1}{names:10.1}{each:18.0}{build:10.1}{moved:9.2}");
@@ -122,9 +141,9 @@ fn compare(count: u32) {
 
 /// Prints the octets that are resident once everything is compiled, and the
 /// milliseconds that this and a move take.
-fn measure(views: &[View], count: u32) {
+fn measure((_, views, is_bound): Scene, count: u32) {
     let before = resident();
-    let config = Arc::new(load(views));
+    let config = Arc::new(load(views, if is_bound { count } else { 1 }));
     let mut answer: Vec<Arc<Address>> = (0..count).map(|n| address(n, 0).into()).collect();
     let start = Start {
         at_hand: Inventory { sources: config.server.sources.iter().map(silent).collect() },
@@ -162,7 +181,7 @@ fn resident() -> u64 {
     all.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * PAGE
 }
 
-fn load(views: &[View]) -> Config {
+fn load(views: &[View], names: u32) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let mut server = SERVER.to_string();
     for (nth, (name, answer, ec2_names, reaches)) in views.iter().enumerate() {
@@ -175,8 +194,9 @@ fn load(views: &[View]) -> Config {
         }
     }
     std::fs::write(directory.path().join("server.toml"), server).unwrap();
-    std::fs::write(directory.path().join("bench.test.toml"), "[names]\nh = \"52.0.0.0\"\n")
-        .unwrap();
+    let bound: String = (0..names).map(|n| format!("h{n} = \"{}\"\n", elastic_ip(n))).collect();
+    let zone = format!("[names]\n{bound}");
+    std::fs::write(directory.path().join("bench.test.toml"), zone).unwrap();
     config::load(directory.path(), &Overrides::default()).unwrap().config
 }
 
@@ -196,7 +216,7 @@ fn delivery(answer: &[Arc<Address>]) -> Delivery {
 /// Number `n`, in its `k`-th association.
 fn address(n: u32, k: u32) -> Address {
     Address {
-        public_ip: Ipv4Addr::from(0x3400_0000 + n),
+        public_ip: elastic_ip(n),
         allocation_id: Some(format!("eipalloc-{:017x}", u64::from(n.wrapping_mul(0x9e37_79b9)))),
         association_id: Some(format!("eipassoc-{:017x}", u64::from(k) << 32 | u64::from(n))),
         instance_id: None,
@@ -206,4 +226,8 @@ fn address(n: u32, k: u32) -> Address {
         service_managed: None,
         tags: [("Name".to_string(), format!("host {n}"))].into(),
     }
+}
+
+fn elastic_ip(n: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x3400_0000 + n)
 }

@@ -15,6 +15,7 @@
 pub(crate) mod changes;
 mod difference;
 mod draft;
+mod freshness;
 pub(crate) mod names;
 mod overlay;
 pub(crate) mod prebuilt;
@@ -30,15 +31,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::config::{Config, Source, SourceKind, View, ViewId, Zone};
-use crate::dns::ede::{self, Remark};
+use crate::config::{Config, View, ViewId, Zone};
 use crate::snapshot::name_map::NameMap;
-use crate::snapshot::{
-    Freshness, Identity, Lengths, Rewrites, Selector, Snapshot, SourceStatus, ViewTable, ZoneTable,
-};
-use crate::source::clock::{Drift, elapsed};
-use crate::source::inventory::{Health, Inventory, SourceInventory};
-use crate::state;
+use crate::snapshot::{Identity, Lengths, Rewrites, Selector, Snapshot, ViewTable, ZoneTable};
+use crate::source::clock::Drift;
+use crate::source::inventory::Inventory;
 
 use names::Names;
 pub(crate) use resolve::{Index, Sighting};
@@ -132,7 +129,7 @@ impl<'a> Ground<'a> {
             selector: related.map_or_else(|| selector(config).into(), |p| Arc::clone(&p.selector)),
             views,
             inventory: input.inventory.clone(),
-            sources: statuses(input),
+            sources: freshness::statuses(input),
             identity: Identity {
                 version: config.server.listen.version.clone(),
                 id: config.server.listen.id.clone(),
@@ -142,8 +139,13 @@ impl<'a> Ground<'a> {
 
     /// What the view of that name saw of the zone.
     fn table_before(&self, zone: &Zone, view: ViewId) -> Option<&'a Arc<ZoneTable>> {
-        let name = self.input.config.server.views.get(view)?.name.as_str();
-        let before = self.previous?.views.iter().find(|before| &*before.name == name)?;
+        let before = match self.related {
+            Some(related) => related.views.get(view)?,
+            None => {
+                let name = self.input.config.server.views.get(view)?.name.as_str();
+                self.previous?.views.iter().find(|before| &*before.name == name)?
+            }
+        };
         before.zones.get(zone.origin.octets())
     }
 }
@@ -158,16 +160,6 @@ fn empty(config: &Config, view: &View) -> ViewTable {
         overlays: NameMap::default(),
         rewrites: Rewrites::default(),
     }
-}
-
-fn statuses(input: &Input<'_>) -> Vec<SourceStatus> {
-    let status = |(id, source): (usize, &SourceInventory)| SourceStatus {
-        name: source.name.clone(),
-        health: source.health.clone(),
-        delivered_at: source.delivered_at,
-        freshness: freshness(input.config.server.sources.get(id), source, input),
-    };
-    input.inventory.sources.iter().enumerate().map(status).collect()
 }
 
 /// What bound names stood for and stand for: looks into the inventories of two
@@ -210,44 +202,4 @@ fn selector(config: &Config) -> Selector {
     }
     selector.trust(&config.server.listen.trust_ecs_from);
     selector
-}
-
-/// What answers resting on this source have to say about its age.
-fn freshness(config: Option<&Source>, source: &SourceInventory, input: &Input<'_>) -> Freshness {
-    let (Some(config), Some(delivered)) = (config, source.delivered_at) else {
-        return Freshness::Fresh;
-    };
-    let age = elapsed(delivered, input.now);
-    let fresh = match source.health {
-        Health::Healthy => true,
-        // What the last process was told, not long ago.
-        Health::Starting => age < state::FRESH,
-        Health::Stalled { .. } => false,
-    };
-    if fresh || source.entries.is_none() {
-        return Freshness::Fresh;
-    }
-    let since = short_time(delivered, input.now, input.drift);
-    let text = match (&config.kind, &source.region) {
-        (SourceKind::File { path }, _) => {
-            format!("{} not readable since {since}", path.display())
-        }
-        (SourceKind::Ec2(_), Some(region)) => format!("EC2 {region} not reached since {since}"),
-        (SourceKind::Ec2(_), None) => format!("EC2 ({}) not reached since {since}", source.name),
-    };
-    let max_stale = input.config.server.serve.max_stale;
-    if max_stale.is_some_and(|max| age > max) {
-        return Freshness::TooOld(Remark { code: ede::INVALID_DATA, text: text.into() });
-    }
-    Freshness::Stale(Remark { code: ede::STALE, text: text.into() })
-}
-
-/// `12:03:01Z` for a time within the last day, else the whole date.
-pub(crate) fn short_time(time: SystemTime, now: SystemTime, drift: Drift) -> String {
-    let whole = humantime::format_rfc3339_seconds(drift.shown(time)).to_string();
-    let age = now.duration_since(time).or_else(|e| Ok::<_, ()>(e.duration())).unwrap_or_default();
-    match whole.split_once('T') {
-        Some((_, clock)) if age.as_secs() < 24 * 3600 => clock.to_string(),
-        _ => whole,
-    }
 }

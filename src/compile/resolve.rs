@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use super::Input;
+use super::freshness::short_time;
 use super::touched::Touched;
-use super::{Input, short_time};
 use crate::config::{Binding, Mode, SourceId, Target, View};
 use crate::dns::ec2_name;
 use crate::dns::ede::{self, Remark};

@@ -19,7 +19,7 @@ use crate::dns::name::Key;
 use crate::snapshot::{Data, Node, ZoneTable};
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
-use crate::source::inventory::{Address, Entries, Entry, Standing};
+use crate::source::inventory::{Address, Entries, Entry, Health, SourceInventory, Standing};
 use crate::testing::{self, noon};
 
 const SERVER: &str = r#"

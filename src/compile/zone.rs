@@ -146,8 +146,8 @@ impl Content<'_> {
     }
 }
 
-/// What is new in each of the zone's views, of which there are `count` in all zones. Those that see the
-/// same come together, and share one table.
+/// What is new in each of the zone's views. Those that see the same come together, and
+/// share one table. `count`: how many views the configuration has.
 fn seen<'p>(zone: &Zone, count: usize, names: &Names, past: &Past<'p, '_>) -> Vec<Seen<'p>> {
     let mut all: Vec<Seen<'p>> = Vec::with_capacity(zone.views.len());
     for (nth, &view) in zone.views.iter().enumerate().filter(|(_, view)| **view < count) {
