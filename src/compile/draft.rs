@@ -79,6 +79,16 @@ impl Draft {
         draft
     }
 
+    /// With its first names.
+    pub(super) fn laid(&self, zone: &Zone, names: &[News]) -> Self {
+        let mut draft = self.clone();
+        draft.resolved = NameMap::with_capacity(names.len());
+        let mut edit = Edit::of(&mut draft, &zone.origin, names.len());
+        edit.take(names);
+        edit.finish();
+        draft
+    }
+
     /// A table as it was before its SOA had a serial.
     pub(super) fn of(zone: &Zone, table: &ZoneTable) -> Self {
         let (soa, others): (Vec<&RrSet>, Vec<&RrSet>) =

@@ -112,6 +112,7 @@ impl<'a> Ground<'a> {
         let mut views: Vec<ViewTable> =
             config.server.views.iter().map(|v| empty(config, v)).collect();
         for (zone, names) in config.zones.iter().zip(names) {
+            debug_assert!(names.all || related.is_some(), "the other names are not known");
             let table = |view: ViewId| self.table_before(zone, view);
             let past = zone::Past { table: &table, is_related: related.is_some() };
             for part in zone::parts(input, zone, names, &past, serials) {

@@ -382,7 +382,30 @@ fn words(node: &Node) -> String {
     words
 }
 
+/// What is counted, counted anew; and every name is there that has to be, no other
+/// (RFC 4592 section 2.2.2).
+fn assert_consistent(zone: &ZoneTable) {
+    let nodes: Vec<_> = zone.nodes.values().collect();
+    let wildcards = nodes.iter().filter(|node| node.key.is_wildcard()).count();
+    assert_eq!(zone.wildcards, wildcards);
+    let mut children: BTreeMap<Key, u32> = BTreeMap::new();
+    for above in nodes.iter().filter_map(|node| node.key.parent()) {
+        if above != zone.zone.origin {
+            assert!(zone.nodes.get(above.octets()).is_some(), "{above} is missing");
+            *children.entry(above).or_default() += 1;
+        }
+    }
+    let known: BTreeMap<Key, u32> =
+        zone.children.iter().map(|(name, count)| (name.clone(), *count)).collect();
+    assert_eq!(known, children);
+    for node in nodes {
+        let is_above = children.contains_key(&node.key);
+        assert!(!node.is_empty_non_terminal() || is_above, "{} is not needed", node.key);
+    }
+}
+
 fn table_words(zone: &ZoneTable) -> BTreeSet<String> {
+    assert_consistent(zone);
     let resolved = zone.resolved.iter().map(|(name, is)| format!("{name} is {is:?}"));
     assert!(Arc::ptr_eq(zone.top.one().unwrap().node().unwrap(), &zone.apex));
     let nodes = zone.nodes.entries().chain(zone.top.one());
@@ -813,6 +836,25 @@ fn views_that_come_to_see_the_same_differ_in_serial_only() {
     assert_eq!(vpc.digest, peered.digest);
     let (shared, all) = vpc.nodes.shared(&peered.nodes);
     assert_eq!(shared, all, "all but the apex is shared");
+}
+
+#[test]
+fn views_that_differ_in_a_name_share_what_stands_in_their_file() {
+    let names: String = (0..1_000).map(|n| format!("h{n} A 10.1.0.1\n")).collect();
+    let zone = "records = \"one.zone\"\n[names]\na = \"198.51.100.1\"\n";
+    let config = testing::config(&[
+        ("server.toml", testing::SERVER),
+        ("example.com.toml", zone),
+        ("one.zone", &names),
+    ]);
+    let private = Some(Ipv4Addr::new(10, 0, 0, 1));
+    let snapshot = testing::snapshot(&config, &testing::inventory(&[(ip(1), private)]));
+    let origin = Key::parse("example.com", None).unwrap();
+    let [vpc, outside] =
+        [0, 2].map(|view| snapshot.views[view].zones.get(origin.octets()).unwrap());
+    assert_ne!(vpc.digest, outside.digest);
+    let (shared, all) = vpc.nodes.shared(&outside.nodes);
+    assert!(shared + 1 == all && all > 10, "{shared} of {all} sheets are shared");
 }
 
 #[test]

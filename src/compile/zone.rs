@@ -65,8 +65,7 @@ pub(super) fn parts(
 ) -> Vec<Part> {
     let views = &input.config.server.views;
     let seen: Vec<Seen<'_>> = seen(zone, views.len(), names, past);
-    let contents: Vec<(Vec<ViewId>, Content<'_>)> =
-        seen.into_iter().map(|seen| content(input, zone, seen)).collect();
+    let contents = contents(input, zone, seen);
     let in_views = contents.iter().flat_map(|(ids, content)| {
         // A zone into which nothing is laid has the serial its file gives it.
         let given = content.own_serial().filter(|_| !names.laid);
@@ -86,15 +85,37 @@ pub(super) fn parts(
     all
 }
 
-fn content<'p>(input: &Input<'_>, zone: &Zone, seen: Seen<'p>) -> (Vec<ViewId>, Content<'p>) {
-    let content = match seen.before {
-        Some(old) => match Draft::patched(zone, old, &seen.news) {
-            Some(draft) => Content::New(draft.into()),
-            None => Content::Same(old),
-        },
-        None => Content::New(Draft::new(input, zone, seen.first, &seen.news).into()),
+/// What each part sees. Where several are made from nothing, those of one file share
+/// what stands in it.
+fn contents<'p>(
+    input: &Input<'_>,
+    zone: &Zone,
+    seen: Vec<Seen<'p>>,
+) -> Vec<(Vec<ViewId>, Content<'p>)> {
+    let is_one = seen.iter().filter(|seen| seen.before.is_none()).count() == 1;
+    let mut files: Vec<(ViewId, Draft)> = Vec::new();
+    let content = |Seen { first, views, before, news }| {
+        let content = match before {
+            Some(old) => match Draft::patched(zone, old, &news) {
+                Some(draft) => Content::New(draft.into()),
+                None => Content::Same(old),
+            },
+            None if is_one => Content::New(Draft::new(input, zone, first, &news).into()),
+            None => {
+                let known = files.iter().find(|(view, _)| standing::same_file(zone, *view, first));
+                let laid = known.map(|(_, file)| file.laid(zone, &news));
+                let laid = laid.unwrap_or_else(|| {
+                    let file = Draft::new(input, zone, first, &[]);
+                    let laid = file.laid(zone, &news);
+                    files.push((first, file));
+                    laid
+                });
+                Content::New(laid.into())
+            }
+        };
+        (views, content)
     };
-    (seen.views, content)
+    seen.into_iter().map(content).collect()
 }
 
 /// Views that see the same now, but did not always, differ in serial, or in what led

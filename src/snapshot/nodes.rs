@@ -122,10 +122,10 @@ impl Nodes {
                 _ => {}
             }
         }
-        if self.len == 0 {
-            self.lay_out(len, changed, &ready);
-        } else if len > 2 * MEAN * self.sheets.len() {
-            self.lay_out(2 * len, changed, &ready);
+        if self.len == 0 || len > 2 * MEAN * self.sheets.len() {
+            // Names that come one by one find room for as many again.
+            let is_slow = len < self.len + self.len / 2;
+            self.lay_out(if is_slow { 2 * len } else { len }, changed, &ready);
         } else {
             self.patch(changed, &ready);
         }
