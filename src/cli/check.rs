@@ -62,13 +62,20 @@ fn of_state(config: &Config) -> String {
     match state::peek(&config.server.state_directory, &config.server.sources) {
         Ok(None) => {}
         Ok(Some(found)) => {
+            warn_of(&found.unused);
             found.carried.iter().for_each(|carried| lines += &format!("{carried}\n"));
             found.mismatched.iter().for_each(|mismatch| lines += &format!("{mismatch}\n"));
         }
-        Err(StateError::Read { cause, .. }) if cause.kind() == ErrorKind::PermissionDenied => {}
-        Err(error) => print::line(&format_args!("warning: {error}")),
+        Err(errors) => warn_of(&errors),
     }
     lines
+}
+
+fn warn_of(unused: &[StateError]) {
+    let is_private = |error: &StateError| matches!(error, StateError::Read { cause, .. } if cause.kind() == ErrorKind::PermissionDenied);
+    for error in unused.iter().filter(|error| !is_private(error)) {
+        print::line(&format_args!("warning: {error}"));
+    }
 }
 
 /// The HTTP side's token, without which a server would not start.

@@ -12,6 +12,7 @@ use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::dns::name::Key;
+use crate::dns::serial::{highest, is_later, later};
 use crate::snapshot::RrSet;
 use crate::state::{SerialsKept, ZoneSerial};
 
@@ -143,21 +144,6 @@ fn from_whole(whole: Serial, seen: &[InView<'_>]) -> Views {
         (one.view.into(), Serial { serial: whole.serial, digest })
     };
     seen.iter().map(of).collect()
-}
-
-/// The highest of several serials in the order of RFC 1982; 0 of none.
-pub(crate) fn highest(serials: impl IntoIterator<Item = u32>) -> u32 {
-    serials.into_iter().reduce(later).unwrap_or_default()
-}
-
-/// Is serial `b` later than `a` (RFC 1982 section 3.2)?
-pub(super) fn is_later(a: u32, b: u32) -> bool {
-    (b.wrapping_sub(a) as i32) > 0
-}
-
-/// The later of two serials.
-fn later(a: u32, b: u32) -> u32 {
-    if is_later(a, b) { b } else { a }
 }
 
 /// The hash of one name's records, the same in every process. Order of records

@@ -6,6 +6,7 @@
 //! * [`ec2_name`]: public names of EC2.
 //! * [`opt`]: the OPT record of EDNS.
 //! * [`query`]: a query of ours, and which replies are for it.
+//! * [`serial`]: the order of serial numbers.
 //! * [`wire`]: what stands where in a message.
 
 pub(crate) mod ec2_name;
@@ -13,4 +14,5 @@ pub(crate) mod ede;
 pub mod name;
 pub(crate) mod opt;
 pub(crate) mod query;
+pub(crate) mod serial;
 pub mod wire;

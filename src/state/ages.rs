@@ -4,27 +4,29 @@
 //! restart must know how old its addresses are: `max_stale` and the texts of
 //! Extended DNS Errors count from there. Writing all addresses for that would
 //! wear a disk out. The file names the state it belongs to, so that an age
-//! never makes other addresses look young.
+//! never makes other addresses look young: by version 1, for an older eipdns reads it
+//! too, and version 2 knows its version 1.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::format::{FormatError, Time, seal, unseal};
+use super::format::seal::{seal, unseal};
+use super::format::{FormatError, Time};
 use super::{SourceState, State};
 use crate::source::clock::Drift;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AgesFile {
-    /// The last line of the state file.
+    /// The last line of version 1 of the state.
     of: String,
     /// When each source last answered.
     delivered: BTreeMap<String, Time>,
 }
 
-/// The file beside the state that ends with the line `of`.
+/// The file beside the state whose version 1 ends with the line `of`.
 ///
 /// # Errors
 /// None that a state can cause; serde's signature has one.
@@ -34,8 +36,8 @@ pub(super) fn render(state: &State, of: &str, drift: Drift) -> Result<Vec<u8>, s
     seal(&AgesFile { of: of.to_owned(), delivered: delivered.collect() })
 }
 
-/// When each source last answered, if `octets` belong to the state that ends
-/// with the line `of`.
+/// When each source last answered, if `octets` belong to the state whose
+/// version 1 ends with the line `of`.
 ///
 /// # Errors
 /// They are not what [`render`] makes: cut short by a power cut, say.

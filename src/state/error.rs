@@ -65,7 +65,7 @@ pub enum StateError {
         cause: io::Error,
     },
     /// There is a file that cannot be read, or that others may write.
-    #[error("the state in {} is not used: {cause}; {kept}; names wait for their sources", path.display())]
+    #[error("the state in {} is not used: {cause}; {kept}; {then}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -73,9 +73,11 @@ pub enum StateError {
         cause: io::Error,
         /// What became of it.
         kept: Aside,
+        /// What is answered.
+        then: Then,
     },
     /// There is a file, but not ours, or not whole.
-    #[error("the state in {} is of no use: {cause}; {kept}; names wait for their sources", path.display())]
+    #[error("the state in {} is of no use: {cause}; {kept}; {then}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -83,7 +85,36 @@ pub enum StateError {
         cause: FormatError,
         /// What became of it.
         kept: Aside,
+        /// What is answered.
+        then: Then,
     },
+}
+
+impl StateError {
+    /// What the file `name` says is used instead.
+    pub(super) fn is_stood_in_for(&mut self, name: &'static str) {
+        if let StateError::Read { then, .. } | StateError::Unusable { then, .. } = self {
+            *then = Then::StandsIn(name);
+        }
+    }
+}
+
+/// What is answered where a file cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing is known.
+    NamesWait,
+    /// This other file is used.
+    StandsIn(&'static str),
+}
+
+impl std::fmt::Display for Then {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Then::NamesWait => f.write_str("names wait for their sources"),
+            Then::StandsIn(name) => write!(f, "what {name} says is used"),
+        }
+    }
 }
 
 /// What became of a file that was set aside.
@@ -122,6 +153,8 @@ pub enum Step {
     Rename,
     /// That too on the disk.
     SyncDirectory,
+    /// A file that is not used any longer.
+    Remove,
 }
 
 impl std::fmt::Display for Step {
@@ -132,6 +165,7 @@ impl std::fmt::Display for Step {
             Step::Write => "write",
             Step::Sync | Step::SyncDirectory => "sync",
             Step::Rename => "replace",
+            Step::Remove => "remove",
         })
     }
 }

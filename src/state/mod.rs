@@ -1,12 +1,14 @@
 //! What survives a restart: accepted addresses with their holds, serials, and
 //! the history.
 //!
-//! One file in a directory of its own, replaced as a whole (temporary file,
+//! Two files in a directory of its own, each replaced as a whole (temporary file,
 //! fsync, rename, fsync of the directory): after kill -9 or a power cut it is
-//! the old or the new one. A file that is not to the last octet what was
-//! written is set aside, never half used. Beside it stands when each source
-//! last answered, a few octets that are written each second, and the serial of
-//! each zone in each view.
+//! the old or the new one. They say the same: version 2, which this eipdns goes by,
+//! and then version 1, which the ones before it read. So both an upgrade and the way
+//! back serve what was last known. A file that is not to the last octet what was
+//! written is set aside, never half used, and the other one stands in for it. Beside
+//! them stands when each source last answered, a few octets that are written each
+//! second.
 //!
 //! Nothing here stops the server: a disk that is full or read-only is an
 //! error to log, and answers go on. Only a second eipdns on the directory is
@@ -15,7 +17,8 @@
 //! Calls wait for the disk: make them where that holds nobody up, and after
 //! publishing.
 //!
-//! * `format`: the file; `ages` and `serials`: those beside it.
+//! * `format`: the two versions; `ages`: the file beside them; `serials`: the file that
+//!   was, and serials that never go back.
 //! * `store`: the directory; `trust`: who may have written what is in it.
 //! * `journal`: the history, in two files of its own.
 //! * `error`: what can go wrong.
@@ -33,7 +36,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-pub use error::{Aside, OpenError, StateError, Step};
+pub use error::{Aside, OpenError, StateError, Step, Then};
 pub use format::FormatError;
 pub use journal::{Damaged, Past};
 pub use store::{Loaded, Mismatch, Saved, Store, peek};
@@ -85,7 +88,6 @@ pub struct SourceState {
 
 /// The serial of one zone, in all views or in one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ZoneSerial {
     /// Last published.
     pub serial: u32,

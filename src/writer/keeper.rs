@@ -74,6 +74,12 @@ fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
     let state = match store.load(sources) {
         Ok(None) => State::default(),
         Ok(Some(loaded)) => {
+            for error in &loaded.unused {
+                warn!("{error}");
+            }
+            if loaded.by_older {
+                info!("an older eipdns has run since: what it left in state.json is used");
+            }
             for carried in &loaded.carried {
                 warn!("{carried}");
             }
@@ -88,8 +94,8 @@ fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
             );
             loaded.state
         }
-        Err(error) => {
-            error!("{error}");
+        Err(errors) => {
+            errors.iter().for_each(|error| error!("{error}"));
             State::default()
         }
     };

@@ -1,32 +1,44 @@
 //! The state directory: made ours, read once, written to.
+//!
+//! * `lock`: who has it. `read`: which of its files is believed. `loaded`: for which
+//!   sources. `replace`: how a file is written.
 
-use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+mod loaded;
+mod lock;
+mod read;
+mod replace;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::error::{Aside, OpenError, StateError, Step};
-use super::format::{self, FormatError};
-use super::journal::{Journal, Past};
-use super::{SourceState, State, ages, serials, trust};
-use crate::config::Source;
-use crate::host::background::{PIECE, breathe};
-use crate::source::clock::{Drift, elapsed};
-use crate::source::successor::{self, Former};
+pub use loaded::{Loaded, Mismatch, peek};
 
-/// The state itself.
-const FILE: &str = "state.json";
+use super::error::{Aside, OpenError, StateError, Step};
+use super::format::seal::seal_of;
+use super::format::version_2::Beside;
+use super::format::{FormatError, version_1, version_2};
+use super::journal::{Journal, Past};
+use super::{SourceState, State, ages, trust};
+use crate::config::Source;
+use crate::source::clock::{Drift, elapsed};
+use loaded::carried_on;
+use lock::{LOCK_FILE, LockError, is_still, lock};
+use read::{By, Reading, read};
+use replace::{NEW, Replaced};
+
+/// The state: version 2, which is believed.
+const SECOND: &str = "state-2.json";
+/// Version 1, for an older eipdns.
+const FIRST: &str = "state.json";
 /// When each source last answered.
 const AGES_FILE: &str = "ages.json";
-/// The serial of each zone in each view.
+/// Where the eipdns before this one kept the serial of each zone in each view.
 const SERIALS_FILE: &str = "serials.json";
-/// What a file is called until it is whole.
-const NEW: &str = ".new";
-/// Held, and with our process id in it, while we live.
-const LOCK_FILE: &str = "lock";
 
 /// How often the ages are written when nothing else has changed. The disk is
 /// not waited for: a killed process loses a second of age, and no disk is worn
@@ -41,44 +53,8 @@ const SYNC: Duration = Duration::from_secs(60);
 /// How long to leave a disk alone that has just failed.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// How many files set aside are kept.
+/// How many files set aside are kept, of either version.
 const KEEP_ASIDE: usize = 5;
-
-/// State as it was found.
-#[derive(Debug)]
-pub struct Loaded {
-    /// Of the sources that are configured now, under their names of now.
-    pub state: State,
-    /// When it was written.
-    pub written: SystemTime,
-    /// Sources that are not as they were then, to be told.
-    pub carried: Vec<Carried>,
-    /// Sources whose state is of no use, to be told.
-    pub mismatched: Vec<Mismatch>,
-}
-
-/// A source whose state is that of a source with other settings.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "source {source_name} is not as it was when its state was written: {what}; what was known \
-     then is answered until it has delivered"
-)]
-pub struct Carried {
-    /// The source's name.
-    pub source_name: String,
-    /// What differs.
-    pub what: String,
-}
-
-/// A source in the state that none configured carries on.
-#[derive(Debug, thiserror::Error)]
-#[error("the state of source {source_name} is not used: no source carries it on; {kept}")]
-pub struct Mismatch {
-    /// The source's name.
-    pub source_name: String,
-    /// What became of the file as it was.
-    pub kept: Aside,
-}
 
 /// What a call of [`Store::save`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +92,7 @@ struct Written {
     /// The wall clock's when it was written: after a step all times are
     /// written anew.
     drift: Drift,
-    /// The file's last line.
+    /// The last line of version 1.
     seal: String,
     /// When the ages were last written, and when they were last waited for.
     touched: SystemTime,
@@ -172,7 +148,7 @@ impl Store {
 
     /// What in the directory a group may write: odd, and used all the same.
     pub fn group_writes(&self) -> Vec<PathBuf> {
-        let files = [FILE, SERIALS_FILE].map(|name| self.directory.join(name));
+        let files = [SECOND, FIRST].map(|name| self.directory.join(name));
         let all = [self.directory.clone()].into_iter().chain(files);
         let group_writes =
             |path: &PathBuf| fs::metadata(path).is_ok_and(|about| trust::check(&about) == Ok(true));
@@ -180,31 +156,48 @@ impl Store {
     }
 
     /// Reads the state, leaving out what no configured source carries on; none
-    /// when there is no file.
+    /// when there is none.
     ///
     /// # Errors
-    /// A file that cannot be read, that others may write, or that is of no
-    /// use. It is set aside.
-    pub fn load(&mut self, sources: &[Source]) -> Result<Option<Loaded>, StateError> {
+    /// No file there can be used. Of each: it cannot be read, others may write it, or
+    /// it is of no use. It is set aside.
+    pub fn load(&mut self, sources: &[Source]) -> Result<Option<Loaded>, Vec<StateError>> {
         if let Some(StateError::Untrusted { .. }) = self.trouble {
             return Ok(None);
         }
-        let found = read(&self.directory).map_err(|error| self.put_aside(error))?;
-        let Some(Found { state, written, seal }) = found else { return Ok(None) };
-        let (carried, left) = carried_on(&state, sources);
-        let mut loaded =
-            Loaded { state: carried.state, written, carried: carried.told, mismatched: Vec::new() };
+        let Reading { found, unusable } =
+            read(&self.directory).map_err(|untrusted| vec![untrusted])?;
+        let unused: Vec<_> = unusable.into_iter().map(|error| self.put_aside(error)).collect();
+        let Some(found) = found else {
+            return if unused.is_empty() { Ok(None) } else { Err(unused) };
+        };
+        let (carried, left) = carried_on(&found.state, sources);
+        let (written, carried_state) = (found.written, carried.state);
+        let mut mismatched: Vec<Mismatch> = Vec::new();
         for source_name in left {
             // One copy holds them all.
-            let kept = match loaded.mismatched.first() {
+            let kept = match mismatched.first() {
                 Some(Mismatch { kept: Aside::Kept(path), .. }) => Aside::Kept(path.clone()),
-                _ => self.aside("mismatched", |from, to| fs::copy(from, to).map(drop)),
+                _ => self.aside(found.by.file(), "mismatched", |a, b| fs::copy(a, b).map(drop)),
             };
-            loaded.mismatched.push(Mismatch { source_name, kept });
+            mismatched.push(Mismatch { source_name, kept });
         }
-        let drift = Drift::NONE;
-        self.written = Some(Written { state, drift, seal, touched: written, synced: written });
-        Ok(Some(loaded))
+        // What only one file says is written to both with the first save.
+        self.written = (found.by == By::Both).then(|| Written {
+            state: found.state,
+            drift: Drift::NONE,
+            seal: found.seal,
+            touched: written,
+            synced: written,
+        });
+        Ok(Some(Loaded {
+            state: carried_state,
+            written,
+            by_older: found.by == By::OlderEipdns,
+            unused,
+            carried: carried.told,
+            mismatched,
+        }))
     }
 
     /// Reads the history; nothing where others may write it. What is damaged is
@@ -233,39 +226,47 @@ impl Store {
         added.map(|()| Saved::Written)
     }
 
-    fn put_aside(&mut self, error: StateError) -> StateError {
+    fn put_aside(&self, error: StateError) -> StateError {
+        let aside = |path: &Path, why| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(FIRST);
+            self.aside(name, why, |from, to| fs::rename(from, to))
+        };
         match error {
-            StateError::Read { path, cause, .. } => {
-                StateError::Read { path, cause, kept: self.set_aside("unread") }
+            StateError::Read { path, cause, then, .. } => {
+                let kept = aside(&path, "unread");
+                StateError::Read { path, cause, kept, then }
             }
-            StateError::Unusable { path, cause, .. } => {
-                let name = match &cause {
+            StateError::Unusable { path, cause, then, .. } => {
+                let why = match &cause {
                     FormatError::Newer { .. } => "newer",
                     FormatError::Foreign { .. } => "foreign",
                     _ => "damaged",
                 };
-                StateError::Unusable { path, cause, kept: self.set_aside(name) }
+                let kept = aside(&path, why);
+                StateError::Unusable { path, cause, kept, then }
             }
             other => other,
         }
     }
 
-    /// Renames the state file, so that the next start is without it and
-    /// somebody can look into it: for state that cannot be used. `why` is a
-    /// word for its new name.
+    /// Renames the state's files, so that the next start is without them and
+    /// somebody can look into them: for state that cannot be used. `why` is a
+    /// word for their new names. Returns what became of the one that is believed.
     pub fn set_aside(&mut self, why: &str) -> Aside {
         self.written = None;
-        self.aside(why, |from, to| fs::rename(from, to))
+        let [second, first] =
+            [SECOND, FIRST].map(|name| self.aside(name, why, |from, to| fs::rename(from, to)));
+        if let Aside::Failed(_) = second { first } else { second }
     }
 
-    fn aside(&self, why: &str, act: impl Fn(&Path, &Path) -> io::Result<()>) -> Aside {
+    fn aside(&self, name: &str, why: &str, act: impl Fn(&Path, &Path) -> io::Result<()>) -> Aside {
         // Colons make trouble in scp and on foreign disks.
         let now = humantime::format_rfc3339_millis(SystemTime::now().max(SystemTime::UNIX_EPOCH));
         let time = now.to_string().replace([':', '-'], "");
-        let to = self.directory.join(format!("{FILE}.{why}-{time}"));
-        match act(&self.directory.join(FILE), &to) {
+        let to = self.directory.join(format!("{name}.{why}-{time}"));
+        match act(&self.directory.join(name), &to) {
             Ok(()) => {
-                self.forget_oldest();
+                self.forget_oldest(name);
                 Aside::Kept(to)
             }
             Err(e) => Aside::Failed(e),
@@ -273,13 +274,13 @@ impl Store {
     }
 
     /// Keeps the number of files set aside small. They end in their time.
-    fn forget_oldest(&self) {
+    fn forget_oldest(&self, name: &str) {
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
         let mut aside: Vec<(String, PathBuf)> = entries
             .filter_map(Result::ok)
             .filter_map(|entry| {
-                let name = entry.file_name().into_string().ok()?;
-                let rest = name.strip_prefix(FILE)?;
+                let file = entry.file_name().into_string().ok()?;
+                let rest = file.strip_prefix(name)?.strip_prefix('.')?;
                 let (_, time) = rest.rsplit_once('-')?;
                 Some((time.to_owned(), entry.path()))
             })
@@ -295,7 +296,7 @@ impl Store {
     /// have changed, those. `drift` is the wall clock's now.
     ///
     /// # Errors
-    /// Whatever the disk says; the file is then as it was, or whole and new.
+    /// Whatever the disk says; each file is then as it was, or whole and new.
     pub fn save(
         &mut self,
         state: &State,
@@ -321,7 +322,7 @@ impl Store {
         *failed_at = saved.is_err().then_some(now);
         if saved.is_err() {
             // Gives a full disk its room back. What stays is overwritten.
-            for name in [SERIALS_FILE, FILE] {
+            for name in [SECOND, FIRST] {
                 let _ = fs::remove_file(self.directory.join(name.to_owned() + NEW));
             }
         }
@@ -363,8 +364,10 @@ impl Store {
         Ok(Saved::Written)
     }
 
-    /// `after` is called after each step, and ends it all by failing: that
-    /// is how tests pull the plug. Returns the file's last line.
+    /// Version 2 first: it names the version 1 that follows, so that wherever this is
+    /// cut off, it is known which of the two is the newer. Returns the last line of
+    /// version 1. `after` is called after each step, and ends it all by failing: that
+    /// is how tests pull the plug.
     fn replace(
         &self,
         state: &State,
@@ -372,17 +375,17 @@ impl Store {
         drift: Drift,
         after: &mut dyn FnMut(Step) -> io::Result<()>,
     ) -> Result<String, StateError> {
-        let views = &state.serials.views;
-        let known = self.written.as_ref().map(|written| &written.state.serials.views);
-        // First, so that no zone's serial is higher than all of its views'.
-        if !views.is_empty() && known != Some(views) {
-            let file = Replaced { directory: &self.directory, name: SERIALS_FILE, sync: true };
-            file.replace(&file.rendered(serials::render(views))?, after)?;
-        }
-        let file = Replaced { directory: &self.directory, name: FILE, sync: true };
-        let octets = file.rendered(format::render(state, now, drift))?;
-        file.replace(&octets, after)?;
-        Ok(format::seal_of(&octets).unwrap_or_default().to_owned())
+        let directory = &*self.directory;
+        let first = Replaced { directory, name: FIRST, sync: true };
+        let octets = first.rendered(version_1::render(state, now, drift))?;
+        let seal = seal_of(&octets).unwrap_or_default().to_owned();
+        let second = Replaced { directory, name: SECOND, sync: true };
+        let beside = Beside { with: seal.clone(), before: read::seal_there(directory) };
+        second.replace(&second.rendered(version_2::render(state, now, drift, beside))?, after)?;
+        // It would be older than the version 1 that follows.
+        replace::remove(directory, SERIALS_FILE)?;
+        first.replace(&octets, after)?;
+        Ok(seal)
     }
 
     fn touch(&mut self, state: &State, now: SystemTime, drift: Drift) -> Result<Saved, StateError> {
@@ -405,229 +408,6 @@ fn is_left_alone(failed_at: Option<SystemTime>, now: SystemTime) -> bool {
     failed_at.is_some_and(|at| now.duration_since(at).is_ok_and(|d| d < RETRY))
 }
 
-/// One file of the directory, to be replaced as a whole.
-struct Replaced<'d> {
-    directory: &'d Path,
-    name: &'static str,
-    /// Wait until it is on the disk.
-    sync: bool,
-}
-
-impl Replaced<'_> {
-    fn rendered(&self, made: Result<Vec<u8>, serde_json::Error>) -> Result<Vec<u8>, StateError> {
-        let path = self.directory.join(self.name);
-        made.map_err(|e| StateError::Write { step: Step::Render, path, cause: e.into() })
-    }
-
-    fn replace(
-        &self,
-        octets: &[u8],
-        after: &mut dyn FnMut(Step) -> io::Result<()>,
-    ) -> Result<(), StateError> {
-        let file = self.directory.join(self.name);
-        let new_file = self.directory.join(self.name.to_owned() + NEW);
-        let failed = |step, path: &Path| {
-            let path = path.to_owned();
-            move |cause| StateError::Write { step, path, cause }
-        };
-        let create = || {
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new_file)
-        };
-        breathe();
-        let mut new = create()
-            .and_then(|new| after(Step::Create).map(|()| new))
-            .map_err(failed(Step::Create, &new_file))?;
-        let write = |piece: &[u8]| {
-            breathe();
-            new.write_all(piece)
-        };
-        octets
-            .chunks(PIECE)
-            .try_for_each(write)
-            .and_then(|()| after(Step::Write))
-            .map_err(failed(Step::Write, &new_file))?;
-        breathe();
-        let synced = if self.sync { new.sync_all() } else { Ok(()) };
-        synced.and_then(|()| after(Step::Sync)).map_err(failed(Step::Sync, &new_file))?;
-        breathe();
-        fs::rename(&new_file, &file)
-            .and_then(|()| after(Step::Rename))
-            .map_err(failed(Step::Rename, &file))?;
-        if !self.sync {
-            return Ok(());
-        }
-        File::open(self.directory)
-            .and_then(|directory| directory.sync_all())
-            .and_then(|()| after(Step::SyncDirectory))
-            .map_err(failed(Step::SyncDirectory, self.directory))
-    }
-}
-
-/// What a directory's files say.
-struct Found {
-    state: State,
-    written: SystemTime,
-    seal: String,
-}
-
-/// Reads the state in `directory` for `sources` and changes nothing: for those
-/// who only look. None when there is none.
-///
-/// # Errors
-/// It cannot be read, others may write it, or it is of no use.
-pub fn peek(directory: &Path, sources: &[Source]) -> Result<Option<Loaded>, StateError> {
-    let Some(Found { state, written, .. }) = read(directory)? else { return Ok(None) };
-    let (carried, left) = carried_on(&state, sources);
-    let mismatched =
-        left.into_iter().map(|source_name| Mismatch { source_name, kept: Aside::Left }).collect();
-    Ok(Some(Loaded { state: carried.state, written, carried: carried.told, mismatched }))
-}
-
-fn read(directory: &Path) -> Result<Option<Found>, StateError> {
-    if let Ok(about) = fs::metadata(directory)
-        && let Err(why) = trust::check(&about)
-    {
-        return Err(StateError::Untrusted { directory: directory.to_owned(), why });
-    }
-    let path = directory.join(FILE);
-    let octets = match trust::read(&path) {
-        Ok(octets) => octets,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(StateError::Read { path, cause, kept: Aside::Left }),
-    };
-    let (mut state, written) = match format::parse(&octets) {
-        Ok(read) => read,
-        Err(cause) => return Err(StateError::Unusable { path, cause, kept: Aside::Left }),
-    };
-    let seal = format::seal_of(&octets).unwrap_or_default().to_owned();
-    for (name, at) in ages_of(directory, &seal) {
-        if let Some(source) = state.sources.get_mut(&name) {
-            source.delivered_at = source.delivered_at.max(at);
-        }
-    }
-    state.serials.views = view_serials(directory);
-    Ok(Some(Found { state, written, seal }))
-}
-
-/// The serials of each view. Without the file each view goes on from its zone's
-/// serial, which is as high as any.
-fn view_serials(directory: &Path) -> serials::Views {
-    let path = directory.join(SERIALS_FILE);
-    let used = match trust::read(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return serials::Views::new(),
-        Err(error) => Err(error.to_string()),
-        Ok(octets) => serials::parse(&octets).map_err(|error| error.to_string()),
-    };
-    used.unwrap_or_else(|error| {
-        tracing::warn!(
-            path = %path.display(), %error,
-            "the views' serials are not used: in each view a zone goes on from its highest serial"
-        );
-        serials::Views::new()
-    })
-}
-
-/// Later ages than the state itself has. Without the file, or with one that a
-/// power cut has emptied, sources look older than they are, which harms less
-/// than the opposite.
-fn ages_of(directory: &Path, seal: &str) -> BTreeMap<String, SystemTime> {
-    let path = directory.join(AGES_FILE);
-    let octets = match trust::read(&path) {
-        Ok(octets) => octets,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return BTreeMap::new(),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the ages beside the state are not used");
-            return BTreeMap::new();
-        }
-    };
-    ages::parse(&octets, seal).unwrap_or_else(|error| {
-        tracing::warn!(path = %path.display(), %error, "the ages beside the state are of no use");
-        BTreeMap::new()
-    })
-}
-
-/// State under the names of the sources that carry it on.
-struct CarriedOn {
-    state: State,
-    told: Vec<Carried>,
-}
-
-/// What of `found` the configured `sources` carry on, and the names of those
-/// sources that none does.
-fn carried_on(found: &State, sources: &[Source]) -> (CarriedOn, Vec<String>) {
-    let former: Vec<Former<'_>> = found
-        .sources
-        .iter()
-        .map(|(name, state)| Former { name, of: &state.of, region: state.region.as_deref() })
-        .collect();
-    let predecessors = successor::predecessors(&former, sources);
-    let states: Vec<(&String, &SourceState)> = found.sources.iter().collect();
-    let mut state = State { sources: BTreeMap::new(), serials: found.serials.clone() };
-    let mut told = Vec::new();
-    for (source, predecessor) in sources.iter().zip(&predecessors) {
-        let Some((name, known)) = predecessor.and_then(|at| states.get(at)) else { continue };
-        let mut what = successor::differences(&known.of, &successor::fingerprint(source));
-        if **name != source.name {
-            let renamed = format!("its `name` was {name:?}");
-            what = if what.is_empty() { renamed } else { format!("{renamed}, {what}") };
-        }
-        if !what.is_empty() {
-            told.push(Carried { source_name: source.name.clone(), what });
-        }
-        state.sources.insert(source.name.clone(), SourceState::clone(known));
-    }
-    let left = states.iter().enumerate().filter(|(at, _)| !predecessors.contains(&Some(*at)));
-    let left = left.map(|(_, (name, _))| (*name).clone()).collect();
-    (CarriedOn { state, told }, left)
-}
-
-enum LockError {
-    /// Another process has it.
-    Taken,
-    /// It cannot be had.
-    State(StateError),
-}
-
-/// Makes the directory, sees who may write to it, and locks it.
-fn lock(directory: &Path) -> Result<File, LockError> {
-    let failed =
-        |cause| LockError::State(StateError::Directory { directory: directory.to_owned(), cause });
-    // What is in it is nobody's business: names, hosts, accounts.
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-    let about = fs::metadata(directory).map_err(failed)?;
-    if let Err(why) = trust::check(&about) {
-        let directory = directory.to_owned();
-        return Err(LockError::State(StateError::Untrusted { directory, why }));
-    }
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        // Not to wait for a pipe's other end.
-        .custom_flags(libc::O_NONBLOCK)
-        .open(directory.join(LOCK_FILE))
-        .map_err(failed)?;
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => LockError::Taken,
-        TryLockError::Error(cause) => failed(cause),
-    })?;
-    // For the error of a second process only: the lock holds without it.
-    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
-}
-
-/// Is `lock` still the lock file of a directory that only we may write?
-fn is_still(lock: &File, directory: &Path) -> bool {
-    let id = |about: fs::Metadata| (about.dev(), about.ino());
-    let same = match (lock.metadata(), fs::metadata(directory.join(LOCK_FILE))) {
-        (Ok(ours), Ok(there)) => id(ours) == id(there),
-        _ => false,
-    };
-    same && fs::metadata(directory).is_ok_and(|about| trust::check(&about).is_ok())
-}
-
 /// Equal but for the times of delivery.
 fn is_alike(a: &State, b: &State) -> bool {
     let alike = |a: &SourceState, b: &SourceState| {
@@ -637,6 +417,3 @@ fn is_alike(a: &State, b: &State) -> bool {
         && a.sources.len() == b.sources.len()
         && a.sources.iter().zip(&b.sources).all(|((m, a), (n, b))| m == n && alike(a, b))
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,8 +3,8 @@
 use std::time::{Instant, SystemTime};
 
 use super::{Board, Known, Reloads, forwarding};
-use crate::compile::serial::highest;
 use crate::config::Config;
+use crate::dns::serial::highest;
 use crate::host::aside;
 use crate::host::log::STDERR;
 use crate::snapshot::Snapshot;

@@ -2,7 +2,7 @@
 
 use super::page::Page;
 use super::unix;
-use crate::compile::serial::highest;
+use crate::dns::serial::highest;
 use crate::host::aside;
 use crate::status::board::{Board, Known};
 use crate::status::report::WorstCase;

@@ -69,6 +69,11 @@ fn state_file(dir: &Dir) -> PathBuf {
     dir.path().join(".state/state.json")
 }
 
+/// Both versions, the one that is believed first.
+fn state_files(dir: &Dir) -> [PathBuf; 2] {
+    [dir.path().join(".state/state-2.json"), state_file(dir)]
+}
+
 fn stalls(server: &mut Server) {
     server.wait("a stall", |l| {
         l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
@@ -141,7 +146,7 @@ fn age(dir: &Dir, ago: Duration) {
         source.delivered_at = then;
     }
     // As of one who never wrote anything later.
-    std::fs::remove_file(state_file(dir)).unwrap();
+    state_files(dir).iter().for_each(|file| std::fs::remove_file(file).unwrap());
     assert_eq!(open().save(&state, then, Drift::NONE).unwrap(), Saved::Written);
 }
 
@@ -231,19 +236,36 @@ fn damaged_state_is_set_aside() {
     let ec2 = Ec2::with(1);
     let dir = one_name(&ec2);
     run_once(&dir);
-    let file = state_file(&dir);
-    let whole = std::fs::read_to_string(&file).unwrap();
-    assert!(whole.contains("10.0.0.1"), "readable: {whole}");
-    std::fs::write(&file, whole.replace("10.0.0.1", "10.0.0.2")).unwrap();
+    let damage = |file: &PathBuf| {
+        let whole = std::fs::read_to_string(file).unwrap();
+        assert!(whole.contains("10.0.0.1"), "readable: {whole}");
+        std::fs::write(file, whole.replace("10.0.0.1", "10.0.0.2")).unwrap();
+    };
+    let told = |server: &Server, level: &str, aside: &str| {
+        let told = server.lines().iter().any(|l| {
+            let text = l["fields"]["message"].as_str().unwrap_or_default();
+            l["level"] == level && text.contains("checksum") && text.contains(aside)
+        });
+        assert!(told, "{:#?}", server.lines());
+    };
+    let [second, first] = state_files(&dir);
     ec2.fault(Fault::Refused);
+    // One stands in for the other.
+    for (file, aside) in [(&second, "state-2.json.damaged-"), (&first, "state.json.damaged-")] {
+        damage(file);
+        let server = start(&dir);
+        refresh(&server, false);
+        assert_eq!(asked(server.dns, NAME).0, answer("10.0.0.1"));
+        told(&server, "WARN", aside);
+        assert!(server.stop().success());
+    }
+    damage(&second);
+    damage(&first);
     let server = start(&dir);
     refresh(&server, false);
     assert_eq!(asked(server.dns, NAME), ("ServFail".into(), vec![NOT_READY]), "never half used");
-    let told = server.lines().iter().any(|l| {
-        let text = l["fields"]["message"].as_str().unwrap_or_default();
-        l["level"] == "ERROR" && text.contains("checksum") && text.contains("state.json.damaged-")
-    });
-    assert!(told, "{:#?}", server.lines());
+    told(&server, "ERROR", "state-2.json.damaged-");
+    told(&server, "ERROR", "state.json.damaged-");
 }
 
 #[test]
@@ -315,15 +337,17 @@ fn state_that_anyone_may_write_is_not_believed() {
     assert_eq!(asked(server.dns, NAME).0, answer("10.0.0.1"));
     assert_eq!(told(&server), "");
     assert!(server.stop().success());
-    // The file, and something that is none.
-    chmod(&state_file(&dir), 0o666);
+    // The files, and something that is none.
+    state_files(&dir).iter().for_each(|file| chmod(file, 0o666));
     let server = start(&dir);
     refresh(&server, false);
     assert_eq!(asked(server.dns, NAME), ("ServFail".into(), vec![NOT_READY]));
     server.signal("KILL");
     drop(server);
-    std::fs::remove_file(state_file(&dir)).ok();
-    assert!(std::process::Command::new("mkfifo").arg(state_file(&dir)).status().unwrap().success());
+    for file in state_files(&dir) {
+        std::fs::remove_file(&file).ok();
+        assert!(std::process::Command::new("mkfifo").arg(file).status().unwrap().success());
+    }
     let server = start(&dir);
     refresh(&server, false);
     assert_eq!(asked(server.dns, NAME), ("ServFail".into(), vec![NOT_READY]));

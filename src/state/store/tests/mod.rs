@@ -1,3 +1,8 @@
+//! The directory: locked, written, read; `versions` looks at the two versions.
+
+mod versions;
+
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
 use super::super::ZoneSerial;
@@ -5,6 +10,7 @@ use super::super::format::tests::{sealed, small};
 use super::*;
 use crate::config::{Ec2Source, SourceKind};
 use crate::diag::Place;
+use crate::source::successor;
 
 /// Opens a store that is free. A process that another test has just forked has
 /// all our descriptors, locks with them, until it executes its program.
@@ -58,6 +64,9 @@ fn found(directory: &Path) -> Option<State> {
     })
 }
 
+/// What is in a directory once state was saved.
+const ALL: [&str; 3] = [LOCK_FILE, SECOND, FIRST];
+
 fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(directory)
         .unwrap()
@@ -76,9 +85,11 @@ fn what_is_saved_is_found() {
     assert_eq!(store.save(&state(1), at(0), Drift::NONE).unwrap(), Saved::Written);
     drop(store);
     assert_eq!(found(&directory), Some(state(1)));
-    assert_eq!(names(&directory), [LOCK_FILE, FILE]);
+    assert_eq!(names(&directory), ALL);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&directory), mode(&directory.join(FILE))), (0o700, 0o600));
+    let modes = (mode(&directory), mode(&directory.join(FIRST)));
+    assert_eq!(modes, (0o700, 0o600));
+    assert_eq!(mode(&directory.join(SECOND)), 0o600);
 }
 
 /// The state with this serial, and its source heard of at this second.
@@ -92,7 +103,7 @@ fn delivered(serial: u32, seconds: u64) -> State {
 fn it_is_written_when_it_says_something_new() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    let octets = || fs::read(dir.path().join(FILE)).unwrap();
+    let octets = || [FIRST, SECOND].map(|name| fs::read(dir.path().join(name)).unwrap());
     let save = |store: &mut Store, state: &State, seconds| {
         store.save(state, at(seconds), Drift::NONE).unwrap()
     };
@@ -125,13 +136,13 @@ fn ages_make_no_other_addresses_young() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     store.save(&delivered(1, 0), at(0), Drift::NONE).unwrap();
-    let old = fs::read(dir.path().join(FILE)).unwrap();
+    let old = [FIRST, SECOND].map(|name| (name, fs::read(dir.path().join(name)).unwrap()));
     store.save(&delivered(2, 1), at(1), Drift::NONE).unwrap();
     store.save(&delivered(2, 50), at(50), Drift::NONE).unwrap();
     drop(store);
     assert_eq!(found(dir.path()), Some(delivered(2, 50)));
     // As if the state had not reached the disk: the ages are not its own.
-    fs::write(dir.path().join(FILE), old).unwrap();
+    old.iter().for_each(|(name, octets)| fs::write(dir.path().join(name), octets).unwrap());
     assert_eq!(found(dir.path()), Some(delivered(1, 0)));
 }
 
@@ -164,97 +175,6 @@ fn after_a_step_of_the_wall_clock_all_times_are_written_anew() {
 }
 
 #[test]
-fn the_plug_may_be_pulled_after_any_step() {
-    use Step::{Create, Rename, Sync, SyncDirectory, Write};
-    for (step, kept) in [(Create, 1), (Write, 1), (Sync, 1), (Rename, 2), (SyncDirectory, 2)] {
-        let dir = tempfile::tempdir().unwrap();
-        let mut store = open(dir.path());
-        store.save(&state(1), at(0), Drift::NONE).unwrap();
-        let mut seen = Vec::new();
-        let error = store
-            .replace(&state(2), at(1), Drift::NONE, &mut |done| {
-                seen.push(done);
-                if done == step { Err(io::Error::other("unplugged")) } else { Ok(()) }
-            })
-            .unwrap_err();
-        assert!(matches!(&error, StateError::Write { step: failed, .. } if *failed == step));
-        assert_eq!(seen.last(), Some(&step));
-        drop(store);
-        assert_eq!(found(dir.path()), Some(state(kept)), "after {step:?}");
-        // And life goes on.
-        let mut store = open(dir.path());
-        store.save(&state(3), at(2), Drift::NONE).unwrap();
-        drop(store);
-        assert_eq!(found(dir.path()), Some(state(3)));
-        assert_eq!(names(dir.path()), [LOCK_FILE, FILE]);
-    }
-}
-
-/// The state with this serial, seen in one view only.
-fn in_views(serial: u32) -> State {
-    let mut state = state(serial);
-    let of = |serial, digest: &str| ZoneSerial { serial, digest: digest.into() };
-    let views = [("vpc".to_owned(), of(serial, "bb")), ("outside".to_owned(), of(1, "cc"))];
-    state.serials.views.insert("example.net".into(), views.into());
-    state
-}
-
-#[test]
-fn the_serials_of_views_are_written_first_and_in_a_file_of_their_own() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut store = open(dir.path());
-    store.save(&in_views(1), at(0), Drift::NONE).unwrap();
-    assert_eq!(names(dir.path()), [LOCK_FILE, SERIALS_FILE, FILE]);
-    // What reads the state alone finds it as it would have written it itself.
-    let octets = fs::read(dir.path().join(FILE)).unwrap();
-    assert_eq!(format::parse(&octets).unwrap().0, state(1));
-    let mode = fs::metadata(dir.path().join(SERIALS_FILE)).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    // When no serial has moved, they are not written again.
-    fs::remove_file(dir.path().join(SERIALS_FILE)).unwrap();
-    let mut other = in_views(1);
-    other.sources.get_mut("east").unwrap().region = Some("us-west-2".into());
-    assert_eq!(store.save(&other, at(1), Drift::NONE).unwrap(), Saved::Written);
-    assert_eq!(names(dir.path()), [LOCK_FILE, FILE]);
-    assert_eq!(store.save(&in_views(2), at(2), Drift::NONE).unwrap(), Saved::Written);
-    drop(store);
-    assert_eq!(found(dir.path()), Some(in_views(2)));
-    // Without them, or with what is none, there is the rest.
-    for octets in [&b""[..], b"{}\n"] {
-        fs::write(dir.path().join(SERIALS_FILE), octets).unwrap();
-        assert_eq!(found(dir.path()), Some(state(2)));
-    }
-}
-
-#[test]
-fn the_plug_may_be_pulled_between_the_serials_and_the_state() {
-    // Five steps for each of the two files.
-    for step in 1..=10 {
-        let dir = tempfile::tempdir().unwrap();
-        let mut store = open(dir.path());
-        store.save(&in_views(1), at(0), Drift::NONE).unwrap();
-        let mut left = step;
-        store
-            .replace(&in_views(2), at(1), Drift::NONE, &mut |_| {
-                left -= 1;
-                if left == 0 { Err(io::Error::other("unplugged")) } else { Ok(()) }
-            })
-            .unwrap_err();
-        drop(store);
-        let mut expected = if step < 9 { in_views(1) } else { in_views(2) };
-        if step >= 4 {
-            expected.serials.views = in_views(2).serials.views;
-        }
-        assert_eq!(found(dir.path()), Some(expected), "after step {step}");
-        let mut store = open(dir.path());
-        store.save(&in_views(3), at(2), Drift::NONE).unwrap();
-        drop(store);
-        assert_eq!(found(dir.path()), Some(in_views(3)));
-        assert_eq!(names(dir.path()), [LOCK_FILE, SERIALS_FILE, FILE]);
-    }
-}
-
-#[test]
 fn a_second_process_is_refused_and_told_who_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path());
@@ -266,61 +186,26 @@ fn a_second_process_is_refused_and_told_who_is_there() {
 }
 
 #[test]
-fn damage_is_set_aside_and_a_new_file_written() {
-    let dir = tempfile::tempdir().unwrap();
-    type Damage = fn(&mut Vec<u8>);
-    const NEWER: &str = r#"{"format": "eipdns state", "version": 2}"#;
-    const FOREIGN: &str = r#"{"format": "other state", "version": 1}"#;
-    let cases: [(&str, Damage); 5] = [
-        ("damaged", |octets| octets[7] ^= 1),
-        ("damaged", |octets| octets.truncate(100)),
-        ("damaged", Vec::clear),
-        ("newer", |octets| *octets = sealed(NEWER)),
-        ("foreign", |octets| *octets = sealed(FOREIGN)),
-    ];
-    for (name, damage) in cases {
-        let mut store = open(dir.path());
-        store.save(&state(1), at(0), Drift::NONE).unwrap();
-        let path = dir.path().join(FILE);
-        let mut octets = fs::read(&path).unwrap();
-        damage(&mut octets);
-        fs::write(&path, &octets).unwrap();
-        drop(store);
-
-        let mut store = open(dir.path());
-        let error = store.load(&[]).unwrap_err();
-        let StateError::Unusable { kept: Aside::Kept(kept), .. } = &error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(fs::read(kept).unwrap(), octets);
-        assert!(kept.display().to_string().contains(name), "{error}");
-        assert!(error.to_string().contains(&kept.display().to_string()));
-        assert!(store.load(&[]).unwrap().is_none());
-        store.save(&state(2), at(1), Drift::NONE).unwrap();
-        drop(store);
-        assert_eq!(found(dir.path()), Some(state(2)));
-        // Names of files set aside are unique per millisecond.
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-#[test]
 fn few_files_are_kept_aside_and_the_newest_of_them() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let mut last = None;
     for round in 0..KEEP_ASIDE + 3 {
-        fs::write(dir.path().join(FILE), round.to_string()).unwrap();
+        fs::write(dir.path().join(FIRST), round.to_string()).unwrap();
+        fs::write(dir.path().join(SECOND), round.to_string()).unwrap();
         std::thread::sleep(Duration::from_millis(2));
         let why = if round % 2 == 0 { "panicked" } else { "damaged" };
         let Aside::Kept(path) = store.set_aside(why) else { panic!() };
         last = Some(path);
     }
-    let aside: Vec<_> =
-        names(dir.path()).into_iter().filter(|n| n.starts_with("state.json.")).collect();
-    assert_eq!(aside.len(), KEEP_ASIDE);
+    for start in ["state.json.", "state-2.json."] {
+        let aside = names(dir.path()).into_iter().filter(|name| name.starts_with(start));
+        assert_eq!(aside.count(), KEEP_ASIDE);
+    }
     assert_eq!(fs::read_to_string(last.unwrap()).unwrap(), (KEEP_ASIDE + 2).to_string());
     assert!(matches!(store.set_aside("panicked"), Aside::Failed(_)));
+    fs::write(dir.path().join(FIRST), "").unwrap();
+    assert!(matches!(store.set_aside("panicked"), Aside::Kept(_)));
 }
 
 #[test]
@@ -369,7 +254,7 @@ fn state_is_carried_on_under_new_settings_and_names() {
         "{said:?}"
     );
     let Aside::Kept(copy) = &loaded.mismatched[0].kept else { panic!("{said:?}") };
-    assert_eq!(fs::read(copy).unwrap(), fs::read(dir.path().join(FILE)).unwrap());
+    assert_eq!(fs::read(copy).unwrap(), fs::read(dir.path().join(SECOND)).unwrap());
     // Looking at it changes nothing and says the same.
     let before = names(dir.path());
     let seen = peek(dir.path(), &sources).unwrap().unwrap();
@@ -383,7 +268,7 @@ fn what_others_may_write_is_not_believed() {
     use std::os::unix::fs::chown;
     let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
     let dir = tempfile::tempdir().unwrap();
-    let (directory, file) = (dir.path(), dir.path().join(FILE));
+    let (directory, file) = (dir.path(), dir.path().join(FIRST));
     let write = || {
         let mut store = open(directory);
         store.save(&state(1), at(0), Drift::NONE).unwrap();
@@ -410,17 +295,24 @@ fn what_others_may_write_is_not_believed() {
     assert_eq!(store.group_writes(), [directory]);
     drop(store);
     chmod(directory, 0o700).unwrap();
-    // The file.
+    // The files: one stands in for the other.
     chmod(&file, 0o666).unwrap();
-    let error = open(directory).load(&[]).unwrap_err().to_string();
-    assert!(error.contains("everybody may write to it; `chmod o-w`"), "{error}");
-    assert!(error.contains("state.json.unread-"), "{error}");
+    let loaded = open(directory).load(&[]).unwrap().unwrap();
+    let said = loaded.unused[0].to_string();
+    assert!(said.contains("everybody may write to it; `chmod o-w`"), "{said}");
+    assert!(said.contains("state.json.unread-") && said.contains("state-2.json says is used"));
     assert!(!file.exists(), "set aside");
+    chmod(&directory.join(SECOND), 0o666).unwrap();
+    let error = open(directory).load(&[]).unwrap_err()[0].to_string();
+    assert!(error.contains("state-2.json.unread-"), "{error}");
+    assert!(error.ends_with("names wait for their sources"), "{error}");
     // Somebody else's, where the test may make it so.
     write();
     if rustix::process::geteuid().is_root() {
-        chown(&file, Some(12345), None).unwrap();
-        let error = open(directory).load(&[]).unwrap_err().to_string();
+        for file in [FIRST, SECOND] {
+            chown(directory.join(file), Some(12345), None).unwrap();
+        }
+        let error = open(directory).load(&[]).unwrap_err()[0].to_string();
         assert!(error.contains("it belongs to user 12345"), "{error}");
         chown(directory, Some(12345), None).unwrap();
         assert!(matches!(
@@ -433,13 +325,13 @@ fn what_others_may_write_is_not_believed() {
 #[test]
 fn what_is_no_file_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join(FILE);
+    let file = dir.path().join(FIRST);
     let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
     assert!(made.success());
-    let error = open(dir.path()).load(&[]).unwrap_err().to_string();
+    let error = open(dir.path()).load(&[]).unwrap_err()[0].to_string();
     assert!(error.contains("it is not a regular file"), "{error}");
     std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
-    let error = open(dir.path()).load(&[]).unwrap_err().to_string();
+    let error = open(dir.path()).load(&[]).unwrap_err()[0].to_string();
     assert!(error.contains("it is not a regular file"), "{error}");
     let made = std::process::Command::new("mkfifo").arg(dir.path().join(AGES_FILE)).status();
     assert!(made.unwrap().success());
@@ -466,24 +358,33 @@ fn a_directory_that_cannot_be_had_is_said_and_tried_again() {
 }
 
 #[test]
-fn a_failing_disk_leaves_the_old_file_and_no_litter() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut store = open(dir.path());
-    store.save(&state(1), at(0), Drift::NONE).unwrap();
-    // Something that rename cannot replace.
-    let path = dir.path().join(FILE);
-    fs::remove_file(&path).unwrap();
-    fs::create_dir(&path).unwrap();
-    let error = store.save(&state(2), at(1), Drift::NONE).unwrap_err();
-    let said = error.to_string();
-    assert!(said.starts_with("cannot replace ") && said.contains("answers go on"), "{said}");
-    assert_eq!(names(dir.path()), [LOCK_FILE, FILE]);
-    // A full disk.
-    fs::remove_dir(&path).unwrap();
-    std::os::unix::fs::symlink("/dev/full", dir.path().join(FILE.to_owned() + NEW)).unwrap();
-    let error = store.save(&state(2), at(20), Drift::NONE).unwrap_err();
-    assert!(matches!(&error, StateError::Write { step: Step::Write, .. }), "{error}");
-    assert_eq!(store.save(&state(2), at(40), Drift::NONE).unwrap(), Saved::Written);
+fn a_failing_disk_leaves_the_old_files_and_no_litter() {
+    for name in [SECOND, FIRST] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        store.save(&state(1), at(0), Drift::NONE).unwrap();
+        // Something that rename cannot replace.
+        let path = dir.path().join(name);
+        let before = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let error = store.save(&state(2), at(1), Drift::NONE).unwrap_err();
+        let said = error.to_string();
+        assert!(said.starts_with("cannot replace ") && said.contains("answers go on"), "{said}");
+        assert_eq!(names(dir.path()), ALL);
+        // A full disk.
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, before).unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join(name.to_owned() + NEW)).unwrap();
+        let error = store.save(&state(3), at(20), Drift::NONE).unwrap_err();
+        assert!(matches!(&error, StateError::Write { step: Step::Write, .. }), "{error}");
+        assert_eq!(names(dir.path()), ALL);
+        drop(store);
+        let kept = if name == SECOND { 1 } else { 3 };
+        assert_eq!(found(dir.path()), Some(state(kept)), "{name}");
+        let mut store = open(dir.path());
+        assert_eq!(store.save(&state(4), at(40), Drift::NONE).unwrap(), Saved::Written);
+    }
 }
 
 #[test]
