@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hickory_proto::rr::{RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinEncodable;
 
-use super::serial::is_later;
+use crate::dns::serial::is_later;
 use crate::host::background::breathing;
 use crate::snapshot::{Changed, Difference, Differences, Node, RrSet, ZoneTable};
 

@@ -4,7 +4,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{DNSClass, RecordType};
 
-use crate::harness::{Dir, Server, query, tcp, try_udp, udp};
+use crate::harness::{DB, Dir, ELASTIC, Server, query, tcp, try_udp, udp, view};
 
 /// Everything in a message but its ID and the SOA's serial.
 pub(crate) fn render(octets: &[u8]) -> String {
@@ -90,13 +90,14 @@ ns1 = { address = ["10.0.0.53", "fd00::53"] }
 "#;
 
 /// A second view, so that a name may be absent in the first.
-const OTHER: &str =
-    "[[view]]\nname = \"other\"\nclients = [\"127.9.0.0/16\"]\nanswer = \"public\"\n";
+fn other() -> String {
+    view("other", "127.9.0.0/16", "public")
+}
 
 fn server() -> (Dir, Server) {
-    let dir = Dir::new(OTHER);
+    let dir = Dir::new(&other());
     dir.addresses(&[
-        ("75.101.137.243", Some("10.0.1.5")),
+        (ELASTIC, Some("10.0.1.5")),
         ("75.101.137.244", Some("10.0.1.6")),
         ("75.101.137.245", None),
     ]);
@@ -117,7 +118,7 @@ fn each_row_of_the_table() {
     };
     let cases = [
         ok("db.example.com.", "10.0.1.5"),
-        ok("edge.example.com.", "75.101.137.243"),
+        ok("edge.example.com.", ELASTIC),
         ok("mail.example.com.", "10.0.1.6"),
         ok("pinned.example.com.", "10.9.9.9"),
         ok("x.shard.example.com.", "10.0.1.5"),
@@ -329,10 +330,8 @@ fn other_classes_and_what_we_say_of_ourselves() {
     hesiod.queries[0].set_query_class(DNSClass::HS);
     assert!(render(&udp(server.dns, &hesiod.to_vec().unwrap())).starts_with("Refused rd"));
 
-    let dir = Dir::new(OTHER);
-    let config = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    let told = config.replace("[listen]", "[listen]\nversion = \"eipdns 1\"\nid = \"ns-a\"");
-    dir.write("server.toml", &told);
+    let dir = Dir::new(&other());
+    dir.listen("version = \"eipdns 1\"\nid = \"ns-a\"");
     dir.write("example.com.toml", ZONE);
     let server = Server::start(dir.path());
     assert_eq!(
@@ -389,42 +388,14 @@ fn sizes_and_truncation() {
 
 #[test]
 fn views() {
-    let dir = Dir::empty();
-    dir.write(
-        "server.toml",
-        r#"
-[listen]
-dns = ["127.0.0.1:0", "127.0.0.2:0"]
-
-[[source]]
-name = "sample"
-type = "file"
-path = "addresses.json"
-region = "eu-west-1"
-
-[[view]]
-name = "vpc"
-clients = ["127.0.0.0/8"]
-answer = "private"
-
-[[view]]
-name = "peered"
-clients = ["127.0.1.0/24"]
-answer = "private"
-reaches = ["10.0.0.0/16"]
-
-[[view]]
-name = "outside"
-clients = ["127.0.2.0/24"]
-answer = "cname"
-
-[[view]]
-name = "second"
-clients = ["127.0.0.0/8"]
-listen = ["127.0.0.2"]
-answer = "public"
-"#,
-    );
+    let more = [
+        view("peered", "127.0.1.0/24", "private") + "reaches = [\"10.0.0.0/16\"]\n",
+        view("outside", "127.0.2.0/24", "cname"),
+        view("second", "127.0.0.0/8", "public") + "listen = [\"127.0.0.2\"]\n",
+    ];
+    let dir = Dir::new(&more.concat());
+    dir.edit("\"127.0.0.1:0\"", "\"127.0.0.1:0\", \"127.0.0.2:0\"");
+    dir.edit("us-east-1", "eu-west-1");
     dir.addresses(&[("198.51.100.1", Some("10.0.1.5")), ("198.51.100.2", Some("10.7.1.5"))]);
     dir.write("example.com.toml", "[names]\ndb = \"198.51.100.1\"\nfar = \"198.51.100.2\"\n");
     dir.write("inside.test.toml", "views = [\"vpc\"]\n[names]\ndb = \"198.51.100.1\"\n");
@@ -459,9 +430,8 @@ answer = "public"
 #[test]
 fn a_client_in_no_view_is_refused() {
     let dir = Dir::new("");
-    let config = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    dir.write("server.toml", &config.replace("127.0.0.0/8", "127.0.0.9/32"));
-    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    dir.edit("127.0.0.0/8", "127.0.0.9/32");
+    dir.write("example.com.toml", DB);
     let server = Server::start(dir.path());
     let reply = udp(server.dns, &query("db.example.com.", RecordType::A).to_vec().unwrap());
     assert_eq!(
@@ -485,15 +455,14 @@ fn a_source_that_never_delivered_is_servfail_for_its_names_only() {
         "ServFail rd\n? db.example.com. IN A\nedns 0 1232\nede 14 no addresses yet from sample"
     );
     assert_eq!(server.data("fixed.example.com.", RecordType::A), ["10.0.0.9"]);
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.5"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.5"))]);
     server.wait_for("first answers");
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
 }
 
 #[test]
 fn a_dead_source_keeps_its_answers_and_says_so() {
-    let dir = Dir::new("");
-    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    let dir = Dir::with_db("");
     let mut server = Server::start(dir.path());
     dir.replace("addresses.json", "{ \"Addresses\": [");
     server.wait("stalled", |l| l["fields"]["source"] == "sample" && l["level"] == "WARN");

@@ -5,16 +5,20 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType};
 use serde_json::{Value, json};
 
-use crate::harness::{Dir, PATIENCE, Server, describe, eipdns, http_get, query, try_udp, udp};
+use crate::fixtures::daemon::free_port_of;
+use crate::fixtures::waiting::eventually;
+use crate::harness::{
+    DB, Dir, ELASTIC, PATIENCE, Server, describe, eipdns, http_get, query, try_udp, udp, view,
+};
 
-const ZONE: &str = "[names]\ndb = \"75.101.137.243\"\n";
-
+/// Waits until it is published, and sees that it is answered.
 fn moved_to(server: &mut Server, private: &str) {
     server.wait_for_move("new", private);
     assert_eq!(server.data("db.example.com.", RecordType::A), [private]);
@@ -22,18 +26,17 @@ fn moved_to(server: &mut Server, private: &str) {
 
 #[test]
 fn every_way_to_write_the_file() {
-    let dir = Dir::new("");
-    dir.write("example.com.toml", ZONE);
+    let dir = Dir::with_db("");
     let mut server = Server::start(dir.path());
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
 
-    dir.replace("addresses.json", &describe(&[("75.101.137.243", Some("10.0.1.6"))]));
+    dir.replace("addresses.json", &describe(&[(ELASTIC, Some("10.0.1.6"))]));
     moved_to(&mut server, "10.0.1.6");
     // Truncate and write, in place.
-    dir.write("addresses.json", &describe(&[("75.101.137.243", Some("10.0.1.7"))]));
+    dir.write("addresses.json", &describe(&[(ELASTIC, Some("10.0.1.7"))]));
     moved_to(&mut server, "10.0.1.7");
     // Slowly, as a copy over a network does: what is half there is no answer.
-    let text = describe(&[("75.101.137.243", Some("10.0.1.8"))]);
+    let text = describe(&[(ELASTIC, Some("10.0.1.8"))]);
     let path = dir.path().join("addresses.json");
     fs::write(&path, "").unwrap();
     for part in 1..=4 {
@@ -45,21 +48,20 @@ fn every_way_to_write_the_file() {
     // Gone and back.
     fs::remove_file(&path).unwrap();
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.8"]);
-    fs::write(&path, describe(&[("75.101.137.243", Some("10.0.1.9"))])).unwrap();
+    fs::write(&path, describe(&[(ELASTIC, Some("10.0.1.9"))])).unwrap();
     moved_to(&mut server, "10.0.1.9");
 }
 
 /// Kubernetes mounts a ConfigMap as links through `..data`, which is swapped.
 #[test]
 fn a_farm_of_symbolic_links() {
-    let dir = Dir::new("");
-    dir.write("example.com.toml", ZONE);
+    let dir = Dir::with_db("");
     let addresses = dir.path().join("addresses.json");
     fs::remove_file(&addresses).unwrap();
     let version = |n: u32| {
         let name = format!("..v{n}");
         fs::create_dir(dir.path().join(&name)).unwrap();
-        let text = describe(&[("75.101.137.243", Some(&format!("10.0.1.{n}")))]);
+        let text = describe(&[(ELASTIC, Some(&format!("10.0.1.{n}")))]);
         fs::write(dir.path().join(&name).join("addresses.json"), text).unwrap();
         symlink(&name, dir.path().join("..data_tmp")).unwrap();
         fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
@@ -77,14 +79,13 @@ fn a_farm_of_symbolic_links() {
 
 #[test]
 fn an_equal_file_changes_nothing() {
-    let dir = Dir::new("");
-    dir.write("example.com.toml", ZONE);
+    let dir = Dir::with_db("");
     let mut server = Server::start(dir.path());
     let serial = server.data("example.com.", RecordType::SOA);
     let same = fs::read_to_string(dir.path().join("addresses.json")).unwrap();
     dir.replace("addresses.json", &same);
     dir.replace("addresses.json", &format!("{same}\n"));
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
     moved_to(&mut server, "10.0.1.6");
     let moves = server.lines().iter().filter(|l| l["fields"]["message"] == "moved").count();
     assert_eq!(moves, 1);
@@ -109,13 +110,10 @@ fn serial_for(server: &Server, client: [u8; 4]) -> u32 {
 #[test]
 fn a_view_that_does_not_change_keeps_its_serial_and_so_does_a_restart() {
     const OUTSIDE: [u8; 4] = [127, 9, 0, 1];
-    let dir = Dir::new(
-        "[[view]]\nname = \"outside\"\nclients = [\"127.9.0.0/16\"]\nanswer = \"cname\"\n",
-    );
-    dir.write("example.com.toml", ZONE);
+    let dir = Dir::with_db(&view("outside", "127.9.0.0/16", "cname"));
     let mut server = Server::start(dir.path());
     let (inside, outside) = (serial_for(&server, [127, 0, 0, 1]), serial_for(&server, OUTSIDE));
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
     moved_to(&mut server, "10.0.1.6");
     let moved = serial_for(&server, [127, 0, 0, 1]);
     assert!(moved > inside, "{moved} after {inside}");
@@ -132,8 +130,7 @@ fn a_view_that_does_not_change_keeps_its_serial_and_so_does_a_restart() {
 
 #[test]
 fn sighup_reads_anew_and_a_bad_directory_changes_nothing() {
-    let dir = Dir::new("");
-    dir.write("example.com.toml", ZONE);
+    let dir = Dir::with_db("");
     let mut server = Server::start(dir.path());
 
     dir.write(
@@ -144,8 +141,7 @@ fn sighup_reads_anew_and_a_bad_directory_changes_nothing() {
         server.ask("new.example.com.", RecordType::A).metadata.response_code,
         ResponseCode::NXDomain
     );
-    server.signal("HUP");
-    server.wait_for("configuration reloaded");
+    server.reload();
     assert_eq!(server.data("new.example.com.", RecordType::A), ["10.0.0.9"]);
 
     dir.write("example.com.toml", "[names]\ndb = \"75.101.137\"\n");
@@ -158,9 +154,8 @@ fn sighup_reads_anew_and_a_bad_directory_changes_nothing() {
 
     // A zone that is gone is gone, another one is there.
     fs::remove_file(dir.path().join("example.com.toml")).unwrap();
-    dir.write("example.net.toml", ZONE);
-    server.signal("HUP");
-    server.wait_for("configuration reloaded");
+    dir.write("example.net.toml", DB);
+    server.reload();
     assert_eq!(server.data("db.example.net.", RecordType::A), ["10.0.1.5"]);
     assert_eq!(
         server.ask("db.example.com.", RecordType::A).metadata.response_code,
@@ -171,39 +166,32 @@ fn sighup_reads_anew_and_a_bad_directory_changes_nothing() {
 
 #[test]
 fn a_reload_moves_listen_addresses_and_keeps_the_others() {
-    let dir = Dir::new("");
-    dir.write("example.com.toml", ZONE);
-    let config = fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    // A port that is free at the moment; a listener gives it back at once.
-    let free = |ip: &str| TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
-    let kept = free("127.0.0.3");
+    let dir = Dir::with_db("");
+    let config = dir.read("server.toml");
+    let kept = free_port_of("127.0.0.3");
     let with = |list: &str| config.replace("\"127.0.0.1:0\"", list);
     dir.write("server.toml", &with(&format!("\"{kept}\"")));
     let mut server = Server::start(dir.path());
     let added = SocketAddr::new([127, 0, 0, 4].into(), kept.port());
     dir.write("server.toml", &with(&format!("\"{kept}\", \"{added}\"")));
-    server.signal("HUP");
-    server.wait_for("configuration reloaded");
+    server.reload();
     let ask = query("db.example.com.", RecordType::A).to_vec().unwrap();
     assert_eq!(udp(added, &ask), udp(kept, &ask));
     // An address that cannot be had: nothing changes.
     let taken = TcpListener::bind("127.0.0.5:0").unwrap();
     dir.write("server.toml", &with(&format!("\"{}\"", taken.local_addr().unwrap())));
-    server.signal("HUP");
-    server.wait_for("configuration not reloaded; the one in use stands");
+    server.refuses_to_reload();
     assert_eq!(udp(added, &ask), udp(kept, &ask));
     // One that is no longer wanted is closed, the other one stays.
     dir.write("server.toml", &with(&format!("\"{kept}\"")));
-    server.signal("HUP");
-    server.wait_for("configuration reloaded");
+    server.reload();
     assert!(!udp(kept, &ask).is_empty());
 }
 
 /// The files are not what is served: status says so, and why, until they are.
 #[test]
 fn a_refused_reload_is_said_by_the_status() {
-    let dir = Dir::new("");
-    dir.write("example.com.toml", ZONE);
+    let dir = Dir::with_db("");
     let mut server = Server::start_with(dir.path(), |command| {
         command.env("EIPDNS_LISTEN_HTTP", "127.0.0.1:0");
     });
@@ -213,16 +201,17 @@ fn a_refused_reload_is_said_by_the_status() {
     };
     assert!(!said(&server).contains("NOT RELOADED"), "{}", said(&server));
     dir.write("example.com.toml", "[names]\ndb = \"75.101.137\"\nweb = \"no address\"\n");
-    server.signal("HUP");
-    server.wait_for("configuration not reloaded; the one in use stands");
+    server.refuses_to_reload();
     let told = said(&server);
     let line = told.lines().find(|l| l.starts_with("CONFIGURATION NOT RELOADED")).expect(&told);
     assert!(line.contains("example.com.toml:2") && line.contains("1 more error"), "{line}");
-    dir.write("example.com.toml", ZONE);
-    server.signal("HUP");
-    server.wait_for("configuration reloaded");
+    dir.write("example.com.toml", DB);
+    server.reload();
     assert!(!said(&server).contains("NOT RELOADED"), "{}", said(&server));
 }
+
+/// For a question that came while its socket was closed.
+const BEFORE_ASKING_AGAIN: Duration = Duration::from_millis(20);
 
 /// A view that is asked at an address of its own, which comes and goes by a
 /// reload. Thousands of names make compiling take a while.
@@ -232,43 +221,39 @@ fn nobody_at_an_address_of_its_own_gets_the_answers_of_another_view() {
     let many: String = (0..20_000)
         .map(|n| format!("h{n} = {{ address = \"10.2.{}.{}\" }}\n", n >> 8, n & 255))
         .collect();
-    dir.write("example.com.toml", &format!("{ZONE}{many}"));
-    let config = fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    let free = |ip: &str| TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
-    let (all, own) = (free("127.0.0.6"), free("127.0.0.7"));
+    dir.write("example.com.toml", &format!("{DB}{many}"));
+    let config = dir.read("server.toml");
+    let (all, own) = (free_port_of("127.0.0.6"), free_port_of("127.0.0.7"));
     let one = config.replace("\"127.0.0.1:0\"", &format!("\"{all}\""));
     let two = config.replace("\"127.0.0.1:0\"", &format!("\"{all}\", \"{own}\""))
-        + &format!(
-            "\n[[view]]\nname = \"own\"\nclients = [\"127.0.0.0/8\"]\nlisten = [\"{own}\"]\n\
-             answer = \"public\"\n"
-        );
+        + &view("own", "127.0.0.0/8", "public")
+        + &format!("listen = [\"{own}\"]\n");
     dir.write("server.toml", &one);
     let mut server = Server::start(dir.path());
     let ask = query("db.example.com.", RecordType::A).to_vec().unwrap();
     for _ in 0..3 {
         // Asked all the time: each answer there is the view's own.
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             let asks = scope.spawn(|| {
                 let mut answers = Vec::new();
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    let within = std::time::Duration::from_millis(5);
-                    answers.extend(try_udp(own, &ask, within));
+                while !stop.load(Ordering::Relaxed) {
+                    // Where nobody listens, the system says so at once.
+                    answers.extend(try_udp(own, &ask, BEFORE_ASKING_AGAIN));
+                    answered.store(answers.len(), Ordering::Relaxed);
                 }
                 answers
             });
-            for config in [&two, &one] {
-                dir.write("server.toml", config);
-                server.signal("HUP");
-                server.wait_for("configuration reloaded");
-            }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            let answers = asks.join().unwrap();
-            assert!(!answers.is_empty(), "nothing was answered at {own}");
-            for answer in answers {
-                let message = hickory_proto::op::Message::from_vec(&answer).unwrap();
+            dir.write("server.toml", &two);
+            server.reload();
+            eventually("an answer of that view", || answered.load(Ordering::Relaxed) > 0);
+            dir.write("server.toml", &one);
+            server.reload();
+            stop.store(true, Ordering::Relaxed);
+            for answer in asks.join().unwrap() {
+                let message = Message::from_vec(&answer).unwrap();
                 let all: Vec<_> = message.answers.iter().map(|r| r.data.to_string()).collect();
-                assert_eq!(all, ["75.101.137.243"], "{message}");
+                assert_eq!(all, [ELASTIC], "{message}");
             }
         });
     }
@@ -299,12 +284,12 @@ fn said(server: &Server, message: &str) -> Vec<Value> {
 fn what_has_happened_is_known_after_a_restart() {
     let dir = Dir::new("");
     dir.http();
-    dir.write("example.com.toml", ZONE);
+    dir.write("example.com.toml", DB);
     let mut server = Server::start(dir.path());
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
     let line = server.wait_for_move("new", "10.0.1.6");
     for (field, word) in [
-        ("elastic_ip", "75.101.137.243"),
+        ("elastic_ip", ELASTIC),
         ("allocation", "eipalloc-75101137243"),
         ("old_association", "eipassoc-10015"),
         ("new_association", "eipassoc-10016"),
@@ -314,7 +299,7 @@ fn what_has_happened_is_known_after_a_restart() {
         assert_eq!(line["fields"][field], word, "{line}");
     }
     // What nobody associates is no move, and no piece of information.
-    dir.addresses(&[("75.101.137.243", None)]);
+    dir.addresses(&[(ELASTIC, None)]);
     let line = server.wait_for("no address");
     assert_eq!((&line["level"], &line["fields"]["old"]), (&"WARN".into(), &"10.0.1.6".into()));
     assert_eq!(line["fields"]["old_association"], "eipassoc-10016");
@@ -343,8 +328,7 @@ fn what_has_happened_is_known_after_a_restart() {
         line["level"] == "ERROR" && told.contains("is damaged") && told.contains("history.jsonl")
     });
     assert_eq!(history(&server), before);
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.7"))]);
-    server.wait_for_move("new", "10.0.1.7");
+    server.moves(&dir, "10.0.1.7");
     assert!(server.stop().success());
     let server = Server::start(dir.path());
     let after = history(&server);
@@ -355,14 +339,14 @@ fn what_has_happened_is_known_after_a_restart() {
 fn the_first_answers_are_no_move() {
     let dir = Dir::new("");
     dir.http();
-    dir.write("example.com.toml", ZONE);
+    dir.write("example.com.toml", DB);
     fs::remove_file(dir.path().join("addresses.json")).unwrap();
     let mut server = Server::start(dir.path());
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.5"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.5"))]);
     let line = server.wait_for("first answers");
     assert_eq!(line["fields"]["names"], 1);
     assert_eq!((said(&server, "moved"), history(&server)), (vec![], vec![]));
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
     moved_to(&mut server, "10.0.1.6");
     assert_eq!(history(&server).len(), 1);
 }
@@ -373,13 +357,13 @@ fn of_many_names_the_log_tells_in_short_and_the_history_has_all() {
     dir.http();
     let names: String = (0..200).map(|n| format!("n{n:03} = \"75.101.137.243\"\n")).collect();
     dir.write("example.com.toml", &format!("[names]\n{names}web = \"75.101.137.244\"\n"));
-    let both = |db, web| dir.addresses(&[("75.101.137.243", db), ("75.101.137.244", Some(web))]);
+    let both = |db, web| dir.addresses(&[(ELASTIC, db), ("75.101.137.244", Some(web))]);
     both(Some("10.0.1.5"), "10.0.1.1");
     let mut server = Server::start(dir.path());
     both(Some("10.0.1.6"), "10.0.1.2");
     let line = server.wait_for("names moved");
     let fields = &line["fields"];
-    assert_eq!((&fields["names"], &fields["elastic_ip"]), (&200.into(), &"75.101.137.243".into()));
+    assert_eq!((&fields["names"], &fields["elastic_ip"]), (&200.into(), &ELASTIC.into()));
     assert_eq!(fields["first"], "n000.example.com.,n001.example.com.,n002.example.com.");
     assert_eq!((&fields["old"], &fields["new"]), (&"10.0.1.5".into(), &"10.0.1.6".into()));
     let line = server.wait_for("names moved");
@@ -396,7 +380,7 @@ fn of_many_names_the_log_tells_in_short_and_the_history_has_all() {
 fn who_accepts_losses_is_in_the_log_and_the_history() {
     let dir = Dir::new("");
     dir.http();
-    dir.write("example.com.toml", ZONE);
+    dir.write("example.com.toml", DB);
     let mut server = Server::start(dir.path());
     let http = server.http();
     let post = |path: &str| {
@@ -429,8 +413,7 @@ fn who_accepts_losses_is_in_the_log_and_the_history() {
 
 #[test]
 fn watch_reloads_without_a_signal() {
-    let dir = Dir::new("");
-    dir.write("example.com.toml", ZONE);
+    let dir = Dir::with_db("");
     let mut server = Server::start_with(dir.path(), |c| {
         c.arg("--watch");
     });
@@ -442,28 +425,25 @@ fn watch_reloads_without_a_signal() {
 #[test]
 fn sigterm_and_sigint_end_well() {
     for signal in ["TERM", "INT"] {
-        let dir = Dir::new("");
-        dir.write("example.com.toml", ZONE);
+        let dir = Dir::with_db("");
         let mut server = Server::start(dir.path());
         server.signal(signal);
         assert!(server.ended().success(), "SIG{signal}");
     }
 }
 
-/// Within 20 ms on an idle machine. The figure is printed; that it
-/// comes at all is what is asserted.
+/// How soon is printed, and not judged: 20 ms on an idle machine.
 #[test]
-fn an_edit_is_answered_soon() {
-    let dir = Dir::new("");
-    dir.write("example.com.toml", ZONE);
+fn each_edit_is_answered() {
+    let dir = Dir::with_db("");
     let server = Server::start(dir.path());
     let ask = query("db.example.com.", RecordType::A).to_vec().unwrap();
-    let mut worst = std::time::Duration::ZERO;
+    let mut worst = Duration::ZERO;
     for n in 0..20 {
         let private = format!("10.0.2.{n}");
-        dir.addresses(&[("75.101.137.243", Some(&private))]);
+        dir.addresses(&[(ELASTIC, Some(&private))]);
         let edited = Instant::now();
-        while udp(server.dns, &ask)[ask_answer(&ask)..].iter().take(4).ne(&[10, 0, 2, n]) {
+        while !udp(server.dns, &ask)[address_of(&ask)..].starts_with(&[10, 0, 2, n]) {
             assert!(edited.elapsed() < PATIENCE, "the edit is never answered");
         }
         worst = worst.max(edited.elapsed());
@@ -473,7 +453,7 @@ fn an_edit_is_answered_soon() {
 
 /// Where the address stands in an answer with one A record: behind the
 /// question, a pointer, type, class, TTL and length.
-fn ask_answer(query: &[u8]) -> usize {
+fn address_of(query: &[u8]) -> usize {
     let opt = 11;
     query.len() - opt + 12
 }

@@ -7,10 +7,8 @@ fn a_token_that_cannot_be_read_is_a_wrong_configuration() {
     let dir = Dir::new("");
     let config = dir.path().to_str().unwrap();
     let token = dir.path().join("token");
-    let with =
-        format!("[listen]\nhttp = \"127.0.0.1:0\"\nhttp_token_file = \"{}\"", token.display());
-    let server = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    dir.write("server.toml", &server.replace("[listen]", &with));
+    dir.http();
+    dir.listen(&format!("http_token_file = \"{}\"", token.display()));
     let told = |command: &str, cause: &str| {
         let out = eipdns(&[command, "--config", config]);
         let told = String::from_utf8(out.stderr).unwrap();

@@ -1,10 +1,6 @@
 //! Forwarding to real resolvers: unbound and dnsmasq, with data of their own.
 
-use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr};
 
 use eipdns::answer::Transport;
 use eipdns::config::{ForwardConfig, Rule};
@@ -14,142 +10,50 @@ use eipdns::host::descriptors::Share;
 use hickory_proto::op::{self, Edns, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{Name, Record, RecordType};
 
-use crate::harness::PATIENCE;
-use crate::peers;
+use crate::fixtures::daemon::{self, Daemon};
+use crate::harness::udp;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
 
-/// A resolver that ends with its test.
-struct Resolver {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Resolver {
-    /// Starts `program` on a free port and waits until its log says `ready`.
-    fn start(program: &Path, ready: &str, args: impl Fn(u16) -> Vec<String>) -> Self {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let address = free();
-            let mut child = Command::new(program)
-                .args(args(address.port()))
-                .stderr(Stdio::piped())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap();
-            let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-            let mut said = Vec::new();
-            let mut lines = lines.map_while(Result::ok);
-            let up =
-                lines.by_ref().inspect(|line| said.push(line.clone())).any(|l| l.contains(ready));
-            let resolver = Self { child, address };
-            if up {
-                // Nobody reads on; the pipe stays open until it is killed.
-                std::thread::spawn(move || lines.for_each(drop));
-                return resolver;
-            }
-            // Somebody else took the port in between: another one.
-            assert!(Instant::now() < end, "{} does not start: {said:#?}", program.display());
-        }
-    }
-
-    fn unbound(dir: &Path) -> Option<Self> {
-        let program = peers::need("unbound")?;
-        let text = |n: usize| format!("  local-data: 'big.example. 300 IN TXT \"{n:0>200}\"'\n");
-        let big: String = (0..40).map(text).collect();
-        Some(Self::start(&program, "start of service", |port| {
-            let config = format!(
-                r#"
-server:
-  interface: 127.0.0.1@{port}
-  do-daemonize: no
-  chroot: ""
-  username: ""
-  pidfile: ""
-  directory: "{}"
-  use-syslog: no
-  logfile: ""
-  verbosity: 1
-  module-config: "iterator"
-  local-zone: "." static
-  local-zone: "example." static
-  local-data: "example. 300 IN SOA ns.example. host.example. 1 2 3 4 60"
-  local-data: "db.example. 300 IN A 192.0.2.1"
-  local-data: "db.example. 300 IN A 192.0.2.2"
-  local-data: "db.example. 120 IN MX 10 Mail.example."
-  local-data: "odd.example. 300 IN TYPE65534 \# 4 01020304"
+/// unbound with data of its own.
+fn unbound() -> Option<Daemon> {
+    let text = |n: usize| format!(" local-data: 'big.example. 300 IN TXT \"{n:0>200}\"'\n");
+    let big: String = (0..40).map(text).collect();
+    daemon::unbound(&format!(
+        r#"server:
+ module-config: "iterator"
+ local-zone: "." static
+ local-zone: "example." static
+ local-data: "example. 300 IN SOA ns.example. host.example. 1 2 3 4 60"
+ local-data: "db.example. 300 IN A 192.0.2.1"
+ local-data: "db.example. 300 IN A 192.0.2.2"
+ local-data: "db.example. 120 IN MX 10 Mail.example."
+ local-data: "odd.example. 300 IN TYPE65534 \# 4 01020304"
 {big}
-  local-zone: "refused.test." refuse
-  local-zone: "silent.test." deny
-remote-control:
-  control-enable: no
-"#,
-                dir.display()
-            );
-            let path = dir.join(format!("unbound-{port}.conf"));
-            std::fs::write(&path, config).unwrap();
-            vec!["-d".into(), "-c".into(), path.display().to_string()]
-        }))
-    }
-
-    fn dnsmasq(dir: &Path) -> Option<Self> {
-        let program = peers::need("dnsmasq")?;
-        Some(Self::start(&program, "started, version", |port| {
-            let arguments = [
-                "--no-daemon",
-                "--no-resolv",
-                "--no-hosts",
-                "--conf-file=/dev/null",
-                "--log-facility=-",
-                "--bind-interfaces",
-                "--listen-address=127.0.0.1",
-                "--local=/example/test/",
-                "--host-record=db.example,192.0.2.3",
-                "--host-record=name.silent.test,192.0.2.4",
-                "--host-record=name.refused.test,192.0.2.5",
-                "--local-ttl=300",
-                "--user=root",
-            ];
-            let mut all: Vec<String> = arguments.map(str::to_owned).into();
-            all.push(format!("--port={port}"));
-            all.push(format!("--pid-file={}", dir.join("dnsmasq.pid").display()));
-            all
-        }))
-    }
-
-    /// What it says itself, over UDP.
-    fn asked(&self, request: &[u8]) -> op::Message {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.connect(self.address).unwrap();
-        socket.send(request).unwrap();
-        let mut reply = [0; 65_535];
-        let len = socket.recv(&mut reply).unwrap();
-        op::Message::from_vec(&reply[..len]).unwrap()
-    }
+ local-zone: "refused.test." refuse
+ local-zone: "silent.test." deny
+"#
+    ))
 }
 
-/// An address that nobody uses, over UDP and TCP.
-fn free() -> SocketAddr {
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() {
-            return address;
-        }
-    }
+fn dnsmasq() -> Option<Daemon> {
+    let arguments = [
+        "--local=/example/test/",
+        "--host-record=db.example,192.0.2.3",
+        "--host-record=name.silent.test,192.0.2.4",
+        "--host-record=name.refused.test,192.0.2.5",
+        "--local-ttl=300",
+    ];
+    daemon::dnsmasq(&arguments.map(str::to_owned))
 }
 
-fn forwarder(upstreams: &[&Resolver]) -> Forwarder {
-    let upstreams = upstreams.iter().map(|resolver| resolver.address).collect();
+/// What a resolver says itself, over UDP.
+fn direct(resolver: &Daemon, request: &[u8]) -> op::Message {
+    op::Message::from_vec(&udp(resolver.at, request)).unwrap()
+}
+
+fn forwarder(upstreams: &[&Daemon]) -> Forwarder {
+    let upstreams = upstreams.iter().map(|resolver| resolver.at).collect();
     let rule = Rule { names: vec![Key::root()], upstreams, max_rate: None };
     let (forwarder, driver) =
         Forwarder::new(&ForwardConfig { rules: vec![rule] }, &Share::default()).unwrap();
@@ -197,8 +101,7 @@ fn sorted(records: &[Record]) -> Vec<String> {
 
 #[tokio::test]
 async fn what_unbound_and_dnsmasq_say_comes_through() {
-    let dir = tempfile::tempdir().unwrap();
-    let peers = [Resolver::unbound(dir.path()), Resolver::dnsmasq(dir.path())];
+    let peers = [unbound(), dnsmasq()];
     for peer in peers.into_iter().flatten() {
         let forwarder = forwarder(&[&peer]);
         for (name, rtype) in [
@@ -211,7 +114,7 @@ async fn what_unbound_and_dnsmasq_say_comes_through() {
         ] {
             for dnssec_ok in [false, true] {
                 let request = request(name, rtype, dnssec_ok);
-                let direct = peer.asked(&request);
+                let direct = direct(&peer, &request);
                 for _ in 0..2 {
                     let (hit, ours) = ask(&forwarder, &request, Transport::Udp).await;
                     let what = format!("{name} {rtype} {hit:?}");
@@ -234,8 +137,7 @@ async fn what_unbound_and_dnsmasq_say_comes_through() {
 
 #[tokio::test]
 async fn unbound_is_asked_once_and_over_tcp_when_it_must() {
-    let dir = tempfile::tempdir().unwrap();
-    let Some(unbound) = Resolver::unbound(dir.path()) else { return };
+    let Some(unbound) = unbound() else { return };
     let forwarder = forwarder(&[&unbound]);
     let sent = || forwarder.upstreams()[0].sent;
     for rtype in [RecordType::A, RecordType::AAAA] {
@@ -257,10 +159,7 @@ async fn unbound_is_asked_once_and_over_tcp_when_it_must() {
 
 #[tokio::test]
 async fn a_second_resolver_steps_in() {
-    let dir = tempfile::tempdir().unwrap();
-    let (Some(unbound), Some(dnsmasq)) =
-        (Resolver::unbound(dir.path()), Resolver::dnsmasq(dir.path()))
-    else {
+    let (Some(unbound), Some(dnsmasq)) = (unbound(), dnsmasq()) else {
         return;
     };
     for name in ["name.refused.test.", "name.silent.test."] {
@@ -281,8 +180,7 @@ async fn a_second_resolver_steps_in() {
 /// A resolver that is killed, and its answers after that.
 #[tokio::test]
 async fn a_killed_resolver_is_told_apart_from_an_empty_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let Some(unbound) = Resolver::unbound(dir.path()) else { return };
+    let Some(unbound) = unbound() else { return };
     let forwarder = forwarder(&[&unbound]);
     let request = request("db.example.", RecordType::A, false);
     ask(&forwarder, &request, Transport::Udp).await;
@@ -291,8 +189,6 @@ async fn a_killed_resolver_is_told_apart_from_an_empty_name() {
     assert!(matches!(hit.age(), Age::Fresh(_)), "still within its TTL");
     assert_eq!(reply.answers.len(), 2);
     let other = self::request("other.example.", RecordType::A, false);
-    let begun = Instant::now();
     let (_, reply) = ask(&forwarder, &other, Transport::Udp).await;
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail, "never NXDOMAIN");
-    assert!(begun.elapsed() < Duration::from_secs(5), "and before glibc gives up");
 }

@@ -1,25 +1,46 @@
 //! A real server in a directory of its own: started, asked, reloaded, stopped.
 //!
-//! Nothing here sleeps: tests wait for lines of the server's log.
+//! Nothing here sleeps: tests wait for lines of the server's log. What these do
+//! not tell is waited for as [`waiting`](crate::fixtures::waiting) has it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RecordType};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long anything may take before a test gives up on it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+use crate::fixtures::log::Log;
+use crate::fixtures::promtool::Scrape;
+use crate::fixtures::waiting::eventually;
+
+/// How long anything may take before a test gives up on it. Nothing is judged by
+/// it: it is long, so that a machine that does much else at the time fails no test.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_eipdns");
+
+/// The one Elastic IP of a new [`Dir`], what it is associated with, and its public
+/// name.
+pub(crate) const ELASTIC: &str = "75.101.137.243";
+pub(crate) const PRIVATE: &str = "10.0.1.5";
+pub(crate) const EC2_NAME: &str = "ec2-75-101-137-243.compute-1.amazonaws.com.";
+
+/// A zone's file with one name, which is bound to [`ELASTIC`].
+pub(crate) const DB: &str = "[names]\ndb = \"75.101.137.243\"\n";
+
+/// A `[[view]]` of its own; more keys of it may follow.
+pub(crate) fn view(name: &str, clients: &str, answer: &str) -> String {
+    format!("\n[[view]]\nname = \"{name}\"\nclients = [\"{clients}\"]\nanswer = \"{answer}\"\n")
+}
 
 /// A configuration directory.
 pub(crate) struct Dir(TempDir);
@@ -28,7 +49,7 @@ impl Dir {
     /// A server on a free port of 127.0.0.1 with a `file` source and one view
     /// "vpc" of 127.0.0.0/8, private; `more` is appended to its server.toml.
     pub(crate) fn new(more: &str) -> Self {
-        let dir = Self(tempfile::tempdir().unwrap());
+        let dir = Self::empty();
         dir.write(
             "server.toml",
             &format!(
@@ -49,13 +70,29 @@ answer = "private"
 {more}"#
             ),
         );
-        dir.addresses(&[("75.101.137.243", Some("10.0.1.5"))]);
+        dir.addresses(&[(ELASTIC, Some(PRIVATE))]);
         dir
     }
 
-    /// An empty directory.
+    /// The same with the zone example.com, of which [`DB`] is the file.
+    pub(crate) fn with_db(more: &str) -> Self {
+        let dir = Self::new(more);
+        dir.write("example.com.toml", DB);
+        dir
+    }
+
+    /// The same with a view that forwards to `upstreams`; `view` is added to it, and
+    /// may go on with more.
+    pub(crate) fn forwarding(upstreams: &[SocketAddr], view: &str) -> Self {
+        let all: Vec<_> = upstreams.iter().map(|upstream| format!("\"{upstream}\"")).collect();
+        let all = all.join(", ");
+        Self::with_db(&format!("forward = true\n{view}\n[[forward]]\nupstreams = [{all}]\n"))
+    }
+
+    /// An empty directory: in memory where that can be had. A server that ends waits
+    /// for what it has written, and a busy disk takes half a minute and more for it.
     pub(crate) fn empty() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -74,11 +111,34 @@ answer = "private"
         fs::rename(aside, self.path().join(name)).unwrap();
     }
 
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path().join(name)).unwrap()
+    }
+
+    /// Has `to` stand in server.toml where `from` does.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let text = self.read("server.toml");
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        self.write("server.toml", &text.replace(from, to));
+    }
+
+    /// Adds lines to `[listen]`.
+    pub(crate) fn listen(&self, lines: &str) {
+        self.edit("[listen]\n", &format!("[listen]\n{lines}\n"));
+    }
+
     /// Has the server listen for HTTP, at [`Server::http`].
     pub(crate) fn http(&self) {
-        let config = fs::read_to_string(self.path().join("server.toml")).unwrap();
-        let listen = "[listen]\nhttp = \"127.0.0.1:0\"\n";
-        self.write("server.toml", &config.replace("[listen]\n", listen));
+        self.listen("http = \"127.0.0.1:0\"");
+    }
+
+    /// Waits until the state on disk has an address: it is written beside
+    /// everything else.
+    pub(crate) fn wait_for_state(&self, address: &str) {
+        let (file, wanted) = (self.path().join(".state/state.json"), format!("\"{address}\""));
+        eventually(&format!("{address} in the state on disk"), || {
+            fs::read_to_string(&file).is_ok_and(|text| text.contains(&wanted))
+        });
     }
 
     /// Sets the addresses: Elastic IP and private address.
@@ -110,24 +170,6 @@ pub(crate) fn describe(all: &[(&str, Option<&str>)]) -> String {
     serde_json::to_string_pretty(&json!({ "Addresses": addresses })).unwrap()
 }
 
-/// The lines a server has logged.
-#[derive(Default)]
-struct Log {
-    lines: Mutex<(Vec<Value>, bool)>,
-    more: Condvar,
-    /// Set while nobody reads them.
-    asleep: Mutex<bool>,
-    awake: Condvar,
-}
-
-impl Log {
-    /// Waits while nobody is to read.
-    fn sleeps(&self) {
-        let asleep = self.asleep.lock().unwrap();
-        drop(self.awake.wait_while(asleep, |asleep| *asleep).unwrap());
-    }
-}
-
 /// A running server.
 pub(crate) struct Server {
     child: Child,
@@ -147,33 +189,30 @@ impl Server {
 
     /// The same with changes to the command.
     pub(crate) fn start_with(dir: &Path, change: impl FnOnce(&mut Command)) -> Self {
-        Self::start_command(|command| {
-            command.args(["serve", "--config"]).arg(dir);
-            command.env("EIPDNS_STATE", dir.join(".state"));
-            change(command);
-        })
+        Self::serve(Command::new(PROGRAM), dir, change)
     }
 
-    /// Starts the bare program, but for what `change` adds.
-    pub(crate) fn start_command(change: impl FnOnce(&mut Command)) -> Self {
-        let mut command = Command::new(PROGRAM);
+    /// The same by another program, which runs what its last arguments say.
+    pub(crate) fn start_by(
+        mut program: Command,
+        dir: &Path,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        program.arg(PROGRAM);
+        Self::serve(program, dir, change)
+    }
+
+    fn serve(mut command: Command, dir: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        command.args(["serve", "--config"]).arg(dir).env("EIPDNS_STATE", dir.join(".state"));
+        Self::start_bare(command, change)
+    }
+
+    /// Starts a command that is the program, with nothing but what is said here.
+    pub(crate) fn start_bare(mut command: Command, change: impl FnOnce(&mut Command)) -> Self {
         command.env("EIPDNS_LOG", "debug").stderr(Stdio::piped()).stdout(Stdio::null());
         change(&mut command);
-        command.arg("--log-json");
-        let mut child = command.spawn().unwrap();
-        let log = Arc::new(Log::default());
-        let stderr = child.stderr.take().unwrap();
-        let into = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let value = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "raw": line }));
-                into.lines.lock().unwrap().0.push(value);
-                into.more.notify_all();
-                into.sleeps();
-            }
-            into.lines.lock().unwrap().1 = true;
-            into.more.notify_all();
-        });
+        let mut child = command.arg("--log-json").spawn().unwrap();
+        let log = Log::of(child.stderr.take().unwrap());
         let mut server =
             Self { child, log, dns: ([127, 0, 0, 1], 0).into(), all: Vec::new(), seen: 0 };
         let ready = server.wait_for("serving");
@@ -189,6 +228,19 @@ impl Server {
     /// Waits for the next log line with this message.
     pub(crate) fn wait_for(&mut self, message: &str) -> Value {
         self.wait(message, |line| line["fields"]["message"] == message)
+    }
+
+    /// Waits for the next log line whose message starts so.
+    pub(crate) fn wait_for_start(&mut self, of: &str) -> Value {
+        self.wait(of, |line| line["fields"]["message"].as_str().is_some_and(|m| m.starts_with(of)))
+    }
+
+    /// Waits until a source fails that did not, or fails for another reason.
+    pub(crate) fn wait_for_stall(&mut self) -> Value {
+        self.wait("a stall", |line| {
+            let message = line["fields"]["message"].as_str().unwrap_or_default();
+            message.starts_with("source stalled") || message.starts_with("source still stalled")
+        })
     }
 
     /// Waits until a name has moved away from, or to, an address: `field` is
@@ -212,39 +264,24 @@ impl Server {
         what: &str,
         matches: impl Fn(&Value) -> bool,
     ) -> Value {
-        let deadline = Instant::now() + patience;
-        let mut lines = self.log.lines.lock().unwrap();
-        loop {
-            while self.seen < lines.0.len() {
-                self.seen += 1;
-                if matches(&lines.0[self.seen - 1]) {
-                    return lines.0[self.seen - 1].clone();
-                }
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!lines.1, "the server ended before it said {what:?}: {:#?}", lines.0);
-            assert!(!left.is_zero(), "the server did not say {what:?}: {:#?}", lines.0);
-            lines = self.log.more.wait_timeout(lines, left).unwrap().0;
-        }
+        self.log.wait(&mut self.seen, patience, what, matches)
     }
 
-    /// Nobody reads the log until [`wake_log`](Self::wake_log): what the server
-    /// writes stays in the pipe.
+    /// Nobody reads the log until [`wake_log`](Self::wake_log).
     #[cfg(feature = "ec2")]
     pub(crate) fn lull_log(&self) {
-        *self.log.asleep.lock().unwrap() = true;
+        self.log.lull();
     }
 
     /// The log is read again.
     #[cfg(feature = "ec2")]
     pub(crate) fn wake_log(&self) {
-        *self.log.asleep.lock().unwrap() = false;
-        self.log.awake.notify_all();
+        self.log.wake();
     }
 
     /// Every line so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        self.log.lines.lock().unwrap().0.clone()
+        self.log.lines()
     }
 
     /// Where it listens for HTTP, with [`Dir::http`].
@@ -253,6 +290,16 @@ impl Server {
         let said = |line: &&Value| line["fields"]["message"] == "listening for HTTP";
         let line = lines.iter().find(said).expect("the HTTP side is said");
         line["fields"]["address"].as_str().unwrap().to_owned()
+    }
+
+    /// A sample of `/metrics`, by its name and labels as they are printed.
+    pub(crate) fn metric(&self, sample: &str) -> f64 {
+        Scrape::of(&self.http()).sample(sample)
+    }
+
+    /// `/api/status`
+    pub(crate) fn status(&self) -> Value {
+        serde_json::from_str(&http_body(&self.http(), "/api/status")).unwrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -264,6 +311,25 @@ impl Server {
         assert!(done.unwrap().success());
     }
 
+    /// Has it read its configuration anew.
+    pub(crate) fn reload(&mut self) {
+        self.signal("HUP");
+        self.wait_for("configuration reloaded");
+    }
+
+    /// The same, of a configuration that cannot be taken.
+    pub(crate) fn refuses_to_reload(&mut self) {
+        self.signal("HUP");
+        self.wait_for("configuration not reloaded; the one in use stands");
+    }
+
+    /// Moves [`ELASTIC`] in the directory's address file, and waits until that is
+    /// published.
+    pub(crate) fn moves(&mut self, dir: &Dir, private: &str) {
+        dir.addresses(&[(ELASTIC, Some(private))]);
+        self.wait_for_move("new", private);
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
@@ -272,15 +338,8 @@ impl Server {
 
     /// Waits for the end.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        // Its end closes stderr, which the reader notes.
-        let mut lines = self.log.lines.lock().unwrap();
-        while !lines.1 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "the server does not end: {:#?}", lines.0);
-            lines = self.log.more.wait_timeout(lines, left).unwrap().0;
-        }
-        drop(lines);
+        // Its end closes stderr.
+        self.log.wait_for_end(PATIENCE);
         self.child.wait().unwrap()
     }
 
@@ -312,6 +371,19 @@ pub(crate) fn query(name: &str, rtype: RecordType) -> Message {
     message.queries.push(Query::query(Name::from_ascii(name).unwrap(), rtype));
     message.edns = Some(Edns::new());
     message
+}
+
+/// The Extended DNS Errors of an answer: code and text (RFC 8914).
+pub(crate) fn remarks(message: &Message) -> Vec<(u16, String)> {
+    let options = message.edns.iter().flat_map(|edns| edns.options().as_ref());
+    let remark = |option: &EdnsOption| match option {
+        EdnsOption::Unknown(15, data) => {
+            let text = String::from_utf8_lossy(&data[2..]).into_owned();
+            Some((u16::from_be_bytes([data[0], data[1]]), text))
+        }
+        _ => None,
+    };
+    options.filter_map(|(_, option)| remark(option)).collect()
 }
 
 /// Sends octets over UDP and waits for the reply.
@@ -364,4 +436,12 @@ pub(crate) fn http_get(address: &str, path: &str, headers: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// The body of an answer that is well.
+pub(crate) fn http_body(address: &str, path: &str) -> String {
+    let answer = http_get(address, path, "");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+    body.to_owned()
 }

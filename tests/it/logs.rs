@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
-use crate::harness::http_get;
-use crate::harness::{Dir, PATIENCE, PROGRAM, eipdns, query, udp};
+use crate::fixtures::promtool::Scrape;
+use crate::fixtures::waiting::{eventually, until};
+use crate::harness::{Dir, ELASTIC, PATIENCE, PROGRAM, eipdns, http_get, query, udp};
 
 /// Lines of one reload: more than the queue and a pipe take.
 const FLOOD: usize = 12_000;
@@ -84,7 +84,7 @@ impl<R> Read<R> {
 
     /// Waits until a file's change is answered.
     fn answers(&self, address: &str) {
-        self.until(address, || self.data("db.example.com.") == [address]);
+        eventually(address, || self.data("db.example.com.") == [address]);
     }
 
     fn get(&self, path: &str) -> String {
@@ -93,20 +93,7 @@ impl<R> Read<R> {
 
     /// A counter or gauge of `/metrics`.
     fn metric(&self, name: &str) -> u64 {
-        let text = self.get("/metrics");
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        let value: f64 =
-            line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap();
-        value as u64
-    }
-
-    /// Asks until it is so: each try is an exchange with the server.
-    fn until(&self, what: &str, is_so: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_so() {
-            assert!(Instant::now() < deadline, "never: {what}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        Scrape::of(&self.http).sample(name) as u64
     }
 
     /// Fills the log until `is_full`, by reloads of a configuration with more
@@ -118,10 +105,10 @@ impl<R> Read<R> {
             writeln!(bad, "x{n} = \"no address\"").unwrap();
         }
         dir.write("example.net.toml", &bad);
-        self.until("a full log", || {
+        eventually("a full log", || {
             let refused = self.metric(REFUSED);
             self.signal("HUP");
-            self.until("a reload", || self.metric(REFUSED) > refused);
+            eventually("a reload", || self.metric(REFUSED) > refused);
             is_full()
         });
     }
@@ -133,14 +120,7 @@ impl<R> Read<R> {
     /// SIGTERM, and how it ended, its log unread.
     fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(ended) = self.child.try_wait().unwrap() {
-                return ended;
-            }
-            assert!(Instant::now() < deadline, "SIGTERM does not end it");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until("an end by SIGTERM", || self.child.try_wait().unwrap().ok_or(()))
     }
 
     fn status(&self, dir: &Dir) -> Output {
@@ -166,10 +146,8 @@ fn text(octets: &[u8]) -> &str {
 }
 
 fn zone() -> Dir {
-    let dir = Dir::new("");
-    let config = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    dir.write("server.toml", &config.replace("[listen]", "[listen]\nhttp = \"127.0.0.1:0\""));
-    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    let dir = Dir::with_db("");
+    dir.http();
     dir
 }
 
@@ -186,14 +164,14 @@ fn a_log_reader_that_ends_ends_nothing() {
     let (nobody, _) = pipe().unwrap();
     drop(std::mem::replace(&mut server.log, BufReader::new(nobody)));
 
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
     server.answers("10.0.1.6");
-    server.until("write errors", || server.metric(UNWRITTEN) > 0);
+    eventually("write errors", || server.metric(UNWRITTEN) > 0);
     assert_eq!(server.metric(DROPPED), 0, "nothing waits");
     let out = server.status(&dir);
     assert!(text(&out.stdout).contains("LOG: "), "{}", text(&out.stdout));
     assert_eq!(out.status.code(), Some(0), "answers are well");
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.7"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.7"))]);
     server.answers("10.0.1.7");
     assert_eq!(server.stop().code(), Some(0));
 }
@@ -206,7 +184,7 @@ fn a_log_reader_that_sleeps_delays_nothing() {
     server.flood(&dir, FLOOD, || server.metric(DROPPED) > 0);
 
     assert!(server.get("/livez").starts_with("HTTP/1.0 200"));
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
     server.answers("10.0.1.6");
     assert!(server.metric(WAITING) > 1_000);
     let out = server.status(&dir);
@@ -216,7 +194,7 @@ fn a_log_reader_that_sleeps_delays_nothing() {
     let dropped = server.metric(DROPPED);
     let said = server.line("log lines were dropped");
     assert_eq!(said["lines"], json!(server.metric(DROPPED)), "more than {dropped} by now");
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.7"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.7"))]);
     assert_eq!(server.line("moved")["new"], "10.0.1.7");
 
     // It sleeps again, and the server is told to end.
@@ -235,7 +213,7 @@ fn a_descriptor_that_does_not_block_loses_nothing() {
         Read::start_at(&dir, "info", reader, Stdio::from(std::os::fd::OwnedFd::from(writer)));
     server.answers("10.0.1.5");
     server.flood(&dir, FLOOD / 12, || server.metric(WAITING) > 100);
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
     server.answers("10.0.1.6");
     // Each line that is read on the way is whole JSON.
     assert_eq!(server.line("moved")["new"], "10.0.1.6");
@@ -357,7 +335,7 @@ fn control_characters_reach_no_terminal() {
     }
     // The file breaks, with a text that is shown: in the log and in the status.
     dir.replace("addresses.json", &tags("1\u{1b}]0;x\u{7}\nINFO all is well"));
-    server.until("a stall", || server.status(&dir).status.code() == Some(1));
+    eventually("a stall", || server.status(&dir).status.code() == Some(1));
     let out = server.status(&dir);
     assert!(!text(&out.stdout).contains(['\u{1b}', '\u{7}']), "{:?}", text(&out.stdout));
     assert!(!text(&out.stdout).contains("\nINFO"), "{:?}", text(&out.stdout));

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use hickory_proto::rr::RecordType;
 
-use crate::alerts::elsewhere::resolver;
-use crate::alerts::promtool::{Scrape, lint, promtool};
+use crate::fixtures::promtool::{Scrape, lint, promtool};
+use crate::fixtures::upstream::{self, Upstream};
 use crate::harness::{Dir, Server, http_get, root};
 
 /// What a metric is: its type and its labels.
@@ -66,23 +66,22 @@ fn get(server: &Server, accept: &str) -> (String, String) {
 }
 
 /// A server of which everything can be had that there is.
-fn everything() -> (Dir, Server) {
-    let at = resolver(Duration::ZERO);
-    let dir = Dir::new(&format!("forward = true\n[[forward]]\nupstreams = [\"{at}\"]\n"));
+fn everything() -> (Upstream, Dir, Server) {
+    let upstream = Upstream::start(|asked| upstream::everything(asked).into());
+    let dir = Dir::forwarding(&[upstream.at], "");
     dir.http();
-    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
     let mut server = Server::start(dir.path());
     server.wait_for("source delivers");
     server.ask("db.example.com.", RecordType::A);
     server.ask("www.test.", RecordType::A);
     // That one is counted for the next.
     get(&server, "");
-    (dir, server)
+    (upstream, dir, server)
 }
 
 #[test]
 fn the_readme_lists_what_is_printed_and_nothing_else() {
-    let (_dir, server) = everything();
+    let (_upstream, _dir, server) = everything();
     let (documented, printed) = (documented(), printed(&get(&server, "").1));
     let only = |these: &BTreeMap<String, Kind>, those: &BTreeMap<String, Kind>| {
         these
@@ -104,7 +103,7 @@ fn the_readme_lists_what_is_printed_and_nothing_else() {
 #[test]
 fn plain_text_is_what_prometheus_wants_where_nothing_is_negotiated() {
     let Some(promtool) = promtool() else { return };
-    let (_dir, server) = everything();
+    let (_upstream, _dir, server) = everything();
     let (head, text) = get(&server, "");
     assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     assert_eq!(lint(&promtool, &text), (String::new(), Some(0)));
@@ -120,7 +119,7 @@ fn plain_text_is_what_prometheus_wants_where_nothing_is_negotiated() {
 
 #[test]
 fn openmetrics_is_for_who_asks_for_it() {
-    let (_dir, server) = everything();
+    let (_upstream, _dir, server) = everything();
     // As Prometheus 2.42 asks.
     let accept = "Accept: application/openmetrics-text;version=1.0.0,\
                   application/openmetrics-text;version=0.0.1;q=0.75,\
@@ -145,7 +144,7 @@ fn openmetrics_is_for_who_asks_for_it() {
 
 #[test]
 fn the_process_is_described_as_the_system_has_it() {
-    let (_dir, server) = everything();
+    let (_upstream, _dir, server) = everything();
     let scrape = Scrape::of(&server.http());
     let value = |name: &str| scrape.value(name, "");
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();

@@ -59,7 +59,7 @@ fn the_first_command_serves_the_shipped_zones() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), zones.join(entry.file_name())).unwrap();
     }
-    let mut server = Server::start_command(|command| {
+    let mut server = Server::start_bare(Command::new(PROGRAM), |command| {
         command.current_dir(dir.path());
         command.env("EIPDNS_LISTEN_DNS", "127.0.0.1:0").env("EIPDNS_LISTEN_HTTP", "127.0.0.1:0");
     });

@@ -4,7 +4,7 @@
 use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
-use crate::harness::{Dir, Server, eipdns, http_get};
+use crate::harness::{Dir, Server, eipdns};
 
 /// An address file with these: Elastic IP and private address.
 fn listing(all: &[(&str, &str)]) -> String {
@@ -54,16 +54,14 @@ fn what_was_known_stands_and_the_rest_is_taken() {
     assert_eq!(server.data("a.example.com.", RecordType::A), ["10.0.0.1"]);
 
     let http = server.http();
-    let status = http_get(&http, "/api/status", "");
-    let status: Value = serde_json::from_str(status.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let status = server.status();
     let source = &status["sources"][0];
     assert_eq!(
         (&source["health"], &source["left_out"]),
         (&"healthy".into(), &3.into()),
         "{source}"
     );
-    let metrics = http_get(&http, "/metrics", "");
-    assert!(metrics.contains("\neipdns_source_entries_left_out{source=\"sample\"} 3"), "{metrics}");
+    assert_eq!(server.metric("eipdns_source_entries_left_out{source=\"sample\"}"), 3.0);
     let config = dir.path().to_str().unwrap();
     let shown = eipdns(&["status", "--config", config, "--listen-http", &http]);
     let shown = String::from_utf8(shown.stdout).unwrap();

@@ -160,7 +160,7 @@ fn a_zone_that_is_removed_is_refused_until_an_operator_says_so() {
     let answer = server.ask("www.example.com.", RecordType::A);
     assert_eq!(answer.metadata.response_code, ResponseCode::Refused);
     // The whole directory for a moment: refused as a bad one.
-    let away = tempfile::tempdir().unwrap();
+    let away = Dir::empty();
     let server_toml = dir.path().join("server.toml");
     let text = fs::read_to_string(&server_toml).unwrap();
     fs::rename(&server_toml, away.path().join("server.toml")).unwrap();
@@ -238,7 +238,7 @@ fn master_files_and_their_includes_are_watched() {
 #[test]
 fn a_config_map_is_taken_as_a_whole() {
     let dir = Dir::new("");
-    let config = fs::read_to_string(dir.path().join("server.toml")).unwrap();
+    let config = dir.read("server.toml");
     let version = |n: u8, zone: &str| {
         let name = format!("..v{n}");
         fs::create_dir(dir.path().join(&name)).unwrap();

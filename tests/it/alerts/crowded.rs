@@ -2,9 +2,10 @@
 
 use std::net::TcpStream;
 
-use super::promtool::{Scrape, promtool};
-use super::{fires, one_name, well, while_it_lasts};
-use crate::crowd::{connect_from, eventually, is_closed, start_with_descriptors};
+use super::{one_name, well};
+use crate::fixtures::connections::{connect_from, is_closed, start_with_descriptors};
+use crate::fixtures::promtool::{Scrape, fires, promtool, while_it_lasts};
+use crate::fixtures::waiting::eventually;
 use crate::harness::Server;
 
 /// So many descriptors for all: fewer than the defaults can use.
@@ -39,8 +40,7 @@ fn few_descriptors_and_all_of_them_taken() {
 fn strangers_alone_are_no_reason() {
     let Some(promtool) = promtool() else { return };
     let dir = one_name("");
-    let config = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    dir.write("server.toml", &config.replace("127.0.0.0/8", "127.0.0.0/24"));
+    dir.edit("127.0.0.0/8", "127.0.0.0/24");
     let server = Server::start(dir.path());
     let (http, before) = (server.http(), well(&server));
     let crowd: Vec<TcpStream> =

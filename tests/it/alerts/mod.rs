@@ -3,29 +3,34 @@
 //! fires on the metrics of one that is well.
 
 mod crowded;
-pub(crate) mod elsewhere;
+mod elsewhere;
 mod own;
-pub(crate) mod promtool;
 mod running;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
 
 use hickory_proto::rr::RecordType;
 
-use crate::harness::{Dir, PATIENCE, Server, query, udp};
-use promtool::{Scrape, fires, one_after_the_other, rules, while_it_lasts};
+use crate::fixtures::promtool::{Scrape, promtool, rules};
+use crate::fixtures::waiting::until;
+use crate::harness::{Dir, Server, query, udp};
 
-const ELASTIC: &str = "75.101.137.243";
 const NAME: &str = "db.example.com.";
 
 /// A server with one bound name and an HTTP side; `more` goes to the end of its
 /// server.toml.
 fn one_name(more: &str) -> Dir {
-    let dir = Dir::new(more);
+    let dir = Dir::with_db(more);
     dir.http();
-    dir.write("example.com.toml", &format!("[names]\ndb = \"{ELASTIC}\"\n"));
+    dir
+}
+
+/// The same with a view that forwards.
+fn forwarding(upstream: SocketAddr) -> Dir {
+    let dir = Dir::forwarding(&[upstream], "");
+    dir.http();
     dir
 }
 
@@ -33,23 +38,18 @@ fn scrape(server: &Server) -> Scrape {
     Scrape::of(&server.http())
 }
 
-/// For what no line of the log tells: scrapes until it is so.
-fn until(server: &Server, what: &str, is_so: impl Fn(&Scrape) -> bool) -> Scrape {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+/// Scrapes until it is so.
+fn scrape_until(server: &Server, what: &str, is_so: impl Fn(&Scrape) -> bool) -> Scrape {
+    until(what, || {
         let now = scrape(server);
-        if is_so(&now) {
-            return now;
-        }
-        assert!(Instant::now() < deadline, "never: {what}: {now:#?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        if is_so(&now) { Ok(now) } else { Err(now) }
+    })
 }
 
 /// Once the source has spoken itself (files are read at the start too) and the
 /// status surfaces know: the log is before them.
 fn well(server: &Server) -> Scrape {
-    until(server, "all is well", |scrape| {
+    scrape_until(server, "all is well", |scrape| {
         scrape.value("eipdns_ready", "") == 1.0
             && scrape.value("eipdns_source_polls_total", "source=\"sample\"") >= 1.0
             && scrape.value("eipdns_source_healthy", "source=\"sample\"") == 1.0
@@ -90,7 +90,7 @@ fn each_rule_says_what_it_means_and_what_to_do_and_has_a_test() {
 
 #[test]
 fn promtool_finds_nothing_wrong_with_the_rules() {
-    let Some(promtool) = promtool::promtool() else { return };
+    let Some(promtool) = promtool() else { return };
     let out = std::process::Command::new(promtool)
         .args(["check", "rules"])
         .arg(rules())

@@ -4,13 +4,11 @@ use std::fs;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::promtool::promtool;
-use super::{
-    ELASTIC, NAME, Scrape, ask_plainly, fires, one_name, scrape, until, well, while_it_lasts,
-};
-use crate::harness::{Dir, Server, eipdns, http_get};
+use super::{NAME, ask_plainly, one_name, scrape, scrape_until, well};
+use crate::fixtures::promtool::{Scrape, fires, promtool, while_it_lasts};
+use crate::harness::{Dir, ELASTIC, Server, eipdns, http_get};
 
 const STALLED: &str = "source stalled; its last good answer stands";
 
@@ -22,20 +20,15 @@ fn nothing_known_at_the_start() {
     let dir = one_name("[serve]\nready_grace = \"1s\"\n");
     fs::remove_file(dir.path().join("addresses.json")).unwrap();
     let mut server = Server::start(dir.path());
-    server.wait("a stall", |line| {
-        line["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
-    });
+    server.wait_for_stall();
     let before = scrape(&server);
     let answer = server.ask(NAME, RecordType::A);
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
     let http = server.http();
-    let status = || -> Value {
-        let answer = http_get(&http, "/api/status", "");
-        serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
-    };
+    let status = || server.status();
     let ready = || http_get(&http, "/readyz", "");
     // Longer than the grace: the uptime says so, in whole seconds.
-    until(&server, "the grace is over", |_| status()["uptime"].as_u64() >= Some(3));
+    scrape_until(&server, "the grace is over", |_| status()["uptime"].as_u64() >= Some(3));
     assert!(ready().starts_with("HTTP/1.0 503"), "{}", ready());
     assert!(ready().contains("waiting for sample: no source has delivered"), "{}", ready());
     let config = dir.path().to_str().unwrap();
@@ -55,11 +48,11 @@ fn nothing_known_at_the_start() {
     dir.addresses(&[(ELASTIC, Some("10.0.1.5"))]);
     server.wait_for("first answers");
     // The log comes first.
-    until(&server, "ready", |scrape| scrape.value("eipdns_ready", "") == 1.0);
+    scrape_until(&server, "ready", |scrape| scrape.value("eipdns_ready", "") == 1.0);
     assert!(ready().starts_with("HTTP/1.0 200"), "{}", ready());
     dir.replace("addresses.json", "{");
     // The log has such a line once a minute.
-    let again = until(&server, "stalled", |scrape| {
+    let again = scrape_until(&server, "stalled", |scrape| {
         scrape.value("eipdns_source_healthy", "source=\"sample\"") == 0.0
     });
     assert_eq!(again.value("eipdns_ready", ""), 1.0);
@@ -76,8 +69,9 @@ fn a_stalled_source_and_stale_answers() {
     let healthy = well(&server);
     dir.replace("addresses.json", "{ \"Addresses\": [");
     server.wait_for(STALLED);
-    let stalled =
-        until(&server, "stalled", |s| s.value("eipdns_source_healthy", "source=\"sample\"") == 0.0);
+    let stalled = scrape_until(&server, "stalled", |s| {
+        s.value("eipdns_source_healthy", "source=\"sample\"") == 0.0
+    });
     // Nobody has asked: nobody got anything stale.
     fires(&promtool, &while_it_lasts(&healthy, &stalled), &["EipdnsSourceStalled"]);
     assert_eq!(server.data(NAME, RecordType::A), ["10.0.1.5"]);
@@ -116,10 +110,10 @@ fn a_state_directory_that_is_none() {
     fs::rename(&state, dir.path().join(".elsewhere")).unwrap();
     fs::write(&state, "").unwrap();
     // What is to be kept is written.
-    dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
-    server.wait_for_move("new", "10.0.1.6");
-    let after =
-        until(&server, "it is told", |scrape| scrape.value("eipdns_state_writable", "") == 0.0);
+    server.moves(&dir, "10.0.1.6");
+    let after = scrape_until(&server, "it is told", |scrape| {
+        scrape.value("eipdns_state_writable", "") == 0.0
+    });
     fires(&promtool, &while_it_lasts(&before, &after), &["EipdnsStateNotWritten"]);
 }
 
@@ -131,18 +125,16 @@ fn a_reload_that_is_refused() {
     let before = well(&server);
     let taken = "eipdns_config_last_reload_success_timestamp_seconds";
     dir.write("example.net.toml", "[names]\nx = \"no address\"\n");
-    server.signal("HUP");
-    server.wait_for("configuration not reloaded; the one in use stands");
-    let refused = until(&server, "it is told", |scrape| {
+    server.refuses_to_reload();
+    let refused = scrape_until(&server, "it is told", |scrape| {
         scrape.value("eipdns_config_last_reload_successful", "") == 0.0
     });
     assert_eq!(refused.value(taken, ""), before.value(taken, ""));
     fires(&promtool, &while_it_lasts(&before, &refused), &["EipdnsReloadRefused"]);
 
     dir.write("example.net.toml", "[names]\n");
-    server.signal("HUP");
-    server.wait_for("configuration reloaded");
-    let mended = until(&server, "it is told", |scrape| {
+    server.reload();
+    let mended = scrape_until(&server, "it is told", |scrape| {
         scrape.value("eipdns_config_last_reload_successful", "") == 1.0
     });
     assert!(mended.value(taken, "") > before.value(taken, ""));

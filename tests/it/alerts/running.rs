@@ -3,18 +3,15 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use serde_json::Value;
 
-use super::promtool::promtool;
-use super::{
-    ELASTIC, NAME, Scrape, fires, one_after_the_other, one_name, scrape, until, well,
-    while_it_lasts,
-};
-use crate::hanging::fuse::Fuse;
-use crate::harness::{Dir, PATIENCE, PROGRAM, Server, describe, http_get, tcp};
+use super::{NAME, forwarding, one_name, scrape, scrape_until, well};
+use crate::fixtures::fuse::Fuse;
+use crate::fixtures::promtool::{Scrape, fires, one_after_the_other, promtool, while_it_lasts};
+use crate::fixtures::waiting::until;
+use crate::harness::{Dir, ELASTIC, PROGRAM, Server, describe, http_get, tcp};
 use crate::peers;
 
 /// A server that does what servers do: answers over UDP and TCP, moves a name,
@@ -29,10 +26,8 @@ fn none_fires_where_all_is_well_and_one_does_when_it_is_gone() {
         assert_eq!(server.data(NAME, RecordType::A), ["10.0.1.5"]);
     }
     tcp(server.dns, &crate::harness::query(NAME, RecordType::A).to_vec().unwrap());
-    dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
-    server.wait_for_move("new", "10.0.1.6");
-    server.signal("HUP");
-    server.wait_for("configuration reloaded");
+    server.moves(&dir, "10.0.1.6");
+    server.reload();
     let after = scrape(&server);
     let timed = "eipdns_udp_batch_duration_seconds_count";
     assert!(after.value(timed, "") > before.value(timed, ""), "some batches were timed");
@@ -97,7 +92,7 @@ fn a_loop_that_publishes_no_longer() {
         return;
     }
     dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
-    let after = until(&server, "it is told", |scrape| {
+    let after = scrape_until(&server, "it is told", |scrape| {
         scrape.value("eipdns_publish_loop_turned_seconds", "") > 10.0
             && scrape.value("eipdns_deliveries_waiting", "") > 0.0
     });
@@ -137,15 +132,10 @@ fn a_log_that_nobody_reads_any_longer() {
     let before = Scrape::of(&http);
     drop(log);
     dir.addresses(&[(ELASTIC, Some("10.0.1.6"))]);
-    let deadline = std::time::Instant::now() + PATIENCE;
-    let after = loop {
+    let after = until("lines that could not be written", || {
         let now = Scrape::of(&http);
-        if now.value("eipdns_log_write_errors_total", "") > 0.0 {
-            break now;
-        }
-        assert!(std::time::Instant::now() < deadline, "{now:#?}");
-        std::thread::sleep(Duration::from_millis(20));
-    };
+        if now.value("eipdns_log_write_errors_total", "") > 0.0 { Ok(now) } else { Err(now) }
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     fires(&promtool, &while_it_lasts(&before, &after), &["EipdnsLogLinesLost"]);
@@ -156,7 +146,7 @@ fn a_log_that_nobody_reads_any_longer() {
 #[test]
 fn a_panic_that_was_counted() {
     let Some(promtool) = promtool() else { return };
-    let dir = one_name("forward = true\n[[forward]]\nupstreams = [\"127.0.0.1:9\"]\n");
+    let dir = forwarding("127.0.0.1:9".parse().unwrap());
     let server = Server::start(dir.path());
     let before = well(&server);
     for counter in ["eipdns_panics_total", "eipdns_forward_panics_total"] {
@@ -178,7 +168,7 @@ fn a_file_server_that_hangs() {
     let before = well(&server);
     fuse.hang();
     server.wait_for("source stalled; its last good answer stands");
-    let after = until(&server, "it is told", |scrape| {
+    let after = scrape_until(&server, "it is told", |scrape| {
         scrape.value("eipdns_source_healthy", "source=\"sample\"") == 0.0
             && scrape.value("eipdns_file_readings_hanging", "") > 0.0
     });

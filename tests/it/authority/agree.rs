@@ -9,11 +9,11 @@ use std::time::Instant;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 
-use super::daemon;
 use super::dice::Dice;
 use super::said::Said;
 use super::world::{self, Question, Zone};
 use super::zone_directory;
+use crate::fixtures::daemon;
 use crate::harness::{PATIENCE, Server};
 
 /// How many zones of the first kind; children come on top.

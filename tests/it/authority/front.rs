@@ -8,11 +8,10 @@ use std::net::{SocketAddr, UdpSocket};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 
-use super::daemon::{self, Daemon};
-use crate::harness::{Dir, Server, query, udp};
+use crate::fixtures::daemon::{self, Daemon};
+use crate::harness::{Dir, ELASTIC, Server, query, udp};
 
 const ORIGIN: &str = "eip.example.test";
-const ELASTIC: &str = "75.101.137.243";
 
 /// A server with one bound name of a zone whose TTL is 0.
 fn server(listen: &str) -> (Dir, Server) {

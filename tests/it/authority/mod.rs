@@ -2,7 +2,6 @@
 //! answers too.
 
 mod agree;
-pub(crate) mod daemon;
 mod dice;
 mod front;
 mod load;
@@ -12,6 +11,7 @@ mod world;
 mod written;
 mod zonemaster;
 
+use crate::fixtures::daemon;
 use crate::harness::Dir;
 
 /// A configuration directory with these zones, from master files.

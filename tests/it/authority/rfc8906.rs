@@ -7,7 +7,8 @@ use domain::base::Message;
 use domain::base::iana::Rtype;
 use domain::base::opt::UnknownOptData;
 
-use super::{daemon, zone_directory};
+use super::zone_directory;
+use crate::fixtures::daemon;
 use crate::harness::{Server, tcp, udp};
 
 const ORIGIN: &str = "example.test.";

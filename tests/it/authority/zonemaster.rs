@@ -5,7 +5,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::process::Command;
 
-use super::daemon;
+use crate::fixtures::daemon;
 use crate::harness::{Dir, Server};
 use crate::peers;
 

@@ -1,26 +1,21 @@
 //! 1,024 descriptors, and everybody who can take some at work at once.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use super::{
-    ask, connect_from, eventually, http_get, http_of, is_closed, sample, start_with_descriptors,
-};
+use crate::fixtures::connections::{ask, connect_from, is_closed, start_with_descriptors};
+use crate::fixtures::promtool::Scrape;
+use crate::fixtures::waiting::eventually;
 use crate::harness::{Dir, Server, query};
 
 const LIMIT: usize = 1024;
 
 fn dir(upstream: SocketAddr) -> Dir {
-    let dir = Dir::new(&format!("forward = true\n\n[[forward]]\nupstreams = [\"{upstream}\"]\n"));
-    let config = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    let config = config
-        .replace("[listen]", "[listen]\nhttp = \"127.0.0.1:0\"")
-        .replace("127.0.0.0/8", "127.0.0.0/24");
-    dir.write("server.toml", &config);
-    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    let dir = Dir::forwarding(&[upstream], "");
+    dir.http();
+    dir.edit("127.0.0.0/8", "127.0.0.0/24");
     dir
 }
 
@@ -61,11 +56,11 @@ fn what_clients_and_upstreams_take_leaves_enough_for_the_rest() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let dir = dir(silent.local_addr().unwrap());
     let mut server = start_with_descriptors(dir.path(), LIMIT);
-    let (dns, http) = (server.dns, http_of(&server));
+    let (dns, http) = (server.dns, server.http());
     let mut most = 0;
     let mut flood = Flood::new(dns);
 
-    let web: Vec<TcpStream> = (0..1100).map(|_| TcpStream::connect(http).unwrap()).collect();
+    let web: Vec<TcpStream> = (0..1100).map(|_| TcpStream::connect(&http).unwrap()).collect();
     most = most.max(open(&server));
     flood.ask(500);
     let clients: Vec<TcpStream> =
@@ -73,34 +68,29 @@ fn what_clients_and_upstreams_take_leaves_enough_for_the_rest() {
     most = most.max(open(&server));
     let strangers: Vec<TcpStream> =
         (0..500usize).map(|nth| connect_from([127, 0, 1, (nth % 20) as u8 + 1], dns)).collect();
-    // Longer than a flight takes: second tries have their sockets too.
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(5) {
+    // Until the first questions are given up: second tries have their sockets too.
+    let timeouts = format!("upstream=\"{}\",event=\"timeout\"", silent.local_addr().unwrap());
+    eventually("questions that are given up", || {
         flood.ask(100);
         most = most.max(open(&server));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        Scrape::of(&http).value("eipdns_upstream_queries_total", &timeouts) > 100.0
+    });
 
     // All of it at once, and the rest goes on.
     flood.ask(500);
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.7"))]);
-    server.wait_for_move("new", "10.0.1.7");
+    server.moves(&dir, "10.0.1.7");
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.7"]);
     for nth in 0..20 {
         let newcomer = connect_from([127, 0, 0, 1], dns);
         let answer = ask(&newcomer, "db.example.com.").unwrap();
         assert_eq!(answer.metadata.response_code, ResponseCode::NoError, "{nth}");
     }
-    let state = dir.path().join(".state/state.json");
-    eventually("the move is on disk", || {
-        std::fs::read_to_string(&state).is_ok_and(|text| text.contains("10.0.1.7"))
-    });
+    dir.wait_for_state("10.0.1.7");
     // A reload too: more is opened before anything is closed.
-    server.signal("HUP");
-    server.wait_for("configuration reloaded");
+    server.reload();
 
-    let metrics = http_get(http, "/metrics");
-    let value = |name: &str| sample(&metrics, name).unwrap_or_else(|| panic!("{name}\n{metrics}"));
+    let metrics = Scrape::of(&http);
+    let value = |name: &str| metrics.sample(name);
     most = most.max(open(&server));
     assert!(most < LIMIT, "{most} descriptors were open");
     assert_eq!(value("eipdns_descriptors_limit"), LIMIT as f64);
@@ -123,8 +113,8 @@ fn what_clients_and_upstreams_take_leaves_enough_for_the_rest() {
     let warned =
         |line: &serde_json::Value| line["level"] == "WARN" && line["fields"]["wanted"].is_u64();
     assert!(lines.iter().find(|l| warned(l)).unwrap().to_string().contains("LimitNOFILE="));
-    let (path, at) = (dir.path().to_str().unwrap(), http.to_string());
-    let out = crate::harness::eipdns(&["status", "--config", path, "--listen-http", &at]);
+    let path = dir.path().to_str().unwrap();
+    let out = crate::harness::eipdns(&["status", "--config", path, "--listen-http", &http]);
     let told = String::from_utf8(out.stdout).unwrap();
     assert!(told.contains("descriptors: ") && told.contains(" of 1024 open"), "{told}");
 }

@@ -4,18 +4,19 @@ use std::net::{Ipv4Addr, TcpStream};
 
 use hickory_proto::op::ResponseCode;
 
-use super::{ask, connect_from, eventually, http_get, http_of, is_closed, sample, until_closed};
-use super::{many_descriptors, start_with_descriptors};
+use crate::fixtures::connections::{
+    ask, connect_from, is_closed, many_descriptors, start_with_descriptors, until_closed,
+};
+use crate::fixtures::promtool::Scrape;
+use crate::fixtures::waiting::eventually;
 use crate::harness::{Dir, Server};
 
 /// One view, of 127.0.0.0/24: all other loopback addresses are strangers.
 fn dir(listen: &str) -> Dir {
-    let dir = Dir::new("");
-    let config = std::fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    let listen = format!("[listen]\nhttp = \"127.0.0.1:0\"\n{listen}");
-    let config = config.replace("[listen]", &listen).replace("127.0.0.0/8", "127.0.0.0/24");
-    dir.write("server.toml", &config);
-    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    let dir = Dir::with_db("");
+    dir.http();
+    dir.listen(listen);
+    dir.edit("127.0.0.0/8", "127.0.0.0/24");
     dir
 }
 
@@ -29,7 +30,7 @@ fn stranger(nth: usize) -> Ipv4Addr {
 fn strangers_take_no_place_from_clients() {
     let dir = dir("");
     let server = start_with_descriptors(dir.path(), 1024);
-    let (dns, http) = (server.dns, http_of(&server));
+    let dns = server.dns;
     let known: Vec<_> = (0..40).map(|_| connect_from([127, 0, 0, 1], dns)).collect();
     for stream in &known {
         assert_eq!(ask(stream, "db.example.com.").unwrap().answers.len(), 1);
@@ -52,15 +53,13 @@ fn strangers_take_no_place_from_clients() {
         until_closed(stream);
     }
     until_closed(&asking);
-    let metrics = http_get(http, "/metrics");
-    let strangers = |event: &str| {
-        sample(&metrics, &format!("eipdns_tcp_strangers_total{{event=\"{event}\"}}")).unwrap()
-    };
+    let metrics = Scrape::of(&server.http());
+    let strangers =
+        |event: &str| metrics.value("eipdns_tcp_strangers_total", &format!("event=\"{event}\""));
     assert!(strangers("accepted") >= 64.0);
     assert_eq!(strangers("accepted") + strangers("refused"), 1501.0);
     assert!(strangers("evicted") > 0.0);
-    let errors = sample(&metrics, "eipdns_tcp_connections_total{event=\"accept_error\"}");
-    assert_eq!(errors, Some(0.0));
+    assert_eq!(metrics.sample("eipdns_tcp_connections_total{event=\"accept_error\"}"), 0.0);
 }
 
 /// A handful of clients that hold all places, by traffic too: the newcomer

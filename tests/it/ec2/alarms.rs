@@ -3,7 +3,7 @@
 
 use super::scripted::{Ec2, public};
 use super::{configure, http, refresh, source, start};
-use crate::alerts::promtool::{Scrape, fires, promtool, while_it_lasts};
+use crate::fixtures::promtool::{Scrape, fires, promtool, while_it_lasts};
 
 #[test]
 fn losses_that_are_held() {

@@ -6,7 +6,7 @@ use hickory_proto::rr::RecordType;
 use serde_json::Value;
 
 use super::scripted::{Ec2, Fault, public};
-use super::{STALE, Watch, answer, asked, configure, metric, refresh, source, start, status};
+use super::{STALE, Watch, answer, asked, configure, refresh, source, start};
 use crate::harness::Server;
 
 /// Each fault, in an operator's words, and what eipdns calls it.
@@ -64,7 +64,7 @@ fn said<'l>(lines: &'l [Value], message: &str) -> Vec<&'l Value> {
 fn through(fault: Fault, words: &str, class: &str) -> String {
     let ec2 = Ec2::with(4);
     let (_dir, mut server) = settled(&ec2);
-    let before = status(&server);
+    let before = server.status();
     assert_eq!(
         (&before["healthy"], &before["sources"][0]["health"]),
         (&true.into(), &"healthy".into())
@@ -74,29 +74,27 @@ fn through(fault: Fault, words: &str, class: &str) -> String {
     ec2.fault(fault);
     let is_failure = class != "healthy";
     let shown = if is_failure {
-        let stalled = server.wait("a stall", |l| {
-            l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
-        });
+        let stalled = server.wait_for_stall();
         assert_eq!(stalled["fields"]["class"], class, "{stalled}");
         assert_eq!(stalled["level"], "WARN");
         // Another failure of the same kind is no news.
         let failed = refresh(&server, false);
         assert_eq!(failed.len(), 1, "{failed:?}");
-        let during = status(&server);
+        let during = server.status();
         let source = &during["sources"][0];
         assert_eq!((&during["healthy"], &source["health"]), (&false.into(), &"stalled".into()));
         assert_eq!(source["why"], stalled["fields"]["error"], "{source}");
         assert!(source["failures"].as_u64() >= Some(2), "{source}");
         let failures = format!("eipdns_source_failures_total{{source=\"east\",class=\"{class}\"}}");
-        assert!(metric(&server, &failures) >= 2.0);
-        assert_eq!(metric(&server, "eipdns_source_healthy{source=\"east\"}"), 0.0);
+        assert!(server.metric(&failures) >= 2.0);
+        assert_eq!(server.metric("eipdns_source_healthy{source=\"east\"}"), 0.0);
         format!("stalled, `{class}`")
     } else {
         assert!(refresh(&server, false).is_empty());
-        let during = status(&server);
+        let during = server.status();
         let source = &during["sources"][0];
         assert_eq!((&source["health"], &source["mass_loss"]), (&"healthy".into(), &true.into()));
-        assert_eq!(metric(&server, "eipdns_source_mass_loss{source=\"east\"}"), 1.0);
+        assert_eq!(server.metric("eipdns_source_mass_loss{source=\"east\"}"), 1.0);
         "healthy, mass loss held".into()
     };
     // What EC2 does meanwhile is not to be seen, and nothing is made up.
@@ -110,7 +108,7 @@ fn through(fault: Fault, words: &str, class: &str) -> String {
     ec2.fault(Fault::None);
     server.wait_for_move("new", "10.0.9.2");
     refresh(&server, false);
-    let after = status(&server);
+    let after = server.status();
     assert_eq!(
         (&after["healthy"], &after["moves"]),
         (&true.into(), &before["moves"].as_u64().map_or(0, |m| m + 1).into()),
@@ -160,9 +158,7 @@ fn an_answer_without_end_is_left_at_its_bound() {
     let ec2 = Ec2::with(4);
     let (_dir, mut server) = settled(&ec2);
     ec2.fault(Fault::Endless);
-    let stalled = server.wait("a stall", |l| {
-        l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
-    });
+    let stalled = server.wait_for_stall();
     let error = stalled["fields"]["error"].as_str().unwrap();
     assert!(error.contains("it has more than 64 MiB"), "{error}");
     refresh(&server, false);
@@ -179,13 +175,13 @@ fn another_cause_is_told_once_more() {
     let (_dir, mut server) = settled(&ec2);
     ec2.fault(Fault::Unavailable);
     refresh(&server, false);
-    let since = status(&server)["sources"][0]["since"].clone();
+    let since = server.status()["sources"][0]["since"].clone();
     assert!(since.is_string());
     ec2.fault(Fault::Unauthorised);
     refresh(&server, false);
     let other = server.wait_for("source still stalled, for another reason");
     assert_eq!(other["fields"]["class"], "unauthorised");
-    let source = status(&server)["sources"][0].clone();
+    let source = server.status()["sources"][0].clone();
     assert_eq!(source["since"], since);
     let why = source["why"].as_str().unwrap();
     assert!(why.contains("ec2:DescribeAddresses"), "says which action is missing: {why}");
@@ -207,7 +203,7 @@ fn a_connection_that_hangs_is_hedged() {
         ec2.fault(Fault::None);
         assert_eq!(refreshed.join().unwrap(), [""; 0], "the second try is good");
     });
-    let source = status(&server)["sources"][0].clone();
+    let source = server.status()["sources"][0].clone();
     assert_eq!(
         (&source["failures"], &source["health"]),
         (&0.into(), &"healthy".into()),

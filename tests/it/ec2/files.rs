@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::scripted::Ec2;
-use super::{answer, asked, bare, configure, refresh, source, start, status};
+use super::{answer, asked, bare, configure, refresh, source, start};
 use crate::harness::Server;
 
 /// The SDK reads a file to its end: of /dev/zero, until there is no memory left.
@@ -24,16 +24,13 @@ fn a_device_or_pipe_for_a_file_of_aws_is_told_and_not_read() {
             command.env("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/dns");
             command.env("HOME", dir.path()).env(variable, file);
         });
-        let stalled = server.wait("a stall", |line| {
-            let message = line["fields"]["message"].as_str();
-            message.is_some_and(|m| m.starts_with("source stalled"))
-        });
+        let stalled = server.wait_for_stall();
         assert_eq!(stalled["fields"]["class"], "credentials", "{stalled}");
         let error = stalled["fields"]["error"].as_str().unwrap();
         let expected = format!("{file} ({variable}): it is not a regular file");
         assert!(error.contains(&expected), "{error}");
         assert!(refresh(&server, false)[0].contains(&expected));
-        assert_eq!(status(&server)["sources"][0]["health"], "stalled");
+        assert_eq!(server.status()["sources"][0]["health"], "stalled");
         assert!(server.stop().success());
     }
     assert_eq!(ec2.calls(), 0);

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::scripted::Ec2;
 use super::web::{Request, response};
-use super::{answer, asked, bare, configure, refresh, source, status};
+use super::{answer, asked, bare, configure, refresh, source};
 use crate::harness::{Dir, Server};
 
 /// How long the credentials last that the stand-in gives: a little more than
@@ -147,7 +147,7 @@ fn credentials_are_renewed_without_a_failed_poll() {
     assert!(refresh(&server, false).is_empty());
     assert_eq!(imds.given(), given);
 
-    let source = status(&server)["sources"][0].clone();
+    let source = server.status()["sources"][0].clone();
     assert_eq!(
         (&source["failures"], &source["health"]),
         (&0.into(), &"healthy".into()),
@@ -162,9 +162,7 @@ fn an_instance_without_credentials_is_told_so() {
     imds.shared.fails.store(true, Ordering::Relaxed);
     let dir = configure(&source("east", &ec2.url(), "500ms", ""), "", "n1 = \"75.101.137.1\"");
     let mut server = on_instance(&dir, &imds);
-    let stalled = server.wait("a stall", |l| {
-        l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
-    });
+    let stalled = server.wait_for_stall();
     assert_eq!(stalled["fields"]["class"], "imds", "{stalled}");
     assert_eq!(ec2.calls(), 0, "EC2 is not asked without keys");
     imds.shared.fails.store(false, Ordering::Relaxed);
@@ -189,9 +187,7 @@ fn a_role_without_credentials_of_the_instance_is_told_so() {
             command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{at}"));
             command.env("AWS_ENDPOINT_URL_STS", ec2.url()).env("HOME", dir.path());
         });
-        let stalled = server.wait("a stall", |l| {
-            l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
-        });
+        let stalled = server.wait_for_stall();
         assert_eq!(stalled["fields"]["class"], "imds", "reached: {reached}: {stalled}");
         assert_eq!(ec2.calls(), 0);
     }
@@ -206,9 +202,7 @@ fn no_credentials_at_all() {
         bare(command);
         command.env("HOME", dir.path());
     });
-    let stalled = server.wait("a stall", |l| {
-        l["fields"]["message"].as_str().is_some_and(|m| m.starts_with("source stalled"))
-    });
+    let stalled = server.wait_for_stall();
     assert_eq!(stalled["fields"]["class"], "credentials", "{stalled}");
     let error = stalled["fields"]["error"].as_str().unwrap();
     assert!(error.contains("give the instance a role"), "{error}");

@@ -1,7 +1,8 @@
 //! Moves under a steady load: no query is lost, none is answered with what is
 //! over, and how soon the first new answer comes.
 //!
-//! Times are printed and not judged, but for what README.md promises a user.
+//! Times are printed and not judged: the pace of calls is tested on a virtual clock,
+//! where they are made (`source::poll`).
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,23 +12,23 @@ use hickory_proto::rr::RecordType;
 
 use super::moto::Moto;
 use super::scripted::{Ec2, public};
-use super::{configure, http, source, start, status, web};
-use crate::harness::{PATIENCE, Server, query};
+use super::{configure, http, source, start, web};
+use crate::fixtures::waiting::eventually;
+use crate::harness::{Server, query};
 
 /// Queries a second, in bursts of one [`TICK`].
-const RATE: u32 = 5_000;
+const RATE: u32 = 3_000;
 const TICK: Duration = Duration::from_millis(1);
 
 /// Queries under way at most: what a socket's buffer surely takes, so that a
 /// busy machine makes the load smaller and loses nothing by itself.
 const WINDOW: usize = 64;
 
-/// How long the load lasts, and when in it the moves are made.
-const LASTS: Duration = Duration::from_secs(6);
-const SETTLES: Duration = Duration::from_millis(500);
+/// How many answers come before the first move, and after the last one.
+const SETTLES: usize = 1_000;
 
-/// The longest a call may take.
-const CALL: Duration = Duration::from_secs(3);
+/// The load ends by itself before an id comes twice.
+const MOST: usize = u16::MAX as usize;
 
 /// A query of the load.
 struct Asked {
@@ -36,12 +37,12 @@ struct Asked {
 }
 
 /// Asks for `name` at [`RATE`] until told to stop.
-fn load(dns: SocketAddr, name: &str, stop: &AtomicBool) -> Vec<Asked> {
+fn load(dns: SocketAddr, name: &str, stop: &AtomicBool, answered: &AtomicUsize) -> Vec<Asked> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(dns).unwrap();
     let receives = socket.try_clone().unwrap();
     let mut octets = query(name, RecordType::A).to_vec().unwrap();
-    let (sending, answered) = (AtomicBool::new(true), AtomicUsize::new(0));
+    let sending = AtomicBool::new(true);
     let (sent, received) = std::thread::scope(|scope| {
         let receiver = scope.spawn(|| {
             receives.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
@@ -64,7 +65,7 @@ fn load(dns: SocketAddr, name: &str, stop: &AtomicBool) -> Vec<Asked> {
         let mut sent = Vec::new();
         while !stop.load(Ordering::Relaxed) {
             let due = (began.elapsed().as_secs_f64() * f64::from(RATE)) as usize;
-            let due = due.min(answered.load(Ordering::Relaxed) + WINDOW);
+            let due = due.min(answered.load(Ordering::Relaxed) + WINDOW).min(MOST);
             while sent.len() < due {
                 octets[..2].copy_from_slice(&(sent.len() as u16).to_be_bytes());
                 sent.push(Instant::now());
@@ -75,7 +76,6 @@ fn load(dns: SocketAddr, name: &str, stop: &AtomicBool) -> Vec<Asked> {
         sending.store(false, Ordering::Relaxed);
         (sent, receiver.join().unwrap())
     });
-    assert!(sent.len() < usize::from(u16::MAX), "an id for each query");
     let mut all: Vec<_> = sent.into_iter().map(|sent| Asked { sent, answered: None }).collect();
     for (id, at, address) in received {
         let asked = &mut all[usize::from(id)];
@@ -103,16 +103,18 @@ fn moves_under_load(
     words: &str,
     places: &[Ipv4Addr],
     mut moves: impl FnMut(&Server, Ipv4Addr),
-    promised: Duration,
 ) {
     let first: Ipv4Addr = server.data(name, RecordType::A)[0].parse().unwrap();
-    let stop = AtomicBool::new(false);
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let settle = || {
+        let enough = answered.load(Ordering::Relaxed) + SETTLES;
+        eventually("a load", || answered.load(Ordering::Relaxed) >= enough);
+    };
     let dns = server.dns;
     let mut made = Vec::new();
     let all = std::thread::scope(|scope| {
-        let load = scope.spawn(|| load(dns, name, &stop));
-        let began = Instant::now();
-        std::thread::sleep(SETTLES);
+        let load = scope.spawn(|| load(dns, name, &stop, &answered));
+        settle();
         for place in places {
             moves(server, *place);
             made.push(Instant::now());
@@ -121,7 +123,7 @@ fn moves_under_load(
                 l["fields"]["message"] == "moved" && l["fields"]["new"] == to.as_str()
             });
         }
-        std::thread::sleep(LASTS.saturating_sub(began.elapsed()).max(SETTLES));
+        settle();
         stop.store(true, Ordering::Relaxed);
         load.join().unwrap()
     });
@@ -134,9 +136,7 @@ fn moves_under_load(
     for (place, made) in places.iter().zip(&made) {
         let new = all.iter().filter_map(|a| a.answered).filter(|(_, to)| to == place);
         let (at, _) = new.min_by_key(|(at, _)| *at).expect("an answer with the new address");
-        let took = at.saturating_duration_since(*made);
-        assert!(took <= promised, "{place} after {took:?}, later than {promised:?}");
-        firsts.push((at, took));
+        firsts.push((at, at.saturating_duration_since(*made)));
     }
     // What is asked after the first new answer never gets an older one.
     let order: Vec<Ipv4Addr> = [first].into_iter().chain(places.iter().copied()).collect();
@@ -146,7 +146,7 @@ fn moves_under_load(
         let place = order.iter().position(|p| *p == to).expect("an address that was true");
         assert!(place >= least, "{to} again, after {}", order[least]);
     }
-    let call = status(server)["sources"][0]["last_call_ms"].as_f64().unwrap();
+    let call = server.status()["sources"][0]["last_call_ms"].as_f64().unwrap();
     let shown: Vec<_> =
         firsts.iter().map(|(_, t)| format!("{:.1}", t.as_secs_f64() * 1e3)).collect();
     println!(
@@ -167,14 +167,12 @@ fn polled_every_second() {
     let mut server = start(&dir);
     server.wait_for("source delivers");
     assert!(super::refresh(&server, false).is_empty());
-    let poll = Duration::from_secs(1);
     moves_under_load(
         &mut server,
         "db.example.com.",
         "scripted EC2, poll 1 s",
         &places(9, 4),
         |_, to| drop(ec2.associate(&public(1), &to.to_string())),
-        poll + CALL,
     );
 }
 
@@ -191,14 +189,9 @@ fn moto_polled_every_second() {
     let mut server = start(&dir);
     server.wait_for("source delivers");
     assert!(super::refresh(&server, false).is_empty());
-    moves_under_load(
-        &mut server,
-        "db.example.com.",
-        "moto, poll 1 s",
-        &places,
-        |_, _| drop(east.associate(&allocation, &interfaces.pop().unwrap())),
-        Duration::from_secs(1) + CALL,
-    );
+    moves_under_load(&mut server, "db.example.com.", "moto, poll 1 s", &places, |_, _| {
+        drop(east.associate(&allocation, &interfaces.pop().unwrap()))
+    });
 }
 
 #[test]
@@ -220,7 +213,6 @@ fn refreshed_at_once() {
                 // Not waited for: its time is part of what is measured.
                 scope.spawn(move || assert_eq!(web::post(at, "/api/refresh").0, 200));
             },
-            PATIENCE.min(CALL),
         );
     });
 }

@@ -7,7 +7,7 @@ use hickory_proto::rr::RecordType;
 use serde_json::Value;
 
 use super::scripted::{Address, Ec2, Fault, public};
-use super::{STALE, answer, asked, command, configure, metric, refresh, source, start, status};
+use super::{STALE, answer, asked, command, configure, refresh, source, start};
 use crate::harness::{Dir, Server};
 
 const NAMES: [&str; 4] =
@@ -24,7 +24,7 @@ fn settled(ec2: &Ec2, guard: &str) -> (Dir, Server) {
 }
 
 fn held(server: &Server) -> Vec<(String, String)> {
-    let status = status(server);
+    let status = server.status();
     let held = status["sources"][0]["held"].as_array().unwrap().clone();
     let text = |v: &Value| v.as_str().unwrap().to_owned();
     held.iter().map(|h| (text(&h["elastic_ip"]), text(&h["standing"]))).collect()
@@ -45,8 +45,8 @@ fn half_of_the_set_waits_for_an_operator_and_moves_do_not() {
         assert_eq!(asked(server.dns, name).0, answer(&format!("10.0.0.{}", n + 1)));
     }
     assert_eq!(held(&server).len(), 3);
-    assert_eq!(status(&server)["sources"][0]["mass_loss"], true);
-    assert_eq!(metric(&server, "eipdns_source_held_addresses{source=\"east\"}"), 3.0);
+    assert_eq!(server.status()["sources"][0]["mass_loss"], true);
+    assert_eq!(server.metric("eipdns_source_held_addresses{source=\"east\"}"), 3.0);
     let shown = command(&server, dir.path(), &["status"]);
     let shown = String::from_utf8_lossy(&shown.stdout);
     assert!(shown.contains("MASS LOSS"), "{shown}");
@@ -58,7 +58,7 @@ fn half_of_the_set_waits_for_an_operator_and_moves_do_not() {
         assert_eq!((after.as_str(), ede), ("NoError", vec![0]), "NODATA that says why");
     }
     assert_eq!(held(&server), []);
-    assert_eq!(status(&server)["sources"][0]["mass_loss"], false);
+    assert_eq!(server.status()["sources"][0]["mass_loss"], false);
     assert_eq!(server.data(NAMES[0], RecordType::A), ["10.0.9.1"]);
 
     // Gains pass at once.

@@ -31,10 +31,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
-use hickory_proto::rr::rdata::opt::EdnsOption;
 use serde_json::Value;
 
-use crate::harness::{self, Dir, PROGRAM, Server};
+use crate::harness::{self};
+use crate::harness::{Dir, PROGRAM, Server, view};
 
 /// A pause of a client that asks again and again, so that it does not take
 /// the machine from what it watches.
@@ -97,7 +97,8 @@ fn configure(sources: &str, more: &str, names: &str) -> Dir {
         &format!(
             "[listen]\ndns = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nworkers = 1\n\n\
              {sources}\n\
-             [[view]]\nname = \"vpc\"\nclients = [\"127.0.0.0/8\"]\nanswer = \"private\"\n{more}\n"
+             {}{more}\n",
+            view("vpc", "127.0.0.0/8", "private")
         ),
     );
     dir.write("example.com.toml", &format!("[names]\n{names}\n"));
@@ -111,16 +112,7 @@ fn start(dir: &Dir) -> Server {
 
 /// Where a server has its HTTP side.
 fn http(server: &Server) -> SocketAddr {
-    let lines = server.lines();
-    let line = lines.iter().find(|l| l["fields"]["message"] == "listening for HTTP");
-    line.and_then(|l| l["fields"]["address"].as_str()).expect("HTTP is on").parse().unwrap()
-}
-
-/// `/api/status`
-fn status(server: &Server) -> Value {
-    let (code, body) = web::get(http(server), "/api/status");
-    assert_eq!(code, 200, "{body}");
-    serde_json::from_str(&body).unwrap()
+    server.http().parse().unwrap()
 }
 
 /// Asks the sources now; returns what failed. What did not is published then.
@@ -129,18 +121,6 @@ fn refresh(server: &Server, accept: bool) -> Vec<String> {
     assert_eq!(code, 200, "{body}");
     let all: Vec<Value> = serde_json::from_str(&body).unwrap();
     all.iter().filter_map(|one| one["failed"].as_str()).map(str::to_owned).collect()
-}
-
-/// One sample of `/metrics`, with its labels as they stand there.
-fn metric(server: &Server, sample: &str) -> f64 {
-    let (code, body) = web::get(http(server), "/metrics");
-    assert_eq!(code, 200, "{body}");
-    let values: Vec<f64> = body
-        .lines()
-        .filter_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
-        .collect();
-    assert_eq!(values.len(), 1, "{sample} in\n{body}");
-    values[0]
 }
 
 /// Runs a command of the program against the server of `dir`.
@@ -161,14 +141,8 @@ fn asked(dns: SocketAddr, name: &str) -> (String, Vec<u16>) {
     for record in &reply.answers {
         write!(text, " {} {} {}", record.ttl, record.record_type(), record.data).unwrap();
     }
-    let options = reply.edns.as_ref().map(|edns| edns.options().as_ref());
-    let ede = options.into_iter().flatten().filter_map(|(code, option)| match option {
-        EdnsOption::Unknown(_, data) if u16::from(*code) == 15 && data.len() >= 2 => {
-            Some(u16::from_be_bytes([data[0], data[1]]))
-        }
-        _ => None,
-    });
-    (text, ede.collect())
+    let ede = harness::remarks(&reply).iter().map(|(code, _)| *code).collect();
+    (text, ede)
 }
 
 /// RFC 8914: stale answer, not ready.

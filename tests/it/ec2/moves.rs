@@ -7,9 +7,7 @@ use serde_json::Value;
 
 use super::moto::Moto;
 use super::scripted::{Ec2, public};
-use super::{
-    bare, command, configure, http, metric, refresh, source, start, status, web, with_keys,
-};
+use super::{bare, command, configure, http, refresh, source, start, web, with_keys};
 use crate::harness::{PROGRAM, Server};
 
 const DB: &str = "db.example.com.";
@@ -84,7 +82,7 @@ fn a_move_by_the_aws_cli_is_answered() {
     let association = addresses["Addresses"][0]["AssociationId"].as_str().unwrap();
     east.call("DisassociateAddress", &[("AssociationId", association)]);
     assert!(refresh(&server, false).is_empty());
-    let held = status(&server)["sources"][0]["held"].clone();
+    let held = server.status()["sources"][0]["held"].clone();
     assert_eq!(held.as_array().map(Vec::len), Some(1), "{held}");
     assert_eq!(server.data(DB, RecordType::A), ["172.31.5.3"], "held");
     server.wait("the hold's end", |l| {
@@ -135,7 +133,7 @@ fn several_regions_and_accounts() {
         data.sort_unstable();
         assert_eq!(data, expected, "{name}");
     }
-    let status = status(&server);
+    let status = server.status();
     assert_eq!(status["healthy"], true, "{status}");
     for (at, region) in ["us-east-1", "eu-west-1", "us-east-1"].into_iter().enumerate() {
         let source = &status["sources"][at];
@@ -203,7 +201,7 @@ fn refresh_waits_for_the_answer() {
         ("eipdns_generation", 2.0),
         ("eipdns_zone_serial{zone=\"example.com.\"}", 1.7e9),
     ] {
-        let value = metric(&server, sample);
+        let value = server.metric(sample);
         assert!(value >= least, "{sample} is {value}");
     }
 

@@ -3,24 +3,25 @@
 //! 169.254.169.254, EC2 and STS over TLS under their real names by a CA in the
 //! trust store, and nobody but eipdns in resolv.conf.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
-use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::bare;
 use super::moto::Moto;
-use crate::authority::daemon::{Daemon, unbound_by};
-use crate::harness::{Dir, PATIENCE, PROGRAM, Server, root};
+use crate::fixtures::daemon::{Daemon, unbound_by};
+use crate::fixtures::namespace::Namespace;
+use crate::fixtures::waiting::until;
+use crate::harness::{Dir, PROGRAM, Server, root};
 use crate::peers;
-use crate::resolving::namespace::Namespace;
 
 /// Where eipdns is asked, in the VPC.
 const US: &str = "10.0.0.2";
@@ -149,22 +150,24 @@ impl Vpc {
 
     /// eipdns, as a service manager starts it but for the trust store.
     fn start(&self) -> Server {
-        Server::start_command(|command| {
-            *command = self.on_instance(Path::new(PROGRAM));
-            command.args(["serve", "--config"]).arg(self.dir.path());
+        Server::start_by(self.instance(), self.dir.path(), |command| {
             command.env("SSL_CERT_FILE", self.control.path().join("ours.pem"));
-            command.env("EIPDNS_STATE", self.dir.path().join(".state"));
-            command.env("EIPDNS_LOG", "debug");
-            command.stderr(Stdio::piped()).stdout(Stdio::null());
         })
     }
 
-    /// A program on the instance: with no files, keys, endpoint or region of AWS's.
-    fn on_instance(&self, program: &Path) -> Command {
-        let mut command = self.namespace.command(program);
+    /// What runs a program on the instance: with no files, keys, endpoint or region
+    /// of AWS's.
+    fn instance(&self) -> Command {
+        let mut command = self.namespace.inside();
         bare(&mut command);
         command.env_remove("AWS_EC2_METADATA_DISABLED");
         command.env("HOME", self.dir.path());
+        command
+    }
+
+    fn on_instance(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.instance();
+        command.arg(program);
         command
     }
 
@@ -328,28 +331,24 @@ fn join(a: &UnixStream, b: &TcpStream) -> io::Result<()> {
 /// Has sources called at once, as often as it takes, until status says of one what
 /// `is` wants: the pause after failures is no matter of this test, nor what the log
 /// says only once a minute.
-fn until(vpc: &Vpc, source: &str, is: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+fn shows(vpc: &Vpc, source: &str, is: impl Fn(&Value) -> bool) -> Value {
+    until(&format!("what is wanted of source {source}"), || {
         // It ends when what the calls brought is published, good or not.
         vpc.eipdns(&["refresh"]);
         let status = vpc.status(source);
-        if is(&status) {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "{status:#}");
-    }
+        if is(&status) { Ok(status) } else { Err(status) }
+    })
 }
 
 fn recovers(vpc: &Vpc, source: &str) {
-    until(vpc, source, |status| status["health"] == "healthy");
+    shows(vpc, source, |status| status["health"] == "healthy");
 }
 
 /// Waits until a source is stalled because of what these words say.
 fn stalls(vpc: &Vpc, source: &str, because: &[&str]) {
     let says =
         |status: &Value, part: &&str| status["why"].as_str().is_some_and(|why| why.contains(part));
-    let status = until(vpc, source, |status| says(status, &because[0]));
+    let status = shows(vpc, source, |status| says(status, &because[0]));
     assert_eq!(status["health"], "stalled", "{status:#}");
     for part in because {
         assert!(says(&status, part), "{part} is not in {status:#}");

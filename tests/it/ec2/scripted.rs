@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use socket2::SockRef;
@@ -177,6 +177,10 @@ struct State {
     slow: Duration,
     /// Access keys of calls to EC2, in order; each is there before its answer.
     calls: Vec<String>,
+    /// When each came.
+    called_at: Vec<SystemTime>,
+    /// Good answers are left, then it throttles.
+    good: Option<usize>,
     /// What roles were assumed: ARN and external id, as they came.
     assumed: Vec<(String, Option<String>)>,
     connections: Vec<TcpStream>,
@@ -208,6 +212,8 @@ impl Ec2 {
                 addresses,
                 slow: Duration::ZERO,
                 calls: Vec::new(),
+                called_at: Vec::new(),
+                good: None,
                 assumed: Vec::new(),
                 connections: Vec::new(),
                 associations: 0,
@@ -238,7 +244,7 @@ impl Ec2 {
     pub(super) fn fault(&self, fault: Fault) {
         let connections = {
             let mut state = self.0.lock();
-            state.fault = fault;
+            (state.fault, state.good) = (fault, None);
             if fault == Fault::Refused { std::mem::take(&mut state.connections) } else { vec![] }
         };
         self.0.changed.notify_all();
@@ -252,6 +258,12 @@ impl Ec2 {
             assert!(Instant::now() < deadline, "the stand-in does not get to {fault:?}");
             std::thread::yield_now();
         }
+    }
+
+    /// Well for one call, and throttling again from the next one on.
+    pub(super) fn well_once(&self) {
+        let mut state = self.0.lock();
+        (state.fault, state.good) = (Fault::None, Some(1));
     }
 
     /// Each answer takes this long.
@@ -294,6 +306,11 @@ impl Ec2 {
     /// How many calls there were.
     pub(super) fn calls(&self) -> usize {
         self.0.lock().calls.len()
+    }
+
+    /// When call number `nth` came, from 0 on.
+    pub(super) fn called_at(&self, nth: usize) -> SystemTime {
+        self.0.lock().called_at[nth]
     }
 
     /// Waits for a call whose access key is `matching`.
@@ -405,6 +422,12 @@ impl Shared {
             let (fault, addresses, slow) = {
                 let mut state = self.lock();
                 state.calls.push(request.access_key().to_owned());
+                state.called_at.push(SystemTime::now());
+                match &mut state.good {
+                    Some(0) => state.fault = Fault::Throttled,
+                    Some(left) => *left -= 1,
+                    None => {}
+                }
                 (state.fault, state.addresses.clone(), state.slow)
             };
             self.changed.notify_all();

@@ -1,7 +1,7 @@
 //! What is said of a failure: by us, once, in a few words.
 
 use super::scripted::{Ec2, Fault};
-use super::{bare, configure, refresh, source, status, with_keys};
+use super::{bare, configure, refresh, source, with_keys};
 use crate::harness::{Dir, Server};
 
 const ROLE: &str = "role_arn = \"arn:aws:iam::111122223333:role/dns\"";
@@ -32,7 +32,7 @@ fn a_role_that_is_not_given_is_told_once() {
     for _ in 0..3 {
         assert_eq!(refresh(&server, false), [error], "asked again");
     }
-    assert_eq!(status(&server)["sources"][0]["why"], error);
+    assert_eq!(server.status()["sources"][0]["why"], error);
     let lines = server.lines();
     let denied: Vec<_> = lines.iter().filter(|l| l.to_string().contains("AccessDenied")).collect();
     assert_eq!(denied.len(), 1, "{denied:#?}");

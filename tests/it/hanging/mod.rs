@@ -1,21 +1,18 @@
 //! Files that are not there to be read: disks and file servers that hang, pipes
 //! and devices. Nothing outside stops the loop that publishes.
 
-pub(crate) mod fuse;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 
-use crate::harness::{Dir, PATIENCE, PROGRAM, Server, describe, eipdns, http_get};
-use fuse::Fuse;
-
-const ZONE: &str = "[names]\ndb = \"75.101.137.243\"\n";
+use crate::fixtures::fuse::Fuse;
+use crate::fixtures::waiting::{eventually, until};
+use crate::harness::{DB, Dir, ELASTIC, PATIENCE, PROGRAM, Server, describe, eipdns, remarks};
 
 /// A directory whose `name` leads to a file system that can hang.
 fn through(fuse: &Fuse, dir: &Dir, name: &str) {
@@ -24,41 +21,30 @@ fn through(fuse: &Fuse, dir: &Dir, name: &str) {
     symlink(fuse.path(name), link).unwrap();
 }
 
-/// Asks until the answer is `right`; there is no event to wait for.
+/// Asks until the answer is `right`.
 fn until_answered(server: &Server, right: impl Fn(&Message) -> bool) -> Message {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until("the answer", || {
         let answer = server.ask("db.example.com.", RecordType::A);
-        if right(&answer) {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "{answer:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        if right(&answer) { Ok(answer) } else { Err(answer.to_string()) }
+    })
 }
 
-fn has(answer: &Message, ede: u8, text: &str) -> bool {
-    let edns = answer.edns.as_ref().unwrap();
-    edns.options().as_ref().iter().any(|(code, option)| {
-        let option: Vec<u8> = option.try_into().unwrap();
-        u16::from(*code) == 15
-            && option[..2] == [0, ede]
-            && String::from_utf8_lossy(&option[2..]).contains(text)
-    })
+fn has(answer: &Message, ede: u16, text: &str) -> bool {
+    remarks(answer).iter().any(|(code, why)| *code == ede && why.contains(text))
 }
 
 #[test]
 fn an_address_file_that_hangs_stalls_its_source_until_another_is_in_its_place() {
-    let text = describe(&[("75.101.137.243", Some("10.0.1.5"))]);
+    let text = describe(&[(ELASTIC, Some("10.0.1.5"))]);
     let Some(fuse) = Fuse::new(&[("addresses.json", &text)]) else { return };
     let dir = Dir::new("[serve]\nmax_stale = \"12s\"\n");
     dir.http();
-    dir.write("example.com.toml", ZONE);
+    dir.write("example.com.toml", DB);
     through(&fuse, &dir, "addresses.json");
     let mut server = Server::start(dir.path());
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
     // Not told by any event, as on any network file system.
-    fuse.write("addresses.json", &describe(&[("75.101.137.243", Some("10.0.1.6"))]));
+    fuse.write("addresses.json", &describe(&[(ELASTIC, Some("10.0.1.6"))]));
     server.wait_for_move("new", "10.0.1.6");
 
     fuse.hang();
@@ -67,11 +53,10 @@ fn an_address_file_that_hangs_stalls_its_source_until_another_is_in_its_place() 
     assert!(told.contains("addresses.json does not end: nothing for 3s"), "{told}");
     let stale = until_answered(&server, |answer| has(answer, 3, "not readable since"));
     assert_eq!(stale.metadata.response_code, ResponseCode::NoError);
-    let metrics = http_get(&server.http(), "/metrics", "");
-    for line in ["eipdns_source_healthy{source=\"sample\"} 0.0", "class=\"timeout\"} 1"] {
-        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
-    }
-    assert!(!metrics.contains("eipdns_file_readings_hanging 0"), "{metrics}");
+    assert_eq!(server.metric("eipdns_source_healthy{source=\"sample\"}"), 0.0);
+    let timeouts = "eipdns_source_failures_total{source=\"sample\",class=\"timeout\"}";
+    assert!(server.metric(timeouts) >= 1.0);
+    assert!(server.metric("eipdns_file_readings_hanging") > 0.0);
     let status = eipdns(&[
         "status",
         "--config",
@@ -86,7 +71,7 @@ fn an_address_file_that_hangs_stalls_its_source_until_another_is_in_its_place() 
     // no longer ago here, but for what the next test shows.
     until_answered(&server, |answer| answer.metadata.response_code == ResponseCode::ServFail);
 
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.7"))]);
+    dir.addresses(&[(ELASTIC, Some("10.0.1.7"))]);
     server.wait_for("source delivers again");
     server.wait_for_move("new", "10.0.1.7");
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.7"]);
@@ -98,26 +83,17 @@ fn an_address_file_that_hangs_stalls_its_source_until_another_is_in_its_place() 
 /// its last change.
 #[test]
 fn a_file_grows_old_from_its_last_look_on() {
-    let text = describe(&[("75.101.137.243", Some("10.0.1.5"))]);
+    let text = describe(&[(ELASTIC, Some("10.0.1.5"))]);
     let Some(fuse) = Fuse::new(&[("addresses.json", &text)]) else { return };
     let dir = Dir::new("[serve]\nmax_stale = \"10s\"\n");
     dir.http();
-    dir.write("example.com.toml", ZONE);
+    dir.write("example.com.toml", DB);
     through(&fuse, &dir, "addresses.json");
     let mut server = Server::start(dir.path());
     // Some looks, without any change.
-    let polls = |server: &Server| {
-        let metrics = http_get(&server.http(), "/metrics", "");
-        let count = metrics
-            .lines()
-            .find_map(|l| l.strip_prefix("eipdns_source_polls_total{source=\"sample\"} "));
-        count.unwrap().parse::<u64>().unwrap()
-    };
-    let (before, deadline) = (polls(&server), Instant::now() + PATIENCE);
-    while polls(&server) < before + 4 {
-        assert!(Instant::now() < deadline, "it is not looked at");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let polls = || server.metric("eipdns_source_polls_total{source=\"sample\"}");
+    let before = polls();
+    eventually("four looks at it", || polls() >= before + 4.0);
     fuse.hang();
     server.wait_for("source stalled; its last good answer stands");
     let answer = until_answered(&server, |answer| has(answer, 3, "not readable since"));
@@ -130,7 +106,7 @@ fn a_file_grows_old_from_its_last_look_on() {
 fn a_start_does_not_wait_for_an_address_file() {
     let Some(fuse) = Fuse::new(&[("addresses.json", "")]) else { return };
     let dir = Dir::new("");
-    dir.write("example.com.toml", &format!("{ZONE}www = {{ address = \"10.0.2.1\" }}\n"));
+    dir.write("example.com.toml", &format!("{DB}www = {{ address = \"10.0.2.1\" }}\n"));
     through(&fuse, &dir, "addresses.json");
     fuse.hang();
     let check = eipdns(&["check", "--config", dir.path().to_str().unwrap()]);
@@ -141,7 +117,7 @@ fn a_start_does_not_wait_for_an_address_file() {
     assert_eq!(server.data("www.example.com.", RecordType::A), ["10.0.2.1"]);
     let unknown = server.ask("db.example.com.", RecordType::A);
     assert_eq!(unknown.metadata.response_code, ResponseCode::ServFail);
-    fuse.write("addresses.json", &describe(&[("75.101.137.243", Some("10.0.1.5"))]));
+    fuse.write("addresses.json", &describe(&[(ELASTIC, Some("10.0.1.5"))]));
     fuse.go_on();
     server.wait_for("first answers");
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
@@ -152,8 +128,7 @@ fn a_pipe_or_a_device_in_place_of_a_file_is_named_and_not_waited_for() {
     let pipe = |at: &Path| assert!(Command::new("mkfifo").arg(at).status().unwrap().success());
     let device = |at: &Path| symlink("/dev/zero", at).unwrap();
     for make in [&pipe as &dyn Fn(&Path), &device] {
-        let dir = Dir::new("");
-        dir.write("example.com.toml", ZONE);
+        let dir = Dir::with_db("");
         let mut server = Server::start(dir.path());
         server.wait_for("source delivers");
         let aside = dir.path().join("aside");
@@ -161,13 +136,11 @@ fn a_pipe_or_a_device_in_place_of_a_file_is_named_and_not_waited_for() {
         fs::rename(&aside, dir.path().join("addresses.json")).unwrap();
         let told = server.wait_for("source stalled; its last good answer stands").to_string();
         assert!(told.contains("addresses.json: it is not a regular file"), "{told}");
-        dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
-        server.wait_for_move("new", "10.0.1.6");
+        server.moves(&dir, "10.0.1.6");
     }
 
     // In the configuration.
-    let dir = Dir::new("");
-    dir.write("example.com.toml", ZONE);
+    let dir = Dir::with_db("");
     let mut server = Server::start(dir.path());
     fs::remove_file(dir.path().join("example.com.toml")).unwrap();
     symlink("/dev/zero", dir.path().join("example.com.toml")).unwrap();
@@ -184,8 +157,7 @@ fn a_pipe_or_a_device_in_place_of_a_file_is_named_and_not_waited_for() {
 fn a_configuration_that_hangs_holds_nothing_up_and_is_told() {
     let zone = |last: u8| format!("[names]\nwww = {{ address = \"10.0.2.{last}\" }}\n");
     let Some(fuse) = Fuse::new(&[("example.net.toml", &zone(1))]) else { return };
-    let dir = Dir::new("");
-    dir.write("example.com.toml", ZONE);
+    let dir = Dir::with_db("");
     through(&fuse, &dir, "example.net.toml");
     let mut server = Server::start_with(dir.path(), |command| {
         command.arg("--watch");
@@ -200,8 +172,7 @@ fn a_configuration_that_hangs_holds_nothing_up_and_is_told() {
     fuse.hang();
     fuse.wait_until_somebody_hangs();
     server.signal("HUP");
-    dir.addresses(&[("75.101.137.243", Some("10.0.1.6"))]);
-    server.wait_for_move("new", "10.0.1.6");
+    server.moves(&dir, "10.0.1.6");
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.6"]);
     let told = server.wait_within(config_takes(), "what hangs", |line| line["level"] == "ERROR");
     let hangs = "example.net.toml: error: reading it does not end: nothing for 30s";
@@ -220,7 +191,7 @@ fn a_configuration_that_hangs_holds_nothing_up_and_is_told() {
 /// nothing by default.
 #[test]
 fn a_signal_at_the_start_is_heard() {
-    let Some(fuse) = Fuse::new(&[("example.com.toml", ZONE)]) else { return };
+    let Some(fuse) = Fuse::new(&[("example.com.toml", DB)]) else { return };
     let dir = Dir::new("");
     through(&fuse, &dir, "example.com.toml");
     fuse.hang();
@@ -258,11 +229,11 @@ fn config_takes() -> Duration {
 /// Who waits for a source when the server is told to stop is told so.
 #[test]
 fn a_refresh_that_waits_hears_that_the_server_stops() {
-    let text = describe(&[("75.101.137.243", Some("10.0.1.5"))]);
+    let text = describe(&[(ELASTIC, Some("10.0.1.5"))]);
     let Some(fuse) = Fuse::new(&[("addresses.json", &text)]) else { return };
     let dir = Dir::new("");
     dir.http();
-    dir.write("example.com.toml", ZONE);
+    dir.write("example.com.toml", DB);
     through(&fuse, &dir, "addresses.json");
     let mut server = Server::start(dir.path());
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.5"]);

@@ -3,18 +3,10 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use super::records::knows;
-use super::upstream::{Answer, Asked, Upstream};
-use super::{Client, EC2, ELASTIC, forwarding, remarks};
-use crate::harness::{Dir, Server};
-
-const MORE_VIEWS: &str = r#"ec2_names = false
-
-[[view]]
-name = "closed"
-clients = ["127.9.0.0/16"]
-answer = "private"
-"#;
+use super::Client;
+use crate::fixtures::records::knows;
+use crate::fixtures::upstream::{Answer, Asked, Upstream};
+use crate::harness::{Dir, EC2_NAME, ELASTIC, Server, remarks, view};
 
 const ZONE: &str = r#"
 records = "records.zone"
@@ -37,7 +29,10 @@ const RECORDS: &str = "$TTL 5\n\
 
 fn world(answers: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> (Upstream, Dir, Server) {
     let upstream = Upstream::start(answers);
-    let dir = forwarding(&[upstream.at], MORE_VIEWS);
+    let dir = Dir::forwarding(
+        &[upstream.at],
+        &("ec2_names = false\n".to_owned() + &view("closed", "127.9.0.0/16", "private")),
+    );
     dir.write("example.com.toml", ZONE);
     dir.write("records.zone", RECORDS);
     let server = Server::start(dir.path());
@@ -49,7 +44,7 @@ fn resolver(asked: &Asked) -> Answer {
         "www.test. 60 A 192.0.2.80",
         "back.test. 60 CNAME db.example.com.",
         "ping.test. 60 CNAME pong.example.com.",
-        &format!("{EC2} 60 A {ELASTIC}"),
+        &format!("{EC2_NAME} 60 A {ELASTIC}"),
     ])(asked)
 }
 
@@ -64,7 +59,7 @@ fn the_address_comes_with_the_alias() {
             "web",
             RecordType::A,
             "NoError",
-            format!("{EC2} 60 A {ELASTIC}\nweb.example.com. 5 CNAME {EC2}"),
+            format!("{EC2_NAME} 60 A {ELASTIC}\nweb.example.com. 5 CNAME {EC2_NAME}"),
         ),
         (
             "static",

@@ -8,12 +8,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
-use super::ELASTIC;
-use super::namespace::Namespace;
-use crate::authority::daemon::{self, Daemon, free_port};
-use crate::harness::{Dir, PATIENCE, Server};
+use crate::fixtures::daemon::{self, Daemon, free_port};
+use crate::fixtures::namespace::Namespace;
+use crate::fixtures::waiting::until;
+use crate::harness::{Dir, ELASTIC, Server};
 use crate::peers;
 
 /// Zones of ours below "test.", a signed zone: "fwd" and "fwd2" BIND forwards,
@@ -121,19 +120,13 @@ impl Host {
     /// What a front answers for a zone's bound name: the new address at the
     /// latest when the old one's TTL is over.
     fn follows(&self, who: &str, front: &Daemon, zone: &str, private: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        let begun = Instant::now();
-        loop {
+        until(&format!("{private} by {who} in {zone}"), || {
             let (status, records) = self.dig(front.at, &format!("db.{zone}."), "A");
             assert_eq!((status.as_str(), records.len()), ("NOERROR", 1), "{who}, {zone}");
             let (ttl, address) = &records[0];
             assert!(*ttl <= TTL, "{who}, {zone}: {ttl}");
-            if address == private {
-                println!("{who}, {zone}: {private} after {:.1?}", begun.elapsed());
-                return;
-            }
-            assert!(Instant::now() < deadline, "{who}, {zone}: still {address}");
-        }
+            if address == private { Ok(()) } else { Err(records) }
+        });
     }
 }
 

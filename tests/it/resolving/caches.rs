@@ -1,16 +1,15 @@
 //! unbound and dnsmasq in front, with their guards against private addresses
 //! from outside, and dnsmasq telling us whose question it is.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use super::{Client, ELASTIC};
-use crate::authority::daemon;
-use crate::harness::{Dir, PATIENCE, Server};
+use super::Client;
+use crate::fixtures::daemon;
+use crate::fixtures::waiting::until;
+use crate::harness::{Dir, ELASTIC, Server, view};
 
 /// Zones of ours: one that may hold private addresses, one the front has not
 /// been told of.
@@ -24,12 +23,8 @@ const NOBODY: &str = "192.0.2.1";
 
 /// 127.2/16 is another view, and `trusted` may ask on behalf of others.
 fn world(trusted: &str) -> (Dir, Server) {
-    let outside =
-        "[[view]]\nname = \"outside\"\nclients = [\"127.2.0.0/16\"]\nanswer = \"public\"\n";
-    let dir = Dir::new(outside);
-    let text = fs::read_to_string(dir.path().join("server.toml")).unwrap();
-    let listen = format!("[listen]\ntrust_ecs_from = [\"{trusted}\"]\n");
-    dir.write("server.toml", &text.replace("[listen]\n", &listen));
+    let dir = Dir::new(&view("outside", "127.2.0.0/16", "public"));
+    dir.listen(&format!("trust_ecs_from = [\"{trusted}\"]"));
     for zone in [TOLD, UNTOLD] {
         let text = format!("ttl = {TTL}\nnegative_ttl = {TTL}\n[names]\ndb = \"{ELASTIC}\"\n");
         dir.write(&format!("{zone}.toml"), &text);
@@ -41,18 +36,12 @@ fn world(trusted: &str) -> (Dir, Server) {
 /// The new address comes at the latest when the old one's TTL is over.
 #[track_caller]
 fn follows(who: &str, client: Client, private: &str) {
-    let begun = Instant::now();
-    loop {
+    until(&format!("{private} by {who}"), || {
         let told = client.ask(&format!("db.{TOLD}."), RecordType::A);
         assert_eq!(told.answers.len(), 1, "{who}: {told}");
         assert!(told.answers[0].ttl <= TTL, "{who}: {told}");
-        if told.answers[0].data.to_string() == private {
-            println!("{who}: {private} after {:.1?}", begun.elapsed());
-            break;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{who}: {told}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+        if told.answers[0].data.to_string() == private { Ok(()) } else { Err(told.to_string()) }
+    });
     let none = client.ask(&format!("db.{TOLD}."), RecordType::AAAA);
     assert_eq!((none.metadata.response_code, none.answers.len()), (ResponseCode::NoError, 0));
     let nowhere = client.ask(&format!("nope.{TOLD}."), RecordType::A);
@@ -60,8 +49,7 @@ fn follows(who: &str, client: Client, private: &str) {
 }
 
 fn moves(dir: &Dir, server: &mut Server, private: &str) {
-    dir.addresses(&[(ELASTIC, Some(private))]);
-    server.wait_for_move("new", private);
+    server.moves(dir, private);
 }
 
 #[test]

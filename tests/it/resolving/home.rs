@@ -2,60 +2,37 @@
 
 use hickory_proto::rr::RecordType;
 
-use super::records::knows;
-use super::upstream::Upstream;
-use super::{Client, EC2, ELASTIC, forwarding};
-use crate::harness::{Dir, Server};
+use super::Client;
+use crate::fixtures::records::knows;
+use crate::fixtures::upstream::Upstream;
+use crate::harness::{DB, Dir, EC2_NAME, ELASTIC, Server, view};
 
 /// Ours but associated with nothing, and not ours at all.
 const IDLE: &str = "ec2-75-101-137-245.compute-1.amazonaws.com.";
 const OTHERS: &str = "ec2-75-101-137-250.compute-1.amazonaws.com.";
 
 /// Clients whose view differs.
-const MORE_VIEWS: &str = r#"
-[[view]]
-name = "outside"
-clients = ["127.9.0.0/16"]
-answer = "public"
-forward = true
-
-[[view]]
-name = "elsewhere"
-clients = ["127.10.0.0/16"]
-answer = "private"
-forward = true
-ec2_names = false
-
-[[view]]
-name = "far"
-clients = ["127.11.0.0/16"]
-answer = "private"
-reaches = ["10.99.0.0/16"]
-forward = true
-
-[[view]]
-name = "alone"
-clients = ["127.12.0.0/16"]
-answer = "private"
-ec2_names = true
-
-[[view]]
-name = "aliases"
-clients = ["127.13.0.0/16"]
-answer = "cname"
-forward = true
-"#;
+fn more_views() -> String {
+    [
+        view("outside", "127.9.0.0/16", "public") + "forward = true\n",
+        view("elsewhere", "127.10.0.0/16", "private") + "forward = true\nec2_names = false\n",
+        view("far", "127.11.0.0/16", "private") + "reaches = [\"10.99.0.0/16\"]\nforward = true\n",
+        view("alone", "127.12.0.0/16", "private") + "ec2_names = true\n",
+        view("aliases", "127.13.0.0/16", "cname") + "forward = true\n",
+    ]
+    .concat()
+}
 
 fn world() -> (Upstream, Dir, Server) {
     let upstream = Upstream::start(knows(&[
-        &format!("{EC2} 300 A {ELASTIC}"),
+        &format!("{EC2_NAME} 300 A {ELASTIC}"),
         &format!("{IDLE} 300 A 75.101.137.245"),
         &format!("{OTHERS} 300 A 75.101.137.250"),
     ]));
-    let dir = forwarding(&[upstream.at], MORE_VIEWS);
+    let dir = Dir::forwarding(&[upstream.at], &more_views());
     addresses(&dir, Some("10.0.1.5"));
     // Its moves are in the log.
-    dir.write("example.com.toml", &format!("[names]\ndb = \"{ELASTIC}\"\n"));
+    dir.write("example.com.toml", DB);
     let server = Server::start(dir.path());
     (upstream, dir, server)
 }
@@ -65,25 +42,37 @@ fn addresses(dir: &Dir, private: Option<&str>) {
 }
 
 fn soa() -> String {
-    format!("authority {EC2} 5 SOA localhost. nobody.invalid. SERIAL 3600 1200 604800 5")
+    format!("authority {EC2_NAME} 5 SOA localhost. nobody.invalid. SERIAL 3600 1200 604800 5")
 }
 
 #[test]
 fn each_name_is_a_zone_of_its_own() {
     let (upstream, _dir, server) = world();
     let client = Client::of(server.dns);
-    let (own, below) = (soa(), format!("deep.below.{EC2}"));
+    let (own, below) = (soa(), format!("deep.below.{EC2_NAME}"));
     for (name, rtype, expected) in [
-        (EC2, RecordType::A, format!("NoError aa rd ra\n? {EC2} IN A\n{EC2} 5 A 10.0.1.5")),
-        (EC2, RecordType::ANY, format!("NoError aa rd ra\n? {EC2} IN ANY\n{EC2} 5 A 10.0.1.5")),
-        (EC2, RecordType::AAAA, format!("NoError aa rd ra\n? {EC2} IN AAAA\n{own}")),
-        (EC2, RecordType::TXT, format!("NoError aa rd ra\n? {EC2} IN TXT\n{own}")),
         (
-            EC2,
-            RecordType::SOA,
-            format!("NoError aa rd ra\n? {EC2} IN SOA\n{}", own.replace("authority ", "")),
+            EC2_NAME,
+            RecordType::A,
+            format!("NoError aa rd ra\n? {EC2_NAME} IN A\n{EC2_NAME} 5 A 10.0.1.5"),
         ),
-        (EC2, RecordType::NS, format!("NoError aa rd ra\n? {EC2} IN NS\n{EC2} 5 NS localhost.")),
+        (
+            EC2_NAME,
+            RecordType::ANY,
+            format!("NoError aa rd ra\n? {EC2_NAME} IN ANY\n{EC2_NAME} 5 A 10.0.1.5"),
+        ),
+        (EC2_NAME, RecordType::AAAA, format!("NoError aa rd ra\n? {EC2_NAME} IN AAAA\n{own}")),
+        (EC2_NAME, RecordType::TXT, format!("NoError aa rd ra\n? {EC2_NAME} IN TXT\n{own}")),
+        (
+            EC2_NAME,
+            RecordType::SOA,
+            format!("NoError aa rd ra\n? {EC2_NAME} IN SOA\n{}", own.replace("authority ", "")),
+        ),
+        (
+            EC2_NAME,
+            RecordType::NS,
+            format!("NoError aa rd ra\n? {EC2_NAME} IN NS\n{EC2_NAME} 5 NS localhost."),
+        ),
         (&below, RecordType::A, format!("NXDomain aa rd ra\n? {below} IN A\n{own}")),
     ] {
         let told = client.told(name, rtype);
@@ -95,11 +84,11 @@ fn each_name_is_a_zone_of_its_own() {
         message.metadata.recursion_desired = false;
     };
     assert_eq!(
-        client.told_with(EC2, RecordType::A, without_rd),
-        format!("NoError aa ra\n? {EC2} IN A\n{EC2} 5 A 10.0.1.5\nedns 0 1232")
+        client.told_with(EC2_NAME, RecordType::A, without_rd),
+        format!("NoError aa ra\n? {EC2_NAME} IN A\n{EC2_NAME} 5 A 10.0.1.5\nedns 0 1232")
     );
     // Asked for as it is written by people.
-    let odd = EC2.replace("ec2", "eC2");
+    let odd = EC2_NAME.replace("ec2", "eC2");
     assert_eq!(
         client.told(&odd, RecordType::A),
         format!("NoError aa rd ra\n? {odd} IN A\n{odd} 5 A 10.0.1.5\nedns 0 1232")
@@ -113,8 +102,8 @@ fn the_rest_is_forwarded() {
     let client = Client::of(server.dns);
     let theirs = "authority test. 30 SOA ns.test. host.test. SERIAL 60 60 60 30";
     assert_eq!(
-        client.told(EC2, RecordType::DS),
-        format!("NoError rd ra\n? {EC2} IN DS\n{theirs}\nedns 0 1232")
+        client.told(EC2_NAME, RecordType::DS),
+        format!("NoError rd ra\n? {EC2_NAME} IN DS\n{theirs}\nedns 0 1232")
     );
     for (name, address) in [(IDLE, "75.101.137.245"), (OTHERS, "75.101.137.250")] {
         assert_eq!(
@@ -127,15 +116,15 @@ fn the_rest_is_forwarded() {
         format!("NXDomain rd ra\n? compute-1.amazonaws.com. IN SOA\n{theirs}\nedns 0 1232")
     );
     let asked = [
-        format!("{EC2} DS"),
+        format!("{EC2_NAME} DS"),
         format!("{IDLE} A"),
         format!("{OTHERS} A"),
         "compute-1.amazonaws.com. SOA".to_owned(),
     ];
     assert_eq!(upstream.names(), asked);
     // Without RD nobody is asked: what there is at the name says no.
-    let told = client.told_with(EC2, RecordType::DS, |m| m.metadata.recursion_desired = false);
-    assert_eq!(told, format!("NoError aa ra\n? {EC2} IN DS\n{}\nedns 0 1232", soa()));
+    let told = client.told_with(EC2_NAME, RecordType::DS, |m| m.metadata.recursion_desired = false);
+    assert_eq!(told, format!("NoError aa ra\n? {EC2_NAME} IN DS\n{}\nedns 0 1232", soa()));
     assert_eq!(upstream.names().len(), 4);
 }
 
@@ -151,18 +140,18 @@ fn each_view_gets_what_a_bound_name_would_get() {
         ("127.13.0.1", "NoError aa rd ra", 5, "10.0.1.5"),
     ] {
         assert_eq!(
-            client.from(from).told(EC2, RecordType::A),
-            format!("{head}\n? {EC2} IN A\n{EC2} {ttl} A {address}\nedns 0 1232"),
+            client.from(from).told(EC2_NAME, RecordType::A),
+            format!("{head}\n? {EC2_NAME} IN A\n{EC2_NAME} {ttl} A {address}\nedns 0 1232"),
             "{from}"
         );
     }
     assert_eq!(upstream.names(), [""; 0]);
     assert_eq!(
-        client.from("127.10.0.1").told(EC2, RecordType::A),
-        format!("NoError rd ra\n? {EC2} IN A\n{EC2} 300 A {ELASTIC}\nedns 0 1232"),
+        client.from("127.10.0.1").told(EC2_NAME, RecordType::A),
+        format!("NoError rd ra\n? {EC2_NAME} IN A\n{EC2_NAME} 300 A {ELASTIC}\nedns 0 1232"),
         "a view without ec2_names"
     );
-    assert_eq!(upstream.names(), [format!("{EC2} A")]);
+    assert_eq!(upstream.names(), [format!("{EC2_NAME} A")]);
 }
 
 /// Moved, then associated with nothing, then with something again. Whatever
@@ -171,9 +160,10 @@ fn each_view_gets_what_a_bound_name_would_get() {
 fn follows_the_association() {
     let (upstream, dir, mut server) = world();
     let client = Client::of(server.dns);
-    let at_home = |private: &str| format!("NoError aa rd ra\n? {EC2} IN A\n{EC2} 5 A {private}");
+    let at_home =
+        |private: &str| format!("NoError aa rd ra\n? {EC2_NAME} IN A\n{EC2_NAME} 5 A {private}");
     let is = |expected: String| {
-        assert_eq!(client.told(EC2, RecordType::A), format!("{expected}\nedns 0 1232"));
+        assert_eq!(client.told(EC2_NAME, RecordType::A), format!("{expected}\nedns 0 1232"));
     };
     is(at_home("10.0.1.5"));
     addresses(&dir, Some("10.0.2.7"));
@@ -182,11 +172,11 @@ fn follows_the_association() {
 
     addresses(&dir, None);
     server.wait_for_move("old", "10.0.2.7");
-    is(format!("NoError rd ra\n? {EC2} IN A\n{EC2} 300 A {ELASTIC}"));
-    assert_eq!(upstream.count(EC2), 1);
+    is(format!("NoError rd ra\n? {EC2_NAME} IN A\n{EC2_NAME} 300 A {ELASTIC}"));
+    assert_eq!(upstream.count(EC2_NAME), 1);
 
     addresses(&dir, Some("10.0.3.9"));
     server.wait_for_move("new", "10.0.3.9");
     is(at_home("10.0.3.9"));
-    assert_eq!(upstream.count(EC2), 1);
+    assert_eq!(upstream.count(EC2_NAME), 1);
 }

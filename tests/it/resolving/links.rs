@@ -3,9 +3,8 @@
 
 use hickory_proto::rr::RecordType;
 
-use super::forwarding;
-use super::namespace::Namespace;
-use crate::harness::query;
+use crate::fixtures::namespace::Namespace;
+use crate::harness::{Dir, query};
 use crate::peers;
 
 /// Asks what is in the last argument, in hexadecimal, at port 53 of the first;
@@ -41,7 +40,7 @@ fn answers_are_whole_unless_the_link_is_too_narrow() {
         return;
     };
     let start = |at: &str| {
-        let dir = forwarding(&[upstream.at], "");
+        let dir = Dir::forwarding(&[upstream.at], "");
         let zone = "records = \"records.zone\"\n[names]\ndb = { address = \"10.0.1.5\" }\n";
         dir.write("example.com.toml", zone);
         dir.write("records.zone", &format!("large 5 TXT {text}\n"));

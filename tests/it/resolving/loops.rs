@@ -2,27 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use super::upstream::{Answer, Upstream};
-use super::{Client, ELASTIC, forwarding};
-use crate::authority::daemon::free_port;
-use crate::harness::{Dir, Server, try_udp};
-
-/// glibc's.
-const STUB_GIVES_UP: Duration = Duration::from_secs(5);
+use super::Client;
+use crate::fixtures::daemon::free_port;
+use crate::fixtures::upstream::{Answer, Upstream};
+use crate::harness::{Dir, PATIENCE, Server, try_udp};
 
 /// Tries of one question at one upstream: one a second until the deadline.
 const TRIES: usize = 4;
-
-fn configured(upstream: SocketAddr) -> Dir {
-    let dir = forwarding(&[upstream], "");
-    dir.write("example.com.toml", &format!("[names]\ndb = \"{ELASTIC}\"\n"));
-    dir
-}
 
 fn start_at(dir: &Dir, at: SocketAddr) -> Server {
     Server::start_with(dir.path(), |command| {
@@ -31,10 +21,7 @@ fn start_at(dir: &Dir, at: SocketAddr) -> Server {
 }
 
 fn finds_the_loop(server: &mut Server, upstream: SocketAddr) {
-    let line = server.wait("a loop", |line| {
-        let text = line["fields"]["message"].as_str().unwrap_or_default();
-        text.starts_with("a forwarding loop")
-    });
+    let line = server.wait_for_start("a forwarding loop");
     assert_eq!(line["level"], "ERROR");
     assert_eq!(line["fields"]["upstream"], upstream.to_string());
     assert_eq!(line["fields"]["name"], ".");
@@ -45,13 +32,13 @@ fn finds_the_loop(server: &mut Server, upstream: SocketAddr) {
 fn a_loop_is_found_and_ends_in_servfail_not_in_a_storm() {
     static SECOND: OnceLock<SocketAddr> = OnceLock::new();
     let wire = Upstream::seeing_probes(|asked| {
-        let through = SECOND.get().and_then(|at| try_udp(*at, &asked.octets, STUB_GIVES_UP));
+        let through = SECOND.get().and_then(|at| try_udp(*at, &asked.octets, PATIENCE));
         through.map_or(Answer::Silence, |reply| Answer::Say(vec![reply]))
     });
     let at = free_port();
-    let first_dir = configured(wire.at);
+    let first_dir = Dir::forwarding(&[wire.at], "");
     let first = start_at(&first_dir, at);
-    let second_dir = configured(at);
+    let second_dir = Dir::forwarding(&[at], "");
     let second = free_port();
     SECOND.set(second).unwrap();
     let mut second = start_at(&second_dir, second);
@@ -69,9 +56,8 @@ fn a_loop_is_found_and_ends_in_servfail_not_in_a_storm() {
             .flat_map(|n| ends.map(|client| (n, client)))
             .map(|(n, client)| {
                 scope.spawn(move || {
-                    let begun = Instant::now();
                     let told = client.ask(&format!("x{n}.test."), RecordType::A);
-                    (told.metadata.response_code, begun.elapsed())
+                    told.metadata.response_code
                 })
             })
             .collect();
@@ -80,9 +66,7 @@ fn a_loop_is_found_and_ends_in_servfail_not_in_a_storm() {
             assert_eq!(client.data("db.example.com.", RecordType::A), ["10.0.1.5"]);
         }
         for ask in asks {
-            let (rcode, took) = ask.join().unwrap();
-            assert_eq!(rcode, ResponseCode::ServFail);
-            assert!(took < STUB_GIVES_UP, "{took:?}");
+            assert_eq!(ask.join().unwrap(), ResponseCode::ServFail);
         }
     });
     let packets = wire.asked().len() - before;

@@ -4,11 +4,11 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use super::namespace::Namespace;
-use super::upstream::Upstream;
-use super::{Client, forwarding, remarks};
-use crate::authority::daemon::{Daemon, free_port};
-use crate::harness::Server;
+use super::Client;
+use crate::fixtures::daemon::{Daemon, free_port};
+use crate::fixtures::namespace::Namespace;
+use crate::fixtures::upstream::Upstream;
+use crate::harness::{Dir, Server, remarks};
 use crate::peers;
 
 const ZONE: &str = "records = \"records.zone\"\n";
@@ -27,7 +27,7 @@ fn answers_are_handed_on_in_order() {
             .into(),
         _ => asked.with(&["beside.test. 300 A 192.0.2.66"]).into(),
     });
-    let dir = forwarding(&[upstream.at], "");
+    let dir = Dir::forwarding(&[upstream.at], "");
     dir.write("example.com.toml", ZONE);
     dir.write("records.zone", RECORDS);
     let server = Server::start(dir.path());
@@ -75,7 +75,7 @@ fn glibc_finds_the_address_behind_an_alias() {
     let mut command = namespace.command(python);
     command.args(["-c", BACKWARDS, &at.port().to_string()]);
     let _upstream = Daemon::start(command, at, tempfile::tempdir().unwrap(), "serving");
-    let dir = forwarding(&[at], "");
+    let dir = Dir::forwarding(&[at], "");
     dir.write("example.com.toml", ZONE);
     dir.write("records.zone", RECORDS);
     let _server = namespace.server(&dir, "127.0.0.1:53");

@@ -6,18 +6,11 @@ use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsOption};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 
-use super::records::knows;
-use super::upstream::{Asked, Upstream};
-use super::{Client, ELASTIC, forwarding, remarks};
+use super::Client;
 use crate::answers::render;
-use crate::harness::{Dir, Server, query, tcp, udp};
-
-const MORE_VIEWS: &str = r#"
-[[view]]
-name = "closed"
-clients = ["127.9.0.0/16"]
-answer = "private"
-"#;
+use crate::fixtures::records::knows;
+use crate::fixtures::upstream::{Asked, Upstream};
+use crate::harness::{DB, Dir, Server, query, remarks, tcp, udp, view};
 
 fn world() -> (Upstream, Dir, Server) {
     let upstream = Upstream::start(knows(&[
@@ -25,9 +18,8 @@ fn world() -> (Upstream, Dir, Server) {
         "example.com. 300 TXT parent",
         "last.test. 300 A 192.0.2.99",
     ]));
-    let dir = forwarding(&[upstream.at], MORE_VIEWS);
-    dir.write("example.com.toml", &format!("[names]\ndb = \"{ELASTIC}\"\n"));
-    dir.write("sub.example.com.toml", &format!("[names]\ndb = \"{ELASTIC}\"\n"));
+    let dir = Dir::forwarding(&[upstream.at], &view("closed", "127.9.0.0/16", "private"));
+    dir.write("sub.example.com.toml", DB);
     let server = Server::start(dir.path());
     (upstream, dir, server)
 }
@@ -199,7 +191,7 @@ fn classes_are_kept_apart() {
         message.answers[0].dns_class = class;
         message.into()
     });
-    let dir = forwarding(&[upstream.at], "");
+    let dir = Dir::forwarding(&[upstream.at], "");
     let server = Server::start(dir.path());
     let client = Client::of(server.dns);
     for class in [DNSClass::IN, DNSClass::HS, DNSClass::IN, DNSClass::HS] {

@@ -5,27 +5,21 @@ use hickory_proto::rr::rdata::NULL;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use serde_json::json;
 
-use super::records::{knows, record};
-use super::upstream::{Answer, Asked, Upstream};
-use super::{Client, EC2, ELASTIC, forwarding};
-use crate::harness::{Dir, Server, describe};
+use super::Client;
+use crate::fixtures::records::{knows, record};
+use crate::fixtures::upstream::{Answer, Asked, Upstream};
+use crate::harness::{DB, Dir, EC2_NAME, ELASTIC, Server, describe, view};
 
-const VIEWS: &str = r#"rewrite = true
-
-[[view]]
-name = "as-it-came"
-clients = ["127.9.0.0/16"]
-answer = "private"
-forward = true
-
-[[view]]
-name = "far"
-clients = ["127.11.0.0/16"]
-answer = "private"
-reaches = ["10.99.0.0/16"]
-forward = true
-rewrite = true
-"#;
+/// One that rewrites; one that does not, and one that reaches nothing of ours.
+fn views() -> String {
+    let far = view("far", "127.11.0.0/16", "private") + "reaches = [\"10.99.0.0/16\"]\n";
+    [
+        "rewrite = true\n".to_owned(),
+        view("as-it-came", "127.9.0.0/16", "private") + "forward = true\n",
+        far + "forward = true\nrewrite = true\n",
+    ]
+    .concat()
+}
 
 const RECORDS: [&str; 12] = [
     "lb.test. 300 A 75.101.137.243",
@@ -57,9 +51,9 @@ fn addresses(dir: &Dir, private: &str) {
 
 fn world(answers: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> (Upstream, Dir, Server) {
     let upstream = Upstream::start(answers);
-    let dir = forwarding(&[upstream.at], VIEWS);
+    let dir = Dir::forwarding(&[upstream.at], &views());
     addresses(&dir, "10.0.1.5");
-    dir.write("example.com.toml", &format!("[names]\ndb = \"{ELASTIC}\"\n"));
+    dir.write("example.com.toml", DB);
     let server = Server::start(dir.path());
     (upstream, dir, server)
 }
@@ -148,7 +142,7 @@ fn hints_are_rewritten_unless_signed() {
         }
         message.into()
     });
-    let dir = forwarding(&[upstream.at], VIEWS);
+    let dir = Dir::forwarding(&[upstream.at], &views());
     addresses(&dir, "10.0.1.5");
     dir.write("example.com.toml", "records = \"records.zone\"\n");
     dir.write("records.zone", "$TTL 5\nalias CNAME web.test.\n");
@@ -198,8 +192,8 @@ fn a_foreign_alias_leads_to_what_is_current() {
         "far" => asked
             .with(&[
                 "far.test. 300 CNAME near.test.",
-                &format!("near.test. 300 CNAME {EC2}"),
-                &format!("{EC2} 300 A {ELASTIC}"),
+                &format!("near.test. 300 CNAME {EC2_NAME}"),
+                &format!("{EC2_NAME} 300 A {ELASTIC}"),
             ])
             .into(),
         "gone" => {
@@ -213,7 +207,7 @@ fn a_foreign_alias_leads_to_what_is_current() {
         }
         other => panic!("{other} is not ours to ask for"),
     });
-    let near = format!("far.test. 300 CNAME near.test.\nnear.test. 300 CNAME {EC2}");
+    let near = format!("far.test. 300 CNAME near.test.\nnear.test. 300 CNAME {EC2_NAME}");
     let soa = "authority example.com. 5 SOA ns1.example.com. hostmaster.example.com. SERIAL 30 5 \
                1209600 5";
     for private in ["10.0.1.5", "10.0.2.7"] {
@@ -230,7 +224,12 @@ fn a_foreign_alias_leads_to_what_is_current() {
                     "NoError",
                     format!("db.example.com. 5 A {private}\nzone.test. 300 CNAME db.example.com."),
                 ),
-                ("far.test.", RecordType::A, "NoError", format!("{EC2} 5 A {private}\n{near}")),
+                (
+                    "far.test.",
+                    RecordType::A,
+                    "NoError",
+                    format!("{EC2_NAME} 5 A {private}\n{near}"),
+                ),
                 (
                     "gone.test.",
                     RecordType::A,
@@ -295,7 +294,7 @@ fn nothing_cached_before_a_move_comes_out_after_it() {
         "ec2.test. 86400 CNAME ec2-75-101-137-243.compute-1.amazonaws.com.",
     ]));
     let client = Client::of(server.dns);
-    let names = ["db.example.com.", EC2, "lb.test.", "zone.test.", "ec2.test."];
+    let names = ["db.example.com.", EC2_NAME, "lb.test.", "zone.test.", "ec2.test."];
     let last = |name: &str| client.data(name, RecordType::A).pop().unwrap();
     for (now, then) in
         [("10.0.1.5", "10.0.2.7"), ("10.0.2.7", "10.0.3.9"), ("10.0.3.9", "10.0.1.5")]

@@ -5,21 +5,14 @@ use std::time::Duration;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 
-use super::records::record;
-use super::upstream::{Answer, Asked, Upstream, Via};
-use super::{Client, ELASTIC, forwarding, remarks};
-use crate::harness::{Dir, Server, query, tcp};
-
-pub(super) const RIGHT: &str = "192.0.2.80";
-
-pub(super) fn right(asked: &Asked) -> Message {
-    asked.with(&[&format!("{} 300 A {RIGHT}", asked.name())])
-}
+use super::Client;
+use crate::fixtures::records::record;
+use crate::fixtures::upstream::{Answer, Asked, FOREIGN, Upstream, Via, everything};
+use crate::harness::{Dir, Server, query, remarks, tcp};
 
 pub(super) fn server(upstreams: &[&Upstream]) -> (Dir, Server) {
     let all: Vec<_> = upstreams.iter().map(|upstream| upstream.at).collect();
-    let dir = forwarding(&all, "");
-    dir.write("example.com.toml", &format!("[names]\ndb = \"{ELASTIC}\"\n"));
+    let dir = Dir::forwarding(&all, "");
     let server = Server::start(dir.path());
     (dir, server)
 }
@@ -60,11 +53,11 @@ pub(super) fn wrong(asked: &Asked) -> Vec<Vec<u8>> {
 fn wrong_replies_are_no_replies() {
     let upstream = Upstream::start(|asked| {
         let mut all = wrong(asked);
-        all.push(octets(&right(asked)));
+        all.push(octets(&everything(asked)));
         Answer::Say(all)
     });
     let (_dir, server) = server(&[&upstream]);
-    assert_eq!(Client::of(server.dns).data("www.test.", RecordType::A), [RIGHT]);
+    assert_eq!(Client::of(server.dns).data("www.test.", RecordType::A), [FOREIGN]);
     assert_eq!(upstream.asked().len(), 1);
 }
 
@@ -73,10 +66,10 @@ fn wrong_replies_are_no_replies() {
 fn a_flood_of_wrong_replies_leads_to_tcp() {
     let upstream = Upstream::start(|asked| match asked.via {
         Via::Udp => Answer::Say(vec![wrong(asked).swap_remove(0); 40]),
-        Via::Tcp => right(asked).into(),
+        Via::Tcp => everything(asked).into(),
     });
     let (_dir, server) = server(&[&upstream]);
-    assert_eq!(Client::of(server.dns).data("www.test.", RecordType::A), [RIGHT]);
+    assert_eq!(Client::of(server.dns).data("www.test.", RecordType::A), [FOREIGN]);
     assert_eq!(vias(&upstream), [Via::Udp, Via::Tcp]);
 }
 
@@ -132,7 +125,7 @@ fn nearly_64_kib() {
 fn tcp_that_ends_early_is_a_failure_of_that_upstream() {
     let cut = Upstream::start(|asked| match asked.via {
         Via::Udp => asked.truncated().into(),
-        Via::Tcp => Answer::Half(octets(&right(asked))),
+        Via::Tcp => Answer::Half(octets(&everything(asked))),
     });
     let (_dir, alone) = server(&[&cut]);
     let told = Client::of(alone.dns).ask("www.test.", RecordType::A);
@@ -141,9 +134,9 @@ fn tcp_that_ends_early_is_a_failure_of_that_upstream() {
     assert!(why[0].1.contains(&cut.at.to_string()), "{why:?}");
     assert_eq!(vias(&cut), [Via::Udp, Via::Tcp]);
 
-    let whole = Upstream::start(|asked| right(asked).into());
+    let whole = Upstream::start(|asked| everything(asked).into());
     let (_dir, both) = server(&[&cut, &whole]);
-    assert_eq!(Client::of(both.dns).data("www.test.", RecordType::A), [RIGHT]);
+    assert_eq!(Client::of(both.dns).data("www.test.", RecordType::A), [FOREIGN]);
 }
 
 /// A resolver that says no is not the end, and what it said is told when
@@ -155,7 +148,7 @@ fn the_second_is_asked_when_the_first_fails() {
         "refused" => asked.error(ResponseCode::Refused).into(),
         "notimp" => asked.error(ResponseCode::NotImp).into(),
         "garbage" => {
-            let mut octets = octets(&right(asked));
+            let mut octets = octets(&everything(asked));
             octets.truncate(octets.len() - 13);
             Answer::Say(vec![octets])
         }
@@ -167,17 +160,18 @@ fn the_second_is_asked_when_the_first_fails() {
         }
         other => panic!("{other}"),
     });
-    // Slower, so that the first is asked first once both have been asked.
+    // Slower, so that the first is asked first once both have been asked: real time
+    // is what that choice is made by.
     let second = Upstream::start(|asked| {
         std::thread::sleep(Duration::from_millis(200));
-        right(asked).into()
+        everything(asked).into()
     });
     for label in ["servfail", "refused", "notimp", "garbage", "referral"] {
         let name = format!("{label}.test.");
         let (_dir, both) = server(&[&first, &second]);
         let client = Client::of(both.dns);
-        assert_eq!(client.data("warm.test.", RecordType::A), [RIGHT]);
-        assert_eq!(client.data(&name, RecordType::A), [RIGHT], "{label}");
+        assert_eq!(client.data("warm.test.", RecordType::A), [FOREIGN]);
+        assert_eq!(client.data(&name, RecordType::A), [FOREIGN], "{label}");
         assert_eq!((first.count(&name), second.count(&name)), (1, 1), "{label}");
 
         let (_dir, alone) = server(&[&first]);
@@ -196,13 +190,13 @@ fn an_upstream_without_edns_is_asked_without() {
             message.edns = None;
             message.into()
         }
-        None => right(asked).into(),
+        None => everything(asked).into(),
     });
     let (_dir, server) = server(&[&upstream]);
     let client = Client::of(server.dns);
     for name in ["a.test.", "b.test."] {
         let told = client.ask(name, RecordType::A);
-        assert_eq!(told.answers[0].data.to_string(), RIGHT);
+        assert_eq!(told.answers[0].data.to_string(), FOREIGN);
         assert!(told.edns.is_some(), "our own");
     }
     let with: Vec<_> = upstream.asked().iter().map(|asked| asked.message.edns.is_some()).collect();
@@ -219,13 +213,13 @@ fn an_error_passed_on_does_not_switch_edns_off() {
             message.edns = None;
             message.into()
         }
-        _ => right(asked).into(),
+        _ => everything(asked).into(),
     });
     let (_dir, server) = server(&[&upstream]);
     let client = Client::of(server.dns);
     let told = client.ask("odd.test.", RecordType::A);
     assert_eq!(told.metadata.response_code, ResponseCode::ServFail);
-    assert_eq!(client.data("a.test.", RecordType::A), [RIGHT]);
+    assert_eq!(client.data("a.test.", RecordType::A), [FOREIGN]);
     let with: Vec<_> = upstream.asked().iter().map(|asked| asked.message.edns.is_some()).collect();
     assert_eq!(with, [true, false, true]);
 }
@@ -253,7 +247,7 @@ fn huge_ttls() {
             "most" => i32::MAX as u32,
             _ => u32::MAX,
         };
-        asked.with(&[&format!("{} {ttl} A {RIGHT}", asked.name())]).into()
+        asked.with(&[&format!("{} {ttl} A {FOREIGN}", asked.name())]).into()
     });
     let (_dir, server) = server(&[&upstream]);
     let client = Client::of(server.dns);

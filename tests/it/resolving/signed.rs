@@ -9,9 +9,9 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Record, RecordType};
 use tempfile::TempDir;
 
-use super::{Client, forwarding, remarks};
-use crate::authority::daemon::{self, Daemon};
-use crate::harness::Server;
+use super::Client;
+use crate::fixtures::daemon::{self, Daemon};
+use crate::harness::{Dir, Server, remarks};
 use crate::peers;
 
 const SOA: &str = "60 SOA ns.nic.test. host.nic.test. 1 3600 600 86400 60";
@@ -155,7 +155,7 @@ fn has(records: &[Record], rtype: RecordType) -> bool {
 fn what_is_signed_passes_through() {
     let Some(tree) = Tree::new() else { return };
     let Some(resolver) = tree.resolver() else { return };
-    let dir = forwarding(&[resolver.at], "");
+    let dir = Dir::forwarding(&[resolver.at], "");
     let server = Server::start(dir.path());
     let (direct, through) = (Client::of(resolver.at), Client::of(server.dns));
     for (name, rtype) in QUESTIONS {
@@ -208,7 +208,7 @@ fn what_is_signed_passes_through() {
 fn a_validator_finds_all_it_needs_through_us() {
     let Some(tree) = Tree::new() else { return };
     let Some(resolver) = tree.resolver() else { return };
-    let dir = forwarding(&[resolver.at], "");
+    let dir = Dir::forwarding(&[resolver.at], "");
     let server = Server::start(dir.path());
     let (ip, port) = (server.dns.ip(), server.dns.port());
     let forward = format!("forward-zone:\n name: \".\"\n forward-addr: {ip}@{port}\n");

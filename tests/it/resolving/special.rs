@@ -2,11 +2,11 @@
 
 use hickory_proto::rr::RecordType;
 
-use super::records::knows;
-use super::upstream::Upstream;
-use super::{Client, forwarding};
-use crate::authority::daemon;
-use crate::harness::Server;
+use super::Client;
+use crate::fixtures::daemon;
+use crate::fixtures::records::knows;
+use crate::fixtures::upstream::Upstream;
+use crate::harness::{Dir, Server};
 
 const SOA: &str = "10800 SOA localhost. nobody.invalid. SERIAL 3600 1200 604800 10800";
 
@@ -21,7 +21,7 @@ fn no_upstream_is_asked_for_special_names() {
         "ipv4only.arpa. 300 A 192.0.0.170",
         "to.test. 300 CNAME to.localhost.",
     ]));
-    let dir = forwarding(&[upstream.at], "");
+    let dir = Dir::forwarding(&[upstream.at], "");
     dir.write("example.com.toml", "records = \"records.zone\"\n");
     dir.write("records.zone", "$TTL 5\nhome CNAME localhost.\nhidden CNAME x.onion.\n");
     let server = Server::start(dir.path());
@@ -57,7 +57,7 @@ fn no_upstream_is_asked_for_special_names() {
 fn special_names_are_as_unbound_has_them() {
     let Some(unbound) = daemon::unbound("") else { return };
     let upstream = Upstream::start(knows(&[]));
-    let dir = forwarding(&[upstream.at], "");
+    let dir = Dir::forwarding(&[upstream.at], "");
     let server = Server::start(dir.path());
     for (name, rtype) in [
         ("localhost.", RecordType::A),

