@@ -9,34 +9,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on should stop")]
 
-use std::net::{IpAddr, Ipv4Addr};
+mod account;
+
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use eipdns::config::{self, Config, Overrides};
-use eipdns::source::clock::Clock;
-use eipdns::source::inventory::{Address, Addresses, Health, Inventory};
-use eipdns::source::{Delivery, Waiters, silent};
-use eipdns::state::State;
-use eipdns::writer::history::History;
-use eipdns::writer::{Start, Writer};
+use eipdns::source::inventory::Address;
+
+use account::{address, config, delivery, elastic_ip, writer};
 
 /// Addresses, unless an argument says how many.
 const ADDRESSES: u32 = 100_000;
 const MOVES: u32 = 20;
 /// Octets of a page of memory.
 const PAGE: u64 = 4_096;
-
-const SERVER: &str = r#"
-[listen]
-dns = ["127.0.0.1:0"]
-[[source]]
-name = "measured"
-type = "file"
-path = "none.json"
-region = "us-east-1"
-"#;
 
 /// Name, answer, whether it has EC2 names, and what it reaches.
 type View = (&'static str, &'static str, bool, &'static str);
@@ -143,18 +130,10 @@ fn compare(all: u32) {
 /// milliseconds that this and a move take.
 fn measure((_, views, is_bound): Scene, count: u32) {
     let before = resident();
-    let config = Arc::new(load(views, if is_bound { count } else { 1 }));
+    let names = if is_bound { count } else { 1 };
+    let bound: String = (0..names).map(|n| format!("h{n} = \"{}\"\n", elastic_ip(n))).collect();
+    let mut writer = writer(config(&text(views), &format!("[names]\n{bound}")));
     let mut answer: Vec<Arc<Address>> = (0..count).map(|n| address(n, 0).into()).collect();
-    let start = Start {
-        at_hand: Inventory { sources: config.server.sources.iter().map(silent).collect() },
-        config,
-        state: State::default(),
-        addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
-        forwarder: None,
-        history: Arc::<History>::default(),
-        clock: Clock::start(),
-    };
-    let Ok((mut writer, _)) = Writer::new(start) else { unreachable!("the views compile") };
     let begun = Instant::now();
     assert!(writer.take(0, &delivery(&answer)).is_ok());
     let build = begun.elapsed();
@@ -181,53 +160,16 @@ fn resident() -> u64 {
     all.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * PAGE
 }
 
-fn load(views: &[View], names: u32) -> Config {
-    let directory = tempfile::tempdir().unwrap();
-    let mut server = SERVER.to_string();
-    for (nth, (name, answer, ec2_names, reaches)) in views.iter().enumerate() {
-        server += &format!(
+fn text(views: &[View]) -> String {
+    let one = |(nth, (name, answer, ec2_names, reaches)): (usize, &View)| {
+        let reaches = match *reaches {
+            "" => String::new(),
+            prefix => format!("reaches = [\"{prefix}\"]\n"),
+        };
+        format!(
             "[[view]]\nname = \"{name}\"\nclients = [\"10.{nth}.0.0/16\"]\nanswer = \"{answer}\"\n\
-             ec2_names = {ec2_names}\n"
-        );
-        if !reaches.is_empty() {
-            server += &format!("reaches = [\"{reaches}\"]\n");
-        }
-    }
-    std::fs::write(directory.path().join("server.toml"), server).unwrap();
-    let bound: String = (0..names).map(|n| format!("h{n} = \"{}\"\n", elastic_ip(n))).collect();
-    let zone = format!("[names]\n{bound}");
-    std::fs::write(directory.path().join("bench.test.toml"), zone).unwrap();
-    config::load(directory.path(), &Overrides::default()).unwrap().config
-}
-
-fn delivery(answer: &[Arc<Address>]) -> Delivery {
-    Delivery {
-        source: 0,
-        at: SystemTime::now(),
-        took: Default::default(),
-        region: None,
-        answer: Ok(Addresses::from(answer).into()),
-        health: Health::Healthy,
-        accept_losses: false,
-        waiters: Waiters::default(),
-    }
-}
-
-/// Number `n`, in its `k`-th association.
-fn address(n: u32, k: u32) -> Address {
-    Address {
-        public_ip: elastic_ip(n),
-        allocation_id: Some(format!("eipalloc-{:017x}", u64::from(n.wrapping_mul(0x9e37_79b9)))),
-        association_id: Some(format!("eipassoc-{:017x}", u64::from(k) << 32 | u64::from(n))),
-        instance_id: None,
-        network_interface_id: Some(format!("eni-{n:017x}")),
-        network_interface_owner_id: Some("123456789012".into()),
-        private_ip: Some(Ipv4Addr::from(0x0a00_0000 + n + k * 1_000)),
-        service_managed: None,
-        tags: [("Name".to_string(), format!("host {n}"))].into(),
-    }
-}
-
-fn elastic_ip(n: u32) -> Ipv4Addr {
-    Ipv4Addr::from(0x3400_0000 + n)
+             ec2_names = {ec2_names}\n{reaches}"
+        )
+    };
+    views.iter().enumerate().map(one).collect()
 }

@@ -9,36 +9,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on should stop")]
 
+mod account;
+
 use std::collections::HashMap;
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use eipdns::config::{self, Config, Guard, Overrides};
+use eipdns::config::Guard;
 use eipdns::dns::name::Key;
 use eipdns::snapshot::Node;
 use eipdns::source::accept::{Accepted, Policy, accept};
-use eipdns::source::clock::Clock;
-use eipdns::source::inventory::{Address, Addresses, Health, Inventory};
+use eipdns::source::inventory::{Address, Addresses};
 use eipdns::source::known::shared;
 use eipdns::source::usable::Said;
-use eipdns::source::{Delivery, Waiters, silent};
-use eipdns::state::State;
-use eipdns::writer::history::History;
-use eipdns::writer::{Start, Writer};
+use eipdns::writer::Writer;
+
+use account::{address, allocation, config, delivery, elastic_ip, private_ip, writer};
 
 const MOVES: usize = 50;
 const LOOK_UPS: usize = 5_000_000;
 
-const SERVER: &str = r#"
-[listen]
-dns = ["127.0.0.1:0"]
-[[source]]
-name = "measured"
-type = "file"
-path = "none.json"
-region = "us-east-1"
+const VIEWS: &str = r#"
 [[view]]
 name = "vpc"
 clients = ["10.0.0.0/8"]
@@ -69,22 +61,9 @@ fn main() {
 
 fn measure(title: &str, names: u32, target: &dyn Fn(u32) -> String) {
     let entries: String = (0..names).map(|n| format!("h{n} = {}\n", target(n))).collect();
-    let config = Arc::new(load(&format!("[names]\n{entries}")));
+    let mut writer = writer(config(VIEWS, &format!("[names]\n{entries}")));
     let mut answer: Vec<Arc<Address>> =
         (0..10_000).map(|at| address(order(at), 0).into()).collect();
-
-    let history = Arc::<History>::default();
-    let own = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
-    let start = Start {
-        at_hand: Inventory { sources: config.server.sources.iter().map(silent).collect() },
-        config,
-        state: State::default(),
-        addresses: own,
-        forwarder: None,
-        history,
-        clock: Clock::start(),
-    };
-    let Ok((mut writer, _)) = Writer::new(start) else { unreachable!("{title} compiles") };
     let begun = Instant::now();
     assert!(writer.take(0, &delivery(&answer)).is_ok());
     let build = begun.elapsed();
@@ -169,51 +148,4 @@ fn timed<'n>(asked: &[Vec<u8>], get: impl Fn(&[u8]) -> Option<&'n Arc<Node>>) ->
 /// An account's addresses come in no order.
 fn order(at: u32) -> u32 {
     at.wrapping_mul(7_919) % 10_000
-}
-
-fn load(zone: &str) -> Config {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("server.toml"), SERVER).unwrap();
-    std::fs::write(directory.path().join("bench.test.toml"), zone).unwrap();
-    config::load(directory.path(), &Overrides::default()).unwrap().config
-}
-
-fn delivery(answer: &[Arc<Address>]) -> Delivery {
-    Delivery {
-        source: 0,
-        at: SystemTime::now(),
-        took: Default::default(),
-        region: None,
-        answer: Ok(Addresses::from(answer).into()),
-        health: Health::Healthy,
-        accept_losses: false,
-        waiters: Waiters::default(),
-    }
-}
-
-/// Number `n`, in its `k`-th association.
-fn address(n: u32, k: u32) -> Address {
-    Address {
-        public_ip: elastic_ip(n),
-        allocation_id: Some(allocation(n)),
-        association_id: Some(format!("eipassoc-{:017x}", u64::from(k) << 32 | u64::from(n))),
-        instance_id: None,
-        network_interface_id: Some(format!("eni-{n:017x}")),
-        network_interface_owner_id: Some("123456789012".into()),
-        private_ip: Some(private_ip(n + k * 10_000)),
-        service_managed: None,
-        tags: [("Name".to_string(), format!("host {n}"))].into(),
-    }
-}
-
-fn allocation(n: u32) -> String {
-    format!("eipalloc-{:017x}", u64::from(n.wrapping_mul(0x9e37_79b9)))
-}
-
-fn elastic_ip(n: u32) -> Ipv4Addr {
-    Ipv4Addr::from(0x3400_0000 + n)
-}
-
-fn private_ip(n: u32) -> Ipv4Addr {
-    Ipv4Addr::from(0x0a00_0000 + n)
 }
