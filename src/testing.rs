@@ -15,9 +15,10 @@ use crate::source::inventory::{
     Address, Entries, Entry, Health, Inventory, SourceInventory, Standing,
 };
 
-/// Three views: "vpc" (10/8 and loopback, private), "peered" (10.9/16,
-/// private, reaches 10.0.0.0/16), "outside" (192.0.2/24, cname).
-pub(crate) const SERVER: &str = r#"
+/// What a server.toml begins with; a macro, because constants are made of it.
+macro_rules! head {
+    () => {
+        r#"
 [listen]
 dns = ["127.0.0.1:0"]
 
@@ -26,7 +27,18 @@ name = "sample"
 type = "file"
 path = "addresses.json"
 region = "us-east-1"
+"#
+    };
+}
 
+/// One address to listen at, and the source "sample"; its keys may follow, and views.
+pub(crate) const HEAD: &str = head!();
+
+/// Three views: "vpc" (10/8 and loopback, private), "peered" (10.9/16,
+/// private, reaches 10.0.0.0/16), "outside" (192.0.2/24, cname).
+pub(crate) const SERVER: &str = concat!(
+    head!(),
+    r#"
 [[view]]
 name = "vpc"
 clients = ["10.0.0.0/8", "127.0.0.0/8"]
@@ -42,7 +54,13 @@ reaches = ["10.0.0.0/16"]
 name = "outside"
 clients = ["192.0.2.0/24"]
 answer = "cname"
-"#;
+"#
+);
+
+/// A `[[view]]` of its own; more keys of it may follow.
+pub(crate) fn view(name: &str, clients: &str, answer: &str) -> String {
+    format!("\n[[view]]\nname = \"{name}\"\nclients = [\"{clients}\"]\nanswer = \"{answer}\"\n")
+}
 
 /// The moment at which fixtures are compiled.
 pub(crate) fn noon() -> SystemTime {

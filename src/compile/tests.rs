@@ -662,51 +662,20 @@ fn a_move_shares_all_that_it_does_not_touch() {
 }
 
 /// Views in which public EC2 names are answered, by what they see of them.
-const OVERLAID: &str = r#"
-[listen]
-dns = ["127.0.0.1:0"]
-[[source]]
-name = "sample"
-type = "file"
-path = "addresses.json"
-region = "us-east-1"
-[[view]]
-name = "one"
-clients = ["10.0.0.0/16"]
-answer = "private"
-forward = true
-rewrite = true
-[[view]]
-name = "as-one"
-clients = ["10.1.0.0/16"]
-answer = "cname"
-forward = true
-rewrite = true
-[[view]]
-name = "half"
-clients = ["10.2.0.0/16"]
-answer = "private"
-reaches = ["10.9.0.1/32"]
-forward = true
-rewrite = true
-[[view]]
-name = "public"
-clients = ["10.3.0.0/16"]
-answer = "public"
-reaches = ["10.9.0.1/32"]
-forward = true
-rewrite = true
-[[view]]
-name = "with-a-zone"
-clients = ["10.4.0.0/16"]
-answer = "private"
-forward = true
-rewrite = true
-[[view]]
-name = "none"
-clients = ["10.5.0.0/16"]
-answer = "private"
-"#;
+fn overlaid_server() -> String {
+    let forwards = "forward = true\nrewrite = true\n";
+    let half = format!("reaches = [\"10.9.0.1/32\"]\n{forwards}");
+    [
+        testing::HEAD.to_owned(),
+        testing::view("one", "10.0.0.0/16", "private") + forwards,
+        testing::view("as-one", "10.1.0.0/16", "cname") + forwards,
+        testing::view("half", "10.2.0.0/16", "private") + &half,
+        testing::view("public", "10.3.0.0/16", "public") + &half,
+        testing::view("with-a-zone", "10.4.0.0/16", "private") + forwards,
+        testing::view("none", "10.5.0.0/16", "private"),
+    ]
+    .concat()
+}
 
 const ONE: usize = 0;
 const AS_ONE: usize = 1;
@@ -716,7 +685,7 @@ const WITH_A_ZONE: usize = 4;
 
 fn overlaid(count: u16) -> (Config, Inventory) {
     let config = testing::config(&[
-        ("server.toml", OVERLAID),
+        ("server.toml", &overlaid_server()),
         ("example.com.toml", "[names]\na = \"52.0.0.0\"\n"),
         // Below and beside names of EC2: these are of no concern to the layers.
         ("x.ec2-52-0-0-1.compute-1.amazonaws.com.toml", "[names]\na = \"52.0.0.0\"\n"),

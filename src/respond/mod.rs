@@ -334,32 +334,17 @@ mod tests {
     use crate::testing;
 
     /// "vpc" forwards; "inside" is only for who asks at 127.0.0.2.
-    const SERVER: &str = r#"
-[listen]
-dns = ["127.0.0.1:53", "127.0.0.2:53"]
-trust_ecs_from = ["198.51.100.53"]
-
-[[source]]
-name = "sample"
-type = "file"
-path = "addresses.json"
-region = "us-east-1"
-
-[[view]]
-name = "vpc"
-clients = ["10.0.0.0/8"]
-answer = "private"
-forward = true
-
-[[view]]
-name = "inside"
-clients = ["192.0.2.0/24"]
-listen = ["127.0.0.2:53"]
-answer = "private"
-"#;
+    fn server() -> String {
+        let listen = "[\"127.0.0.1:53\", \"127.0.0.2:53\"]\ntrust_ecs_from = [\"198.51.100.53\"]";
+        testing::HEAD.replace("[\"127.0.0.1:0\"]", listen)
+            + &testing::view("vpc", "10.0.0.0/8", "private")
+            + "forward = true\n"
+            + &testing::view("inside", "192.0.2.0/24", "private")
+            + "listen = [\"127.0.0.2:53\"]\n"
+    }
 
     fn responder() -> Responder {
-        let files = [("server.toml", SERVER), ("example.com.toml", "[names]\n")];
+        let files = [("server.toml", &*server()), ("example.com.toml", "[names]\n")];
         let snapshot = testing::snapshot(&testing::config(&files), &testing::inventory(&[]));
         Responder::new(Store::new(snapshot), Arc::default(), false)
     }

@@ -14,43 +14,17 @@ use crate::testing;
 
 /// "vpc": private, forwards and rewrites. "alias": cname, forwards. "home":
 /// cname, forwards but knows no EC2 names. "outside": cname, forwards nothing.
-const SERVER: &str = r#"
-[listen]
-dns = ["127.0.0.1:0"]
-trust_ecs_from = ["10.0.0.53"]
-
-[[source]]
-name = "sample"
-type = "file"
-path = "addresses.json"
-region = "us-east-1"
-ttl = 7
-
-[[view]]
-name = "vpc"
-clients = ["10.0.0.0/8"]
-answer = "private"
-forward = true
-rewrite = true
-
-[[view]]
-name = "alias"
-clients = ["10.1.0.0/16"]
-answer = "cname"
-forward = true
-
-[[view]]
-name = "home"
-clients = ["10.2.0.0/16"]
-answer = "cname"
-forward = true
-ec2_names = false
-
-[[view]]
-name = "outside"
-clients = ["192.0.2.0/24"]
-answer = "cname"
-"#;
+fn server() -> String {
+    let trusted = "[\"127.0.0.1:0\"]\ntrust_ecs_from = [\"10.0.0.53\"]";
+    [
+        testing::HEAD.replace("[\"127.0.0.1:0\"]", trusted) + "ttl = 7\n",
+        testing::view("vpc", "10.0.0.0/8", "private") + "forward = true\nrewrite = true\n",
+        testing::view("alias", "10.1.0.0/16", "cname") + "forward = true\n",
+        testing::view("home", "10.2.0.0/16", "cname") + "forward = true\nec2_names = false\n",
+        testing::view("outside", "192.0.2.0/24", "cname"),
+    ]
+    .concat()
+}
 
 const ZONE: &str = r#"
 records = "example.com.zone"
@@ -75,7 +49,7 @@ fn config() -> &'static Config {
     static CONFIG: OnceLock<Config> = OnceLock::new();
     CONFIG.get_or_init(|| {
         testing::config(&[
-            ("server.toml", SERVER),
+            ("server.toml", &server()),
             ("example.com.toml", ZONE),
             ("example.com.zone", RECORDS),
         ])
@@ -457,7 +431,7 @@ fn other_names_are_not_special() {
         assert_eq!(path, Path::Refused);
     }
     let config = testing::config(&[
-        ("server.toml", SERVER),
+        ("server.toml", &server()),
         ("onion.toml", "records = \"onion.zone\"\n"),
         ("onion.zone", "db A 192.0.2.7\n"),
     ]);

@@ -26,18 +26,13 @@ const NAME: &str = "ec2-198-51-100-1.compute-1.amazonaws.com";
 const IP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 fn config() -> Config {
-    let mut server = "[listen]\ndns = [\"127.0.0.1:0\"]\n[serve]\nmax_stale = \"1h\"\n[[source]]\n\
-                      name = \"sample\"\ntype = \"file\"\npath = \"addresses.json\"\n\
-                      region = \"us-east-1\"\nttl = 7\n"
-        .to_string();
+    let mut server = testing::HEAD.to_owned() + "ttl = 7\n[serve]\nmax_stale = \"1h\"\n";
     for (nth, ((laid, filed), forward)) in PAIRS.iter().zip(FORWARDS).enumerate() {
         let answer = if nth == 1 { "public" } else { "private" };
         for (view, ec2_names) in [(laid, true), (filed, false)] {
             let network = 2 * nth + usize::from(!ec2_names);
-            server += &format!(
-                "[[view]]\nname = \"{view}\"\nclients = [\"10.{network}.0.0/16\"]\n\
-                 answer = \"{answer}\"\nforward = {forward}\nec2_names = {ec2_names}\n"
-            );
+            server += &testing::view(view, &format!("10.{network}.0.0/16"), answer);
+            server += &format!("forward = {forward}\nec2_names = {ec2_names}\n");
         }
     }
     // With a binding, a zone's serial is the time of its first compilation.

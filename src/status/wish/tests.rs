@@ -14,22 +14,14 @@ const NEW: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 /// Beside the fixture's views: one of public addresses, and one that answers EC2
 /// names at home.
-const MORE: &str = r#"
-[[view]]
-name = "office"
-clients = ["198.18.0.0/16"]
-answer = "public"
-
-[[view]]
-name = "home"
-clients = ["198.19.0.0/16"]
-answer = "cname"
-forward = true
-ec2_names = true
-"#;
+fn more() -> String {
+    testing::view("office", "198.18.0.0/16", "public")
+        + &testing::view("home", "198.19.0.0/16", "cname")
+        + "forward = true\nec2_names = true\n"
+}
 
 fn config(zone: &str) -> Config {
-    let server = format!("{}{MORE}", testing::SERVER);
+    let server = testing::SERVER.to_owned() + &more();
     testing::config(&[("server.toml", &server), ("example.com.toml", zone)])
 }
 
