@@ -1,10 +1,10 @@
 //! Whole answers over UDP and TCP, one by one as the README's table has them.
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode};
+use hickory_proto::op::{Edns, Message, MessageType};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{DNSClass, RecordType};
 
-use crate::harness::{DB, Dir, ELASTIC, Server, query, tcp, try_udp, udp, view};
+use crate::harness::{DB, Dir, ELASTIC, Server, query, tcp, udp, view};
 
 /// Everything in a message but its ID and the SOA's serial.
 pub(crate) fn render(octets: &[u8]) -> String {
@@ -471,8 +471,6 @@ fn a_dead_source_keeps_its_answers_and_says_so() {
     let rendered = render(&reply);
     assert!(rendered.contains("\ndb.example.com. 5 A 10.0.1.5\n"), "{rendered}");
     assert!(rendered.contains("\nede 3 ") && rendered.contains("not readable since"), "{rendered}");
-    // Octets that nobody answers do no harm either.
-    assert!(try_udp(server.dns, b"", std::time::Duration::from_millis(1)).is_none());
 }
 
 /// The renderer itself must see differences.
@@ -487,5 +485,4 @@ fn rendering_tells_messages_apart() {
     one.edns.as_mut().unwrap().set_dnssec_ok(true);
     let third = render(&one.to_vec().unwrap());
     assert!(first != second && second != third);
-    assert_eq!(OpCode::Query, one.metadata.op_code);
 }

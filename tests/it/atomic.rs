@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 
-use crate::harness::{Dir, PATIENCE, Server, eipdns, query};
+use crate::harness::{Dir, PATIENCE, Server, query};
 
 /// How often the addresses are exchanged.
 const EXCHANGES: usize = 3_000;
@@ -60,7 +60,6 @@ fn no_answer_is_a_mixture() {
     dir.write("example.com.toml", "[names]\npool = { tag = { Role = \"db\" } }\n");
     dir.http();
     let mut server = Server::start(dir.path());
-    let http = server.http();
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::new(AtomicU64::new(0));
     let askers: Vec<_> = (0..2)
@@ -75,13 +74,8 @@ fn no_answer_is_a_mixture() {
         server.wait("moved", |l| l["fields"]["new"] == expected);
         if n % 500 == 0 {
             // A dump is of one snapshot; offline it reads the file, as one whole.
-            let config = ["--config", dir.path().to_str().unwrap()];
-            let dump = match n % 1000 {
-                0 => eipdns(&[&["dump", "example.com", "--offline"], &config[..]].concat()),
-                _ => eipdns(
-                    &[&["dump", "example.com", "--listen-http", &http], &config[..]].concat(),
-                ),
-            };
+            let offline: &[&str] = if n % 1000 == 0 { &["--offline"] } else { &[] };
+            let dump = server.command(&dir, &[&["dump", "example.com"], offline].concat());
             assert!(dump.status.success(), "{dump:?}");
             let text = String::from_utf8(dump.stdout).unwrap();
             let set = text

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::fixtures::daemon::free_port_of;
 use crate::fixtures::waiting::eventually;
 use crate::harness::{
-    DB, Dir, ELASTIC, PATIENCE, Server, describe, eipdns, http_get, query, try_udp, udp, view,
+    DB, Dir, ELASTIC, PATIENCE, Server, describe, http_get, query, try_udp, udp, view,
 };
 
 /// Waits until it is published, and sees that it is answered.
@@ -192,13 +192,9 @@ fn a_reload_moves_listen_addresses_and_keeps_the_others() {
 #[test]
 fn a_refused_reload_is_said_by_the_status() {
     let dir = Dir::with_db("");
-    let mut server = Server::start_with(dir.path(), |command| {
-        command.env("EIPDNS_LISTEN_HTTP", "127.0.0.1:0");
-    });
-    let said = |server: &Server| {
-        let out = eipdns(&["status", "--listen-http", &server.http()]);
-        String::from_utf8(out.stdout).unwrap()
-    };
+    dir.http();
+    let mut server = Server::start(dir.path());
+    let said = |server: &Server| server.shown_status(&dir);
     assert!(!said(&server).contains("NOT RELOADED"), "{}", said(&server));
     dir.write("example.com.toml", "[names]\ndb = \"75.101.137\"\nweb = \"no address\"\n");
     server.refuses_to_reload();

@@ -24,6 +24,12 @@ fn check_is_short_when_all_is_well() {
     assert_eq!(text(&out.stderr), "");
 }
 
+/// How `check` ends, and what it says to stderr.
+fn check(dir: &Dir) -> (Option<i32>, String) {
+    let out = eipdns(&["check", "--config", dir.path().to_str().unwrap()]);
+    (out.status.code(), text(&out.stderr).to_owned())
+}
+
 #[test]
 fn check_reports_everything_at_once() {
     let dir = Dir::new("");
@@ -33,9 +39,8 @@ fn check_reports_everything_at_once() {
     );
     dir.write("example.net.toml", "ttl = \"5s\"\n[names]\nx = \"203.0.113.9\"\n");
     dir.write("addresses.json", "{ \"Addresses\": [ { \"PublicIp\": \"75.101\" } ] }");
-    let out = eipdns(&["check", "--config", dir.path().to_str().unwrap()]);
-    assert_eq!(out.status.code(), Some(78));
-    let told = text(&out.stderr);
+    let (code, told) = check(&dir);
+    assert_eq!(code, Some(78), "{told}");
     for part in [
         "example.com.toml:2",
         "example.com.toml:3",
@@ -52,9 +57,8 @@ fn check_reports_everything_at_once() {
 fn check_reports_a_bad_address_file() {
     let dir = Dir::with_db("");
     dir.write("addresses.json", "{ \"Addresses\": [\n { \"PublicIp\": \"75.101\" } ] }");
-    let out = eipdns(&["check", "--config", dir.path().to_str().unwrap()]);
-    assert_eq!(out.status.code(), Some(78));
-    let told = text(&out.stderr);
+    let (code, told) = check(&dir);
+    assert_eq!(code, Some(78), "{told}");
     assert!(told.contains("addresses.json") && told.contains("75.101"), "{told}");
 }
 
@@ -62,25 +66,19 @@ fn check_reports_a_bad_address_file() {
 fn check_warns_of_a_binding_that_matches_nothing() {
     let dir = Dir::new("");
     dir.write("example.com.toml", "[names]\ndb = \"203.0.113.9\"\n");
-    let out = eipdns(&["check", "--config", dir.path().to_str().unwrap()]);
-    assert_eq!(out.status.code(), Some(0));
-    let told = text(&out.stderr);
+    let (code, told) = check(&dir);
+    assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("example.com.toml:2") && told.contains("warning"), "{told}");
 }
 
 #[test]
 fn explain_says_it_all() {
     let shipped = root().join("zones");
-    let config = shipped.to_str().unwrap();
-    let out = eipdns(&[
-        "explain",
-        "--offline",
-        "--config",
-        config,
-        "db.example.com",
-        "--client",
-        "10.1.2.3",
-    ]);
+    let explain = |more: &[&str]| {
+        let of = ["explain", "--offline", "--config", shipped.to_str().unwrap(), "db.example.com"];
+        eipdns(&[&of[..], more].concat())
+    };
+    let out = explain(&["--client", "10.1.2.3"]);
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     let told = text(&out.stdout);
     for part in [
@@ -102,30 +100,13 @@ fn explain_says_it_all() {
     ] {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
-    let out = eipdns(&[
-        "explain",
-        "--offline",
-        "--config",
-        config,
-        "db.example.com",
-        "--view",
-        "vpc",
-        "--json",
-    ]);
+    let out = explain(&["--view", "vpc", "--json"]);
     let value: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(value["view"], "vpc");
     assert_eq!(value["resolved"], "10.0.1.5");
     assert_eq!(value["addresses"][0]["elastic_ip"], ELASTIC);
 
-    let out = eipdns(&[
-        "explain",
-        "--offline",
-        "--config",
-        config,
-        "db.example.com",
-        "--client",
-        "192.0.2.1",
-    ]);
+    let out = explain(&["--client", "192.0.2.1"]);
     assert!(text(&out.stdout).contains("status: REFUSED"), "{}", text(&out.stdout));
 }
 
@@ -311,9 +292,7 @@ fn a_dump_tells_of_names_without_an_answer() {
     dir.replace("addresses.json", "{");
     let mut server = Server::start(dir.path());
     server.wait_for_stall();
-    let config = dir.path().to_str().unwrap();
-    let at = ["--config", config, "--listen-http", &server.http()];
-    let out = eipdns(&[&["dump", "example.com"][..], &at].concat());
+    let out = server.command(&dir, &["dump", "example.com"]);
     assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
     assert!(text(&out.stderr).contains("db.example.com.: SERVFAIL"), "{}", text(&out.stderr));
     let dumped = text(&out.stdout);
@@ -351,8 +330,7 @@ fn few_dumps_are_made_at_once() {
             stream
         })
         .collect();
-    let config = dir.path().to_str().unwrap();
-    let dump = || eipdns(&["dump", "example.com", "--config", config, "--listen-http", &at]);
+    let dump = || server.command(&dir, &["dump", "example.com"]);
     let out = dump();
     assert_eq!(out.status.code(), Some(69));
     assert!(text(&out.stderr).contains("503: too many requests"), "{}", text(&out.stderr));
@@ -423,20 +401,18 @@ fn what_a_source_cannot_confirm_is_not_waited_for_as_if_it_could() {
         "[names]\ndb = \"75.101.137.243\"\nfixed = { address = \"10.0.0.9\" }\n",
     );
     let mut server = Server::start(dir.path());
-    let (config, http) = (dir.path().to_str().unwrap(), server.http());
-    let wait_for = |wish: &str| {
-        let args = ["refresh", "--timeout", "1s", "--config", config, "--listen-http", &http];
-        let out = eipdns(&[&args[..], &["--wait-for", wish]].concat());
+    let wait_for = |server: &Server, wish: &str| {
+        let out = server.command(&dir, &["refresh", "--timeout", "1s", "--wait-for", wish]);
         (out.status.code().unwrap(), text(&out.stderr).to_owned())
     };
-    assert_eq!(wait_for("db.example.com=10.0.1.5").0, 0);
+    assert_eq!(wait_for(&server, "db.example.com=10.0.1.5").0, 0);
     dir.replace("addresses.json", "{");
     server.wait_for("source stalled; its last good answer stands");
-    let (code, told) = wait_for("db.example.com=10.0.1.5");
+    let (code, told) = wait_for(&server, "db.example.com=10.0.1.5");
     assert_eq!(code, 1, "{told}");
     assert!(told.contains("by the last good word of source sample"), "{told}");
     // Nothing of that rests on the source.
-    assert_eq!(wait_for("fixed.example.com=10.0.0.9").0, 0);
+    assert_eq!(wait_for(&server, "fixed.example.com=10.0.0.9").0, 0);
 }
 
 /// A server that accepts and says nothing, or half of it: the time is the one
@@ -564,14 +540,10 @@ fn a_token_guards_the_http_side() {
     }
     let with = "Authorization: Bearer s3cret\r\n";
     assert!(http_get(http, "/metrics", with).starts_with("HTTP/1.0 200"));
-    let path = dir.path().to_str().unwrap();
-    let out = eipdns(&["status", "--config", path, "--listen-http", http]);
+    let out = server.command(&dir, &["status"]);
     assert_eq!(out.status.code(), Some(0), "the command reads the token: {}", text(&out.stderr));
     // Whether it lives is said to everybody, with a token that is gone as well.
     std::fs::remove_file(&token).unwrap();
-    let status = |more: &[&str]| {
-        let args = [&["status", "--config", path, "--listen-http", http], more].concat();
-        eipdns(&args).status.code()
-    };
-    assert_eq!((status(&[]), status(&["--live"])), (Some(69), Some(0)));
+    let status = |args: &[&str]| server.command(&dir, args).status.code();
+    assert_eq!((status(&["status"]), status(&["status", "--live"])), (Some(69), Some(0)));
 }

@@ -302,6 +302,17 @@ impl Server {
         serde_json::from_str(&http_body(&self.http(), "/api/status")).unwrap()
     }
 
+    /// Runs a command of the program that asks this server, of `dir`.
+    pub(crate) fn command(&self, dir: &Dir, args: &[&str]) -> Output {
+        let config = dir.path().to_str().unwrap();
+        eipdns(&[args, &["--config", config, "--listen-http", &self.http()]].concat())
+    }
+
+    /// What `eipdns status` prints.
+    pub(crate) fn shown_status(&self, dir: &Dir) -> String {
+        String::from_utf8(self.command(dir, &["status"]).stdout).unwrap()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -53,7 +53,6 @@ fn what_was_known_stands_and_the_rest_is_taken() {
     server.wait_for_move("new", "10.0.3.2");
     assert_eq!(server.data("a.example.com.", RecordType::A), ["10.0.0.1"]);
 
-    let http = server.http();
     let status = server.status();
     let source = &status["sources"][0];
     assert_eq!(
@@ -62,9 +61,7 @@ fn what_was_known_stands_and_the_rest_is_taken() {
         "{source}"
     );
     assert_eq!(server.metric("eipdns_source_entries_left_out{source=\"sample\"}"), 3.0);
-    let config = dir.path().to_str().unwrap();
-    let shown = eipdns(&["status", "--config", config, "--listen-http", &http]);
-    let shown = String::from_utf8(shown.stdout).unwrap();
+    let shown = server.shown_status(&dir);
     for part in [
         "  LEFT OUT: 155.146.10.111 (eipalloc-0c) is a carrier address",
         "  LEFT OUT: 192.0.2.7 (eipalloc-0d) is a customer-owned address",

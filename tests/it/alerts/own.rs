@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{NAME, ask_plainly, one_name, scrape, scrape_until, well};
 use crate::fixtures::promtool::{Scrape, fires, promtool, while_it_lasts};
-use crate::harness::{Dir, ELASTIC, Server, eipdns, http_get};
+use crate::harness::{Dir, ELASTIC, Server, http_get};
 
 const STALLED: &str = "source stalled; its last good answer stands";
 
@@ -31,9 +31,7 @@ fn nothing_known_at_the_start() {
     scrape_until(&server, "the grace is over", |_| status()["uptime"].as_u64() >= Some(3));
     assert!(ready().starts_with("HTTP/1.0 503"), "{}", ready());
     assert!(ready().contains("waiting for sample: no source has delivered"), "{}", ready());
-    let config = dir.path().to_str().unwrap();
-    let out = eipdns(&["status", "--config", config, "--listen-http", &http]);
-    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    let told = server.shown_status(&dir);
     assert!(told.contains("\nNOT READY: waiting for sample: no source has delivered"), "{told}");
     assert_eq!(
         (&status()["ready"], &status()["views"][0]["not_ready"]),
@@ -94,9 +92,7 @@ fn a_name_without_an_address() {
     let after = scrape(&server);
     assert_eq!(after.value("eipdns_names", "view=\"vpc\""), 1.0);
     fires(&promtool, &while_it_lasts(&before, &after), &["EipdnsNamesWithoutAddress"]);
-    let (path, http) = (dir.path().to_str().unwrap(), server.http());
-    let out = eipdns(&["status", "--config", path, "--listen-http", &http]);
-    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    let told = server.shown_status(&dir);
     assert!(told.contains("view vpc: of 1 names 1 WITHOUT ADDRESS"), "{told}");
 }
 

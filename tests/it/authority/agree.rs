@@ -99,7 +99,11 @@ struct Tally {
 
 #[test]
 fn where_nsd_knot_and_bind_agree_so_do_we() {
-    let seed = Dice::seed();
+    Dice::seeds().into_iter().for_each(agree);
+}
+
+/// All questions about the zones of one seed.
+fn agree(seed: u64) {
     let mut dice = Dice::new(seed);
     let zones = world::zones(&mut dice, ZONES);
     let texts: Vec<(&str, &str)> = zones.iter().map(|z| (&*z.origin, &*z.text)).collect();

@@ -10,6 +10,7 @@ use hickory_proto::rr::RecordType;
 
 use crate::fixtures::daemon::{self, Daemon};
 use crate::harness::{Dir, ELASTIC, Server, query, udp};
+use crate::peers;
 
 const ORIGIN: &str = "eip.example.test";
 
@@ -71,7 +72,7 @@ fn bind_asks_as_of_a_static_stub() {
     // It asks at port 53 and nowhere else.
     const AT: &str = "127.0.60.41:53";
     if let Err(error) = UdpSocket::bind(AT) {
-        eprintln!("SKIPPED: {AT}: {error}");
+        peers::missing(&format!("{AT}: {error}; run as root"));
         return;
     }
     let (dir, mut server) = server(AT);

@@ -54,7 +54,11 @@ fn accepted(tool: &str, arguments: &[&str], file: &Path) {
 
 #[test]
 fn dump_is_accepted_and_equal_to_what_was_loaded() {
-    let mut dice = Dice::new(Dice::seed());
+    Dice::seeds().into_iter().for_each(written);
+}
+
+fn written(seed: u64) {
+    let mut dice = Dice::new(seed);
     let mut zones: Vec<(String, String)> =
         world::zones(&mut dice, ZONES).into_iter().map(|z| (z.origin, z.text)).collect();
     let samples = root().join("tests/records");
@@ -85,8 +89,11 @@ fn dump_is_accepted_and_equal_to_what_was_loaded() {
         };
         let lost: Vec<_> = before.difference(&after).collect();
         let gained: Vec<_> = after.difference(&before).collect();
-        assert!(lost.is_empty() && gained.is_empty(), "{origin}: {lost:#?} became {gained:#?}");
+        assert!(
+            lost.is_empty() && gained.is_empty(),
+            "seed {seed}, {origin}: {lost:#?} became {gained:#?}"
+        );
         records += before.len();
     }
-    println!("{} zones with {records} records written and read again", zones.len());
+    println!("seed {seed}: {} zones with {records} records written and read again", zones.len());
 }

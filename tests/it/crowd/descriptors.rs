@@ -113,8 +113,6 @@ fn what_clients_and_upstreams_take_leaves_enough_for_the_rest() {
     let warned =
         |line: &serde_json::Value| line["level"] == "WARN" && line["fields"]["wanted"].is_u64();
     assert!(lines.iter().find(|l| warned(l)).unwrap().to_string().contains("LimitNOFILE="));
-    let path = dir.path().to_str().unwrap();
-    let out = crate::harness::eipdns(&["status", "--config", path, "--listen-http", &http]);
-    let told = String::from_utf8(out.stdout).unwrap();
+    let told = server.shown_status(&dir);
     assert!(told.contains("descriptors: ") && told.contains(" of 1024 open"), "{told}");
 }

@@ -11,7 +11,7 @@ use crate::fixtures::connections::{
 };
 use crate::fixtures::promtool::Scrape;
 use crate::fixtures::waiting::eventually;
-use crate::harness::{Dir, PATIENCE, Server, eipdns, http_get};
+use crate::harness::{Dir, PATIENCE, Server, http_get};
 
 /// A server with an HTTP side; `more` is appended to its server.toml.
 fn dir(more: &str) -> Dir {
@@ -46,8 +46,7 @@ fn idle_connections_take_nothing_from_anybody() {
     server.moves(&dir, "10.0.1.6");
     assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.1.6"]);
     assert!(http_get(&http, "/livez", "").starts_with("HTTP/1.0 200 "));
-    let (path, at) = (dir.path().to_str().unwrap(), &http);
-    let out = eipdns(&["status", "--config", path, "--listen-http", at]);
+    let out = server.command(&dir, &["status"]);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
     assert!(idle.iter().filter(|stream| !is_closed(stream)).count() <= 300);
     assert!(server.metric("eipdns_http_connections_total{event=\"evicted\"}") >= 800.0);

@@ -2,7 +2,7 @@
 //! through other resolvers, never through us.
 //!
 //! Port 53 and a resolv.conf of the server's own need root and a mount
-//! namespace; without them the tests say so and end.
+//! namespace; without them the tests say so, as of any peer that is missing.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;

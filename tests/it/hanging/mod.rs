@@ -57,14 +57,7 @@ fn an_address_file_that_hangs_stalls_its_source_until_another_is_in_its_place() 
     let timeouts = "eipdns_source_failures_total{source=\"sample\",class=\"timeout\"}";
     assert!(server.metric(timeouts) >= 1.0);
     assert!(server.metric("eipdns_file_readings_hanging") > 0.0);
-    let status = eipdns(&[
-        "status",
-        "--config",
-        dir.path().to_str().unwrap(),
-        "--listen-http",
-        &server.http(),
-    ]);
-    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    let status = server.shown_status(&dir);
     assert!(status.contains("does not end: nothing for 3s"), "{status}");
     assert!(status.contains("readings of files that hang: "), "{status}");
     // From the last good look on, which was not long ago; the last change was

@@ -11,7 +11,7 @@ use super::Client;
 use super::flood::{Ends, flood, median};
 use crate::fixtures::promtool::Scrape;
 use crate::fixtures::upstream::{Upstream, everything};
-use crate::harness::{Dir, Server, eipdns, remarks};
+use crate::harness::{Dir, Server, remarks};
 
 /// Names a second that no cache knows; without optimisation less, so that what
 /// is tested is not the compiler.
@@ -38,13 +38,6 @@ fn server(upstream: &Upstream) -> (Dir, Server) {
     (dir, server)
 }
 
-/// What the server shows of it: the metrics, and the text of `eipdns status`.
-fn shown(dir: &Dir, server: &Server) -> (Scrape, String) {
-    let (config, http) = (dir.path().to_str().unwrap(), server.http());
-    let status = eipdns(&["status", "--config", config, "--listen-http", &http]);
-    (Scrape::of(&http), String::from_utf8(status.stdout).unwrap())
-}
-
 #[test]
 fn a_flood_of_one_client_delays_nobody_else() {
     let upstream = Upstream::start(|asked| everything(asked).into());
@@ -66,7 +59,7 @@ fn a_flood_of_one_client_delays_nobody_else() {
             let place = upstream.asked().iter().position(|asked| asked.name() == name).unwrap();
             before.push(place.saturating_sub(seen));
         }
-        let shown = shown(&dir, &server);
+        let shown = (Scrape::of(&server.http()), server.shown_status(&dir));
         drop(ends);
         (flood.join().unwrap(), shown)
     });
