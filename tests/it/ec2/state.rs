@@ -128,7 +128,8 @@ const NAME: &str = "n1.example.com.";
 
 /// Leaves the state of a server that has just ended as if that were `ago`.
 fn age(dir: &Dir, ago: Duration) {
-    let loaded = load(dir.path(), &Overrides::default()).unwrap();
+    let overrides = Overrides { ec2: true, ..Overrides::default() };
+    let loaded = load(dir.path(), &overrides).unwrap();
     let open = || Store::open(&dir.path().join(".state")).unwrap();
     let mut state = open().load(&loaded.config.server.sources).unwrap().unwrap().state;
     let then = SystemTime::now() - ago;
