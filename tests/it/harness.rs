@@ -132,12 +132,19 @@ answer = "private"
         self.listen("http = \"127.0.0.1:0\"");
     }
 
-    /// Waits until the state on disk has an address: it is written beside
-    /// everything else.
-    pub(crate) fn wait_for_state(&self, address: &str) {
-        let (file, wanted) = (self.path().join(".state/state.json"), format!("\"{address}\""));
-        eventually(&format!("{address} in the state on disk"), || {
-            fs::read_to_string(&file).is_ok_and(|text| text.contains(&wanted))
+    /// Waits until the state on disk has an address, or another value, in each of its
+    /// versions: it is written beside everything else.
+    pub(crate) fn wait_for_state(&self, value: &str) {
+        let wanted = format!("\"{value}\"");
+        let is_state = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("state") && name.ends_with(".json")
+        };
+        eventually(&format!("{value} in the state on disk"), || {
+            let all = fs::read_dir(self.path().join(".state")).into_iter().flatten().flatten();
+            let files: Vec<_> = all.map(|entry| entry.path()).filter(is_state).collect();
+            let has_it = |file| fs::read_to_string(file).is_ok_and(|text| text.contains(&wanted));
+            !files.is_empty() && files.iter().all(has_it)
         });
     }
 
