@@ -32,6 +32,7 @@ pub use reload::{Next, Prepared};
 use crate::compile::{Serials, compile};
 use crate::config::{Config, SourceId};
 use crate::host::often::Often;
+use crate::snapshot::Freshness;
 use crate::source::Delivery;
 use crate::source::accept::Losses;
 use crate::source::clock::Clock;
@@ -159,17 +160,30 @@ impl Writer {
     /// When to look again: sources of which something kept becomes due, and
     /// the moment at which a stalled source becomes too old to be answered.
     pub fn due(&self) -> Due {
-        let now = self.clock.now();
         let holds = self.world.sources.iter().filter_map(|kept| kept.losses.wake_at).min();
-        let too_old = self.world.config.server.serve.max_stale.and_then(|max| {
-            let ends = self.world.inventory.sources.iter().filter_map(|source| {
-                let stalled = source.health != Health::Healthy && source.entries.is_some();
-                source.delivered_at.filter(|_| stalled)?.checked_add(max)
-            });
+        let max_stale = self.world.config.server.serve.max_stale;
+        Due { holds, too_old: max_stale.and_then(|max| self.too_old_at(max)) }
+    }
+
+    /// When the first of the sources becomes too old that are not answered so yet.
+    fn too_old_at(&self, max_stale: Duration) -> Option<SystemTime> {
+        let (now, current) = (self.clock.now(), self.store.full());
+        let pairs = self.world.inventory.sources.iter().zip(&current.snapshot.sources);
+        let ends = pairs.filter_map(|(source, answered)| {
             // Beyond the moment itself: at it, the age is not yet exceeded.
-            ends.map(|at| at + Duration::from_millis(1)).filter(|at| *at > now).min()
+            let at = source.delivered_at?.checked_add(max_stale + Duration::from_millis(1))?;
+            let is_due = match source.health {
+                Health::Healthy => false,
+                // The moment may have passed while something else was done. What cannot
+                // be compiled is tried again with the next delivery, not at once.
+                Health::Stalled { .. } if self.trouble.is_none() => {
+                    !matches!(answered.freshness, Freshness::TooOld(_))
+                }
+                Health::Starting | Health::Stalled { .. } => at > now,
+            };
+            (is_due && source.entries.is_some()).then_some(at)
         });
-        Due { holds, too_old }
+        ends.min()
     }
 
     /// Sources of which something kept is due at `now`: a call made now may

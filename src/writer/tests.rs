@@ -111,6 +111,35 @@ fn both() -> Vec<(u8, Option<u8>)> {
     vec![(1, Some(1)), (2, Some(2))]
 }
 
+/// Something else may be done at the very moment at which a stalled source becomes too
+/// old: that is due until it is published.
+#[test]
+fn what_has_become_too_old_is_due_until_it_is_published() {
+    let max_stale = "[serve]\nmax_stale = \"10s\"\n";
+    let config = sources_of(&format!(
+        "[[source]]\nname = \"east\"\ntype = \"ec2\"\nregion = \"us-east-1\"\n{max_stale}"
+    ));
+    let mut writer = writer(&config, State::default());
+    let is_too_old = |writer: &Writer| {
+        let current = writer.store().full();
+        matches!(current.snapshot.sources[0].freshness, Freshness::TooOld(_))
+    };
+    let now = writer.clock.now();
+    let good = Delivery { at: now - Duration::from_secs(9), ..delivery(&writer, Some(BOTH)) };
+    writer.take(0, &good).unwrap();
+    assert_eq!(writer.due().too_old, None);
+    deliver(&mut writer, None);
+    // Real time is what it is about: nobody looks for a second.
+    while writer.clock.now() <= now + Duration::from_millis(1_010) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let due = writer.due().too_old;
+    assert!(due.is_some_and(|at| at <= writer.clock.now()) || is_too_old(&writer), "{due:?}");
+    writer.tick();
+    assert!(is_too_old(&writer));
+    assert_eq!(writer.due().too_old, None);
+}
+
 #[test]
 fn what_a_swap_replaced_is_freed_without_another_swap() {
     let mut writer = writer(&ec2("east", ""), State::default());
