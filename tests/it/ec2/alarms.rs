@@ -2,7 +2,7 @@
 //! [`alerts`](crate::alerts).
 
 use super::scripted::{Ec2, public};
-use super::{configure, http, refresh, source, start};
+use super::{configure, http, refresh, settled, source};
 use crate::fixtures::promtool::{Scrape, fires, promtool, while_it_lasts};
 
 #[test]
@@ -11,9 +11,7 @@ fn losses_that_are_held() {
     let ec2 = Ec2::with(4);
     let names: Vec<_> = (1..=4).map(|n| format!("n{n} = \"{}\"", public(n))).collect();
     let dir = configure(&source("east", &ec2.url(), "1m", ""), "", &names.join("\n"));
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(refresh(&server, false).is_empty());
+    let server = settled(&dir);
     let scrape = || Scrape::of(&http(&server).to_string());
     let healthy = scrape();
     fires(&promtool, &while_it_lasts(&healthy, &healthy), &[]);

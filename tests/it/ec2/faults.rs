@@ -6,7 +6,7 @@ use hickory_proto::rr::RecordType;
 use serde_json::Value;
 
 use super::scripted::{Ec2, Fault, public};
-use super::{STALE, Watch, answer, asked, configure, refresh, source, start};
+use super::{STALE, Watch, answer, asked, configure, refresh, settled, source};
 use crate::harness::Server;
 
 /// Each fault, in an operator's words, and what eipdns calls it.
@@ -40,12 +40,10 @@ const NAMES: [&str; 4] =
 
 /// A server with four names at four addresses of `ec2`, with all of them
 /// answered.
-fn settled(ec2: &Ec2) -> (crate::harness::Dir, Server) {
+fn four_names(ec2: &Ec2) -> (crate::harness::Dir, Server) {
     let names: Vec<_> = (1..=4).map(|n| format!("n{n} = \"{}\"", public(n))).collect();
     let dir = configure(&source("east", &ec2.url(), "1s", ""), "", &names.join("\n"));
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(refresh(&server, false).is_empty());
+    let server = settled(&dir);
     for (n, name) in NAMES.iter().enumerate() {
         let expected = (answer(&format!("10.0.0.{}", n + 1)), vec![]);
         assert_eq!(asked(server.dns, name), expected, "before");
@@ -63,7 +61,7 @@ fn said<'l>(lines: &'l [Value], message: &str) -> Vec<&'l Value> {
 /// One fault from its beginning to after its end. Gives a row of the table.
 fn through(fault: Fault, words: &str, class: &str) -> String {
     let ec2 = Ec2::with(4);
-    let (_dir, mut server) = settled(&ec2);
+    let (_dir, mut server) = four_names(&ec2);
     let before = server.status();
     assert_eq!(
         (&before["healthy"], &before["sources"][0]["health"]),
@@ -156,7 +154,7 @@ fn most_memory(pid: u32) -> u64 {
 #[test]
 fn an_answer_without_end_is_left_at_its_bound() {
     let ec2 = Ec2::with(4);
-    let (_dir, mut server) = settled(&ec2);
+    let (_dir, mut server) = four_names(&ec2);
     ec2.fault(Fault::Endless);
     let stalled = server.wait_for_stall();
     let error = stalled["fields"]["error"].as_str().unwrap();
@@ -172,7 +170,7 @@ fn an_answer_without_end_is_left_at_its_bound() {
 #[test]
 fn another_cause_is_told_once_more() {
     let ec2 = Ec2::with(4);
-    let (_dir, mut server) = settled(&ec2);
+    let (_dir, mut server) = four_names(&ec2);
     ec2.fault(Fault::Unavailable);
     refresh(&server, false);
     let since = server.status()["sources"][0]["since"].clone();
@@ -193,7 +191,7 @@ fn another_cause_is_told_once_more() {
 #[test]
 fn a_connection_that_hangs_is_hedged() {
     let ec2 = Ec2::with(4);
-    let (_dir, server) = settled(&ec2);
+    let (_dir, server) = four_names(&ec2);
     ec2.fault(Fault::Stall);
     let calls = ec2.calls();
     std::thread::scope(|scope| {

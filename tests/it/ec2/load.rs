@@ -12,7 +12,7 @@ use hickory_proto::rr::RecordType;
 
 use super::moto::Moto;
 use super::scripted::{Ec2, public};
-use super::{configure, http, source, start, web};
+use super::{configure, http, settled, source, web};
 use crate::fixtures::waiting::eventually;
 use crate::harness::{Server, query};
 
@@ -164,9 +164,7 @@ fn places(network: u8, n: u8) -> Vec<Ipv4Addr> {
 fn polled_every_second() {
     let ec2 = Ec2::with(1);
     let dir = configure(&source("east", &ec2.url(), "1s", ""), "", "db = \"75.101.137.1\"");
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(super::refresh(&server, false).is_empty());
+    let mut server = settled(&dir);
     moves_under_load(
         &mut server,
         "db.example.com.",
@@ -186,9 +184,7 @@ fn moto_polled_every_second() {
     let allocation = east.allocate("75.101.137.1", "Role", "db");
     east.associate(&allocation, &east.interface("172.31.6.1"));
     let dir = configure(&source("east", &moto.url(), "1s", ""), "", "db = \"75.101.137.1\"");
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(super::refresh(&server, false).is_empty());
+    let mut server = settled(&dir);
     moves_under_load(&mut server, "db.example.com.", "moto, poll 1 s", &places, |_, _| {
         drop(east.associate(&allocation, &interfaces.pop().unwrap()))
     });
@@ -198,9 +194,7 @@ fn moto_polled_every_second() {
 fn refreshed_at_once() {
     let ec2 = Ec2::with(1);
     let dir = configure(&source("east", &ec2.url(), "60s", ""), "", "db = \"75.101.137.1\"");
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(super::refresh(&server, false).is_empty());
+    let mut server = settled(&dir);
     let at = http(&server);
     std::thread::scope(|scope| {
         moves_under_load(

@@ -7,19 +7,17 @@ use hickory_proto::rr::RecordType;
 use serde_json::Value;
 
 use super::scripted::{Address, Ec2, Fault, public};
-use super::{STALE, answer, asked, command, configure, refresh, source, start};
+use super::{STALE, answer, asked, command, configure, refresh, settled, source, start};
 use crate::harness::{Dir, Server};
 
 const NAMES: [&str; 4] =
     ["n1.example.com.", "n2.example.com.", "n3.example.com.", "n4.example.com."];
 
 /// Polls by itself so seldom that only refreshes count.
-fn settled(ec2: &Ec2, guard: &str) -> (Dir, Server) {
+fn four_names(ec2: &Ec2, guard: &str) -> (Dir, Server) {
     let names: Vec<_> = (1..=4).map(|n| format!("n{n} = \"{}\"", public(n))).collect();
     let dir = configure(&source("east", &ec2.url(), "1h", ""), guard, &names.join("\n"));
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(refresh(&server, false).is_empty());
+    let server = settled(&dir);
     (dir, server)
 }
 
@@ -33,7 +31,7 @@ fn held(server: &Server) -> Vec<(String, String)> {
 #[test]
 fn half_of_the_set_waits_for_an_operator_and_moves_do_not() {
     let ec2 = Ec2::with(4);
-    let (dir, mut server) = settled(&ec2, "");
+    let (dir, mut server) = four_names(&ec2, "");
     let all = ec2.addresses();
     // Three of four: more than half.
     ec2.set(all[..1].to_vec());
@@ -70,7 +68,7 @@ fn half_of_the_set_waits_for_an_operator_and_moves_do_not() {
 #[test]
 fn an_answer_with_half_of_the_addresses_changes_nothing() {
     let ec2 = Ec2::with(4);
-    let (_dir, server) = settled(&ec2, "");
+    let (_dir, server) = four_names(&ec2, "");
     ec2.fault(Fault::HalfSet);
     assert!(refresh(&server, false).is_empty());
     let missing = |n| (public(n), "missing".to_owned());
@@ -90,7 +88,7 @@ fn an_answer_with_half_of_the_addresses_changes_nothing() {
 fn a_hold_bridges_a_gap_and_ends_by_itself() {
     let ec2 = Ec2::with(4);
     let guard = "[guard]\nhold = \"3s\"";
-    let (_dir, mut server) = settled(&ec2, guard);
+    let (_dir, mut server) = four_names(&ec2, guard);
     ec2.disassociate(&public(1));
     assert!(refresh(&server, false).is_empty());
     assert_eq!(asked(server.dns, NAMES[0]), (answer("10.0.0.1"), vec![STALE]), "held");
@@ -113,7 +111,7 @@ fn a_hold_bridges_a_gap_and_ends_by_itself() {
 #[test]
 fn a_stale_read_does_not_move_a_name_back() {
     let ec2 = Ec2::with(4);
-    let (_dir, server) = settled(&ec2, "");
+    let (_dir, server) = four_names(&ec2, "");
     let before = ec2.addresses();
     ec2.associate(&public(1), "10.0.9.1");
     assert!(refresh(&server, false).is_empty());

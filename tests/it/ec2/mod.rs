@@ -110,6 +110,14 @@ fn start(dir: &Dir) -> Server {
     Server::start_with(dir.path(), with_keys)
 }
 
+/// The same, with what EC2 says published.
+fn settled(dir: &Dir) -> Server {
+    let mut server = start(dir);
+    server.wait_for("source delivers");
+    assert!(refresh(&server, false).is_empty());
+    server
+}
+
 /// Where a server has its HTTP side.
 fn http(server: &Server) -> SocketAddr {
     server.http().parse().unwrap()

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::scripted::{Ec2, Fault, public};
-use super::{NOT_READY, STALE, Watch, answer, asked, command, configure, refresh, source, start};
+use super::{
+    NOT_READY, STALE, Watch, answer, asked, command, configure, refresh, settled, source, start,
+};
 use crate::harness::{Dir, Server, describe};
 
 const NAME: &str = "n1.example.com.";
@@ -33,9 +35,7 @@ fn a_reload_while_ec2_throttles_takes_no_answer_away() {
     for (what, edited) in edits {
         ec2.fault(Fault::None);
         let dir = configure(&one("east", "1h", ""), "", &zone(4));
-        let mut server = start(&dir);
-        server.wait_for("source delivers");
-        assert!(refresh(&server, false).is_empty());
+        let mut server = settled(&dir);
         dir.wait_for_state("10.0.0.1");
         ec2.fault(Fault::Throttled);
         refresh(&server, false);
@@ -119,9 +119,7 @@ fn a_reload_cuts_no_pause_that_throttling_has_made() {
 fn a_reload_with_ec2_well_passes_through_nothing() {
     let ec2 = Ec2::with(4);
     let dir = configure(&source("east", &ec2.url(), "1h", ""), "", &zone(4));
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(refresh(&server, false).is_empty());
+    let mut server = settled(&dir);
     let watch = Watch::over(server.dns, &[NAME]);
     for n in 0..5 {
         let more = format!("filters = {{ \"tag:N\" = \"{n}\" }}");
@@ -138,9 +136,7 @@ fn a_reload_with_ec2_well_passes_through_nothing() {
 fn a_changed_filter_is_a_loss_that_an_operator_may_take() {
     let ec2 = Ec2::with(4);
     let dir = configure(&source("east", &ec2.url(), "1h", ""), "", &zone(4));
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(refresh(&server, false).is_empty());
+    let mut server = settled(&dir);
     let all = ec2.addresses();
     ec2.set(all[..1].to_vec());
     rewrite(&dir, &source("east", &ec2.url(), "1h", "filters = { \"tag:Role\" = \"db\" }"));
@@ -161,9 +157,7 @@ fn a_changed_filter_is_a_loss_that_an_operator_may_take() {
 fn another_source_has_nothing_of_the_one_that_is_gone() {
     let ec2 = Ec2::with(4);
     let dir = configure(&source("east", &ec2.url(), "1h", ""), "", &zone(4));
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(refresh(&server, false).is_empty());
+    let mut server = settled(&dir);
     ec2.fault(Fault::Throttled);
     // Two that could be it: none is.
     let two = source("a", &ec2.url(), "1h", "") + &source("b", &ec2.url(), "1h", "");

@@ -6,7 +6,7 @@ use std::time::Instant;
 use hickory_proto::rr::RecordType;
 
 use super::scripted::{Address, Ec2, Fault};
-use super::{answer, asked, configure, refresh, source, start};
+use super::{answer, asked, configure, settled, source, start};
 
 /// As many as the figure in the README is for.
 const NAMES: u32 = 1000;
@@ -21,9 +21,7 @@ fn from_exec_to_the_first_answer() {
     let ec2 = Ec2::start(all);
     let names: String = (0..NAMES).map(|n| format!("n{n} = \"{}\"\n", ip(n, 75))).collect();
     let dir = configure(&source("east", &ec2.url(), "1h", ""), "", &names);
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(refresh(&server, false).is_empty());
+    let server = settled(&dir);
     assert!(server.stop().success());
 
     for (words, fault) in [("refused", Fault::Refused), ("silent", Fault::Stall)] {

@@ -10,7 +10,8 @@ use hickory_proto::rr::RecordType;
 
 use super::scripted::{Ec2, Fault, public};
 use super::{
-    NOT_READY, STALE, answer, asked, configure, http, refresh, source, start, web, with_keys,
+    NOT_READY, STALE, answer, asked, configure, http, refresh, settled, source, start, web,
+    with_keys,
 };
 use crate::fixtures::waiting::eventually;
 use crate::harness::{Dir, PROGRAM, Server};
@@ -262,9 +263,7 @@ fn a_killed_process_keeps_its_age_and_writes_no_addresses_for_that() {
     let ec2 = Ec2::with(1);
     let names = format!("n1 = \"{}\"", public(1));
     let dir = configure(&source("east", &ec2.url(), "500ms", ""), "", &names);
-    let mut server = start(&dir);
-    server.wait_for("source delivers");
-    assert!(refresh(&server, false).is_empty());
+    let mut server = settled(&dir);
     dir.wait_for_state("10.0.0.1");
     let modified = || std::fs::metadata(state_file(&dir)).unwrap().modified().unwrap();
     let first = modified();
