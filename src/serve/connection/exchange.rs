@@ -127,8 +127,10 @@ impl<R: Respond> Exchange<R> {
         !self.later.is_empty() || !self.begun.is_empty()
     }
 
-    /// Writes, reads (if `may_read`) or queues, whatever can be done first.
-    /// Pending for ever if there is nothing to do. Cancel safe.
+    /// Does the first of these that can be done: writes; queues what an answer that
+    /// comes later begins with; reads, if `may_read`; queues what a long answer goes
+    /// on with. So requests are taken between the messages of a long answer. Pending
+    /// for ever if there is nothing to do. Cancel safe.
     pub(super) fn poll_move<S>(
         &mut self,
         stream: &mut S,
@@ -143,33 +145,41 @@ impl<R: Respond> Exchange<R> {
         {
             return Poll::Ready(written.map(|()| Moved::Written));
         }
-        if let Poll::Ready(moved) = self.poll_messages(cx) {
-            return Poll::Ready(Ok(moved));
+        if !self.later.is_empty()
+            && let Poll::Ready(Some((message, rest))) = self.later.poll_next_unpin(cx)
+        {
+            return Poll::Ready(Ok(self.take(message, rest)));
         }
         if may_read {
             self.input.reserve(READ);
-            return pin!(stream.read_buf(&mut self.input)).poll(cx).map_ok(Moved::Read);
+            if let Poll::Ready(read) = pin!(stream.read_buf(&mut self.input)).poll(cx) {
+                return Poll::Ready(read.map(Moved::Read));
+            }
+        }
+        if !self.begun.is_empty()
+            && self.output.has_room()
+            && let Poll::Ready(Some((message, rest))) = self.begun.poll_next_unpin(cx)
+        {
+            return Poll::Ready(Ok(self.take(message, rest)));
         }
         Poll::Pending
     }
 
-    /// Takes a message of an answer that comes later.
-    fn poll_messages(&mut self, cx: &mut Context<'_>) -> Poll<Moved> {
-        let mut next = self.later.poll_next_unpin(cx);
-        if !matches!(next, Poll::Ready(Some(_))) && self.output.has_room() {
-            next = self.begun.poll_next_unpin(cx);
-        }
-        let Poll::Ready(Some((message, rest))) = next else { return Poll::Pending };
-        let Some(message) = message else { return Poll::Ready(Moved::Over) };
+    /// Queues a message of an answer that comes later, if there is one; `rest` are
+    /// those behind it.
+    fn take(&mut self, message: Option<Vec<u8>>, rest: Messages) -> Moved {
+        let Some(message) = message else { return Moved::Over };
         // One that says that it is at its end need not be asked again.
         if rest.size_hint() != (0, Some(0)) {
             self.begun.push(rest.into_future());
         }
-        if let Err(end) = self.output.queue(&message) {
-            self.end = Some(end);
-            return Poll::Ready(Moved::Over);
+        match self.output.queue(&message) {
+            Ok(()) => Moved::Queued,
+            Err(end) => {
+                self.end = Some(end);
+                Moved::Over
+            }
         }
-        Poll::Ready(Moved::Queued)
     }
 
     /// Gives large buffers back once they are not in use.

@@ -1,5 +1,8 @@
 //! The real loop over streams in memory, and the exchange without any.
 
+#[cfg(feature = "virtual-clock")]
+mod timing;
+
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
