@@ -207,7 +207,8 @@ mod tests {
                 }
             }
             let of = |inventory: &Inventory, n| {
-                inventory.sources[0].entries.as_ref().unwrap().get(&Allocation::from(address(n))).cloned()
+                let entries = inventory.sources[0].entries.as_ref().unwrap();
+                entries.get(&Allocation::from(address(n))).cloned()
             };
             let differs = |n: &u16| {
                 let (old, new) = (of(&before, *n), of(&now, *n));

@@ -227,6 +227,46 @@ fn a_loss_is_noted_with_its_names_from_its_beginning_to_its_end() {
     assert_eq!(gone["addresses"][0]["new"], serde_json::Value::Null);
 }
 
+/// The delivery of both, each with an allocation id, or none.
+fn allocated(writer: &Writer, both: &[(u8, u8)], id: Option<&str>) -> Delivery {
+    let with = |address: Arc<Address>| {
+        Arc::new(Address { allocation_id: id.map(Into::into), ..Address::clone(&address) })
+    };
+    let all: Addresses = addresses(both).into_iter().map(with).collect();
+    Delivery { answer: Ok(all.into()), ..delivery(writer, Some(both)) }
+}
+
+#[test]
+fn an_id_that_comes_is_told_to_nobody_and_changes_no_answer() {
+    let mut writer = writer(&ec2("east", ""), State::default());
+    let without = allocated(&writer, BOTH, None);
+    writer.take(0, &without).unwrap();
+    let serials = writer.serials.clone();
+    let with = allocated(&writer, BOTH, Some("eipalloc-1"));
+    writer.take(0, &with).unwrap();
+    assert_eq!((history(&writer), writer.moves(), answered(&writer)), (vec![], 0, both()));
+    assert_eq!((&writer.serials, writer.losses()), (&serials, vec![Losses::default()]));
+    let entries = writer.inventory().sources[0].entries.clone().unwrap();
+    assert!(entries.values().all(|e| e.address.allocation_id.as_deref() == Some("eipalloc-1")));
+}
+
+#[test]
+fn an_address_that_was_recovered_is_back_under_its_new_id() {
+    let mut writer = writer(&ec2("east", ""), State::default());
+    let before = allocated(&writer, BOTH, Some("eipalloc-1"));
+    writer.take(0, &before).unwrap();
+    let missing = allocated(&writer, &[], None);
+    writer.take(0, &missing).unwrap();
+    assert_eq!(answered(&writer), both());
+    let recovered = allocated(&writer, &[(1, 7), (2, 8)], Some("eipalloc-2"));
+    writer.take(0, &recovered).unwrap();
+    assert_eq!(answered(&writer), [(1, Some(7)), (2, Some(8))]);
+    assert_eq!(writer.losses(), [Losses::default()]);
+    let back: Vec<_> = history(&writer).into_iter().filter(|e| e["event"] == "back").collect();
+    assert_eq!(back.len(), 2);
+    assert!(back.iter().all(|event| event["allocation"] == "eipalloc-2"), "{back:?}");
+}
+
 /// A configuration with the source of [`ec2`] and these names.
 fn with_zone(zone: &str) -> Arc<Config> {
     let mut config = Config::clone(&ec2("east", ""));

@@ -61,10 +61,9 @@ pub fn peek(directory: &Path, sources: &[Source]) -> Result<Option<Loaded>, Vec<
     let Some(found) = found else {
         return if unusable.is_empty() { Ok(None) } else { Err(unusable) };
     };
-    let (carried, left) = carried_on(&found.state, sources);
+    let (CarriedOn { state, told: carried }, left) = carried_on(&found.state, sources);
     let mismatched =
         left.into_iter().map(|source_name| Mismatch { source_name, kept: Aside::Left }).collect();
-    let CarriedOn { state, told: carried } = carried;
     Ok(Some(Loaded {
         state,
         written: found.written,

@@ -26,7 +26,7 @@ use super::journal::{Journal, Past};
 use super::{SourceState, State, ages, trust};
 use crate::config::Source;
 use crate::source::clock::{Drift, elapsed};
-use loaded::carried_on;
+use loaded::{CarriedOn, carried_on};
 use lock::{LOCK_FILE, LockError, is_still, lock};
 use read::{By, Reading, read};
 use replace::{NEW, Replaced};
@@ -148,7 +148,7 @@ impl Store {
 
     /// What in the directory a group may write: odd, and used all the same.
     pub fn group_writes(&self) -> Vec<PathBuf> {
-        let files = [SECOND, FIRST].map(|name| self.directory.join(name));
+        let files = [SECOND, FIRST, SERIALS_FILE].map(|name| self.directory.join(name));
         let all = [self.directory.clone()].into_iter().chain(files);
         let group_writes =
             |path: &PathBuf| fs::metadata(path).is_ok_and(|about| trust::check(&about) == Ok(true));
@@ -171,8 +171,7 @@ impl Store {
         let Some(found) = found else {
             return if unused.is_empty() { Ok(None) } else { Err(unused) };
         };
-        let (carried, left) = carried_on(&found.state, sources);
-        let (written, carried_state) = (found.written, carried.state);
+        let (CarriedOn { state, told: carried }, left) = carried_on(&found.state, sources);
         let mut mismatched: Vec<Mismatch> = Vec::new();
         for source_name in left {
             // One copy holds them all.
@@ -182,6 +181,7 @@ impl Store {
             };
             mismatched.push(Mismatch { source_name, kept });
         }
+        let (written, by_older) = (found.written, found.by == By::OlderEipdns);
         // What only one file says is written to both with the first save.
         self.written = (found.by == By::Both).then(|| Written {
             state: found.state,
@@ -190,14 +190,7 @@ impl Store {
             touched: written,
             synced: written,
         });
-        Ok(Some(Loaded {
-            state: carried_state,
-            written,
-            by_older: found.by == By::OlderEipdns,
-            unused,
-            carried: carried.told,
-            mismatched,
-        }))
+        Ok(Some(Loaded { state, written, by_older, unused, carried, mismatched }))
     }
 
     /// Reads the history; nothing where others may write it. What is damaged is
