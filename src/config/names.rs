@@ -184,8 +184,18 @@ fn modes(
         }
         return Some(modes);
     }
+    by_view(v, target, zone, modes)
+}
+
+/// `answer = { vpc = "private", … }`: the views that it names take these modes.
+fn by_view(
+    answer: &Value<'_>,
+    target: &Target,
+    zone: &Context<'_>,
+    mut modes: Vec<Option<Mode>>,
+) -> Option<Vec<Option<Mode>>> {
     let mut good = true;
-    for (view, v) in v.table(Scope::Free, "")?.entries() {
+    for (view, v) in answer.table(Scope::Free, "")?.entries() {
         let mode = chosen(&v, target);
         good &= mode.is_some();
         let Some(id) = zone.server.view(view.value) else {
@@ -207,7 +217,7 @@ fn modes(
         }
     }
     if good && !zone.views.is_empty() && modes.iter().all(Option::is_none) {
-        v.at_key().warn("the name exists in no view", "remove it, or answer it in one view");
+        answer.at_key().warn("the name exists in no view", "remove it, or answer it in one view");
     }
     good.then_some(modes)
 }

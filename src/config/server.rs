@@ -126,27 +126,7 @@ pub(super) fn read(file: &File<'_>, context: &Context<'_>) -> Read {
 fn listen(root: &mut Table<'_>, context: &Context<'_>) -> Listen {
     let given = root.get("listen").is_some();
     let mut t = root.section("listen", Scope::Listen);
-    let example = "[\"127.0.0.1:5300\"]";
-    let addresses =
-        list("addresses with ports", "\"127.0.0.1:5300\"", at(socket("127.0.0.1:5300")));
-    let overridden = context.overrides.listen_dns.clone().filter(|all| !all.is_empty());
-    let dns = match (overridden, given) {
-        (Some(all), _) => {
-            t.take("dns", addresses);
-            all
-        }
-        (None, true) => {
-            let why = "there is nowhere to answer from";
-            distinct(t.require("dns", why, example, addresses).unwrap_or_default(), &mut t)
-        }
-        (None, false) => {
-            t.missing(
-                "there is no section `[listen]`, so there is nowhere to answer from",
-                format!("add `[listen]` and below it `dns = {example}`"),
-            );
-            vec![]
-        }
-    };
+    let dns = listen_dns(&mut t, given, context);
     let http = t.take("http", at(socket("127.0.0.1:8053")));
     if let Some(http) = &http
         && context.overrides.listen_http.is_none()
@@ -185,6 +165,31 @@ fn listen(root: &mut Table<'_>, context: &Context<'_>) -> Listen {
     }
     t.finish();
     listen
+}
+
+/// Where DNS is served: as flag or environment say, else the file.
+fn listen_dns(t: &mut Table<'_>, given: bool, context: &Context<'_>) -> Vec<SocketAddr> {
+    let example = "[\"127.0.0.1:5300\"]";
+    let addresses =
+        list("addresses with ports", "\"127.0.0.1:5300\"", at(socket("127.0.0.1:5300")));
+    let overridden = context.overrides.listen_dns.clone().filter(|all| !all.is_empty());
+    match (overridden, given) {
+        (Some(all), _) => {
+            t.take("dns", addresses);
+            all
+        }
+        (None, true) => {
+            let why = "there is nowhere to answer from";
+            distinct(t.require("dns", why, example, addresses).unwrap_or_default(), t)
+        }
+        (None, false) => {
+            t.missing(
+                "there is no section `[listen]`, so there is nowhere to answer from",
+                format!("add `[listen]` and below it `dns = {example}`"),
+            );
+            vec![]
+        }
+    }
 }
 
 fn one_per_core() -> usize {

@@ -93,9 +93,7 @@ impl Message {
                         aliases.push(record.place.start as u16);
                     }
                 }
-                Section::Authority if record.rtype == SOA => {
-                    denial = Some((record.ttl_at, ttl.min(minimum(&record)).min(MAX_NEGATIVE_TTL)));
-                }
+                Section::Authority if record.rtype == SOA => denial = Some(negative_ttl(&record)),
                 Section::Authority => {}
                 Section::Additional => additional_at = additional_at.min(record.start),
             }
@@ -106,15 +104,13 @@ impl Message {
             lowest = Some(lowest.map_or(ttl, |other| other.min(ttl)));
         }
         let rcode = ResponseCode::from(0, octets.get(3).copied().unwrap_or_default());
-        let life = match (rcode, denial) {
-            (ResponseCode::NoError, _) if answered => lowest,
-            // As good as its SOA says; without one it must not be kept
-            // (RFC 2308 section 5).
-            (ResponseCode::NoError | ResponseCode::NXDomain, Some((at, ttl))) => {
-                fixes.push((at, ttl));
-                lowest.map(|lowest| lowest.min(ttl))
+        let life = match denial.filter(|_| may_deny(rcode)) {
+            _ if answered && rcode == ResponseCode::NoError => lowest,
+            Some(denial) => {
+                fixes.push(denial);
+                lowest.map(|lowest| lowest.min(denial.1))
             }
-            _ => None,
+            None => None,
         };
         for (at, ttl) in fixes {
             overlay(&mut octets, at, &ttl.to_be_bytes());
@@ -215,6 +211,16 @@ pub(super) fn start(octets: &[u8], question_end: usize) -> Result<Vec<u8>, Malfo
 /// A TTL with the top bit set counts as 0 (RFC 2181 section 8).
 fn sane(ttl: u32) -> u32 {
     if ttl > i32::MAX as u32 { 0 } else { ttl.min(MAX_TTL) }
+}
+
+/// Where the TTL of an SOA stands, and how long the denial beside it may be kept:
+/// without an SOA it must not be (RFC 2308 section 5).
+fn negative_ttl(soa: &Record<'_>) -> (usize, u32) {
+    (soa.ttl_at, sane(soa.ttl).min(minimum(soa)).min(MAX_NEGATIVE_TTL))
+}
+
+fn may_deny(rcode: ResponseCode) -> bool {
+    matches!(rcode, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 
 /// The last number of an SOA: the longest a denial may be kept (RFC 2308

@@ -97,14 +97,7 @@ pub(super) async fn serve(
         }
     });
     let io = TokioIo::new(Watched { stream, pulse: Arc::clone(&pulse) });
-    let connection = http1::Builder::new()
-        .max_buf_size(MAX_HEAD)
-        .max_header_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        // The pulse has it.
-        .header_read_timeout(None)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
+    let mut connection = pin!(within_limits().serve_connection(io, service));
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -118,17 +111,29 @@ pub(super) async fn serve(
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
-            ended = connection.as_mut() => return match ended {
-                Ok(()) => End::Finished,
-                Err(error) if error.is_parse() => End::Malformed,
-                Err(_) => End::Broken,
-            },
+            ended = connection.as_mut() => return end_of(&ended),
             () = sleep_until(pulse.look_at()) => {
                 if let Some(end) = pulse.late(Instant::now()) {
                     return end;
                 }
             }
         }
+    }
+}
+
+fn within_limits() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MAX_HEAD).max_header_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    // The pulse has it.
+    builder.header_read_timeout(None);
+    builder
+}
+
+fn end_of(ended: &Result<(), hyper::Error>) -> End {
+    match ended {
+        Ok(()) => End::Finished,
+        Err(error) if error.is_parse() => End::Malformed,
+        Err(_) => End::Broken,
     }
 }
 

@@ -64,6 +64,7 @@ impl<'a> Lexer<'a> {
         let mut flaw = None;
         let mut glued = false;
         while let Some(&octet) = self.text.get(self.at) {
+            let was_glued = std::mem::take(&mut glued);
             match octet {
                 b'\n' => {
                     self.at += 1;
@@ -75,49 +76,28 @@ impl<'a> Lexer<'a> {
                     if entry.tokens.is_empty() && open.is_empty() {
                         entry.indented = false;
                     }
-                    glued = false;
                 }
                 b' ' | b'\t' | b'\r' => {
                     if self.at == self.line_start && entry.tokens.is_empty() && open.is_empty() {
                         entry.indented = true;
                     }
                     self.at += 1;
-                    glued = false;
                 }
-                b';' => {
-                    self.at = self.end_of_line();
-                    glued = false;
-                }
+                b';' => self.at = self.end_of_line(),
                 b'(' => {
                     open.push(self.at);
                     self.at += 1;
-                    glued = false;
                 }
                 b')' => {
                     if open.pop().is_none() {
                         flaw.get_or_insert(Flaw::new(self.at, Fault::StrayParenthesis));
                     }
                     self.at += 1;
-                    glued = false;
                 }
                 _ => {
-                    if entry.tokens.is_empty() {
-                        entry.line = self.line;
-                        entry.column = self.at - self.line_start + 1;
-                    }
-                    let token =
-                        if octet == b'"' { self.quoted(glued) } else { Ok(self.word(glued)) };
-                    match token {
-                        Ok(token) => entry.tokens.push(token),
-                        Err(quote) => {
-                            // A parenthesis swallowed by the open quote was
-                            // most likely meant to close: else the rest of
-                            // the file would go with it.
-                            let lost = self.text.get(quote.at..self.at).unwrap_or_default();
-                            let closing = lost.iter().filter(|&&o| o == b')').count();
-                            open.truncate(open.len().saturating_sub(closing));
-                            flaw.get_or_insert(quote);
-                        }
+                    if let Err(quote) = self.token(octet, was_glued, entry) {
+                        self.close_lost(&quote, &mut open);
+                        flaw.get_or_insert(quote);
                     }
                     glued = true;
                 }
@@ -127,6 +107,25 @@ impl<'a> Lexer<'a> {
             flaw.get_or_insert(Flaw::new(first, Fault::OpenParenthesis));
         }
         flaw.map_or(Ok(!entry.tokens.is_empty()), Err)
+    }
+
+    /// Takes the token that begins here with `octet`.
+    fn token(&mut self, octet: u8, glued: bool, entry: &mut Entry<'a>) -> Result<(), Flaw> {
+        if entry.tokens.is_empty() {
+            entry.line = self.line;
+            entry.column = self.at - self.line_start + 1;
+        }
+        let token = if octet == b'"' { self.quoted(glued)? } else { self.word(glued) };
+        entry.tokens.push(token);
+        Ok(())
+    }
+
+    /// A parenthesis swallowed by an open quote was most likely meant to close: else
+    /// the rest of the file would go with it.
+    fn close_lost(&self, quote: &Flaw, open: &mut Vec<usize>) {
+        let lost = self.text.get(quote.at..self.at).unwrap_or_default();
+        let closing = lost.iter().filter(|&&octet| octet == b')').count();
+        open.truncate(open.len().saturating_sub(closing));
     }
 
     fn end_of_line(&self) -> usize {

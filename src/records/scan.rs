@@ -10,7 +10,7 @@ use domain::rdata::dnssec::RtypeBitmapBuilder;
 use domain::utils::{base16, base64};
 
 use super::fault::DataFault;
-use super::layout::{Field, Layout, is_tag};
+use super::layout::{Digests, Field, Layout, is_tag};
 use super::lex::{Token, symbols};
 use super::{loc, svcb, ttl};
 use crate::dns::name::MAX_NAME;
@@ -141,21 +141,8 @@ fn scan(field: Field, cursor: &mut Cursor<'_, '_>, out: &mut Vec<u8>) -> Result<
             out.extend((n as u32).to_be_bytes());
         }
         Field::Seconds => out.extend(ttl::seconds(&cursor.next()?)?.to_be_bytes()),
-        Field::Algorithm => {
-            let value = word(cursor, "a DNSSEC algorithm", |raw| {
-                let named = SecurityAlgorithm::from_mnemonic(raw).map(|a| a.to_int());
-                named.or_else(|| number(raw, u8::MAX.into()).and_then(|n| u8::try_from(n).ok()))
-            })?;
-            out.push(value);
-        }
-        Field::CertType => {
-            let value = word(cursor, "a certificate type", |raw| {
-                let named = CERT_TYPES.iter().find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(raw));
-                let numbered = || number(raw, u16::MAX.into()).and_then(|n| u16::try_from(n).ok());
-                named.map(|&(_, value)| value).or_else(numbered)
-            })?;
-            out.extend(value.to_be_bytes());
-        }
+        Field::Algorithm => out.push(algorithm(cursor)?),
+        Field::CertType => out.extend(certificate_type(cursor)?.to_be_bytes()),
         Field::Ipv4 => out.extend(word(cursor, "an IPv4 address", parse::<Ipv4Addr>)?.octets()),
         Field::Ipv6 => out.extend(word(cursor, "an IPv6 address", parse::<Ipv6Addr>)?.octets()),
         Field::Name => name(&cursor.next()?, cursor.origin, out)?,
@@ -165,46 +152,15 @@ fn scan(field: Field, cursor: &mut Cursor<'_, '_>, out: &mut Vec<u8>) -> Result<
                 text(&cursor.next()?, out)?;
             }
         }
-        Field::Texts => {
-            text(&cursor.next()?, out)?;
-            while !cursor.is_empty() {
-                text(&cursor.next()?, out)?;
-            }
-        }
-        Field::Tag => {
-            let token = cursor.next()?;
-            if token.quoted || !is_tag(token.raw) {
-                let what = "a tag of letters and digits";
-                return Err(DataFault::Expected { what, found: token.shown() });
-            }
-            text(&token, out)?;
-        }
-        Field::Octets(least) => {
-            let octets = cursor.next()?;
-            let octets = octets.octets()?;
-            if octets.len() < least {
-                return Err(DataFault::Early);
-            }
-            out.extend_from_slice(&octets);
-        }
+        Field::Texts => texts(cursor, out)?,
+        Field::Tag => tag(&cursor.next()?, out)?,
+        Field::Octets(least) => escaped(&cursor.next()?, least, out)?,
         Field::Hex => {
             let before = out.len();
             hex(cursor, out)?;
             at_least_one(before, out)?;
         }
-        Field::Digest(kinds) => {
-            let before = out.len();
-            let lengths = kinds.lengths(out);
-            hex(cursor, out)?;
-            let given = out.len() - before;
-            if !lengths.contains(&given) {
-                return Err(DataFault::Digest {
-                    least: *lengths.start(),
-                    exact: lengths.start() == lengths.end(),
-                    given,
-                });
-            }
-        }
+        Field::Digest(kinds) => digest(cursor, kinds, out)?,
         Field::Base64 => {
             let before = out.len();
             base64(cursor, out)?;
@@ -218,18 +174,75 @@ fn scan(field: Field, cursor: &mut Cursor<'_, '_>, out: &mut Vec<u8>) -> Result<
             let what = "pairs of hexadecimal digits with hyphens between";
             out.extend(word(cursor, what, |raw| eui(raw, len))?);
         }
-        Field::Types => {
-            let mut builder = RtypeBitmapBuilder::new_vec();
-            while !cursor.is_empty() {
-                let rtype = word(cursor, "a record type", Rtype::from_bytes)?;
-                // A vector takes whatever is appended.
-                let Ok(()) = builder.add(rtype);
-            }
-            out.extend_from_slice(builder.finalize().as_slice());
-        }
+        Field::Types => types(cursor, out)?,
         Field::Parameters => svcb::scan(cursor, out)?,
         Field::Location => loc::scan(cursor, out)?,
     }
+    Ok(())
+}
+
+fn algorithm(cursor: &mut Cursor<'_, '_>) -> Result<u8, DataFault> {
+    word(cursor, "a DNSSEC algorithm", |raw| {
+        let named = SecurityAlgorithm::from_mnemonic(raw).map(|a| a.to_int());
+        named.or_else(|| number(raw, u8::MAX.into()).and_then(|n| u8::try_from(n).ok()))
+    })
+}
+
+fn certificate_type(cursor: &mut Cursor<'_, '_>) -> Result<u16, DataFault> {
+    word(cursor, "a certificate type", |raw| {
+        let named = CERT_TYPES.iter().find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(raw));
+        let numbered = || number(raw, u16::MAX.into()).and_then(|n| u16::try_from(n).ok());
+        named.map(|&(_, value)| value).or_else(numbered)
+    })
+}
+
+/// One character string or more.
+fn texts(cursor: &mut Cursor<'_, '_>, out: &mut Vec<u8>) -> Result<(), DataFault> {
+    text(&cursor.next()?, out)?;
+    while !cursor.is_empty() {
+        text(&cursor.next()?, out)?;
+    }
+    Ok(())
+}
+
+fn tag(token: &Token<'_>, out: &mut Vec<u8>) -> Result<(), DataFault> {
+    if token.quoted || !is_tag(token.raw) {
+        let what = "a tag of letters and digits";
+        return Err(DataFault::Expected { what, found: token.shown() });
+    }
+    text(token, out)
+}
+
+/// Octets as in a character string, without a length before them.
+fn escaped(token: &Token<'_>, least: usize, out: &mut Vec<u8>) -> Result<(), DataFault> {
+    let octets = token.octets()?;
+    if octets.len() < least {
+        return Err(DataFault::Early);
+    }
+    out.extend_from_slice(&octets);
+    Ok(())
+}
+
+fn digest(cursor: &mut Cursor<'_, '_>, kinds: Digests, out: &mut Vec<u8>) -> Result<(), DataFault> {
+    let before = out.len();
+    let lengths = kinds.lengths(out);
+    hex(cursor, out)?;
+    let given = out.len() - before;
+    if lengths.contains(&given) {
+        return Ok(());
+    }
+    let (least, exact) = (*lengths.start(), lengths.start() == lengths.end());
+    Err(DataFault::Digest { least, exact, given })
+}
+
+fn types(cursor: &mut Cursor<'_, '_>, out: &mut Vec<u8>) -> Result<(), DataFault> {
+    let mut builder = RtypeBitmapBuilder::new_vec();
+    while !cursor.is_empty() {
+        let rtype = word(cursor, "a record type", Rtype::from_bytes)?;
+        // A vector takes whatever is appended.
+        let Ok(()) = builder.add(rtype);
+    }
+    out.extend_from_slice(builder.finalize().as_slice());
     Ok(())
 }
 

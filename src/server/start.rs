@@ -79,17 +79,13 @@ impl App {
         let mut forwarding = Forwarding::new(descriptors.upstreams());
         let writer = first_answers(&config, surroundings, &mut state, &mut forwarding, clock)?;
         let (keeper, keeping) = state.keep(clock);
-        let keeping = tokio::spawn(keeping);
         sources.apply(&config, &[], writer.inventory());
         let (counters, sockets) = <(Arc<Counters>, Arc<Stats>)>::default();
         let store = writer.store().clone();
         let responder = Responder::new(store, Arc::clone(&counters), options.ordinary_path);
         let listeners = listen(dns, responder, &sockets)?;
         let reloads = Reloads::none(clock.now());
-        #[rustfmt::skip]
-        let first = Known::new(
-            &writer, &sources, &listeners, &descriptors, &forwarding, &reloads, None,
-        );
+        let first = Known::new(&writer, &sources, &listeners, &descriptors, &forwarding, &reloads);
         let (known, readers) = watch::channel(Arc::new(first));
         let (stop, stopped) = watch::channel(false);
         let app = Self {
@@ -105,7 +101,7 @@ impl App {
             listeners,
             deliveries,
             keeper,
-            keeping,
+            keeping: tokio::spawn(keeping),
             known,
             http: None,
             stop,

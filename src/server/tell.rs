@@ -16,7 +16,6 @@ use crate::writer::Writer;
 impl App {
     /// Brings the status surfaces and the state on disk up to date.
     pub(super) fn tell(&self) {
-        let trouble = self.keeper.trouble();
         let known = Known::new(
             &self.writer,
             &self.sources,
@@ -24,8 +23,8 @@ impl App {
             &self.descriptors,
             &self.forwarding,
             &self.reloads,
-            trouble,
         );
+        let known = Known { state_trouble: self.keeper.trouble(), ..known };
         self.known.send_replace(Arc::new(known));
         self.keeper.keep(self.writer.state());
     }
@@ -54,7 +53,6 @@ impl Known {
         descriptors: &Descriptors,
         forwarding: &Forwarding,
         reloads: &Reloads,
-        state_trouble: Option<String>,
     ) -> Self {
         Self {
             config: Arc::clone(writer.config()),
@@ -67,7 +65,7 @@ impl Known {
             published_at: writer.published_at(),
             loops: forwarding.loops().to_vec(),
             reloads: reloads.clone(),
-            state_trouble,
+            state_trouble: None,
             publish_trouble: writer.trouble().map(ToString::to_string),
             budget: descriptors.budget(),
             upstream_sockets: descriptors.upstreams().clone(),

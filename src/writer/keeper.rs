@@ -204,24 +204,28 @@ async fn write(
         if matches!(saved, Ok(Saved::Written)) {
             next = Instant::now() + SPACING;
         }
-        match saved {
-            Ok(Saved::Written | Saved::Touched) => {
-                if tell.borrow().is_some() {
-                    info!("state is kept again");
-                    tell.send_replace(None);
-                }
-            }
-            Ok(Saved::Unchanged | Saved::Later) => {}
-            Err(error) => {
-                let text = error.to_string();
-                if tell.borrow().is_none() {
-                    error!("{text}; answers go on, but a restart finds old state");
-                }
-                tell.send_replace(Some(text));
-            }
-        }
+        tell_saved(saved, &tell);
         if !more {
             return;
+        }
+    }
+}
+
+fn tell_saved(saved: Result<Saved, StateError>, tell: &watch::Sender<Option<String>>) {
+    match saved {
+        Ok(Saved::Written | Saved::Touched) => {
+            if tell.borrow().is_some() {
+                info!("state is kept again");
+                tell.send_replace(None);
+            }
+        }
+        Ok(Saved::Unchanged | Saved::Later) => {}
+        Err(error) => {
+            let text = error.to_string();
+            if tell.borrow().is_none() {
+                error!("{text}; answers go on, but a restart finds old state");
+            }
+            tell.send_replace(Some(text));
         }
     }
 }

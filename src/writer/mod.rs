@@ -171,7 +171,9 @@ impl Writer {
         let pairs = self.world.inventory.sources.iter().zip(&current.snapshot.sources);
         let ends = pairs.filter_map(|(source, answered)| {
             // Beyond the moment itself: at it, the age is not yet exceeded.
-            let at = source.delivered_at?.checked_add(max_stale + Duration::from_millis(1))?;
+            let at = source
+                .delivered_at?
+                .checked_add(max_stale.saturating_add(Duration::from_millis(1)))?;
             let is_due = match source.health {
                 Health::Healthy => false,
                 // The moment may have passed while something else was done. What cannot

@@ -126,10 +126,7 @@ fn way(
             Ok(kind) if kind.is_dir() => {
                 // The path itself is a directory.
                 ways.entry(here).or_default().some.insert(name);
-                let names = ways.entry(there).or_default();
-                names.all |= ending.is_none();
-                names.ending = ending.or(names.ending);
-                return;
+                return entries(ways.entry(there).or_default(), ending);
             }
             Ok(kind) if kind.is_symlink() => {
                 ways.entry(here.clone()).or_default().some.insert(name);
@@ -141,9 +138,7 @@ fn way(
                 if target.is_absolute() {
                     here = PathBuf::from("/");
                 }
-                for name in names(&target).into_iter().rev() {
-                    rest.push_front(name);
-                }
+                names(&target).into_iter().rev().for_each(|name| rest.push_front(name));
             }
             // The file, something that is none, or nothing.
             Ok(_) | Err(_) => {
@@ -158,6 +153,12 @@ fn way(
     }
     // A path that ends in `..`, or the root.
     ways.entry(here).or_default().all = true;
+}
+
+/// A directory stands for its entries.
+fn entries(names: &mut Names, ending: Option<&'static str>) {
+    names.all |= ending.is_none();
+    names.ending = ending.or(names.ending);
 }
 
 /// The names a path is made of, `..` among them.
