@@ -1,5 +1,6 @@
 //! `eipdns refresh`
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use clap::Args;
@@ -69,6 +70,23 @@ struct Heard {
     failed: Option<Vec<String>>,
 }
 
+/// Why calls of sources failed, as it was said last.
+#[derive(Default)]
+struct Failures(HashMap<String, String>);
+
+impl Failures {
+    /// Is it to be said: another failure than the one before, or the first?
+    fn are_news(&mut self, one: &SourceRefreshed) -> bool {
+        match &one.failed {
+            None => self.0.remove(&one.source).is_some(),
+            Some(why) => {
+                let before = self.0.insert(one.source.clone(), why.clone());
+                before.is_none_or(|before| before != *why)
+            }
+        }
+    }
+}
+
 impl Refresh {
     pub(super) fn run(self) -> Exit {
         if self.wait_for.len() > MAX_WISHES {
@@ -88,7 +106,7 @@ impl Refresh {
     }
 
     fn once(&self, client: &Client) -> Result<Exit, RemoteError> {
-        match self.refresh(client)? {
+        match self.refresh(client, &mut Failures::default())? {
             Round::Done(exit, _) => Ok(exit),
             Round::Busy(error) => Err(error),
         }
@@ -101,8 +119,9 @@ impl Refresh {
             return Ok(exit);
         }
         let mut pause = FIRST_PAUSE;
+        let mut failures = Failures::default();
         loop {
-            let failed = match self.round(client) {
+            let failed = match self.round(client, &mut failures) {
                 Ok(Ok(heard)) => {
                     last = heard.judged;
                     heard.failed
@@ -145,8 +164,12 @@ impl Refresh {
     }
 
     /// Refreshes and judges; else the exit code if nobody reads what is printed.
-    fn round(&self, client: &Client) -> Result<Result<Heard, Exit>, RemoteError> {
-        let failed = match self.refresh(client)? {
+    fn round(
+        &self,
+        client: &Client,
+        failures: &mut Failures,
+    ) -> Result<Result<Heard, Exit>, RemoteError> {
+        let failed = match self.refresh(client, failures)? {
             Round::Done(Exit::Unread, _) => return Ok(Err(Exit::Unread)),
             Round::Done(_, failed) => Some(failed),
             Round::Busy(_) => None,
@@ -156,7 +179,7 @@ impl Refresh {
     }
 
     /// One refresh, which the server ends in time.
-    fn refresh(&self, client: &Client) -> Result<Round, RemoteError> {
+    fn refresh(&self, client: &Client, failures: &mut Failures) -> Result<Round, RemoteError> {
         let left = client.deadline.left();
         let within = left.saturating_sub(WAY_BACK.min(left / 4)).as_millis().to_string();
         let accept = self.accept.to_string();
@@ -171,10 +194,13 @@ impl Refresh {
         };
         let mut told = String::new();
         for one in &all {
+            let is_news = failures.are_news(one);
             told += &match (&one.failed, one.took_ms) {
                 _ if self.json => format!("{}\n", serde_json::json!(one)),
                 (Some(why), _) => {
-                    print::complain(&format_args!("source {}: {why}", one.source));
+                    if is_news {
+                        print::complain(&format_args!("source {}: {why}", one.source));
+                    }
                     continue;
                 }
                 (None, Some(took)) => format!("source {}: asked in {took:.1} ms\n", one.source),

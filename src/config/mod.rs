@@ -54,7 +54,7 @@ pub use forward::{ForwardConfig, Rule};
 pub use load::{Invalid, Loaded, Overrides, WITHIN, load, load_in_time, load_telling};
 pub use losses::{Loss, losses};
 pub use reach::{Reach, reach};
-pub(crate) use words::nearest;
+pub(crate) use words::slip;
 
 /// Index of a view in [`Server::views`].
 pub type ViewId = usize;

@@ -152,6 +152,7 @@ pub(super) struct ZoneKeys {
     pub nameservers: Option<Place>,
     pub contact: Option<Place>,
     pub negative_ttl: Option<Place>,
+    pub ttl: Option<Place>,
 }
 
 impl Look<'_> {
@@ -263,7 +264,6 @@ impl Look<'_> {
 
     /// Bindings against records of the same name, delegations and DNAMEs.
     fn names(&self, problems: &mut Problems) {
-        let origin = &self.zone.origin;
         for binding in &self.zone.names {
             if !self.views.iter().any(|view| binding.is_in(*view)) {
                 continue;
@@ -300,23 +300,24 @@ impl Look<'_> {
                     "answer it as \"private\" or \"public\" in that view, or remove the record: a CNAME stands alone (RFC 2181 section 10.1)",
                 );
             }
-            for above in std::iter::successors(Some(name.clone()), Key::parent) {
-                if above == *origin {
-                    if above != *name
-                        && let Some(record) = self.of(&above, RecordType::DNAME)
-                    {
-                        self.below(binding, record, "DNAME", problems);
-                    }
-                    break;
-                }
-                if let Some(record) = self.of(&above, RecordType::NS) {
-                    self.below(binding, record, "delegation", problems);
-                }
-                if above != *name
-                    && let Some(record) = self.of(&above, RecordType::DNAME)
-                {
-                    self.below(binding, record, "DNAME", problems);
-                }
+            self.cuts_above(binding, problems);
+        }
+    }
+
+    /// The delegations and DNAMEs at and above a binding's name that keep questions
+    /// from it.
+    fn cuts_above(&self, binding: &Binding, problems: &mut Problems) {
+        let name = &binding.name;
+        for above in std::iter::successors(Some(name.clone()), Key::parent) {
+            let is_apex = above == self.zone.origin;
+            if let Some(record) = self.of(&above, RecordType::NS).filter(|_| !is_apex) {
+                self.below(binding, record, "delegation", problems);
+            }
+            if let Some(record) = self.of(&above, RecordType::DNAME).filter(|_| above != *name) {
+                self.below(binding, record, "DNAME", problems);
+            }
+            if is_apex {
+                break;
             }
         }
     }

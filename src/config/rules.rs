@@ -19,6 +19,7 @@ pub(super) fn check(read: &server::Read, drafts: &[Draft], problems: &mut Proble
             |name: &Key| answering(name, zone, &origins).is_some_and(|z| z.origin != zone.origin);
         records::check(zone, &read.server, &draft.keys, &elsewhere, problems);
         negative_ttl(draft, problems);
+        ttl(draft, problems);
         sizes(zone, problems);
         if draft.complete && read.complete {
             nameservers(draft, &origins, &read.server, problems);
@@ -150,9 +151,9 @@ fn sizes(zone: &Zone, problems: &mut Problems) {
     }
 }
 
-/// The longest that "no such name" and "no address" should be believed where
-/// names move, in seconds.
-const NEGATIVE_TTL: u32 = 60;
+/// The longest that an answer should be believed where names move, in seconds,
+/// one that there is no name or no address included.
+const MOVING_TTL: u32 = 60;
 
 /// A name that had no address when it was asked for is looked for again only
 /// after the negative TTL: the larger of it and the TTL is part of how long a
@@ -178,7 +179,7 @@ fn negative_ttl(draft: &Draft, problems: &mut Problems) {
                 (zone.ttl.min(zone.negative_ttl), place, "make `negative_ttl` 60 or less")
             }
         };
-        if ttl > NEGATIVE_TTL && told.insert(place.clone()) {
+        if ttl > MOVING_TTL && told.insert(place.clone()) {
             problems.warn(
                 place,
                 format!(
@@ -187,6 +188,37 @@ fn negative_ttl(draft: &Draft, problems: &mut Problems) {
                 remedy,
             );
         }
+    }
+}
+
+/// Whoever has asked just before a move keeps the old address for the TTL.
+fn ttl(draft: &Draft, problems: &mut Problems) {
+    let zone = &draft.zone;
+    let mut moving = zone.names.iter().filter(|name| name.moves());
+    for binding in moving.clone() {
+        if let Some(ttl) = binding.ttl.filter(|ttl| *ttl > MOVING_TTL) {
+            problems.warn(
+                binding.place.clone(),
+                format!(
+                    "the address of {} is remembered for {ttl} seconds, also by those who ask just before it moves",
+                    binding.name
+                ),
+                "make `ttl` 60 or less",
+            );
+        }
+    }
+    if let Some(place) = &draft.keys.ttl
+        && zone.ttl > MOVING_TTL
+        && moving.any(|binding| binding.ttl.is_none())
+    {
+        problems.warn(
+            place.clone(),
+            format!(
+                "the addresses of names that move are remembered for {} seconds, also by those who ask just before they move",
+                zone.ttl
+            ),
+            "make `ttl` 60 or less",
+        );
     }
 }
 

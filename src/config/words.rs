@@ -29,19 +29,24 @@ pub(super) fn shorten(text: &str) -> String {
 }
 
 /// The known word that `word` is most likely a slip of.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Longer words are not slips of ours; bounds the work.
-    const LONGEST: usize = 64;
-    if word.len() > LONGEST {
-        return None;
-    }
-    let folded = word.to_lowercase();
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|k| (strsim::osa_distance(&folded, &k.to_lowercase()), k))
-        .filter(|(distance, k)| *distance <= (k.len() / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, k)| k)
+        .filter_map(|known| Some((slip(word, known)?, known)))
+        .min_by_key(|(letters, _)| *letters)
+        .map(|(_, known)| known)
+}
+
+/// By how many letters `word` differs from a known one; none if by so many that it
+/// is no slip.
+pub(crate) fn slip(word: &str, known: &str) -> Option<usize> {
+    /// Longer words are not slips of ours; bounds the work.
+    const LONGEST: usize = 64;
+    if word.len().max(known.len()) > LONGEST {
+        return None;
+    }
+    let letters = strsim::osa_distance(&word.to_lowercase(), &known.to_lowercase());
+    (letters <= (known.len() / 3).max(1)).then_some(letters)
 }
 
 /// The remedy for a word that is not a known one.

@@ -47,25 +47,17 @@ pub(super) fn read(
     let origin = origin(&mut t, path);
     // The names are looked at even in a zone that has none itself.
     let apex = origin.as_ref().map_or_else(Key::root, |o| o.value.clone());
-    let keys = records::ZoneKeys {
-        nameservers: t.get("nameservers").map(|v| v.place()),
-        contact: t.get("contact").map(|v| v.place()),
-        negative_ttl: t.get("negative_ttl").map(|v| v.place()),
-    };
+    let keys = zone_keys(&mut t);
     let nameservers = t.take("nameservers", |v| nameservers(v, &apex));
     let contact = t.take("contact", |v| contact(v, &apex)).or_else(|| apex.child(b"hostmaster"));
-    let zone_ttl = t.take("ttl", ttl).unwrap_or(TTL_DEFAULT);
-    let negative_ttl = t.take("negative_ttl", ttl).unwrap_or(TTL_DEFAULT);
-    let views = t.take("views", set("names of views", "\"vpc\"", |v| view(v, server)));
-    let mut views = views.unwrap_or_else(|| (0..server.server.views.len()).collect());
-    views.sort_unstable();
+    let [zone_ttl, negative_ttl] =
+        ["ttl", "negative_ttl"].map(|key| t.take(key, ttl).unwrap_or(TTL_DEFAULT));
+    let views = views(&mut t, server);
     let has_records = t.get("records").is_some();
     let masters = t.take("records", |v| records::files(v, dir, server, &views));
     let section = t.section("names", Scope::Names);
-    let names = names::read_all(
-        &section,
-        &names::Context { origin: &apex, views: &views, server, zone_keys: t.known() },
-    );
+    let context = names::Context { origin: &apex, views: &views, server, zone_keys: t.known() };
+    let names = names::read_all(&section, &context);
     if section.is_empty() && !has_records {
         t.lacks(
             "the zone has no names, so every question below its apex is answered NXDOMAIN",
@@ -78,12 +70,13 @@ pub(super) fn read(
         Some(masters) => records::load(masters, &origin.value, zone_ttl, files, problems),
         None => vec![None; server.server.views.len()],
     };
+    let names_of = |all: &Vec<At<Key>>| all.iter().map(|name| name.value.clone()).collect();
     let zone = Zone {
         file: path.to_owned(),
         origin: origin.value,
         ttl: zone_ttl,
         negative_ttl,
-        nameservers: nameservers.as_ref().map(|all| all.iter().map(|n| n.value.clone()).collect()),
+        nameservers: nameservers.as_ref().map(names_of),
         contact: contact?,
         views,
         records,
@@ -96,6 +89,24 @@ pub(super) fn read(
         complete: !file.is_broken(),
         keys,
     })
+}
+
+fn zone_keys(t: &mut Table<'_>) -> records::ZoneKeys {
+    let mut place = |key| t.get(key).map(|value| value.place());
+    records::ZoneKeys {
+        nameservers: place("nameservers"),
+        contact: place("contact"),
+        negative_ttl: place("negative_ttl"),
+        ttl: place("ttl"),
+    }
+}
+
+/// Those given, else every view.
+fn views(t: &mut Table<'_>, server: &server::Read) -> Vec<ViewId> {
+    let views = t.take("views", set("names of views", "\"vpc\"", |v| view(v, server)));
+    let mut views = views.unwrap_or_else(|| (0..server.server.views.len()).collect());
+    views.sort_unstable();
+    views
 }
 
 /// The origin given, else the file's name.

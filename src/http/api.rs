@@ -1,38 +1,27 @@
-//! What the server tells about itself, and its one act: `refresh`.
+//! What the server tells about itself.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use hickory_proto::rr::RecordType;
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, watch};
-use tracing::{error, warn};
+use serde::Deserialize;
 
-use super::connection::Peer;
-use super::guard::{busy, refused, stopping};
-use super::{Shared, Site};
+use super::Site;
+use super::guard::refused;
+use super::slow::slowly;
 use crate::compile::Input;
 use crate::config::ViewId;
 use crate::dns::name::Key;
 use crate::host::addresses::own_addresses;
-use crate::host::background;
 use crate::snapshot::Snapshot;
 use crate::source::inventory::Inventory;
-use crate::source::{self, Gone};
-use crate::status::board::{Board, Known};
+use crate::status::board::Known;
 use crate::status::dump::{self, NoDump, Word};
 use crate::status::explain::{Explanation, Who, explain};
 use crate::status::metrics;
 use crate::status::wish::{Answered, Wish, judge};
-use crate::writer::history::AcceptAsked;
-
-/// How long `POST /api/refresh` waits for its calls. A call takes 3 s at most,
-/// and one that is under way is waited for first.
-const REFRESH_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn metrics(State(shared): Site, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
@@ -76,31 +65,40 @@ pub(super) async fn explanation(
     let rtype = asked.rtype.as_deref().unwrap_or("A").to_uppercase();
     let Ok(rtype) = rtype.parse::<RecordType>() else { return bad("`type` is no record type") };
     let current = shared.board.store.full();
-    let snapshot = &current.snapshot;
     let known = shared.board.known.borrow().clone();
-    let who = match (asked.client, &asked.view) {
+    let who = match who(&asked, &current.snapshot, &known) {
+        Ok(who) => who,
+        Err(why) => return bad(&why.to_string()),
+    };
+    let (now, drift) = (shared.board.clock.now(), shared.board.clock.drift());
+    let work = move || {
+        let input = Input {
+            config: &known.config,
+            epoch: current.snapshot.epoch,
+            inventory: &with_ages(&current.snapshot.inventory, &known.inventory),
+            addresses: &own_addresses(&known.config.server.listen.dns),
+            now,
+            drift,
+        };
+        let explained = who.into_iter().map(|who| explain(&input, &current, who, &name, rtype));
+        explained.collect::<Vec<Explanation>>()
+    };
+    match slowly(&shared, &shared.explanations, work).await {
+        Ok(all) => Json(all).into_response(),
+        Err(response) => response,
+    }
+}
+
+/// On whose behalf: one client, one view, or every view.
+fn who(asked: &ExplainQuery, snapshot: &Snapshot, known: &Known) -> Result<Vec<Who>, NoView> {
+    Ok(match (asked.client, &asked.view) {
         (Some(client), _) => {
             let local = asked.at.or_else(|| known.listening.first().copied());
             vec![Who::Client { client, local: local.unwrap_or(([127, 0, 0, 1], 53).into()) }]
         }
-        (None, Some(wanted)) => match view_of(snapshot, wanted) {
-            Ok(view) => vec![Who::View(view)],
-            Err(why) => return bad(&why.to_string()),
-        },
+        (None, Some(wanted)) => vec![Who::View(view_of(snapshot, wanted)?)],
         (None, None) => (0..snapshot.views.len()).map(Who::View).collect(),
-    };
-    let addresses = own_addresses(&known.config.server.listen.dns);
-    let input = Input {
-        config: &known.config,
-        epoch: snapshot.epoch,
-        inventory: &with_ages(&snapshot.inventory, &known.inventory),
-        addresses: &addresses,
-        now: shared.board.clock.now(),
-        drift: shared.board.clock.drift(),
-    };
-    let all: Vec<Explanation> =
-        who.into_iter().map(|who| explain(&input, &current, who, &name, rtype)).collect();
-    Json(all).into_response()
+    })
 }
 
 /// The view of that name, else what to say.
@@ -213,150 +211,5 @@ pub(super) async fn answered(State(shared): Site, Query(asked): Query<AnsweredQu
     match slowly(&shared, &shared.verdicts, work).await {
         Ok(answered) => Json(answered).into_response(),
         Err(response) => response,
-    }
-}
-
-/// Does slow work where no answer waits for it: not on the loop that publishes,
-/// and with a lower priority than what answers DNS. Else the response to send.
-async fn slowly<T: Send + 'static>(
-    shared: &Shared,
-    places: &Arc<Semaphore>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Response> {
-    let place = Arc::clone(places).try_acquire_owned().map_err(|_| busy())?;
-    let working = background::run(move || {
-        let done = work();
-        drop(place);
-        done
-    });
-    match until_stopped(shared, working).await {
-        Some(Ok(done)) => Ok(done),
-        Some(Err(error)) => {
-            error!(%error, "a request was lost to a bug");
-            Err(refused(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug: see the log"))
-        }
-        None => Err(stopping()),
-    }
-}
-
-/// What `work` brings; none once the server is told to stop.
-async fn until_stopped<T>(shared: &Shared, work: impl Future<Output = T>) -> Option<T> {
-    let mut stop = shared.stop.clone();
-    tokio::select! {
-        biased;
-        done = work => Some(done),
-        // An error means that the sender is gone: stop as well.
-        _ = stop.wait_for(|stop| *stop) => None,
-    }
-}
-
-/// What `POST /api/refresh` is asked.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RefreshQuery {
-    /// Only this source.
-    pub source: Option<String>,
-    /// Take losses as they are.
-    #[serde(default)]
-    pub accept: bool,
-    /// Whoever asks waits so many milliseconds; 10,000 when it is not said, and
-    /// at most.
-    pub within_ms: Option<u64>,
-}
-
-/// What it answers, for each source. A missing key is no null: a refresh did not
-/// succeed because nobody says that it failed.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct SourceRefreshed {
-    /// The source's name.
-    pub source: String,
-    /// How long the call took, in milliseconds.
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub took_ms: Option<f64>,
-    /// Why there is no new answer, when there is none.
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub failed: Option<String>,
-}
-
-pub(super) async fn refresh(
-    State(shared): Site,
-    Extension(peer): Extension<Peer>,
-    Query(asked): Query<RefreshQuery>,
-) -> Response {
-    let known = shared.board.known.borrow().clone();
-    let names = known.inventory.sources.iter().map(|source| &source.name);
-    let mut named: Vec<String> = names
-        .filter(|name| asked.source.as_ref().is_none_or(|only| only == *name))
-        .cloned()
-        .collect();
-    named.sort();
-    if let Some(only) = asked.source.as_ref().filter(|_| named.is_empty()) {
-        return refused(StatusCode::NOT_FOUND, &format!("there is no source {only:?}"));
-    }
-    if asked.accept {
-        let sources = named.clone();
-        tell_accept(&shared.board, AcceptAsked { client: peer.0.ip().to_canonical(), sources });
-    }
-    let patience =
-        asked.within_ms.map_or(REFRESH_PATIENCE, Duration::from_millis).min(REFRESH_PATIENCE);
-    // All at once: they fail apart and take their time apart.
-    let mut calls = tokio::task::JoinSet::new();
-    for source in named {
-        let (known, accept) = (shared.board.known.clone(), asked.accept);
-        calls.spawn(async move {
-            let called = tokio::time::timeout(patience, call(known, &source, accept)).await;
-            let (took_ms, failed) = match called {
-                Ok(Ok(done)) => (Some(done.took.as_secs_f64() * 1000.0), done.failed),
-                Ok(Err(error)) => (None, Some(error.to_string())),
-                Err(_) => (None, Some(format!("no call ended within {patience:?}"))),
-            };
-            SourceRefreshed { source, took_ms, failed }
-        });
-    }
-    let Some(mut all) = until_stopped(&shared, calls.join_all()).await else { return stopping() };
-    all.sort_by(|a, b| a.source.cmp(&b.source));
-    Json(all).into_response()
-}
-
-/// Why a source makes no call.
-#[derive(Debug, thiserror::Error)]
-enum NoCall {
-    #[error("this program was built without EC2")]
-    NoEc2,
-    #[error("a reload has taken it out of the configuration")]
-    TakenOut,
-    #[error(transparent)]
-    Gone(#[from] Gone),
-}
-
-/// Asks the source of that name for a call. A reload may put another one in its
-/// place meanwhile: then that one, as soon as it is known.
-async fn call(
-    mut known: watch::Receiver<Arc<Known>>,
-    name: &str,
-    accept: bool,
-) -> Result<source::Refreshed, NoCall> {
-    loop {
-        let handle = {
-            let known = known.borrow_and_update();
-            let at = known.inventory.sources.iter().position(|source| source.name == name);
-            at.and_then(|at| known.handles.get(at).cloned()).ok_or(NoCall::TakenOut)?
-        };
-        match handle.ok_or(NoCall::NoEc2)?.refresh(accept).await {
-            Ok(done) => return Ok(done),
-            Err(gone) => known.changed().await.map_err(|_| gone)?,
-        }
-    }
-}
-
-/// Who asked is said before anything is done about it.
-fn tell_accept(board: &Board, asked: AcceptAsked) {
-    let (now, generation) = (board.clock.now(), board.store.full().snapshot.generation);
-    if board.history.add_asked(board.clock.drift().shown(now), generation, &asked) {
-        warn!(
-            client = %asked.client,
-            sources = %asked.sources.join(","),
-            "asked to take losses as they are (refresh --accept)"
-        );
     }
 }

@@ -11,13 +11,16 @@
 //!
 //! * `server`: accepts, and says who makes room for whom.
 //! * `connection`: one client, and how long it may take.
-//! * `guard`: what a request must be like; `health`, `api`: what it gets.
+//! * `guard`: what a request must be like; `health`, `api`, `refresh`: what it gets,
+//!   `slow`: where that takes its time.
 
 mod api;
 mod connection;
 mod guard;
 mod health;
+mod refresh;
 mod server;
+mod slow;
 #[cfg(test)]
 mod tests;
 
@@ -40,8 +43,9 @@ use crate::host::files;
 use crate::serve::bind::BACKLOG;
 use crate::status::board::Board;
 
-pub(crate) use api::{MAX_WISHES, SourceRefreshed};
+pub(crate) use api::MAX_WISHES;
 pub(crate) use guard::Refused;
+pub(crate) use refresh::SourceRefreshed;
 pub(crate) use server::{MAX_CONNECTIONS, Places};
 
 /// Answers that are being made or are on their way to their readers, those of
@@ -58,6 +62,10 @@ const MAX_DUMPS: usize = 2;
 
 /// Verdicts on wishes that are made at once: as many as wait for refreshes.
 const MAX_VERDICTS: usize = MAX_REFRESHES;
+
+/// Explanations that are made at once: each looks through all addresses, and
+/// through all names for those that may have been meant.
+const MAX_EXPLANATIONS: usize = 4;
 
 /// How long the disk has for the token.
 pub(crate) const TOKEN: Duration = Duration::from_secs(3);
@@ -144,6 +152,7 @@ struct Shared {
     /// waits for it any longer.
     dumps: Arc<Semaphore>,
     verdicts: Arc<Semaphore>,
+    explanations: Arc<Semaphore>,
     /// The server goes down: nobody waits for anything slow any longer.
     stop: watch::Receiver<bool>,
 }
@@ -170,6 +179,7 @@ pub(crate) async fn serve(
         token,
         dumps: Arc::new(Semaphore::new(MAX_DUMPS)),
         verdicts: Arc::new(Semaphore::new(MAX_VERDICTS)),
+        explanations: Arc::new(Semaphore::new(MAX_EXPLANATIONS)),
         stop: stop.clone(),
     });
     server::serve(listener, router(shared), places, stats, stop).await;
@@ -187,8 +197,9 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/explain", get(api::explanation))
         .route("/api/answered", get(api::answered))
         .route_layer(limited(MAX_ANSWERS));
-    let done =
-        Router::new().route("/api/refresh", post(api::refresh)).route_layer(limited(MAX_REFRESHES));
+    let done = Router::new()
+        .route("/api/refresh", post(refresh::refresh))
+        .route_layer(limited(MAX_REFRESHES));
     let dumped = Router::new().route("/api/dump", get(api::dump)).route_layer(limited(MAX_DUMPS));
     let closed = told
         .merge(done)

@@ -6,17 +6,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connection::Times;
-use super::guard;
 use super::server::{Acceptor, Places};
+use super::{Shared, api, guard};
+use crate::host::pulse::Pulse;
 use crate::serve::Stats;
 use crate::serve::stats::HttpTotals;
+use crate::source::clock::Clock;
+use crate::status::board::{Board, Known, Reloads};
+use crate::store::Store;
+use crate::testing;
 
 /// Only ever reached if something is broken.
 const TOO_LONG: Duration = Duration::from_secs(30);
@@ -282,4 +288,66 @@ fn nobody_keeps_all_others_out() {
     places.set(16);
     let _next = (places.admit([127, 0, 0, 9].into()).unwrap(), from(2, 2).unwrap());
     assert_eq!(places.taken(), (2, 14));
+}
+
+/// Everything that a handler sees, of a server that answers `db.example.com`.
+fn shared() -> Shared {
+    let server = testing::SERVER;
+    let zone = "[names]\ndb = { address = \"10.0.0.9\" }\n";
+    let config = testing::config(&[("server.toml", server), ("example.com.toml", zone)]);
+    let inventory = testing::inventory(&[]);
+    let snapshot = testing::snapshot(&config, &inventory);
+    let clock = Clock::start();
+    let known = Known {
+        config: Arc::new(config),
+        inventory,
+        losses: vec![Default::default()],
+        handles: vec![None],
+        listening: Vec::new(),
+        moves: 0,
+        built_in: Duration::ZERO,
+        published_at: clock.now(),
+        loops: Vec::new(),
+        reloads: Reloads::none(clock.now()),
+        state_trouble: None,
+        publish_trouble: None,
+        budget: Default::default(),
+        upstream_sockets: Default::default(),
+    };
+    let board = Board {
+        store: Store::new(snapshot),
+        counters: Arc::default(),
+        sockets: Arc::default(),
+        known: watch::channel(Arc::new(known)).1,
+        history: Arc::default(),
+        started: clock.now(),
+        clock,
+        pulse: Pulse::start(),
+        deliveries: mpsc::channel(1).0,
+        readiness: Default::default(),
+        names: Arc::default(),
+    };
+    let places = || Arc::new(Semaphore::new(1));
+    let (dumps, verdicts, explanations) = (places(), places(), places());
+    // Whoever has stopped would never answer.
+    let (told_to_stop, stop) = watch::channel(false);
+    std::mem::forget(told_to_stop);
+    let address = ([127, 0, 0, 1], 1).into();
+    Shared { board, address, token: None, dumps, verdicts, explanations, stop }
+}
+
+/// Threads that serve DNS over TCP make none of it, and what makes it has few places.
+#[tokio::test]
+async fn what_takes_time_has_places_of_its_own() {
+    let shared = Arc::new(shared());
+    let explain = || {
+        let asked: Query<api::ExplainQuery> =
+            Query::try_from_uri(&Uri::from_static("/?name=db.example.com")).unwrap();
+        api::explanation(State(Arc::clone(&shared)), asked)
+    };
+    assert_eq!(explain().await.status(), StatusCode::OK);
+    let place = shared.explanations.acquire().await.unwrap();
+    assert_eq!(explain().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(place);
+    assert_eq!(explain().await.status(), StatusCode::OK);
 }

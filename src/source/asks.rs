@@ -2,6 +2,7 @@
 //! status surfaces hold.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
@@ -19,8 +20,8 @@ pub(crate) enum Ask {
     Look,
     /// Look again and say when that is published.
     Refresh {
-        /// Take losses as they are.
-        accept_losses: bool,
+        /// Take losses as they are, while whoever asked for that still waits.
+        accept: Option<AcceptTicket>,
         /// Whom to tell.
         reply: oneshot::Sender<Refreshed>,
     },
@@ -42,13 +43,13 @@ pub struct Handle {
 impl Handle {
     /// Asks for a call that begins after this moment, and waits until its
     /// outcome is published. Requests that come while a call is under way
-    /// share the next one.
+    /// share the next one. With `accept`, losses in its answer are taken as they are.
     ///
     /// # Errors
     /// [`Gone`] when the server is going down.
-    pub async fn refresh(&self, accept_losses: bool) -> Result<Refreshed, Gone> {
+    pub(crate) async fn refresh(&self, accept: Option<&Accept>) -> Result<Refreshed, Gone> {
         let (reply, done) = oneshot::channel();
-        let ask = Ask::Refresh { accept_losses, reply };
+        let ask = Ask::Refresh { accept: accept.map(Accept::ticket), reply };
         self.asks.send(ask).await.map_err(|_| Gone)?;
         done.await.map_err(|_| Gone)
     }
@@ -94,7 +95,7 @@ pub struct Gone;
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     pub(super) asked: bool,
-    pub(super) accept_losses: bool,
+    accepts: Vec<AcceptTicket>,
     pub(super) waiters: Vec<oneshot::Sender<Refreshed>>,
 }
 
@@ -122,11 +123,60 @@ impl Pending {
         match ask {
             Ask::Poll(_) => {}
             Ask::Look => self.asked = true,
-            Ask::Refresh { accept_losses, reply } => {
+            Ask::Refresh { accept, reply } => {
                 self.asked = true;
-                self.accept_losses |= accept_losses;
+                self.accepts.extend(accept);
                 self.waiters.push(reply);
             }
         }
+    }
+
+    /// Has somebody who still waits asked to take losses as they are? From now on
+    /// they cannot withdraw it.
+    pub(super) fn take_accept(&self) -> bool {
+        self.accepts.iter().fold(false, |any, ticket| ticket.take() | any)
+    }
+}
+
+/// A client's word that losses are to be taken as they are. It holds until a call
+/// has ended and its answer is on its way to the writer, unless the client
+/// withdraws it, or goes, before that.
+#[derive(Debug)]
+pub(crate) struct Accept(Arc<AtomicBool>);
+
+/// The source's end of an [`Accept`].
+#[derive(Debug)]
+pub(crate) struct AcceptTicket(Arc<AtomicBool>);
+
+impl Accept {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// Says it again, to another source: what the one before took of it went with
+    /// that source.
+    pub(crate) fn renew(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// False: too late, an answer is on its way to the writer with it.
+    pub(crate) fn withdraw(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn ticket(&self) -> AcceptTicket {
+        AcceptTicket(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Accept {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+impl AcceptTicket {
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
     }
 }

@@ -49,7 +49,7 @@ use usable::Said;
 
 use crate::config::{Source, SourceId};
 use crate::source::inventory::{Health, SourceInventory};
-pub(crate) use asks::{Ask, By, Pending};
+pub(crate) use asks::{Accept, Ask, By, Pending};
 pub use asks::{Gone, Handle};
 pub(crate) use post::Post;
 pub use post::{Ended, Setup};

@@ -116,7 +116,7 @@ impl Post {
             region,
             answer,
             health: self.tracker.health().clone(),
-            accept_losses: asked.accept_losses,
+            accept_losses: asked.take_accept(),
             waiters: Waiters(asked.waiters),
         };
         self.deliveries.send(delivery).await.map_err(|_| Ended::NoWriter)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
 
-use crate::dns::name::{Key, suffixes};
+use crate::dns::name::{Key, labels};
 use crate::host::background::breathe;
 use crate::host::text::one_line;
 use crate::records::record_line;
@@ -265,9 +265,7 @@ impl Writer<'_> {
 
 /// Labels from the root down: what canonical order compares.
 fn canonical(key: &Key) -> Vec<Vec<u8>> {
-    let mut labels: Vec<Vec<u8>> = suffixes(key.octets())
-        .filter_map(|s| s.get(1..1 + usize::from(*s.first()?)).map(<[u8]>::to_vec))
-        .collect();
+    let mut labels: Vec<_> = labels(key.octets()).map(<[u8]>::to_vec).collect();
     labels.reverse();
     labels
 }

@@ -11,5 +11,6 @@ pub(crate) mod board;
 pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod metrics;
+mod near;
 pub(crate) mod report;
 pub(crate) mod wish;

@@ -21,7 +21,7 @@ use crate::writer::history::{Holding, Loss, Mass, What};
 const MAX_NAMES: usize = 20;
 
 /// The names bound to an address: the first of them, and how many.
-type Names = (Vec<String>, usize);
+pub(crate) type Names = (Vec<String>, usize);
 
 /// What became of a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,25 +156,7 @@ impl Writer {
             return;
         }
         self.note(&all.iter().map(What::Associated).collect::<Vec<_>>());
-        for one in all.iter().take(MAX_LOGGED) {
-            let (old, new) =
-                (one.old.clone().unwrap_or_default(), one.new.clone().unwrap_or_default());
-            info!(
-                source = %one.source,
-                elastic_ip = %one.elastic_ip,
-                allocation = %or_none(&one.allocation),
-                old_association = %or_none(&old.association),
-                new_association = %or_none(&new.association),
-                old_instance = %or_none(&old.instance),
-                new_instance = %or_none(&new.instance),
-                names = %one.names.join(","),
-                names_in_all = one.names_in_all,
-                "a bound address is associated anew; the records of its names stay as they are"
-            );
-        }
-        if all.len() > MAX_LOGGED {
-            info!(more = all.len() - MAX_LOGGED, "and more addresses: /api/history has them");
-        }
+        log_holders(&all);
     }
 
     fn losses_of(
@@ -248,8 +230,29 @@ fn turns<'k>(before: &'k SourceMemory, now: &'k SourceMemory) -> Vec<(Turn, &'k 
     held.chain(ended).collect()
 }
 
-/// The names bound to some addresses of a source.
-fn names_of(
+fn log_holders(all: &[Holding]) {
+    for one in all.iter().take(MAX_LOGGED) {
+        let (old, new) = (one.old.clone().unwrap_or_default(), one.new.clone().unwrap_or_default());
+        info!(
+            source = %one.source,
+            elastic_ip = %one.elastic_ip,
+            allocation = %or_none(&one.allocation),
+            old_association = %or_none(&old.association),
+            new_association = %or_none(&new.association),
+            old_instance = %or_none(&old.instance),
+            new_instance = %or_none(&new.instance),
+            names = %one.names.join(","),
+            names_in_all = one.names_in_all,
+            "a bound address is associated anew; the records of its names stay as they are"
+        );
+    }
+    if all.len() > MAX_LOGGED {
+        info!(more = all.len() - MAX_LOGGED, "and more addresses: /api/history has them");
+    }
+}
+
+/// The names bound to some addresses of a source, by allocation.
+pub(crate) fn names_of(
     config: &Config,
     source: SourceId,
     addresses: &[&Address],

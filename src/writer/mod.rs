@@ -12,7 +12,7 @@
 pub mod history;
 pub(crate) mod holds;
 pub(crate) mod keeper;
-mod losses;
+pub(crate) mod losses;
 mod publish;
 mod reload;
 mod silence;

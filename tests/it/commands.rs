@@ -415,6 +415,32 @@ fn what_a_source_cannot_confirm_is_not_waited_for_as_if_it_could() {
     assert_eq!(wait_for(&server, "fixed.example.com=10.0.0.9").0, 0);
 }
 
+/// A source that fails in each round is told once, and again when it fails otherwise.
+#[test]
+fn a_failure_that_goes_on_is_said_once() {
+    let dir = Dir::new("");
+    dir.http();
+    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.243\"\n");
+    let mut server = Server::start(dir.path());
+    let (config, http) = (dir.path().to_str().unwrap(), server.http());
+    dir.replace("addresses.json", "{");
+    server.wait_for("source stalled; its last good answer stands");
+    let out = eipdns(&[
+        "refresh",
+        "--timeout",
+        "3s",
+        "--wait-for",
+        "db.example.com=10.0.1.6",
+        "--config",
+        config,
+        "--listen-http",
+        &http,
+    ]);
+    let why = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{why}");
+    assert_eq!(why.lines().filter(|line| line.contains("source sample: ")).count(), 1, "{why}");
+}
+
 /// A server that accepts and says nothing, or half of it: the time is the one
 /// that was given, and what happened is said.
 #[test]

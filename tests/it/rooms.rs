@@ -161,7 +161,7 @@ const ROOMS: &[Room] = &[
             "server*",
             "serve/endpoint.rs",
             "serve/tcp.rs",
-            "http/api.rs",
+            "http/refresh.rs",
             "http/server.rs",
             "source/once.rs",
             "aws/credentials.rs",

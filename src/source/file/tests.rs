@@ -5,9 +5,9 @@ use std::sync::{Condvar, Mutex};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::source::Answer;
 use crate::source::clock::Clock;
 use crate::source::inventory::Health;
+use crate::source::{Accept, Answer};
 use crate::source::{Delivery, Gone};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -124,7 +124,7 @@ async fn a_refresh_is_answered_once_published() {
     source.next().await.published(None);
 
     let handle = source.handle.clone();
-    let asked = tokio::spawn(async move { handle.refresh(true).await });
+    let asked = tokio::spawn(async move { handle.refresh(Some(&Accept::new())).await });
     let delivery = source.next().await;
     assert!(delivery.accept_losses);
     assert!(!asked.is_finished());
@@ -133,7 +133,7 @@ async fn a_refresh_is_answered_once_published() {
 
     // Not published: the server goes down.
     let handle = source.handle.clone();
-    let asked = tokio::spawn(async move { handle.refresh(false).await });
+    let asked = tokio::spawn(async move { handle.refresh(None).await });
     drop(source.next().await);
     assert_eq!(asked.await.unwrap().unwrap_err(), Gone);
 
@@ -187,7 +187,7 @@ async fn a_reading_that_hangs_stalls_the_source_and_another_file_is_read() {
 
     gate.set(true);
     let handle = source.handle.clone();
-    let asked = tokio::spawn(async move { handle.refresh(false).await });
+    let asked = tokio::spawn(async move { handle.refresh(None).await });
     let hangs = source.next().await;
     let Health::Stalled { why, since } = &hangs.health else { panic!("{:?}", hangs.health) };
     assert_eq!(
@@ -213,7 +213,7 @@ async fn a_reading_that_hangs_stalls_the_source_and_another_file_is_read() {
     // And what the other one brings in the end is older than that.
     gate.set(false);
     let handle = source.handle.clone();
-    let asked = tokio::spawn(async move { handle.refresh(false).await });
+    let asked = tokio::spawn(async move { handle.refresh(None).await });
     assert_eq!(last_octet(&source.next().await.answer), Some(2));
     drop(asked);
 }

@@ -8,7 +8,7 @@ use crate::source::clock::Clock;
 use crate::source::error::Class;
 use crate::source::inventory::Health;
 use crate::source::testing::address;
-use crate::source::{Delivery, Gone, Refreshed};
+use crate::source::{Accept, Ask, Delivery, Gone, Refreshed};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -66,9 +66,10 @@ impl Running {
     }
 
     /// Somebody asks; returns when the request is on its way.
-    async fn ask(&self, accept_losses: bool) -> oneshot::Receiver<Refreshed> {
+    async fn ask(&self, accept: Option<&Accept>) -> oneshot::Receiver<Refreshed> {
         let (reply, done) = oneshot::channel();
-        self.handle.asks.send(crate::source::Ask::Refresh { accept_losses, reply }).await.unwrap();
+        let ask = Ask::Refresh { accept: accept.map(Accept::ticket), reply };
+        self.handle.asks.send(ask).await.unwrap();
         done
     }
 }
@@ -86,7 +87,8 @@ fn server_error() -> PollError {
 async fn a_request_waits_for_a_call_that_began_after_it_and_shares_it() {
     let mut east = Running::start(NEVER);
     let first = east.call().await;
-    let (a, b) = (east.ask(false).await, east.ask(true).await);
+    let accept = Accept::new();
+    let (a, b) = (east.ask(None).await, east.ask(Some(&accept)).await);
     first.send(one(1)).unwrap();
     let delivery = east.delivery().await;
     assert_eq!((delivery.source, delivery.region.as_deref()), (3, Some("us-east-1")));
@@ -94,7 +96,7 @@ async fn a_request_waits_for_a_call_that_began_after_it_and_shares_it() {
     delivery.published(None);
 
     let second = east.call().await;
-    let c = east.ask(false).await;
+    let c = east.ask(None).await;
     second.send(one(2)).unwrap();
     let delivery = east.delivery().await;
     assert_eq!((delivery.waiters.0.len(), delivery.accept_losses), (2, true));
@@ -119,7 +121,7 @@ async fn a_request_cuts_poll_and_backoff_short() {
     east.call().await.send(Err(throttled)).unwrap();
     east.delivery().await.published(None);
     for n in 0..3 {
-        let asked = east.ask(false).await;
+        let asked = east.ask(None).await;
         east.call().await.send(one(n)).unwrap();
         east.delivery().await.published(None);
         asked.await.unwrap();
@@ -158,7 +160,7 @@ async fn it_goes_on_by_itself_and_tells_health_and_counts() {
 async fn it_ends_when_one_side_is_gone() {
     let mut east = Running::start(NEVER);
     let call = east.call().await;
-    let asked = east.ask(false).await;
+    let asked = east.ask(None).await;
     drop(east.handle);
     let ended = tokio::time::timeout(PATIENCE, east.task).await.unwrap();
     assert_eq!(ended.unwrap(), Ended::NoHandle);
@@ -169,7 +171,7 @@ async fn it_ends_when_one_side_is_gone() {
     east.deliveries.close();
     east.call().await.send(one(1)).unwrap();
     assert_eq!(east.task.await.unwrap(), Ended::NoWriter);
-    assert_eq!(east.handle.refresh(false).await.unwrap_err(), Gone);
+    assert_eq!(east.handle.refresh(None).await.unwrap_err(), Gone);
 }
 
 #[tokio::test]
@@ -180,11 +182,35 @@ async fn throttling_is_told_to_whoever_carries_on() {
     for (said, is_throttled) in
         [(Err(throttled), true), (Err(server_error()), true), (one(1), false)]
     {
-        let asked = east.ask(false).await;
+        let asked = east.ask(None).await;
         east.call().await.send(said).unwrap();
         let delivery = east.delivery().await;
         assert_eq!(east.handle.throttled().is_some(), is_throttled);
         delivery.published(None);
         drop(asked);
     }
+}
+
+/// Whoever was told that no call ended may have lost nothing by it.
+#[tokio::test]
+async fn a_refresh_that_is_given_up_accepts_nothing_afterwards() {
+    let mut east = Running::start(NEVER);
+    let first = east.call().await;
+    let accept = Accept::new();
+    let given_up = Box::pin(east.handle.refresh(Some(&accept)));
+    assert!(tokio::time::timeout(Duration::ZERO, given_up).await.is_err());
+    drop(accept);
+    first.send(one(1)).unwrap();
+    east.delivery().await.published(None);
+    east.call().await.send(one(2)).unwrap();
+    let delivery = east.delivery().await;
+    assert_eq!((delivery.waiters.0.len(), delivery.accept_losses), (1, false));
+    delivery.published(None);
+    // Of two who share a call, the one who still waits is enough.
+    let [withdrawn, waits] = [Accept::new(), Accept::new()];
+    let _both = (east.ask(Some(&waits)).await, east.ask(Some(&withdrawn)).await);
+    assert!(withdrawn.withdraw());
+    east.call().await.send(one(3)).unwrap();
+    assert!(east.delivery().await.accept_losses);
+    assert!(!waits.withdraw(), "it is too late for that");
 }

@@ -1,14 +1,16 @@
 //! How each source does.
 
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use super::Known;
 use super::status::time;
-use crate::config::SourceKind;
-use crate::source::accept;
+use crate::config::{Config, SourceId, SourceKind};
+use crate::source::accept::Losses;
 use crate::source::clock::{Drift, elapsed};
-use crate::source::inventory::Health;
-use crate::status::report::{Held, Source};
+use crate::source::inventory::{Health, SourceInventory};
+use crate::status::report::{HeldAddress, Source};
+use crate::writer::losses::names_of;
 
 impl Known {
     /// Each source at one moment, in the order of the configuration.
@@ -49,17 +51,71 @@ impl Known {
             left_out: totals.left_out.count,
             left_out_first: totals.left_out.first.iter().map(ToString::to_string).collect(),
             mass_loss: losses.mass,
-            held: losses.held.iter().filter_map(|one| held(one, drift)).collect(),
+            held: held(&self.config, id, source, losses, drift),
         })
     }
 }
 
-fn held(held: &accept::Held, drift: Drift) -> Option<Held> {
-    let (standing, since) = held.standing.kept()?;
-    Some(Held {
-        elastic_ip: held.allocation.clone(),
-        standing: standing.to_owned(),
-        since: time(since, drift),
-        until: held.until.map(|at| time(at, drift)),
-    })
+/// What is kept, with the names that an operator knows it by.
+fn held(
+    config: &Config,
+    id: SourceId,
+    source: &SourceInventory,
+    losses: &Losses,
+    drift: Drift,
+) -> Vec<HeldAddress> {
+    if losses.held.is_empty() {
+        return Vec::new();
+    }
+    let entries = source.entries.iter().flat_map(|entries| entries.values());
+    let kept = entries.filter(|entry| !entry.is_live()).map(|entry| &*entry.address);
+    let kept: HashMap<_, _> = kept.map(|address| (address.allocation(), address)).collect();
+    let mut names = names_of(config, id, &kept.values().copied().collect::<Vec<_>>());
+    let held = losses.held.iter().filter_map(|held| {
+        let (standing, since) = held.standing.kept()?;
+        let address = kept.get(&held.allocation);
+        let (names, names_in_all) = names.remove(&held.allocation).unwrap_or_default();
+        Some(HeldAddress {
+            elastic_ip: held.allocation.clone(),
+            allocation: address.and_then(|address| address.allocation_id.clone()),
+            names,
+            names_in_all,
+            standing: standing.to_owned(),
+            since: time(since, drift),
+            until: held.until.map(|at| time(at, drift)),
+        })
+    });
+    held.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::source::accept::Held;
+    use crate::source::allocation::Allocation;
+    use crate::source::inventory::Standing;
+    use crate::testing;
+
+    #[test]
+    fn an_address_that_is_held_is_named() {
+        let zone = "[names]\ndb = \"198.51.100.1\"\nweb = { tag = { Role = \"db\" } }\n";
+        let config =
+            testing::config(&[("server.toml", testing::SERVER), ("example.com.toml", zone)]);
+        let ip = |last| Ipv4Addr::new(198, 51, 100, last);
+        let private = Some(Ipv4Addr::new(10, 0, 0, 1));
+        let mut inventory = testing::inventory(&[(ip(1), private), (ip(2), private)]);
+        let standing = Standing::Missing { since: testing::noon() };
+        let entries = inventory.sources[0].entries.as_mut().unwrap();
+        Arc::make_mut(entries).get_mut(&Allocation::from(ip(1))).unwrap().standing = standing;
+        let lost = Held { allocation: ip(1).into(), standing, until: None, bound: true };
+        let losses = Losses { held: vec![lost], ..Losses::default() };
+        let all = held(&config, 0, &inventory.sources[0], &losses, Drift::NONE);
+        let [one] = all.as_slice() else { panic!("{all:?}") };
+        assert_eq!(one.allocation.as_deref(), Some("eipalloc-c6336401"));
+        assert_eq!(one.names, ["db.example.com.", "web.example.com."]);
+        assert_eq!((one.names_in_all, one.standing.as_str()), (2, "missing"));
+    }
 }

@@ -17,12 +17,23 @@ use crate::compile::{Index, Input};
 use crate::config::{SourceId, Target, ViewId};
 use crate::dns::ec2_name;
 use crate::dns::name::Key;
+use crate::host::background::breathing;
 use crate::snapshot::Snapshot;
 use crate::snapshot::overlay::{Authority, Overlay};
+use crate::status::near::near;
 use crate::store::Current;
 
 /// In place of a response code: upstreams are asked, and theirs counts.
 pub(crate) const ELSEWHERE: &str = "none yet: upstreams are asked";
+
+/// The standing of an address that is as EC2 says, and held by nobody.
+const NOT_ASSOCIATED: &str = "live: allocated, not associated with anything";
+
+/// Of names that may have been meant, so many are named.
+const MAX_NEAR: usize = 3;
+
+/// There is no such name.
+const NXDOMAIN: &str = "NXDOMAIN";
 
 /// Everything there is to say about one question in one view. As of a status, a
 /// missing key is an error (see [`report`](super::report)).
@@ -50,9 +61,13 @@ pub(crate) struct Explanation {
     pub binding: Option<BindingOf>,
     /// Elastic IPs the binding found; the chosen ones are answered.
     pub addresses: Vec<AddressOf>,
-    /// What was made of it.
+    /// What was made of it: what the name stands for, whatever type is asked for.
     #[serde(deserialize_with = "Option::deserialize")]
     pub resolved: Option<String>,
+    /// The name exists, and has nothing of the type that is asked for.
+    pub nodata: bool,
+    /// Names that may have been meant, where there is no such name.
+    pub near: Vec<String>,
     /// The response code, or [`ELSEWHERE`].
     pub status: String,
     /// The answer as dig prints it.
@@ -148,6 +163,8 @@ pub(crate) fn explain(
         binding: None,
         addresses: Vec::new(),
         resolved: None,
+        nodata: false,
+        near: Vec::new(),
         status: String::new(),
         answer: String::new(),
     };
@@ -155,6 +172,13 @@ pub(crate) fn explain(
         all.describe(input, snapshot, view, name);
     }
     all.ask(current, who, name, rtype);
+    if let Some(view) = view.and_then(|view| snapshot.views.get(view))
+        && (all.zone.is_none() || all.status == NXDOMAIN)
+    {
+        let known = view.zones.values().flat_map(|table| table.nodes.values());
+        let known = breathing(known).map(|node| &node.key);
+        all.near = near(name, known, MAX_NEAR).iter().map(ToString::to_string).collect();
+    }
     all
 }
 
@@ -242,6 +266,7 @@ impl Explanation {
                 instance: address.instance_id.clone(),
                 private: address.private_ip,
                 standing: match sighting.entry.standing.kept() {
+                    None if address.associated().is_none() => NOT_ASSOCIATED.into(),
                     None => "live".into(),
                     Some((how, since)) => {
                         format!("{how} for {} s, last state kept", seconds(since))

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{DNSClass, RecordType};
 
@@ -52,6 +52,8 @@ impl Explanation {
         }
         let Ok(reply) = Message::from_vec(&reply) else { return };
         self.status = format!("{:?}", reply.metadata.response_code).to_uppercase();
+        let rcode = reply.metadata.response_code;
+        self.nodata = rcode == ResponseCode::NoError && reply.answers.is_empty();
         self.answer = as_dig(&reply, &self.status);
     }
 }

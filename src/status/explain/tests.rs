@@ -6,6 +6,15 @@ use crate::source::inventory::Inventory;
 use crate::testing;
 
 fn explained(config: &Config, inventory: &Inventory, name: &str) -> Explanation {
+    explained_as(config, inventory, name, RecordType::A)
+}
+
+fn explained_as(
+    config: &Config,
+    inventory: &Inventory,
+    name: &str,
+    rtype: RecordType,
+) -> Explanation {
     let input = Input {
         config,
         epoch: 1,
@@ -16,7 +25,7 @@ fn explained(config: &Config, inventory: &Inventory, name: &str) -> Explanation 
     };
     let snapshot = testing::snapshot(config, inventory);
     let name = Key::parse(name, None).unwrap();
-    explain(&input, &snapshot.into(), Who::View(0), &name, RecordType::A)
+    explain(&input, &snapshot.into(), Who::View(0), &name, rtype)
 }
 
 fn config(server: &str, target: &str) -> Config {
@@ -69,4 +78,55 @@ fn a_question_for_others_is_told_in_the_words_of_dns() {
     assert_eq!(all.status, ELSEWHERE);
     let told = all.to_string();
     assert!(told.contains("upstreams are asked for www.example.net. IN A"), "{told}");
+}
+
+/// What the name stands for is not what is answered when another type is asked for.
+#[test]
+fn a_type_that_the_name_has_not_is_not_answered() {
+    let ip = Ipv4Addr::new(198, 51, 100, 1);
+    let inventory = testing::inventory(&[(ip, Some(Ipv4Addr::new(10, 0, 0, 1)))]);
+    let config = config(testing::SERVER, "\"198.51.100.1\"");
+    let row = |rtype| {
+        let told = explained_as(&config, &inventory, "db.example.com", rtype).to_string();
+        told.lines().find(|line| line.starts_with("answered")).unwrap_or_default().to_owned()
+    };
+    assert_eq!(row(RecordType::A), "answered     10.0.0.1");
+    let nothing = "answered     nothing of type AAAA (NODATA): the name stands for 10.0.0.1";
+    assert_eq!(row(RecordType::AAAA), nothing);
+}
+
+#[test]
+fn an_address_that_nothing_holds_is_said_to_be_so() {
+    let ip = Ipv4Addr::new(198, 51, 100, 1);
+    let config = config(testing::SERVER, "\"198.51.100.1\"");
+    for (private, standing) in [
+        (Some(Ipv4Addr::new(10, 0, 0, 1)), "live"),
+        (None, "live: allocated, not associated with anything"),
+    ] {
+        let all = explained(&config, &testing::inventory(&[(ip, private)]), "db.example.com");
+        assert_eq!(all.addresses[0].standing, standing);
+    }
+}
+
+#[test]
+fn a_name_that_does_not_exist_may_be_a_slip_of_one_that_does() {
+    let zone = "records = \"zone\"\n[names]\ndb = \"198.51.100.1\"\n";
+    let config = testing::config(&[
+        ("server.toml", testing::SERVER),
+        ("example.com.toml", zone),
+        ("zone", "mail1 60 IN A 10.0.0.9\nmail2 60 IN A 10.0.0.9\n"),
+    ]);
+    let inventory = testing::inventory(&[]);
+    let row = |name| {
+        let told = explained(&config, &inventory, name).to_string();
+        told.lines().find(|line| line.starts_with("did you mean")).map(str::to_owned)
+    };
+    let near = |names: &str| Some(format!("did you mean {names}"));
+    assert_eq!(row("bd.example.com"), near("db.example.com."));
+    assert_eq!(row("mail3.example.com"), near("mail1.example.com. mail2.example.com."));
+    // Without its zone, or with a slip in that: no zone of ours.
+    assert_eq!(row("db"), near("db.example.com."));
+    assert_eq!(row("db.exmaple.com"), near("db.example.com."));
+    assert_eq!(row("db.example.com"), None, "it exists");
+    assert_eq!(row("something-else.example.com"), None);
 }

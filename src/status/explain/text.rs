@@ -2,58 +2,79 @@
 
 use std::fmt;
 
-use super::Explanation;
+use super::{AddressOf, BindingOf, Explanation, ZoneOf};
 use crate::host::text::{lines, one_line};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut row = |label: &str, value: String| writeln!(f, "{label:<12} {}", one_line(&value));
+        let mut out = Rows(f);
         if self.offline {
             let why = "from the configuration and the sources as they are now; the running server \
                        was not asked, and what it holds is not in here";
-            row("--offline", why.into())?;
+            out.row("--offline", why)?;
         }
-        row("question", format!("{} {}", self.name, self.rtype))?;
+        out.row("question", format!("{} {}", self.name, self.rtype))?;
         if let Some(client) = self.client {
-            row("client", client.to_string())?;
+            out.row("client", client)?;
         }
-        row("view", self.view.clone().unwrap_or_else(|| "none: refused".into()))?;
+        out.row("view", self.view.as_deref().unwrap_or("none: refused"))?;
         match &self.zone {
             Some(zone) => {
-                row("zone", format!("{} serial {} ({})", zone.origin, zone.serial, zone.file))?;
+                let ZoneOf { origin, serial, file } = zone;
+                out.row("zone", format!("{origin} serial {serial} ({file})"))?;
             }
-            None if self.view.is_some() => row("zone", "none of ours in this view".into())?,
+            None if self.view.is_some() => out.row("zone", "none of ours in this view")?,
             None => {}
         }
-        if let Some(b) = &self.binding {
-            row("binding", format!("{} = {} ({})", b.name, b.target, b.place))?;
-            row("mode", b.mode.clone().unwrap_or_else(|| "none: absent in this view".into()))?;
-            row("ttl", format!("{} s", b.ttl))?;
-            if let Some(pin) = b.pin {
-                row("pin", format!("{pin}, whatever EC2 says"))?;
+        self.binding.iter().try_for_each(|binding| out.binding(binding))?;
+        self.addresses.iter().try_for_each(|address| out.address(address))?;
+        match &self.resolved {
+            Some(resolved) if self.nodata => {
+                let nothing = format!("nothing of type {} (NODATA)", self.rtype);
+                out.row("answered", format!("{nothing}: the name stands for {resolved}"))?;
             }
+            Some(resolved) => out.row("answered", resolved)?,
+            None => {}
         }
-        for a in &self.addresses {
-            let none = || "-".to_string();
-            let or = |text: &Option<String>| text.clone().unwrap_or_else(none);
-            row("elastic ip", {
-                let beaten = if a.chosen { "" } else { " (another source's word counts)" };
-                format!("{}{beaten}", a.elastic_ip)
-            })?;
-            row("  allocation", or(&a.allocation))?;
-            row("  association", or(&a.association))?;
-            row("  interface", or(&a.interface))?;
-            row("  instance", or(&a.instance))?;
-            row("  private", a.private.map_or_else(none, |ip| ip.to_string()))?;
-            row("  standing", a.standing.clone())?;
-            let region = a.region.as_ref().map(|r| format!(" {r}")).unwrap_or_default();
-            let age = a.age.map(|s| format!(", last good answer {s} s ago")).unwrap_or_default();
-            row("  source", format!("{}{region}, {}{age}", a.source, a.health))?;
-        }
-        if let Some(resolved) = &self.resolved {
-            row("answered", resolved.clone())?;
+        if !self.near.is_empty() {
+            out.row("did you mean", self.near.join(" "))?;
         }
         writeln!(f)?;
         f.write_str(&lines(&self.answer))
+    }
+}
+
+/// A label and a value on each line; no value makes another line.
+struct Rows<'r, 'f>(&'r mut fmt::Formatter<'f>);
+
+impl Rows<'_, '_> {
+    fn row(&mut self, label: &str, value: impl fmt::Display) -> fmt::Result {
+        writeln!(self.0, "{label:<12} {}", one_line(&value.to_string()))
+    }
+
+    fn binding(&mut self, binding: &BindingOf) -> fmt::Result {
+        let BindingOf { name, target, place, mode, ttl, pin } = binding;
+        self.row("binding", format!("{name} = {target} ({place})"))?;
+        self.row("mode", mode.as_deref().unwrap_or("none: absent in this view"))?;
+        self.row("ttl", format!("{ttl} s"))?;
+        match pin {
+            Some(pin) => self.row("pin", format!("{pin}, whatever EC2 says")),
+            None => Ok(()),
+        }
+    }
+
+    fn address(&mut self, address: &AddressOf) -> fmt::Result {
+        let none_as_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        let beaten = if address.chosen { "" } else { " (another source's word counts)" };
+        self.row("elastic ip", format!("{}{beaten}", address.elastic_ip))?;
+        self.row("  allocation", none_as_dash(&address.allocation))?;
+        self.row("  association", none_as_dash(&address.association))?;
+        self.row("  interface", none_as_dash(&address.interface))?;
+        self.row("  instance", none_as_dash(&address.instance))?;
+        self.row("  private", none_as_dash(&address.private.map(|ip| ip.to_string())))?;
+        self.row("  standing", &address.standing)?;
+        let region = address.region.as_ref().map(|r| format!(" {r}")).unwrap_or_default();
+        let age = address.age.map(|s| format!(", last good answer {s} s ago")).unwrap_or_default();
+        self.row("  source", format!("{}{region}, {}{age}", address.source, address.health))
     }
 }

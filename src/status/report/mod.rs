@@ -166,14 +166,21 @@ pub(crate) struct Source {
     /// Does the guard hold a mass loss back?
     pub mass_loss: bool,
     /// What is kept although it is not said any longer.
-    pub held: Vec<Held>,
+    pub held: Vec<HeldAddress>,
 }
 
 /// One address that is kept.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Held {
+pub(crate) struct HeldAddress {
     /// The Elastic IP, or the allocation of an address that has none.
     pub elastic_ip: Allocation,
+    /// `eipalloc-…`
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub allocation: Option<String>,
+    /// The first of the names bound to it.
+    pub names: Vec<String>,
+    /// How many there are.
+    pub names_in_all: usize,
     /// `unassociated` or `missing`.
     pub standing: String,
     /// Since when.

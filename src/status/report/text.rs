@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use super::{Forwarding, Source, Status, Upstream, ViewNames, WorstCase, Zone};
+use super::{Forwarding, HeldAddress, Source, Status, Upstream, ViewNames, WorstCase, Zone};
 use crate::host::text::OneLine;
 
 impl Display for Status {
@@ -136,13 +136,20 @@ impl Lines<'_, '_> {
             let what = "  MASS LOSS held back: `eipdns refresh --accept` if it is meant";
             self.line(format_args!("{what}"))?;
         }
-        source.held.iter().try_for_each(|held| {
-            let until = or_dash(held.until.as_ref());
-            self.line(format_args!(
-                "  held: {} {} since {}, until {until}",
-                held.elastic_ip, held.standing, held.since
-            ))
-        })
+        source.held.iter().try_for_each(|held| self.held(held))
+    }
+
+    fn held(&mut self, held: &HeldAddress) -> fmt::Result {
+        let HeldAddress { elastic_ip, standing, since, names, names_in_all, .. } = held;
+        let (allocation, until) = (or_dash(held.allocation.as_ref()), or_dash(held.until.as_ref()));
+        let names = match (joined(names, " "), names_in_all.saturating_sub(names.len())) {
+            (names, _) if names.is_empty() => "no name".into(),
+            (names, 0) => names,
+            (names, more) => format!("{names} and {more} more"),
+        };
+        self.line(format_args!(
+            "  held: {elastic_ip} ({allocation}) {names}: {standing} since {since}, until {until}"
+        ))
     }
 
     /// What of a source's last good answer cannot be used.

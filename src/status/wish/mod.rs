@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::{answer_in_view, lookup};
 use crate::compile::{Index, Input, Sighting};
-use crate::config::{Binding, Mode, SourceId, Target, ViewId, nearest};
+use crate::config::{Binding, Mode, SourceId, Target, ViewId};
 use crate::dns::name::Key;
 use crate::snapshot::{Data, Snapshot};
+use crate::status::near::near;
 
 /// What to wait for: `NAME=ADDRESS` or `NAME=eipassoc-…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -352,20 +353,11 @@ impl<'s> Judge<'s> {
         (reply.metadata.response_code, addresses.collect())
     }
 
-    /// The bound name that was probably meant: the whole of what was written
-    /// without its zone, or else one that differs by few letters.
+    /// The bound name that was probably meant.
     fn near(&self) -> Option<String> {
-        let text = self.wish.name.to_string();
         let zones = self.snapshot.views.iter().flat_map(|view| view.zones.values());
-        let names: Vec<String> = zones
-            .flat_map(|table| table.zone.names.iter())
-            .map(|binding| binding.name.to_string())
-            .collect();
-        let whole = names.iter().find(|name| name.starts_with(&text));
-        // More letters than that are no slip: see `nearest`.
-        let alike = |name: &&String| name.len().abs_diff(text.len()) <= name.len() / 3;
-        let known = names.iter().filter(alike).map(String::as_str);
-        whole.cloned().or_else(|| nearest(&text, known).map(ToOwned::to_owned))
+        let known = zones.flat_map(|table| &table.zone.names).map(|binding| &binding.name);
+        near(&self.wish.name, known, 1).first().map(ToString::to_string)
     }
 
     fn name_of(&self, view: ViewId) -> String {

@@ -59,7 +59,7 @@ fn a_silent_ec2_keeps_no_command_and_no_stop() {
     let late = command(&server, dir.path(), &["refresh", "--wait-for", N1, "--timeout", "500ms"]);
     assert_eq!(late.status.code(), Some(1), "{late:?}");
     let why = text(&late.stderr);
-    assert!(why.contains("no call ended within") && why.contains("10.0.0.1"), "{why}");
+    assert!(why.contains("no call ended in time") && why.contains("10.0.0.1"), "{why}");
 
     let (at, before) = (http(&server), ec2.calls());
     let waits = std::thread::spawn(move || web::post(at, "/api/refresh"));
