@@ -134,7 +134,8 @@ mod tests {
             let mut both = ours.clone();
             both.go_on_from(known.clone());
             let not_before = |a: &ZoneSerial, b: &ZoneSerial| {
-                !is_later(b.serial, a.serial) && (b.serial != a.serial || b == a || b.digest == OF_NOTHING)
+                let is_one = b.serial != a.serial || b == a || b.digest == OF_NOTHING;
+                !is_later(b.serial, a.serial) && is_one
             };
             for from in [&ours, &known] {
                 for (origin, zone) in &from.zones {

@@ -294,7 +294,12 @@ fn times_beyond_the_form_do_not_panic() {
 
 proptest! {
     #[test]
-    fn round_trip(state in states(), written in times(), with in ".{0,40}", before in option::of(".{0,40}")) {
+    fn round_trip(
+        state in states(),
+        written in times(),
+        with in ".{0,40}",
+        before in option::of(".{0,40}"),
+    ) {
         let octets = version_1::render(&state, written, Drift::NONE).unwrap();
         prop_assert_eq!(version_1::parse(&octets), Ok((of_version_1(state.clone()), written)));
         let beside = Beside { with, before };

@@ -351,8 +351,10 @@ impl Store {
     }
 
     fn write(&mut self, state: &State, now: SystemTime, drift: Drift) -> Result<Saved, StateError> {
-        let seal = self.replace(state, now, drift, &mut |_| Ok(()))?;
-        let state = state.clone();
+        let replaced = self.replace(state, now, drift, &mut |_| Ok(()));
+        // If that fails, perhaps one of the two is new.
+        self.written = None;
+        let (seal, state) = (replaced?, state.clone());
         self.written = Some(Written { state, drift, seal, touched: now, synced: now });
         Ok(Saved::Written)
     }

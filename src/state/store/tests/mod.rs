@@ -388,6 +388,22 @@ fn a_failing_disk_leaves_the_old_files_and_no_litter() {
 }
 
 #[test]
+fn what_may_be_half_written_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    store.save(&state(1), at(0), Drift::NONE).unwrap();
+    // Version 2 is new, version 1 is not.
+    let full = dir.path().join(FIRST.to_owned() + NEW);
+    std::os::unix::fs::symlink("/dev/full", full).unwrap();
+    store.save(&state(2), at(1), Drift::NONE).unwrap_err();
+    // As it was before.
+    assert_eq!(store.save(&state(1), at(20), Drift::NONE).unwrap(), Saved::Written);
+    assert_eq!(store.save(&state(1), at(40), Drift::NONE).unwrap(), Saved::Unchanged);
+    drop(store);
+    assert_eq!(found(dir.path()), Some(state(1)));
+}
+
+#[test]
 fn freshness_needs_a_clock_that_agrees() {
     let mut east = state(1).sources["east"].clone();
     east.delivered_at = at(0);
