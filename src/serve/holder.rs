@@ -24,7 +24,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Finds the process whose socket stands in the way of `address`. None if it
+/// Finds the process whose socket keeps `address` from being bound. None if it
 /// belongs to another user, whose descriptors only root may see.
 pub(super) fn find(address: SocketAddr, protocol: Protocol) -> Option<Holder> {
     let tables: &[&str] = match (protocol, address.is_ipv4()) {

@@ -19,6 +19,10 @@ use crate::config::Listen;
 /// end: what was received is answered at once, so only slow readers need it.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long a reload waits for the UDP workers of addresses it closes. They wait for
+/// no client, and their sockets hold milliseconds of work.
+const LAST_DATAGRAMS: Duration = Duration::from_millis(500);
+
 /// An address that was newly bound, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Opened {
@@ -45,10 +49,6 @@ pub(crate) struct Prepared {
     more: Vec<Vec<WorkerHandle>>,
     pub(super) opened: Vec<Opened>,
 }
-
-/// How long a reload waits for the UDP workers of addresses it closes. They
-/// wait for nobody, and their sockets hold milliseconds of work.
-const LAST_DATAGRAMS: Duration = Duration::from_millis(500);
 
 /// All addresses of `listen`, bound; nothing is read from them yet. What comes
 /// until [`Bound::start`] waits in the kernel.
@@ -108,7 +108,7 @@ pub(crate) struct Listeners<R> {
     open: Vec<Endpoint>,
     /// Removed by a reload, and perhaps not yet done draining.
     leaving: Vec<Endpoint>,
-    /// The same for single workers.
+    /// Single workers that a reload removed.
     retired: Vec<WorkerHandle>,
     failures: mpsc::UnboundedReceiver<Failure>,
 }
@@ -150,10 +150,9 @@ impl<R: Respond> Listeners<R> {
         Ok(Prepared { wanted, workers, limits, fresh, more, opened })
     }
 
-    /// Closes the addresses that are no longer wanted, before answers that are
-    /// none for their clients are published. What was received by then is
-    /// answered; connections may take up to [`DRAIN`] to end, in the
-    /// background.
+    /// Closes the addresses that are no longer wanted; to be called before answers
+    /// are published that are not for clients of those. What was received by then
+    /// is answered; connections may take up to [`DRAIN`] to end, in the background.
     pub(crate) async fn close(&mut self, prepared: &Prepared) -> Vec<SocketAddr> {
         let (open, mut gone): (Vec<_>, Vec<_>) =
             self.open.drain(..).partition(|e| prepared.wanted.contains(&e.configured));
@@ -169,9 +168,9 @@ impl<R: Respond> Listeners<R> {
         closed
     }
 
-    /// Answers at what was prepared. Sockets of unchanged addresses stay as
-    /// they are, with all that waits in them; if there are fewer workers, the
-    /// last ones are drained and closed.
+    /// Begins to answer at what was prepared. Sockets of unchanged addresses stay
+    /// open, with all that waits in them; if there are fewer workers, the last ones
+    /// are drained and closed.
     pub(crate) fn open(&mut self, prepared: Prepared) -> Vec<Opened> {
         let Prepared { wanted, workers, limits, fresh, more, opened } = prepared;
         self.retired.retain(|worker| !worker.has_ended());
@@ -188,8 +187,8 @@ impl<R: Respond> Listeners<R> {
         opened
     }
 
-    /// Waits until a worker or accept loop has ended that never should. The
-    /// process had better end then, with the reason.
+    /// Waits until a worker or accept loop has ended by a panic. The process is to
+    /// end then, with that reason.
     pub(crate) async fn failed(&mut self) -> Failure {
         match self.failures.recv().await {
             Some(failure) => failure,

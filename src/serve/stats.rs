@@ -1,4 +1,4 @@
-//! What happens at the sockets, counted. Reading never holds up a worker.
+//! Counters of what happens at the sockets. Reading them never holds up a worker.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +42,7 @@ pub(super) struct UdpCounters {
     pub(super) no_room: Counter,
     pub(super) send_errors: Counter,
     pub(super) receive_errors: Counter,
-    /// Of some batches: from having them to having sent their answers.
+    /// From receiving a batch to having sent its answers, of some batches.
     pub(super) took: Histogram,
 }
 
@@ -200,7 +200,7 @@ impl HttpTotals {
     }
 }
 
-/// Who has connections, and what became of others since the start: for people.
+/// Connections that are open, and those turned away since the start: for `status`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Connections {
     /// DNS over TCP, and over what TCP carries: open.
@@ -271,7 +271,7 @@ impl Stats {
         sum
     }
 
-    /// Of the connections over `transport`, if it has any.
+    /// Those of the connections over `transport`.
     pub(super) fn counters(&self, transport: Transport) -> &ConnectionCounters {
         &self.connections[transport as usize]
     }

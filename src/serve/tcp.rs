@@ -30,7 +30,7 @@ pub(super) enum Phase {
     Held,
     /// Yes.
     Serving,
-    /// No: answer what was received, and be gone by then.
+    /// No: answer what was received, and end by then.
     Draining {
         /// When the rest is cut off.
         until: Instant,

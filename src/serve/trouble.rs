@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-/// The wait after accept(2) failed for want of something. The connection stays
-/// in the backlog, so trying again at once would only spin.
+/// The wait after accept(2) failed for want of descriptors or memory. The connection
+/// stays in the backlog, so trying again at once would only spin.
 pub(crate) const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// Did accept(2) report what had happened to a connection before it was

@@ -38,8 +38,8 @@ pub(in crate::serve) struct Exchange<R> {
     pub(super) input: Vec<u8>,
     pub(super) output: Output,
     pub(super) reply: Vec<u8>,
-    /// Answers of which no message has come yet. That one is taken however slow
-    /// the client is: whoever made it is to be rid of it.
+    /// Answers of which no message has come yet. The first is taken however slow the
+    /// client is, so that none waits for it in forwarding.
     later: FuturesUnordered<StreamFuture<Messages>>,
     /// Answers of which some messages have come. The next is taken only when
     /// the output has room.
@@ -55,12 +55,12 @@ pub(super) struct Took {
     pub replies: usize,
 }
 
-/// What the client let us do.
+/// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
-    /// It took octets.
+    /// The client took octets.
     Written,
-    /// It sent so many; with 0 it sends no more.
+    /// It sent so many; after 0 it sends no more.
     Read(usize),
     /// A message of an answer that comes later was queued.
     Queued,

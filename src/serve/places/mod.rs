@@ -1,17 +1,17 @@
 //! Places for connections: how many there are, how many one client may have,
-//! and who gives up its place to a newcomer.
+//! and which connection is closed for a new one.
 //!
-//! At the limit the newcomer gets a place of whoever has most of them: that of
-//! the connection that was idle longest. If all of those are at work, it gets one
+//! At the limit a new connection gets a place of the client that has most: that of
+//! its connection that was idle longest. If none of those is idle, it gets one
 //! nevertheless, but of another client only if that one has at least two more.
 //! So neither idle connections nor busy ones of a few clients keep anybody out,
 //! and a client with few connections loses none to one with many. An exchange is
-//! short, and a client that finds its connection closed simply opens another
+//! short, and a client that finds its connection closed opens another
 //! (RFC 7766 section 6.2.4, RFC 9112 section 9.5).
 //!
-//! What is bounded are descriptors, and a connection has its own until its task
-//! has ended. Those whose place was given away are counted until then, and
-//! whoever accepts waits when there are too many: see [`Pool::settled`].
+//! What is bounded are descriptors, and a connection has its own until its task has
+//! ended. Connections that lost their place are counted until then, and no further
+//! one is accepted while there are too many of them: see [`Pool::settled`].
 
 mod book;
 #[cfg(test)]
@@ -47,7 +47,7 @@ pub(crate) enum AtOwnLimit {
     Replace,
 }
 
-/// A number of places.
+/// A number of places, and who has them.
 #[derive(Debug)]
 pub(crate) struct Pool {
     book: Mutex<Book>,
@@ -70,8 +70,9 @@ impl Pool {
         Arc::new(Self { book, at_own_limit, settled: Notify::new() })
     }
 
-    /// New limits. Whoever is one too many in all ends now, for its descriptor
-    /// may be somebody else's; a client with more than it may have keeps them.
+    /// New limits. Connections beyond the limit in all end now, because their
+    /// descriptors may be needed elsewhere; a client with more than its own limit
+    /// keeps them.
     pub(crate) fn set(&self, places: usize, per_client: usize) {
         let mut book = self.book();
         book.limit = places;
@@ -130,13 +131,14 @@ impl Permit {
         self.place.touch();
     }
 
-    /// The connection is idle from now on: of its client's it is the last to go.
+    /// The connection is idle from now on: of its client's it is the last to be
+    /// closed.
     pub(crate) fn renew(&self) {
         self.place.set_busy(false);
         self.pool.book().look_later(&self.place);
     }
 
-    /// A request is being worked on: idle connections go first.
+    /// A request is being worked on: idle connections are closed first.
     pub(crate) fn work(&self) {
         self.place.set_busy(true);
     }
