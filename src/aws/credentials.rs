@@ -45,7 +45,7 @@ pub(super) struct Owner {
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) provider: SharedCredentialsProvider,
-    pub(super) kept: Kept,
+    pub(super) kept: KeptCredentials,
     /// The renewal that is under way, if one is. It ends with the keeper.
     pub(super) renewal: JoinSet<Result<(), PollError>>,
     /// How long one may take.
@@ -87,7 +87,7 @@ impl Keeper {
 /// error yet while the old ones are good.
 async fn renew(
     asked: impl Future<Output = Result<Credentials, PollError>>,
-    kept: Kept,
+    kept: KeptCredentials,
     failing: Arc<Often>,
 ) -> Result<(), PollError> {
     let now = SystemTime::now;
@@ -152,7 +152,7 @@ enum Standing {
 
 /// The credentials. A clone has the same; the SDK asks one for each call.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Kept(pub(super) Arc<Mutex<Option<Keys>>>);
+pub(super) struct KeptCredentials(pub(super) Arc<Mutex<Option<Keys>>>);
 
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -167,7 +167,7 @@ impl Keys {
     }
 }
 
-impl Kept {
+impl KeptCredentials {
     pub(super) fn keys(&self) -> MutexGuard<'_, Option<Keys>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,7 +220,7 @@ impl Kept {
     }
 }
 
-impl ProvideCredentials for Kept {
+impl ProvideCredentials for KeptCredentials {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,

@@ -1,6 +1,6 @@
-//! The files that the SDK reads by itself, where it stands: that is a thread of its
-//! own here, and they are looked at before. It reads whatever stands there, to its
-//! end: a device has none, and a pipe is waited for.
+//! The files that the SDK reads by itself. It reads them on the thread that calls it,
+//! to their end, whatever they are: a device has none, and a pipe blocks. So it is
+//! called on a thread of its own here, and the files are checked before.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};

@@ -13,7 +13,7 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
-use crate::host::log::{self, Guard, Queue, STDERR};
+use crate::host::log::{self, FlushGuard, Queue, STDERR};
 use crate::host::panics;
 use crate::host::text::{OneLine, one_line};
 
@@ -46,7 +46,7 @@ impl Logging {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(super) fn start(&self) -> io::Result<Guard> {
+    pub(super) fn start(&self) -> io::Result<FlushGuard> {
         let guard = log::start()?;
         // Nothing but us writes to stderr, and that cannot fail.
         let base = tracing_subscriber::fmt()

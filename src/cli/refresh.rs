@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::remote::{Client, Deadline, Remote, RemoteError};
+use super::remote::{Deadline, Remote, RemoteError, ServerApi};
 use super::{Exit, print};
 use crate::http::{MAX_WISHES, SourceRefreshed};
 use crate::status::wish::{Answered, Judged, Verdict, Wish};
@@ -105,7 +105,7 @@ impl Refresh {
         ended.unwrap_or_else(|error| error.tell(super::WITHOUT_SERVER))
     }
 
-    fn once(&self, client: &Client) -> Result<Exit, RemoteError> {
+    fn once(&self, client: &ServerApi) -> Result<Exit, RemoteError> {
         match self.refresh(client, &mut Failures::default())? {
             Round::Done(exit, _) => Ok(exit),
             Round::Busy(error) => Err(error),
@@ -113,7 +113,7 @@ impl Refresh {
     }
 
     /// Refreshes until every wish is true, or can never be.
-    fn until_answered(&self, client: &Client) -> Result<Exit, RemoteError> {
+    fn until_answered(&self, client: &ServerApi) -> Result<Exit, RemoteError> {
         let mut last = self.judged(client)?;
         if let Some(exit) = hopeless(&last) {
             return Ok(exit);
@@ -166,7 +166,7 @@ impl Refresh {
     /// Refreshes and judges; else the exit code if nobody reads what is printed.
     fn round(
         &self,
-        client: &Client,
+        client: &ServerApi,
         failures: &mut Failures,
     ) -> Result<Result<Heard, Exit>, RemoteError> {
         let failed = match self.refresh(client, failures)? {
@@ -179,7 +179,7 @@ impl Refresh {
     }
 
     /// One refresh, which the server ends in time.
-    fn refresh(&self, client: &Client, failures: &mut Failures) -> Result<Round, RemoteError> {
+    fn refresh(&self, client: &ServerApi, failures: &mut Failures) -> Result<Round, RemoteError> {
         let left = client.deadline.left();
         let within = left.saturating_sub(WAY_BACK.min(left / 4)).as_millis().to_string();
         let accept = self.accept.to_string();
@@ -214,7 +214,7 @@ impl Refresh {
     }
 
     /// What has become of the wishes, all in one snapshot.
-    fn judged(&self, client: &Client) -> Result<Vec<Judged>, RemoteError> {
+    fn judged(&self, client: &ServerApi) -> Result<Vec<Judged>, RemoteError> {
         let wishes: Vec<_> = self.wait_for.iter().map(ToString::to_string).collect();
         let wishes = wishes.join("\n");
         let mut query = vec![("wait_for", wishes.as_str())];

@@ -38,7 +38,7 @@ pub(super) struct Remote {
     token: Option<String>,
 }
 
-/// Until when an answer is of use.
+/// When a command gives up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     at: Instant,
@@ -115,7 +115,7 @@ impl RemoteError {
 }
 
 /// Where the server is, for as long as the deadline.
-pub(super) struct Client {
+pub(super) struct ServerApi {
     address: SocketAddr,
     token: Option<String>,
     /// Why server.toml said nothing, when something else said where to ask.
@@ -126,16 +126,16 @@ pub(super) struct Client {
 impl Remote {
     /// Finds out where the server is: flag, environment, or two keys of
     /// server.toml. The rest of the configuration is no matter.
-    pub(super) fn client(&self, deadline: Deadline) -> Result<Client, RemoteError> {
+    pub(super) fn client(&self, deadline: Deadline) -> Result<ServerApi, RemoteError> {
         self.find(deadline, true)
     }
 
     /// The same for what is open to everybody: without a token.
-    pub(super) fn stranger(&self, deadline: Deadline) -> Result<Client, RemoteError> {
+    pub(super) fn stranger(&self, deadline: Deadline) -> Result<ServerApi, RemoteError> {
         self.find(deadline, false)
     }
 
-    fn find(&self, deadline: Deadline, with_token: bool) -> Result<Client, RemoteError> {
+    fn find(&self, deadline: Deadline, with_token: bool) -> Result<ServerApi, RemoteError> {
         let (reach, unread) = match (self.common.listen_http, &self.token) {
             (Some(_), Some(_)) => (Reach::default(), None),
             (given, _) => match (self.reach(deadline), given) {
@@ -158,7 +158,7 @@ impl Remote {
                 Some(http::read_token(&path, time).map_err(failed)?)
             }
         };
-        Ok(Client { address: of_this_host(address), token, unread, deadline })
+        Ok(ServerApi { address: of_this_host(address), token, unread, deadline })
     }
 
     fn reach(&self, deadline: Deadline) -> Result<Reach, Invalid> {
@@ -207,7 +207,7 @@ fn why_foreign(body: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-impl Client {
+impl ServerApi {
     /// GET.
     pub(super) fn get<T: DeserializeOwned>(
         &self,

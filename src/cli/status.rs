@@ -5,7 +5,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::remote::{Client, Deadline, PATIENCE, Remote, RemoteError};
+use super::remote::{Deadline, PATIENCE, Remote, RemoteError, ServerApi};
 use super::{Exit, print};
 use crate::status::report::Status;
 
@@ -37,7 +37,7 @@ impl StatusOf {
         told.unwrap_or_else(|error| error.tell(super::WITHOUT_SERVER))
     }
 
-    fn told(&self, client: &Client) -> Result<Exit, RemoteError> {
+    fn told(&self, client: &ServerApi) -> Result<Exit, RemoteError> {
         let (text, healthy) = if self.json {
             let Raw { json, verdict } = client.get(PATH, &[])?;
             (format!("{json}\n"), verdict.healthy)
@@ -52,19 +52,19 @@ impl StatusOf {
 /// All that the server says, of whatever version it is, for whoever reads it.
 struct Raw {
     json: Value,
-    verdict: Verdict,
+    verdict: Healthy,
 }
 
 /// What the exit code needs of it.
 #[derive(Deserialize)]
-struct Verdict {
+struct Healthy {
     healthy: bool,
 }
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let json = Value::deserialize(from)?;
-        let verdict = Verdict::deserialize(&json).map_err(D::Error::custom)?;
+        let verdict = Healthy::deserialize(&json).map_err(D::Error::custom)?;
         Ok(Self { json, verdict })
     }
 }

@@ -1,11 +1,10 @@
-//! The typed configuration: what `zones/` says, checked, with nothing left to
-//! doubt. Reading the files is the business of [`load()`]; once a [`Config`]
-//! exists every key has its final value and every name is in its zone.
+//! The typed configuration: what `zones/` says, checked. [`load()`] reads the files;
+//! once a [`Config`] exists every key has its final value and every name is in its
+//! zone.
 //!
 //! Read in this order: this file (the types), `load` (the directory), `files`
-//! (what is opened), `server`
-//! with `source`, `view` and `forward`, `zone` with `names` and `target` (one file each),
-//! `rules` and `pointers` (what only shows when all files are seen together),
+//! (what is opened), `server` with `source`, `view` and `forward`, `zone` with
+//! `names` and `target` (one file each), `rules` and `pointers` (what only shows when all files are seen together),
 //! `losses` (what an edit takes away). Below them:
 //! `toml`, `table`, `value` and `syntax` (spanned, recoverable reading),
 //! `readers` and `addresses` (what single values mean), `scope` (the parts of a

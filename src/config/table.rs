@@ -1,7 +1,7 @@
 //! One table of a file: hands out its keys, and reports those nobody asks for.
 
 use super::scope::{self, Scope};
-use super::toml::{DeTable, Entry, File};
+use super::toml::{DeTable, File, KeyAndValue};
 use super::value::{At, Value};
 use super::words::{nearest, tick};
 use crate::diag::Place;
@@ -149,7 +149,8 @@ impl<'f> Table<'f> {
 
     /// Every entry that can be trusted, in order of place.
     pub(super) fn entries(&self) -> Vec<(At<&'f str>, Value<'f>)> {
-        let mut all: Vec<Entry<'f>> = self.map.map_or_else(Vec::new, |map| map.iter().collect());
+        let mut all: Vec<KeyAndValue<'f>> =
+            self.map.map_or_else(Vec::new, |map| map.iter().collect());
         all.sort_by_key(|(key, _)| key.span().start);
         all.into_iter()
             .filter_map(|(key, value)| {

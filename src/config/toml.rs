@@ -20,7 +20,7 @@ use super::table::Table;
 use crate::diag::{Place, Problems};
 
 /// A key and its value, with spans.
-pub(super) type Entry<'f> = (&'f Spanned<DeString<'f>>, &'f Spanned<DeValue<'f>>);
+pub(super) type KeyAndValue<'f> = (&'f Spanned<DeString<'f>>, &'f Spanned<DeValue<'f>>);
 
 /// One TOML file and what is wrong with it.
 pub(super) struct File<'t> {

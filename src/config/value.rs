@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::scope::Scope;
 use super::table::Table;
-use super::toml::{DeValue, Entry, File};
+use super::toml::{DeValue, File, KeyAndValue};
 use super::words::{quote, shorten, tick};
 use crate::diag::Place;
 
@@ -32,7 +32,7 @@ pub(super) struct Value<'f> {
 
 impl<'f> Value<'f> {
     /// The value of an entry.
-    pub(super) fn of(file: &'f File<'f>, (key, value): Entry<'f>) -> Self {
+    pub(super) fn of(file: &'f File<'f>, (key, value): KeyAndValue<'f>) -> Self {
         let (name, tree) = (key.get_ref().as_ref(), value.get_ref());
         Self { file, name, key: key.span(), span: value.span(), tree, part: false }
     }

@@ -13,7 +13,7 @@ use super::value::{At, Value};
 use super::{Mode, View};
 
 /// A client prefix, its value in the file, and the view it belongs to.
-struct Client<'f> {
+struct ClientPrefix<'f> {
     net: At<IpNet>,
     value: Value<'f>,
     view: usize,
@@ -30,7 +30,7 @@ pub(super) fn read_all(root: &mut Table<'_>, dns: &[SocketAddr]) -> (Vec<View>, 
     }
     let mut complete = true;
     let mut views: Vec<View> = vec![];
-    let mut clients: Vec<Client<'_>> = vec![];
+    let mut clients: Vec<ClientPrefix<'_>> = vec![];
     for mut block in blocks {
         let name = block.get("name");
         let nets = block.get("clients");
@@ -51,7 +51,7 @@ pub(super) fn read_all(root: &mut Table<'_>, dns: &[SocketAddr]) -> (Vec<View>, 
         let values = nets.and_then(|v| v.as_list()).unwrap_or_default();
         views.push(view);
         let view = views.len() - 1;
-        clients.extend(places.into_iter().zip(values).map(|(net, value)| Client {
+        clients.extend(places.into_iter().zip(values).map(|(net, value)| ClientPrefix {
             net,
             value,
             view,
@@ -121,8 +121,8 @@ fn listen(v: &Value<'_>, dns: &[SocketAddr]) -> Option<SocketAddr> {
 
 /// A prefix that two views want for the same queries is an error: which of
 /// them a client sees must not depend on order.
-fn twice(clients: &[Client<'_>], views: &[View]) {
-    let mut seen: HashMap<IpNet, Vec<&Client<'_>>> = HashMap::new();
+fn twice(clients: &[ClientPrefix<'_>], views: &[View]) {
+    let mut seen: HashMap<IpNet, Vec<&ClientPrefix<'_>>> = HashMap::new();
     for client in clients {
         let others = seen.entry(client.net.value).or_default();
         let rival = others.iter().find(|o| match (views.get(o.view), views.get(client.view)) {

@@ -7,7 +7,7 @@
 //! * [`opt`]: the OPT record of EDNS.
 //! * [`query`]: a query of ours, and which replies are for it.
 //! * [`serial`]: the order of serial numbers.
-//! * [`wire`]: what stands where in a message.
+//! * [`wire`]: offsets and constants of a message.
 
 pub(crate) mod ec2_name;
 pub(crate) mod ede;

@@ -1,4 +1,4 @@
-//! What stands where in a message (RFC 1035 section 4.1).
+//! Offsets and constants of a message (RFC 1035 section 4.1).
 
 /// Octets of a message's header (RFC 1035 section 4.1.1).
 pub const HEADER: usize = 12;

@@ -1,4 +1,4 @@
-//! A reply out of an answer in hand: a copy, patched. Pure.
+//! Makes the reply from a kept answer: a copy, patched. Pure.
 
 use super::hit::Hit;
 use crate::dns::ede;

@@ -21,8 +21,8 @@ use super::turns::{Busy, PATIENCE, Stage};
 use super::upstream::{Failure, Upstream, now};
 use crate::dns::ede::{self, Remark};
 
-/// A question is asked for so long: glibc gives up after 5 s, and is to hear
-/// from us before.
+/// The longest that a question is asked: glibc gives up after 5 s, and is to get an
+/// answer before that.
 pub const DEADLINE: Duration = Duration::from_secs(4);
 
 /// After so long without a reply the next try starts, at another upstream if
@@ -40,7 +40,7 @@ struct Candidate<'u> {
     tries: u32,
     /// When the last try began.
     began: Option<Instant>,
-    /// It has said no: asking again would bring the same.
+    /// It has answered with an error: asking again would bring the same.
     out: bool,
 }
 
@@ -57,7 +57,7 @@ enum Wanted {
 enum Event {
     /// A try ended; with nothing if it had no reply for two tries' time.
     Tried(usize, Option<Result<Message, Failure>>),
-    /// The turn of the one that stands in line has come, or has not.
+    /// The turn of the packet that waits has come, or it has waited too long.
     Turn(usize, Result<(), Busy>),
     /// It is time for another try, or too late for any.
     Time,

@@ -43,7 +43,7 @@ pub fn flights_within(sockets: usize) -> usize {
     (sockets / (2 * SOCKETS)).clamp(1, MAX_FLIGHTS)
 }
 
-/// The book of flights.
+/// The questions in flight.
 #[derive(Clone)]
 pub(crate) struct Flights(Arc<Mutex<Book>>);
 
@@ -56,24 +56,24 @@ struct Book {
 }
 
 struct Flight {
-    /// Whose flight it is.
+    /// The client whose question began it.
     starter: Client,
     /// It began without anybody waiting for it.
     is_refresh: bool,
-    /// For whom it flies: its starter, and who joined.
+    /// Clients that wait for it: its starter, and those that joined.
     askers: watch::Sender<Vec<Client>>,
     waiters: Vec<oneshot::Sender<Hit>>,
 }
 
-/// What became of a client that wants to come along.
+/// What becomes of a client's question.
 pub(crate) enum Boarding {
-    /// It waits with the others.
+    /// It waits for a flight that is under way.
     Joined(Seat),
-    /// It waits, and the flight is to be started.
+    /// It waits for a new flight, which is to be started.
     Started(Seat, Landing),
     /// There is no place for it.
     Full,
-    /// The answer has come in between.
+    /// The answer has come since the caller looked.
     Answered(Hit),
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Seat {
 /// flight leaves the book and nobody waits for ever.
 pub(crate) struct Landing {
     pub(crate) question: OwnedQuestion,
-    /// For whom it flies.
+    /// The clients that wait for it.
     pub(crate) askers: Askers,
     flights: Flights,
     in_the_air: bool,

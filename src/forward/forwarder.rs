@@ -39,14 +39,14 @@ use crate::host::descriptors::Share;
 /// (RFC 8767 section 5: "a recommended value is 1.8 seconds").
 pub const CLIENT_PATIENCE: Duration = Duration::from_millis(1_800);
 
-/// The forwarding room's door. Cloning is two reference counts.
+/// Answers from the cache, or asks upstreams. Cloning is two reference counts.
 #[derive(Clone)]
 pub struct Forwarder {
     pub(super) shared: Arc<Shared>,
     flying: mpsc::UnboundedSender<Landing>,
 }
 
-/// Flies what clients ask for: [`run`](Self::run) it in a long-lived task.
+/// Carries out what clients ask for: [`run`](Self::run) it in a long-lived task.
 pub struct Driver {
     shared: Arc<Shared>,
     // Bounded by the places that `Flights` gives out.
@@ -330,7 +330,7 @@ impl Shared {
         self.on_route(route).all(Upstream::is_down)
     }
 
-    /// One question from start to end.
+    /// Asks one question, from start to end.
     async fn fly(&self, landing: Landing) {
         let owned = landing.question.clone();
         let question = owned.borrow();

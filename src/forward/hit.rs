@@ -1,4 +1,4 @@
-//! An answer in hand: a message, how old it is, and what is to be said of it.
+//! A kept answer as it is served: the message, its age, its Extended DNS Errors.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;

@@ -1,5 +1,5 @@
-//! Waiting for one's turn at an upstream with a `max_rate`; whose turn it is
-//! says [`turns`](super::turns).
+//! Waits until a packet may leave for an upstream with a `max_rate`; in which order,
+//! [`turns`](super::turns) decides.
 
 use std::time::Instant;
 

@@ -1,13 +1,13 @@
-//! Who may have how much of something scarce. Pure.
+//! Fair shares of a bounded resource. Pure.
 //!
-//! There are twice as many places as one client alone may have, and a client
-//! may have as many as are free ("dynamic thresholds", Choudhury and Hahne,
-//! IEEE/ACM ToN 6(2), 1998). So the more are taken the less anybody gets, in
-//! the end all the same, and something is left for whoever comes next: of `n`
-//! clients that want all they can get each has 2/(n + 1) of the limit, and a
-//! newcomer has half of that at once.
+//! A client may take a place while it has no more places than are free ("dynamic
+//! thresholds", Choudhury and Hahne, IEEE/ACM ToN 6(2), 1998); the limit is twice what
+//! one client alone may have. The more is taken, the less each client gets, in the end
+//! all the same, and something is left for the next one: of `n` clients that want all
+//! they can get each has 2/(n + 1) of the limit, and a newcomer has half of that at
+//! once.
 //!
-//! Nothing is taken away from anybody: who has more than is free gets no more
+//! Nothing is taken away from a client: one that has more than is free gets no more
 //! until that has changed.
 
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! One upstream: asked politely, and remembered for how it answered.
+//! One upstream: sends queries within its limits, and keeps its health and round-trip
+//! time.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -50,7 +51,7 @@ pub(crate) struct Upstream {
     pub(super) check: OwnedQuestion,
     state: Mutex<State>,
     pub(super) counters: Counters,
-    /// Somebody stands in line, and nobody did.
+    /// Somebody waits for a turn, and nobody did before.
     pub(super) lined_up: Notify,
     /// There is something to do for its watch.
     pub(super) to_do: Notify,

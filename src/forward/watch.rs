@@ -1,5 +1,5 @@
-//! Whether an upstream lives, found out and told: by checks while it is
-//! suspected, and in the log.
+//! Finds out whether an upstream answers, by checks while it is suspected, and logs
+//! each change.
 
 use std::time::{Duration, Instant};
 

@@ -1,11 +1,10 @@
-//! Work that nobody waits for within a millisecond, beside the threads that
-//! answer. Where both want the same processor, the answers come first.
+//! Slow work (files, compiling, state) that must not delay answers.
 //!
-//! Reading files and writing state has threads of its own, of lower priority:
-//! [`run`]. Making a snapshot has the priority of answers: [`here`]. Both work
-//! in turns, and between two of them they let answers pass: [`breathe`]. How long
-//! they wait for that has a limit, so that a flood of queries keeps no move from
-//! being seen.
+//! Reading files and writing state run on threads of their own, with a lower
+//! priority: [`run`]. Making a snapshot keeps the priority of the threads that
+//! answer: [`here`]. Both yield the processor every [`TURN`]: [`breathe`]. How long
+//! they may be kept waiting by that is bounded, so that a flood of queries does not
+//! keep a move from being published.
 
 use std::cell::Cell;
 use std::thread;
@@ -18,36 +17,36 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// already (see sched(7)).
 const NICE: i32 = 10;
 
-/// So long work that [breathes](breathe) goes on at a time. A scheduler that has
-/// once given it a processor would else let it stay there until its next tick,
-/// up to 10 ms, and as long would every answer wait.
+/// The longest that work which calls [`breathe`] runs before it yields. Else the
+/// scheduler would leave it on the processor until its next tick, up to 10 ms, and
+/// answers would wait for as long.
 const TURN: Duration = Duration::from_micros(100);
 
-/// So much longer than it has worked does work wait for others, that of [`run`]
-/// and that of [`here`], before it goes on without breathing. Who yields may
-/// wait for milliseconds, with a low priority for a dozen. A move costs some
-/// yields, a new configuration thousands.
+/// How much longer than it has worked such work may have waited, in [`run`] and in
+/// [`here`], before it goes on without yielding. One yield may take milliseconds,
+/// with a low priority a dozen. A move costs some yields, a new configuration
+/// thousands.
 const PATIENCE_ASIDE: Duration = Duration::from_millis(500);
 const PATIENCE_HERE: Duration = Duration::from_millis(100);
 
-/// After how many of many small things to [breathe](breathing): looking at the
-/// clock takes as long as some of them.
+/// [`breathing`] looks at the clock once for so many items: that takes as long as
+/// some of them.
 const EVERY: usize = 32;
 
-/// A scheduler may owe a thread some time for having slept, and give it the
-/// processor back at once although others wait: Linux does, and takes off a few
-/// milliseconds of that debt with each yield. Its limit is some four yields.
-/// Where nobody waits they take a microsecond.
+/// How often to yield until others have run. Linux credits a thread for having
+/// slept and may give it the processor back at once although others wait; each
+/// yield takes some milliseconds off that credit, which lasts for about four.
+/// Where nobody waits, they take a microsecond.
 const ASKED: usize = 4;
 
-/// A yield that takes longer than this has let others pass.
+/// In a yield that takes longer than this others have run.
 const PASSED: Duration = Duration::from_micros(5);
 
-/// So many octets are read, written or hashed between two breaths.
+/// So many octets are read, written or hashed between two calls of [`breathe`].
 pub(crate) const PIECE: usize = 1 << 16;
 
 thread_local! {
-    /// The turn of the work that this thread does in turns.
+    /// When the work on this thread is to yield; none where it never does.
     static TURN_NOW: Cell<Option<Turn>> = const { Cell::new(None) };
 }
 
@@ -76,21 +75,21 @@ impl Turn {
     }
 }
 
-/// Does `work` on a thread of lower priority, in turns.
+/// Does `work` on a thread of lower priority; it yields at each [`breathe`].
 pub(crate) fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     // Nothing else in the process runs on the runtime's blocking threads that
     // an answer waits for, so they may keep their priority.
     spawn_blocking(move || lowered(work))
 }
 
-/// Does `work` on this thread, which does nothing else afterwards that an
-/// answer waits for: it gets a lower priority for good.
+/// Does `work` on this thread, whose priority is lowered for good: nothing that an
+/// answer waits for may run on it afterwards.
 pub(crate) fn lowered<T>(work: impl FnOnce() -> T) -> T {
     lower();
     in_turns(PATIENCE_ASIDE, work)
 }
 
-/// Does `work` on this thread, with its priority, in turns.
+/// Does `work` on this thread, with its priority; it yields at each [`breathe`].
 pub(crate) fn here<T>(work: impl FnOnce() -> T) -> T {
     in_turns(PATIENCE_HERE, work)
 }
@@ -107,8 +106,8 @@ fn in_turns<T>(patience: Duration, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Lets others have the processor if this turn is over: to be called often in
-/// work that takes longer. Does nothing where work is not done in turns.
+/// Yields the processor if this work has run for [`TURN`]: to be called often in
+/// work that takes longer. Does nothing outside [`run`], [`lowered`] and [`here`].
 pub(crate) fn breathe() {
     if let Some(turn) = TURN_NOW.get().filter(|turn| turn.began.elapsed() >= TURN) {
         TURN_NOW.set(Some(turn.next()));
@@ -129,7 +128,7 @@ fn pass(asked: Instant) -> Instant {
     before
 }
 
-/// Many small things, with a [breath](breathe) now and then.
+/// The items of `many`, with a [`breathe`] now and then.
 pub(crate) fn breathing<I: IntoIterator>(many: I) -> impl Iterator<Item = I::Item> {
     many.into_iter().enumerate().map(|(nth, one)| {
         if nth % EVERY == 0 {

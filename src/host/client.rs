@@ -1,4 +1,4 @@
-//! Whom limits and shares count as one client.
+//! What limits and shares count as one client.
 
 use std::net::{IpAddr, Ipv6Addr};
 

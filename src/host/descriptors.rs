@@ -16,8 +16,8 @@ use std::{fs, io};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
-/// The most that is asked for. A container's hard limit may be a billion, which
-/// costs nothing; but nothing here could use it.
+/// The most that is asked for. A container's hard limit may be a billion, of which
+/// nothing here has a use.
 const MOST: usize = 1 << 20;
 
 /// Event loop, signals, and the state directory with its lock and the file being

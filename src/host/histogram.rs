@@ -1,5 +1,4 @@
-//! How long things took, counted by how long. Whoever reads holds up nobody who
-//! counts.
+//! Durations, counted in buckets. Reading them does not delay who counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -8,7 +8,7 @@
 //! * [`log`]: lines on their way to stderr; [`panics`]: what is said of a panic.
 //! * [`often`]: messages that come many times a second.
 //! * [`process`]: what the kernel counts of this process.
-//! * [`pulse`]: whether a loop still turns.
+//! * [`pulse`]: whether a loop still runs.
 
 pub(crate) mod addresses;
 pub mod aside;

@@ -1,4 +1,4 @@
-//! Whether a loop still turns.
+//! Whether a loop still runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

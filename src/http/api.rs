@@ -17,7 +17,7 @@ use crate::dns::name::Key;
 use crate::host::addresses::own_addresses;
 use crate::snapshot::Snapshot;
 use crate::source::inventory::Inventory;
-use crate::status::board::Known;
+use crate::status::board::Facts;
 use crate::status::dump::{self, NoDump, Word};
 use crate::status::explain::{Explanation, Who, explain};
 use crate::status::metrics;
@@ -90,7 +90,7 @@ pub(super) async fn explanation(
 }
 
 /// On whose behalf: one client, one view, or every view.
-fn who(asked: &ExplainQuery, snapshot: &Snapshot, known: &Known) -> Result<Vec<Who>, NoView> {
+fn who(asked: &ExplainQuery, snapshot: &Snapshot, known: &Facts) -> Result<Vec<Who>, NoView> {
     Ok(match (asked.client, &asked.view) {
         (Some(client), _) => {
             let local = asked.at.or_else(|| known.listening.first().copied());

@@ -255,7 +255,7 @@ impl Phase {
     }
 }
 
-/// The socket, with somebody who is told.
+/// The socket, with the [`Pulse`] that its events are told to.
 struct Watched {
     stream: TcpStream,
     pulse: Arc<Pulse>,

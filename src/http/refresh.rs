@@ -18,7 +18,7 @@ use super::connection::Peer;
 use super::guard::{refused, stopping};
 use super::slow::until_stopped;
 use crate::source::{self, Accept, Gone};
-use crate::status::board::{Board, Known};
+use crate::status::board::{Board, Facts};
 use crate::writer::history::AcceptAsked;
 
 /// How long `POST /api/refresh` waits for its calls. A call takes 3 s at most,
@@ -93,7 +93,7 @@ pub(super) async fn refresh(
 /// One call, or why there is none within `patience`. Then losses are not accepted
 /// afterwards either.
 async fn called(
-    known: watch::Receiver<Arc<Known>>,
+    known: watch::Receiver<Arc<Facts>>,
     source: String,
     accept: Option<Accept>,
     patience: Duration,
@@ -145,7 +145,7 @@ enum NoCall {
 /// Asks the source of that name for a call. A reload may put another one in its
 /// place meanwhile: then that one, as soon as it is known.
 async fn call(
-    mut known: watch::Receiver<Arc<Known>>,
+    mut known: watch::Receiver<Arc<Facts>>,
     name: &str,
     accept: Option<&Accept>,
 ) -> Result<source::Refreshed, NoCall> {

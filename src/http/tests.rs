@@ -20,7 +20,7 @@ use crate::host::pulse::Pulse;
 use crate::serve::Stats;
 use crate::serve::stats::HttpTotals;
 use crate::source::clock::Clock;
-use crate::status::board::{Board, Known, Reloads};
+use crate::status::board::{Board, Facts, Reloads};
 use crate::store::Store;
 use crate::testing;
 
@@ -298,7 +298,7 @@ fn shared() -> Shared {
     let inventory = testing::inventory(&[]);
     let snapshot = testing::snapshot(&config, &inventory);
     let clock = Clock::start();
-    let known = Known {
+    let known = Facts {
         config: Arc::new(config),
         inventory,
         losses: vec![Default::default()],

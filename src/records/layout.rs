@@ -2,7 +2,7 @@
 //!
 //! One table, and three walks along it: [`scan`](super::scan) reads the text
 //! of each field, [`write`](super::write) writes it, and [`Layout::split`]
-//! checks octets given in the `\#` form. A type is known to all or to none.
+//! checks octets given in the `\#` form. So a type is known to all three or to none.
 
 use std::ops::RangeInclusive;
 

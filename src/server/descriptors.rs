@@ -62,12 +62,12 @@ impl Descriptors {
         self.budget
     }
 
-    /// Of which each socket to an upstream is one.
+    /// Each socket to an upstream takes one of these.
     pub(super) fn upstreams(&self) -> &Share {
         &self.upstreams
     }
 
-    /// Of which each connection to the HTTP side has one.
+    /// Each connection to the HTTP side takes one of these.
     pub(super) fn http(&self) -> Option<&http::Places> {
         self.http.as_ref()
     }

@@ -14,16 +14,16 @@ use crate::host::descriptors::Share;
 
 /// Forwarding as it is configured.
 pub(super) struct Forwarding {
-    /// Of which each of its sockets is one.
+    /// Each of its sockets takes one of these.
     sockets: Share,
-    current: Option<Current>,
+    current: Option<InUse>,
     tasks: JoinSet<Ended>,
     /// Tells the tasks of different forwarders apart.
     next: usize,
     loops: Vec<Looped>,
 }
 
-struct Current {
+struct InUse {
     token: usize,
     config: ForwardConfig,
     forwarder: Forwarder,
@@ -99,7 +99,7 @@ impl Forwarding {
                 });
                 let probing = forwarder.clone();
                 self.tasks.spawn(async move { Ended::Probe(token, probing.probe_loops().await) });
-                self.current = Some(Current { token, config, forwarder });
+                self.current = Some(InUse { token, config, forwarder });
                 self.loops.clear();
             }
         }

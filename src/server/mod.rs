@@ -38,7 +38,7 @@ use crate::respond::Responder;
 use crate::serve::Listeners;
 use crate::source::Delivery;
 use crate::source::clock::{Clock, Drift};
-use crate::status::board::{Known, Reloads};
+use crate::status::board::{Facts, Reloads};
 use crate::writer::Writer;
 use crate::writer::history::What;
 use crate::writer::keeper::Keeper;
@@ -68,7 +68,7 @@ struct App {
     reload: Reload,
     keeper: Keeper,
     keeping: JoinHandle<()>,
-    known: watch::Sender<Arc<Known>>,
+    known: watch::Sender<Arc<Facts>>,
     http: Option<JoinHandle<std::io::Result<()>>>,
     stop: watch::Sender<bool>,
     /// Until when state that is not fresh waits for a source's first word.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::settle::{Due, Found, Outcome, Settle};
+use super::settle::{Due, Found, Settle, Settled};
 use super::surroundings::Surroundings;
 use super::{Options, sleep_until};
 use crate::config::{self, Config, Invalid, Loaded, Loss, Overrides, Progress, Seen};
@@ -22,7 +22,7 @@ use crate::source::watch::Watch;
 /// between two looks that nothing calls for.
 const REST: u32 = 20;
 
-/// But they are no rarer than this.
+/// And the longest.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Reading the configuration anew, one reading at a time and beside the loop:
@@ -184,10 +184,10 @@ impl Reload {
             }
         };
         match outcome? {
-            Outcome::Take(read) => return Some(read.result),
-            Outcome::Refuse(read) => return Some(self.refused(read)),
-            Outcome::Waits => self.say_waits(),
-            Outcome::Restless => warn!(
+            Settled::Take(read) => return Some(read.result),
+            Settled::Refuse(read) => return Some(self.refused(read)),
+            Settled::Waits => self.say_waits(),
+            Settled::Restless => warn!(
                 directory = %self.directory.display(),
                 "configuration files change all the time: they are read once they rest, or on SIGHUP"
             ),

@@ -57,7 +57,7 @@ pub(super) enum Due {
 
 /// What follows from what was done.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome<R> {
+pub(super) enum Settled<R> {
     /// Take it.
     Take(R),
     /// Do not: it loses something.
@@ -178,7 +178,7 @@ impl<R> Settle<R> {
     }
 
     /// The files have this digest.
-    pub(super) fn compared(&mut self, digest: u128, now: Instant) -> Option<Outcome<R>> {
+    pub(super) fn compared(&mut self, digest: u128, now: Instant) -> Option<Settled<R>> {
         let outcome = match std::mem::replace(&mut self.step, Step::Idle) {
             // Idle: that took so long that it was not waited for.
             Step::Comparing | Step::Idle if digest == self.dealt.digest => {
@@ -205,11 +205,11 @@ impl<R> Settle<R> {
         asked: bool,
         began: Instant,
         now: Instant,
-    ) -> Option<Outcome<R>> {
+    ) -> Option<Settled<R>> {
         let mut outcome = None;
         self.step = Step::Idle;
         if asked {
-            outcome = Some(Outcome::Take(self.deal(found)));
+            outcome = Some(Settled::Take(self.deal(found)));
         } else if found.seen.digest == self.dealt.digest {
             self.changing = None;
         } else {
@@ -235,29 +235,29 @@ impl<R> Settle<R> {
     }
 
     /// The files are not as they were.
-    fn changed(&mut self, now: Instant) -> Option<Outcome<R>> {
+    fn changed(&mut self, now: Instant) -> Option<Settled<R>> {
         self.read(false);
         let new = Changing { since: now, told_waits: false, told_restless: false };
         let changing = self.changing.get_or_insert(new);
         let tell = now - changing.since >= RESTLESS && !changing.told_restless;
         changing.told_restless |= tell;
-        tell.then_some(Outcome::Restless)
+        tell.then_some(Settled::Restless)
     }
 
     /// What was read is still there.
-    fn still(&mut self, mut settling: Settling<R>, now: Instant) -> Option<Outcome<R>> {
+    fn still(&mut self, mut settling: Settling<R>, now: Instant) -> Option<Settled<R>> {
         let loses = settling.found.loses;
         let quiet = if loses { QUIET_LOSS } else { QUIET };
         let at = settling.since + quiet;
         if now >= at {
             let read = self.deal(settling.found);
-            return Some(if loses { Outcome::Refuse(read) } else { Outcome::Take(read) });
+            return Some(if loses { Settled::Refuse(read) } else { Settled::Take(read) });
         }
         settling.at = at;
         self.step = Step::Settling(settling);
         let changing = self.changing.as_mut()?;
         let tell = loses && !std::mem::replace(&mut changing.told_waits, true);
-        tell.then_some(Outcome::Waits)
+        tell.then_some(Settled::Waits)
     }
 
     fn deal(&mut self, found: Found<R>) -> R {
@@ -426,9 +426,9 @@ mod tests {
         settle.look(now);
         assert_eq!(settle.take_due(), None);
         let found = |digest| Found { seen: seen(digest), loses: false, read: digest };
-        assert_eq!(settle.was_read(found(1), true, now, now), Some(Outcome::Take(1)));
+        assert_eq!(settle.was_read(found(1), true, now, now), Some(Settled::Take(1)));
         assert_eq!(settle.take_due(), Some(Due::Read { asked: true }), "of the second one");
-        assert_eq!(settle.was_read(found(2), true, now, now), Some(Outcome::Take(2)));
+        assert_eq!(settle.was_read(found(2), true, now, now), Some(Settled::Take(2)));
         assert_eq!(settle.take_due(), Some(Due::Compare), "of the look");
         assert_eq!(settle.compared(2, now), None);
         assert_eq!(settle.take_due(), None);
@@ -443,7 +443,7 @@ mod tests {
         assert!(settle.failed(now));
         assert_eq!(settle.take_due(), None);
         // It ends after all.
-        assert_eq!(settle.was_read(found(3), true, now, now), Some(Outcome::Take(3)));
+        assert_eq!(settle.was_read(found(3), true, now, now), Some(Settled::Take(3)));
         settle.look(now);
         assert_eq!(settle.take_due(), Some(Due::Compare));
         assert!(!settle.failed(now));

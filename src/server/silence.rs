@@ -1,5 +1,5 @@
-//! Sources of which nothing is heard any longer, looked for at each beat of the
-//! loop that publishes.
+//! Looks for sources of which nothing is heard any longer, at each beat of the loop
+//! that publishes.
 
 use std::time::{Duration, SystemTime};
 

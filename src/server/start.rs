@@ -23,7 +23,7 @@ use crate::respond::counters::Counters;
 use crate::serve::{self, Listeners, Stats};
 use crate::source::clock::{Clock, Drift};
 use crate::source::lookup::Resolver;
-use crate::status::board::{Board, Known, Readiness, Reloads};
+use crate::status::board::{Board, Facts, Readiness, Reloads};
 use crate::writer::history::{History, Started, What};
 use crate::writer::{STATE_WAITS, Start, Writer, keeper};
 
@@ -38,11 +38,11 @@ pub(super) struct OpenedParts {
 }
 
 /// What the status surfaces share with what fills it.
-struct Shared {
+struct SurfaceParts {
     counters: Arc<Counters>,
     sockets: Arc<Stats>,
     history: Arc<History>,
-    known: watch::Receiver<Arc<Known>>,
+    known: watch::Receiver<Arc<Facts>>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -70,7 +70,7 @@ impl App {
         descriptors: Descriptors,
         dns: serve::Bound,
         mut state: keeper::Opened,
-    ) -> Result<(Self, Shared), RunError> {
+    ) -> Result<(Self, SurfaceParts), RunError> {
         let (clock, config, history) = (Clock::start(), Arc::new(config), state.history());
         let mut surroundings = Surroundings::of(&config);
         let (sender, deliveries) = mpsc::channel(MAX_DELIVERIES);
@@ -85,7 +85,7 @@ impl App {
         let responder = Responder::new(store, Arc::clone(&counters), options.ordinary_path);
         let listeners = listen(dns, responder, &sockets)?;
         let reloads = Reloads::none(clock.now());
-        let first = Known::new(&writer, &sources, &listeners, &descriptors, &forwarding, &reloads);
+        let first = Facts::new(&writer, &sources, &listeners, &descriptors, &forwarding, &reloads);
         let (known, readers) = watch::channel(Arc::new(first));
         let (stop, stopped) = watch::channel(false);
         let app = Self {
@@ -109,10 +109,10 @@ impl App {
             reloads,
             signals,
         };
-        Ok((app, Shared { counters, sockets, history, known: readers, stopped }))
+        Ok((app, SurfaceParts { counters, sockets, history, known: readers, stopped }))
     }
 
-    fn serve_http(&mut self, bound: Option<http::Bound>, shared: Shared) {
+    fn serve_http(&mut self, bound: Option<http::Bound>, shared: SurfaceParts) {
         let Some((bound, places)) = bound.zip(self.descriptors.http().cloned()) else { return };
         let board = Board {
             store: self.writer.store().clone(),

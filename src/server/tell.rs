@@ -1,4 +1,4 @@
-//! What the server tells: the status surfaces, the state on disk, the log.
+//! Brings the status surfaces and the state on disk up to date, and logs what is served.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::forwarding::Forwarding;
 use super::sources::Sources;
 use crate::respond::Responder;
 use crate::serve::{Listeners, Opened};
-use crate::status::board::{Known, Reloads};
+use crate::status::board::{Facts, Reloads};
 use crate::writer::Writer;
 
 impl App {
     /// Brings the status surfaces and the state on disk up to date.
     pub(super) fn tell(&self) {
-        let known = Known::new(
+        let known = Facts::new(
             &self.writer,
             &self.sources,
             &self.listeners,
@@ -24,7 +24,7 @@ impl App {
             &self.forwarding,
             &self.reloads,
         );
-        let known = Known { state_trouble: self.keeper.trouble(), ..known };
+        let known = Facts { state_trouble: self.keeper.trouble(), ..known };
         self.known.send_replace(Arc::new(known));
         self.keeper.keep(self.writer.state());
     }
@@ -45,7 +45,7 @@ impl App {
     }
 }
 
-impl Known {
+impl Facts {
     pub(super) fn new(
         writer: &Writer,
         sources: &Sources,

@@ -1,4 +1,4 @@
-//! Turning to another configuration: all of it or nothing.
+//! Takes another configuration into use: all of it or nothing.
 
 use std::fmt::Display;
 use std::sync::Arc;

@@ -12,14 +12,14 @@ use crate::source::allocation::Allocation;
 use crate::source::inventory::{Address, Addresses};
 
 /// The answer before, while the next one is read.
-pub struct Known<'k> {
+pub struct KnownAddresses<'k> {
     all: &'k [Arc<Address>],
     /// The number of the one expected next: answers keep their order.
     next: usize,
     places: OnceCell<HashMap<Allocation, usize>>,
 }
 
-impl<'k> Known<'k> {
+impl<'k> KnownAddresses<'k> {
     /// Nothing of the next answer was read yet.
     pub fn new(all: &'k [Arc<Address>]) -> Self {
         Self { all, next: 0, places: OnceCell::new() }
@@ -62,7 +62,7 @@ impl<'k> Known<'k> {
 
 /// All of an answer, sharing with the one `before` what is in both.
 pub fn shared(before: &[Arc<Address>], said: Vec<Address>) -> Addresses {
-    let mut known = Known::new(before);
+    let mut known = KnownAddresses::new(before);
     said.into_iter().map(|address| known.share(address)).collect()
 }
 

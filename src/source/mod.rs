@@ -15,6 +15,7 @@
 //! * [`lookup`]: how EC2 is found without asking ourselves.
 //! * [`health`], [`stats`], [`error`]: what is known about a source.
 //! * [`successor`]: which source carries on what another one said.
+//! * `asks`: what a source is asked to do; `post`: its own end of that.
 //! * [`clock`]: the time all of it is measured with.
 
 pub mod accept;

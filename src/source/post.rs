@@ -1,4 +1,4 @@
-//! A source's own end of its [`Handle`] and of the channel to the writer.
+//! A source's own end of its [`Handle`], and its deliveries to the writer.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -104,7 +104,7 @@ pub(crate) fn dump(
     most: usize,
 ) -> Result<Dumped, NoDump> {
     let (view, table) = chosen(snapshot, origin, view)?;
-    let mut out = Writer { snapshot, table, text: String::new(), unanswered: Vec::new(), most };
+    let mut out = ZoneText { snapshot, table, text: String::new(), unanswered: Vec::new(), most };
     out.head(view, word);
     let mut nodes: Vec<_> = table.nodes.values().collect();
     nodes.sort_by_cached_key(|node| {
@@ -155,7 +155,7 @@ fn chosen<'s>(
     }
 }
 
-struct Writer<'s> {
+struct ZoneText<'s> {
     snapshot: &'s Snapshot,
     table: &'s ZoneTable,
     text: String,
@@ -163,7 +163,7 @@ struct Writer<'s> {
     most: usize,
 }
 
-impl Writer<'_> {
+impl ZoneText<'_> {
     /// What this is, and how the sources do that it rests on.
     fn head(&mut self, view: &str, word: Word) {
         let (zone, serial) = (&self.table.zone.origin, self.table.serial);

@@ -1,11 +1,11 @@
-//! What the surfaces read: status, explanations, metrics.
+//! What `/api`, `/metrics` and the commands say, as data and as text.
 //!
 //! * [`board`]: what is known now, for status, health and metrics.
 //! * [`report`]: what `/api/status` answers, for the server and the commands.
 //! * [`dump`]: a zone as a view is answered it.
 //! * [`explain`]: what a client is answered for a name, and why.
 //! * [`metrics`]: what is known as numbers, for Prometheus.
-//! * [`wish`]: is answered what somebody waits for?
+//! * [`wish`]: whether a name is answered with what `refresh --wait-for` waits for.
 
 pub(crate) mod board;
 pub(crate) mod dump;

@@ -1,9 +1,8 @@
-//! What has happened: moves, losses, and who accepted them. For the morning
-//! after; the last process's part of it comes from the state directory.
+//! What has happened: moves, losses, and who accepted them, for whoever looks into it
+//! later. The part of the process before comes from the state directory.
 //!
 //! An event is a line of JSON, made once: the history keeps it, the disk gets
-//! it as it is, and `/api/history` hands it on. Who asks DNS questions is in
-//! none of them.
+//! it as it is, and `/api/history` hands it on. No event says who asks DNS questions.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

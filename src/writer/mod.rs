@@ -5,7 +5,8 @@
 //! cannot be compiled changes nothing: the snapshot, and what the writer knows,
 //! stay as they were, and the next delivery tries again.
 //!
-//! * `reload`: another configuration; what carries on what.
+//! * `start`: the first snapshot; `world`: what one is made from; `publish`: the next.
+//! * `reload`: another configuration; which source carries on which.
 //! * `silence`: sources that say nothing at all.
 //! * `tell`: what of moves is logged; `losses`: of losses, for the history too.
 

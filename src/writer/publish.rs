@@ -1,4 +1,4 @@
-//! One step to the next snapshot: compiled aside, swapped in, and said what it changes.
+//! Compiles the next snapshot aside, swaps it in, and says what that changes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

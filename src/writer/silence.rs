@@ -1,5 +1,5 @@
-//! A source whose task hangs says nothing, neither good nor bad: its last word
-//! would stand for ever.
+//! Sources whose task hangs: such a one delivers nothing, neither an answer nor a
+//! failure, so its last answer would be served for ever.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

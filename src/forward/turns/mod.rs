@@ -1,21 +1,20 @@
-//! In whose turn the next packet leaves for an upstream that has a `max_rate`.
-//! Pure; the clock is passed in.
+//! The order in which packets leave for an upstream that has a `max_rate`: a fair
+//! queue of clients. Pure; the clock is passed in.
 //!
-//! While there are tokens, nobody waits. While there are none, those who wait
-//! stand in a line for each client, and the clients take turns (deficit round
-//! robin, Shreedhar and Varghese, SIGCOMM 1995): each turn is worth one packet,
-//! and what needs several saves turns up. So a client with one question waits
-//! for one packet of each other client that waits, however many questions
-//! those have.
+//! While there are tokens, no packet waits. While there are none, each client has a
+//! queue, and the clients take turns (deficit round robin, Shreedhar and Varghese,
+//! SIGCOMM 1995): each turn is worth one packet, and a question that needs several
+//! saves turns up. So a client with one question waits for one packet of each other
+//! client that waits, however many questions those have.
 //!
-//! * A question that several clients wait for stands in the line of each, and
-//!   leaves with the first whose turn comes: who joins a question of somebody
-//!   with a long line does not wait in that line.
-//! * Within a line, what has already cost packets goes first: newer questions
-//!   do not keep one from its answer over TCP.
-//! * A line is no longer than what its client could have sent within
-//!   [`PATIENCE`] if it were alone. What is beyond that is turned away at once.
-//! * What we send on our own account (probes, checks) is one more client.
+//! * A question that several clients wait for is in the queue of each, and leaves
+//!   with the first whose turn comes: a client that joins a question of one with a
+//!   long queue does not wait in that queue.
+//! * Within a queue, a question that has already cost packets goes first: newer
+//!   questions do not delay its answer over TCP.
+//! * A queue is no longer than what its client could have sent within [`PATIENCE`]
+//!   if it were alone. What is beyond that is turned away at once.
+//! * What we send on our own account (probes, checks) counts as one more client.
 
 #[cfg(test)]
 mod tests;
@@ -27,11 +26,11 @@ use std::time::{Duration, Instant};
 use crate::forward::pace::Pace;
 use crate::host::client::Client;
 
-/// A packet that has to wait for longer is not sent: with a line that long the
+/// A packet that has to wait for longer is not sent: with a queue that long the
 /// answer comes too late for most who wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// In whose turn something may leave.
+/// Whose turn a packet takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Payer {
     /// A client that waits for the answer.
@@ -49,7 +48,7 @@ pub(crate) enum Stage {
     First,
 }
 
-/// There is no place in the line, or it took longer than [`PATIENCE`].
+/// The queue is full, or the packet has waited for longer than [`PATIENCE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Busy;
 

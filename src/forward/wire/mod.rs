@@ -1,7 +1,7 @@
-//! DNS messages octet by octet: names, records, and where names hide in RDATA.
+//! DNS messages octet by octet: names, records, and the names in RDATA.
 //!
-//! Everything here reads what a stranger wrote: no index without a check, and
-//! every walk ends, because a compression pointer may only point backwards.
+//! All of it comes from outside: no index without a check, and every walk ends,
+//! because a compression pointer may only point backwards.
 
 mod encoder;
 mod rdata;

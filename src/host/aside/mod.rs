@@ -1,11 +1,10 @@
-//! Work with files that may never end, for whoever must not wait for ever: a
-//! disk, a mount or a file server that hangs holds a thread in the kernel, and
-//! nothing can call it back.
+//! File work with a deadline. A disk, a mount or a file server that hangs blocks a
+//! thread in the kernel, and nothing can cancel that.
 //!
-//! Each attempt has a thread of its own, so that one that hangs takes nothing
-//! from others. Threads that hang are few: so many for each file, so many in
-//! all. What an attempt brings after its deadline still counts, if no newer one
-//! was quicker.
+//! Each attempt runs on a thread of its own, so that one that hangs delays no other.
+//! The number of threads that hang is bounded, for each file and in all. The result
+//! of an attempt that ends after its deadline still counts, unless a newer attempt
+//! has ended before it.
 
 mod attempt;
 #[cfg(test)]

@@ -45,17 +45,17 @@ pub(crate) static STDERR: Queue = Queue::new();
 ///
 /// # Errors
 /// There is no thread to be had.
-pub(crate) fn start() -> io::Result<Guard> {
+pub(crate) fn start() -> io::Result<FlushGuard> {
     let write = || STDERR.write_to(&mut io::stderr());
     thread::Builder::new().name("log".into()).spawn(write)?;
-    Ok(Guard(()))
+    Ok(FlushGuard(()))
 }
 
 /// Waits for the last lines to be written when it is dropped, a second at most.
 #[derive(Debug)]
-pub(crate) struct Guard(());
+pub(crate) struct FlushGuard(());
 
-impl Drop for Guard {
+impl Drop for FlushGuard {
     fn drop(&mut self) {
         STDERR.end(LAST_LINES);
     }

@@ -1,5 +1,5 @@
-//! What a look at the file means: something new, nothing new, or bad for the moment.
-//! Pure; the clock is passed in.
+//! Whether what was read of a file is new, the same, or bad for a moment only. Pure;
+//! the clock is passed in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::source::json::Listing;
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// What a look at the file means.
-pub(super) enum Verdict {
+pub(super) enum Look {
     /// Bad, but perhaps only for a moment: look again soon.
     Again,
     /// As it was when last told.
@@ -38,31 +38,31 @@ impl Judge {
         self.told.as_ref()?.as_ref().ok()
     }
 
-    pub(super) fn judge(&mut self, seen: Result<Arc<Listing>, FileError>, now: Instant) -> Verdict {
+    pub(super) fn judge(&mut self, seen: Result<Arc<Listing>, FileError>, now: Instant) -> Look {
         match (seen, &self.told) {
             (Ok(seen), told) => {
                 self.bad_since = None;
                 let answer = Ok(seen.said().clone());
                 if matches!(told, Some(Ok(told)) if Arc::ptr_eq(told, &seen)) {
-                    return Verdict::Same(answer);
+                    return Look::Same(answer);
                 }
                 self.told = Some(Ok(seen));
-                Verdict::New(answer)
+                Look::New(answer)
             }
             (Err(error), _)
                 if *self.bad_since.get_or_insert(now) + SETTLE > now
                     // That has taken its time already.
                     && !matches!(error, FileError::Hangs { .. }) =>
             {
-                Verdict::Again
+                Look::Again
             }
             (Err(error), Some(Err(told))) if told.to_string() == error.to_string() => {
-                Verdict::Same(Err(Arc::clone(told)))
+                Look::Same(Err(Arc::clone(told)))
             }
             (Err(error), _) => {
                 let error = Arc::new(SourceError::from(error));
                 self.told = Some(Err(Arc::clone(&error)));
-                Verdict::New(Err(error))
+                Look::New(Err(error))
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::source::usable::Said;
 use crate::source::watch::Watch;
 use crate::source::{Ended, Handle, Pending, Post, Setup};
 pub(crate) use error::FileError;
-use judge::{Judge, Verdict};
+use judge::{Judge, Look};
 
 /// The largest file taken, in octets: some 100,000 addresses with tags.
 /// More is not a list of addresses.
@@ -168,16 +168,16 @@ impl FileSource {
         };
         let (now, took) = (Instant::now(), self.began.elapsed());
         let (answer, tell) = match self.judge.judge(seen, now) {
-            Verdict::Again => {
+            Look::Again => {
                 self.again = Some(now + AGAIN);
                 return Ok(());
             }
-            Verdict::Same(answer) => {
+            Look::Same(answer) => {
                 let long_ago = self.told.is_none_or(|told| now - told >= STILL);
                 let still = answer.is_ok() && long_ago;
                 (answer, still || self.pending.asked)
             }
-            Verdict::New(answer) => (answer, true),
+            Look::New(answer) => (answer, true),
         };
         if !tell {
             self.post.note(took, &answer);

@@ -259,9 +259,9 @@ fn what_a_look_means() {
     let path = dir.path().join("a.json");
     let mut look =
         |octets: &str, ms| judge.judge(super::listing(&path, octets.into(), judge.known()), at(ms));
-    let new = |v: Verdict| matches!(v, Verdict::New(Ok(_)));
-    let same = |v: Verdict| matches!(v, Verdict::Same(Ok(_)));
-    let again = |v: Verdict| matches!(v, Verdict::Again);
+    let new = |v: Look| matches!(v, Look::New(Ok(_)));
+    let same = |v: Look| matches!(v, Look::Same(Ok(_)));
+    let again = |v: Look| matches!(v, Look::Again);
     let (one, two) = (listing(1), listing(2));
     assert!(new(look(&one, 0)));
     assert!(same(look(&one, 1)));
@@ -271,9 +271,9 @@ fn what_a_look_means() {
     // Bad for longer: told once; the clock starts with the first bad look.
     assert!(again(look("", 500)));
     assert!(again(look("{", 699)));
-    assert!(matches!(look("{", 700), Verdict::New(Err(_))));
-    assert!(matches!(look("{", 800), Verdict::Same(Err(_))));
-    assert!(matches!(look("[", 900), Verdict::New(Err(_))));
+    assert!(matches!(look("{", 700), Look::New(Err(_))));
+    assert!(matches!(look("{", 800), Look::Same(Err(_))));
+    assert!(matches!(look("[", 900), Look::New(Err(_))));
     // What was told before it was bad is news.
     assert!(new(look(&one, 901)));
     assert!(new(look(&two, 902)));

@@ -14,7 +14,7 @@ use crate::source::usable;
 /// An item as it is printed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Item {
+pub(super) struct PrintedItem {
     #[serde(default, deserialize_with = "text")]
     public_ip: Option<String>,
     #[serde(default, deserialize_with = "text")]
@@ -36,13 +36,13 @@ pub(super) struct Item {
     #[serde(default, deserialize_with = "text")]
     service_managed: Option<String>,
     #[serde(default)]
-    tags: Option<Vec<Object<Tag>>>,
+    tags: Option<Vec<Object<PrintedTag>>>,
 }
 
 /// A tag as it is printed. An empty value is a value.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Tag {
+struct PrintedTag {
     key: String,
     #[serde(default)]
     value: Option<String>,
@@ -53,8 +53,8 @@ fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> 
     Ok(Option::<String>::deserialize(from)?.filter(|text| !text.is_empty()))
 }
 
-impl From<Item> for usable::Item {
-    fn from(item: Item) -> Self {
+impl From<PrintedItem> for usable::Item {
+    fn from(item: PrintedItem) -> Self {
         Self {
             public_ip: item.public_ip,
             carrier_ip: item.carrier_ip,
@@ -71,7 +71,7 @@ impl From<Item> for usable::Item {
     }
 }
 
-fn tags(list: Vec<Object<Tag>>) -> BTreeMap<String, String> {
+fn tags(list: Vec<Object<PrintedTag>>) -> BTreeMap<String, String> {
     list.into_iter().map(|Object(tag)| (tag.key, tag.value.unwrap_or_default())).collect()
 }
 

@@ -23,11 +23,11 @@ use serde_json::value::RawValue;
 
 use crate::host::background;
 use crate::source::inventory::Address;
-use crate::source::known::Known;
+use crate::source::known::KnownAddresses;
 use crate::source::usable::{self, Gather, Said, Unusable};
 pub use error::ParseError;
 use error::from_json;
-use item::{Item, Object};
+use item::{Object, PrintedItem};
 
 /// UTF-8 byte order mark: some editors write one.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -58,7 +58,7 @@ impl Listing {
         }
         let mut reader = Reader::new(&text, before);
         let mut json = serde_json::Deserializer::from_slice(json);
-        let found = Reply(&mut reader).deserialize(&mut json);
+        let found = WholeReply(&mut reader).deserialize(&mut json);
         match (found.and_then(|found| json.end().map(|()| found)), reader.fault.take()) {
             (Ok(true), _) => {}
             (Ok(false), _) => return Err(ParseError::NoAddresses),
@@ -98,7 +98,7 @@ impl Borrow<Address> for Placed {
 struct Reader<'r> {
     text: &'r [u8],
     before: &'r Listing,
-    known: Known<'r>,
+    known: KnownAddresses<'r>,
     gather: Gather<Placed>,
     /// What is wrong with the last item: an error of serde carries only text.
     fault: Option<ParseError>,
@@ -106,7 +106,7 @@ struct Reader<'r> {
 
 impl<'r> Reader<'r> {
     fn new(text: &'r [u8], before: &'r Listing) -> Self {
-        let known = Known::new(&before.said.addresses);
+        let known = KnownAddresses::new(&before.said.addresses);
         Self { text, before, known, gather: Gather::default(), fault: None }
     }
 
@@ -143,7 +143,7 @@ fn address(
     place: &Range<usize>,
     text: &[u8],
 ) -> Result<Result<Address, Unusable>, ParseError> {
-    let Object(item) = serde_json::from_str::<Object<Item>>(item).map_err(|error| {
+    let Object(item) = serde_json::from_str::<Object<PrintedItem>>(item).map_err(|error| {
         let lines = item.split_inclusive('\n').take(error.line().saturating_sub(1));
         let behind = lines.map(str::len).sum::<usize>() + error.column();
         let (line, column) = line_and_column(text, place.start + behind);
@@ -164,9 +164,9 @@ fn line_and_column(text: &[u8], count: usize) -> (usize, usize) {
 }
 
 /// The whole reply: did it have a list of items?
-struct Reply<'a, 'r>(&'a mut Reader<'r>);
+struct WholeReply<'a, 'r>(&'a mut Reader<'r>);
 
-impl<'de> DeserializeSeed<'de> for Reply<'_, '_> {
+impl<'de> DeserializeSeed<'de> for WholeReply<'_, '_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
@@ -174,7 +174,7 @@ impl<'de> DeserializeSeed<'de> for Reply<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reply<'_, '_> {
+impl<'de> Visitor<'de> for WholeReply<'_, '_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -41,12 +41,11 @@ const POLL: Duration = Duration::from_secs(1);
 /// same. It takes microseconds.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// So many times as long as walking takes is the least time between two walks
-/// that no event calls for: with thousands of files they take a part of one
-/// processor that nobody notices.
+/// The least time between two walks without an event, as a multiple of how long a
+/// walk takes: with thousands of files they take a small part of one processor.
 const REST: u32 = 20;
 
-/// But they are no rarer than this.
+/// And the longest.
 pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Waits for changes of some files.

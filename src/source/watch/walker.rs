@@ -1,4 +1,4 @@
-//! Asks the kernel for events in the directories on the way to the files.
+//! Keeps the kernel watches on the directories on the way to the files.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::ways::{Inode, Wanted, Ways, look, matters};
 
-/// How often the walk is repeated when links move under our feet. After that
-/// the next look heals what is left.
+/// How often the walk is repeated when links change during it. After that the next
+/// look finds what is left.
 const MAX_WALKS: usize = 4;
 
 /// Makes what asks the kernel for events.

@@ -1,5 +1,5 @@
-//! What can make a path lead elsewhere: each symbolic link on the way, and the
-//! entry at its end.
+//! The directory entries on which it depends what file a path leads to: each symbolic
+//! link on the way, and the entry at its end.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};

@@ -1,11 +1,11 @@
-//! How forwarding does.
+//! The state of forwarding.
 
 use crate::forward::{Forwarder, Looped, UpstreamStatus};
-use crate::status::report::{Forwarding, Upstream};
+use crate::status::report::{ForwardingReport, UpstreamReport};
 
-pub(super) fn report(forwarder: &Forwarder, loops: &[Looped]) -> Forwarding {
+pub(super) fn report(forwarder: &Forwarder, loops: &[Looped]) -> ForwardingReport {
     let (load, cache) = (forwarder.load(), forwarder.cache().stats());
-    Forwarding {
+    ForwardingReport {
         upstreams: forwarder.upstreams().into_iter().map(upstream).collect(),
         loops: loops.iter().map(|one| format!("{} for {}", one.upstream, one.name)).collect(),
         outstanding: load.outstanding,
@@ -17,8 +17,8 @@ pub(super) fn report(forwarder: &Forwarder, loops: &[Looped]) -> Forwarding {
     }
 }
 
-fn upstream(one: UpstreamStatus) -> Upstream {
-    Upstream {
+fn upstream(one: UpstreamStatus) -> UpstreamReport {
+    UpstreamReport {
         address: one.address,
         up: one.up,
         round_trip_ms: one.round_trip.map(|time| time.as_secs_f64() * 1000.0),

@@ -45,7 +45,7 @@ pub(crate) struct Board {
     /// What happened at the sockets.
     pub sockets: Arc<serve::Stats>,
     /// What the writer knows; changes with each delivery and reload.
-    pub known: watch::Receiver<Arc<Known>>,
+    pub known: watch::Receiver<Arc<Facts>>,
     /// What has happened.
     pub history: Arc<History>,
     /// When the process began.
@@ -64,7 +64,7 @@ pub(crate) struct Board {
 
 /// What the writer knows at one moment.
 #[derive(Clone)]
-pub(crate) struct Known {
+pub(crate) struct Facts {
     /// The configuration in use.
     pub config: Arc<Config>,
     /// What the sources say.
@@ -91,7 +91,7 @@ pub(crate) struct Known {
     pub publish_trouble: Option<String>,
     /// Who may have how many descriptors.
     pub budget: Budget,
-    /// Of which each socket to an upstream is one.
+    /// Each socket to an upstream takes one of these.
     pub upstream_sockets: Share,
 }
 

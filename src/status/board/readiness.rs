@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::Known;
+use super::Facts;
 use crate::source::clock::elapsed;
 use crate::source::inventory::{Health, SourceInventory};
 
@@ -21,7 +21,7 @@ impl Readiness {
     ///
     /// # Errors
     /// What is waited for.
-    pub(crate) fn judge(&self, known: &Known, now: SystemTime) -> Result<(), String> {
+    pub(crate) fn judge(&self, known: &Facts, now: SystemTime) -> Result<(), String> {
         if !self.0.load(Ordering::Relaxed) {
             let grace = known.config.server.serve.ready_grace;
             judge(&known.inventory.sources, grace, now)?;

@@ -1,25 +1,25 @@
-//! How each source does.
+//! The state of each source, with what is held.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use super::Known;
+use super::Facts;
 use super::status::time;
 use crate::config::{Config, SourceId, SourceKind};
 use crate::source::accept::Losses;
 use crate::source::clock::{Drift, elapsed};
 use crate::source::inventory::{Health, SourceInventory};
-use crate::status::report::{HeldAddress, Source};
+use crate::status::report::{HeldAddress, SourceReport};
 use crate::writer::losses::names_of;
 
-impl Known {
+impl Facts {
     /// Each source at one moment, in the order of the configuration.
-    pub(super) fn sources(&self, now: SystemTime, drift: Drift) -> Vec<Source> {
+    pub(super) fn sources(&self, now: SystemTime, drift: Drift) -> Vec<SourceReport> {
         let all = 0..self.inventory.sources.len();
         all.filter_map(|id| self.source(id, now, drift)).collect()
     }
 
-    fn source(&self, id: usize, now: SystemTime, drift: Drift) -> Option<Source> {
+    fn source(&self, id: usize, now: SystemTime, drift: Drift) -> Option<SourceReport> {
         let source = self.inventory.sources.get(id)?;
         let config = self.config.server.sources.get(id)?;
         let losses = self.losses.get(id)?;
@@ -34,7 +34,7 @@ impl Known {
         };
         // An equal answer publishes nothing, so the totals know of later ones.
         let last_good = totals.last_good.max(source.delivered_at);
-        Some(Source {
+        Some(SourceReport {
             name: source.name.clone(),
             kind: kind.to_owned(),
             region: source.region.clone(),

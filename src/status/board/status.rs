@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::{Board, Known, Reloads, forwarding};
+use super::{Board, Facts, Reloads, forwarding};
 use crate::config::Config;
 use crate::dns::serial::highest;
 use crate::host::aside;
@@ -53,19 +53,19 @@ impl Board {
 }
 
 /// Is every source healthy, and what they say published?
-fn is_healthy(known: &Known) -> bool {
+fn is_healthy(known: &Facts) -> bool {
     let mut sources = known.inventory.sources.iter();
     sources.all(|source| source.health == Health::Healthy) && known.publish_trouble.is_none()
 }
 
-fn zones(config: &Config, snapshot: &Snapshot) -> Vec<report::Zone> {
+fn zones(config: &Config, snapshot: &Snapshot) -> Vec<report::ZoneReport> {
     let zones = config.zones.iter().map(|zone| {
         let tables = snapshot.views.iter().filter_map(|view| {
             let table = view.zones.get(zone.origin.octets())?;
             Some((view.name.to_string(), table.serial))
         });
         let (views, serials): (Vec<_>, Vec<_>) = tables.unzip();
-        report::Zone {
+        report::ZoneReport {
             origin: zone.origin.to_string(),
             serial: highest(serials),
             views,
@@ -75,8 +75,8 @@ fn zones(config: &Config, snapshot: &Snapshot) -> Vec<report::Zone> {
     zones.collect()
 }
 
-fn reloads(reloads: &Reloads, drift: Drift) -> report::Reloads {
-    report::Reloads {
+fn reloads(reloads: &Reloads, drift: Drift) -> report::ReloadsReport {
+    report::ReloadsReport {
         refused: reloads.refused,
         trouble: reloads.trouble.clone(),
         taken_at: time(reloads.taken_at, drift),

@@ -2,9 +2,9 @@
 
 use super::page::Page;
 use crate::forward::{Forwarder, UpstreamStatus};
-use crate::status::board::{Board, Known};
+use crate::status::board::{Board, Facts};
 
-pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
+pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
     let current = board.store.full();
     let Some(forwarder) = &current.forwarder else { return };
     upstreams(page, &forwarder.upstreams());

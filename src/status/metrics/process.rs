@@ -7,9 +7,9 @@ use crate::host::descriptors;
 use crate::host::log::STDERR;
 use crate::host::process::Process;
 use crate::source::ec2;
-use crate::status::board::{Board, Known};
+use crate::status::board::{Board, Facts};
 
-pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
+pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
     build(page);
     process(page);
     descriptors(page, known);
@@ -46,7 +46,7 @@ fn process(page: &mut Page) {
     }
 }
 
-fn descriptors(page: &mut Page, known: &Known) {
+fn descriptors(page: &mut Page, known: &Facts) {
     let budget = &known.budget;
     page.gauge("eipdns_descriptors_limit", "File descriptors the process may have")
         .is(budget.limit);

@@ -4,10 +4,10 @@ use super::page::Page;
 use super::unix;
 use crate::dns::serial::highest;
 use crate::host::aside;
-use crate::status::board::{Board, Known};
+use crate::status::board::{Board, Facts};
 use crate::status::report::WorstCase;
 
-pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
+pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
     names(page, board);
     publishing(page, board, known);
     configuration(page, board, known);
@@ -40,7 +40,7 @@ fn names(page: &mut Page, board: &Board) {
     page.counter("eipdns_moves_total", "Bound names whose answer changed").is(known);
 }
 
-fn publishing(page: &mut Page, board: &Board, known: &Known) {
+fn publishing(page: &mut Page, board: &Board, known: &Facts) {
     let publishing = board.publishing();
     let help = "Unix time at which the current snapshot was published";
     page.gauge("eipdns_published_timestamp_seconds", help).is(unix(board, known.published_at));
@@ -60,7 +60,7 @@ fn publishing(page: &mut Page, board: &Board, known: &Known) {
 }
 
 /// The first two as Prometheus has them of its own configuration.
-fn configuration(page: &mut Page, board: &Board, known: &Known) {
+fn configuration(page: &mut Page, board: &Board, known: &Facts) {
     let reloads = &known.reloads;
     let help = "0: the last reload was refused, and the files are not what is served";
     page.gauge("eipdns_config_last_reload_successful", help).is(reloads.trouble.is_none());
@@ -71,7 +71,7 @@ fn configuration(page: &mut Page, board: &Board, known: &Known) {
     page.counter("eipdns_reloads_refused_total", help).is(reloads.refused);
 }
 
-fn serials(page: &mut Page, board: &Board, known: &Known) {
+fn serials(page: &mut Page, board: &Board, known: &Facts) {
     let current = board.store.full();
     let snapshot = &current.snapshot;
     let mut serials =

@@ -3,9 +3,9 @@
 use super::page::Page;
 use crate::answer::Transport;
 use crate::serve::stats::ConnectionTotals;
-use crate::status::board::{Board, Known};
+use crate::status::board::{Board, Facts};
 
-pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
+pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
     board.counters.show(known.config.server.views.iter().map(|view| view.name.as_str()));
     answers(page, board);
     udp(page, board);

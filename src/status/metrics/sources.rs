@@ -9,7 +9,7 @@ use crate::source::clock::elapsed;
 use crate::source::error::Class;
 use crate::source::inventory::{Health, SourceInventory};
 use crate::source::stats::Totals;
-use crate::status::board::{Board, Known};
+use crate::status::board::{Board, Facts};
 
 /// One source: what is known of it in different places.
 struct Source<'k> {
@@ -29,7 +29,7 @@ impl Source<'_> {
     }
 }
 
-pub(super) fn write(page: &mut Page, board: &Board, known: &Known) {
+pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
     let pairs = known.inventory.sources.iter().zip(&known.handles).zip(&known.losses);
     let all: Vec<Source<'_>> = pairs
         .map(|((said, handle), losses)| {

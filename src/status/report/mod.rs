@@ -48,12 +48,12 @@ pub(crate) struct Status {
     /// Names moved since the start.
     pub moves: u64,
     /// Each zone.
-    pub zones: Vec<Zone>,
+    pub zones: Vec<ZoneReport>,
     /// Each source.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceReport>,
     /// Questions for others; none when no view forwards.
     #[serde(deserialize_with = "Option::deserialize")]
-    pub forwarding: Option<Forwarding>,
+    pub forwarding: Option<ForwardingReport>,
     /// Why the state on disk is not up to date, when it is not.
     #[serde(deserialize_with = "Option::deserialize")]
     pub state_trouble: Option<String>,
@@ -71,7 +71,7 @@ pub(crate) struct Status {
     /// The loop that publishes.
     pub publishing: Publishing,
     /// What became of reloads.
-    pub reloads: Reloads,
+    pub reloads: ReloadsReport,
     /// Does `/readyz` say so?
     pub ready: bool,
     /// What is waited for, if not.
@@ -111,7 +111,7 @@ impl WorstCase {
 
 /// One zone.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Zone {
+pub(crate) struct ZoneReport {
     /// Its origin.
     pub origin: String,
     /// Its serial: the highest of all views.
@@ -124,7 +124,7 @@ pub(crate) struct Zone {
 
 /// One source.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Source {
+pub(crate) struct SourceReport {
     /// Its name.
     pub name: String,
     /// `file` or `ec2`.
@@ -192,9 +192,9 @@ pub(crate) struct HeldAddress {
 
 /// What is asked elsewhere.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Forwarding {
+pub(crate) struct ForwardingReport {
     /// Each upstream.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<UpstreamReport>,
     /// Upstreams through which our own questions come back.
     pub loops: Vec<String>,
     /// Questions on their way to upstreams.
@@ -214,7 +214,7 @@ pub(crate) struct Forwarding {
 
 /// One upstream.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Upstream {
+pub(crate) struct UpstreamReport {
     /// Its address.
     pub address: SocketAddr,
     /// It answers, as far as is known.
@@ -247,7 +247,7 @@ pub(crate) struct Publishing {
 
 /// What became of reloads.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Reloads {
+pub(crate) struct ReloadsReport {
     /// Refused since the start.
     pub refused: u64,
     /// Why the last one was refused, if it was: the files are then not what is

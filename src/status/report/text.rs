@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use super::{Forwarding, HeldAddress, Source, Status, Upstream, ViewNames, WorstCase, Zone};
+use super::{
+    ForwardingReport, HeldAddress, SourceReport, Status, UpstreamReport, ViewNames, WorstCase,
+    ZoneReport,
+};
 use crate::host::text::OneLine;
 
 impl Display for Status {
@@ -120,8 +123,8 @@ impl Lines<'_, '_> {
         self.line(format_args!("  since the start: {}", some.join(", ")))
     }
 
-    fn source(&mut self, source: &Source) -> fmt::Result {
-        let Source { name, kind, health, addresses, failures, polls, .. } = source;
+    fn source(&mut self, source: &SourceReport) -> fmt::Result {
+        let SourceReport { name, kind, health, addresses, failures, polls, .. } = source;
         let region = or_dash(source.region.as_ref());
         let age = source.age.map_or("never".into(), |age| format!("{age:.1} s ago"));
         self.line(format_args!(
@@ -153,7 +156,7 @@ impl Lines<'_, '_> {
     }
 
     /// What of a source's last good answer cannot be used.
-    fn left_out(&mut self, source: &Source) -> fmt::Result {
+    fn left_out(&mut self, source: &SourceReport) -> fmt::Result {
         let shown = &source.left_out_first;
         shown.iter().try_for_each(|why| self.line(format_args!("  LEFT OUT: {why}")))?;
         match source.left_out.saturating_sub(shown.len()) {
@@ -162,19 +165,19 @@ impl Lines<'_, '_> {
         }
     }
 
-    fn forwarding(&mut self, all: &Forwarding) -> fmt::Result {
+    fn forwarding(&mut self, all: &ForwardingReport) -> fmt::Result {
         all.upstreams.iter().try_for_each(|upstream| self.upstream(upstream))?;
         let mut loops = all.loops.iter();
         loops.try_for_each(|one| self.line(format_args!("FORWARDING LOOP through {one}")))?;
-        let Forwarding { outstanding, waiting, shed, cached, cached_bytes, .. } = all;
+        let ForwardingReport { outstanding, waiting, shed, cached, cached_bytes, .. } = all;
         self.line(format_args!(
             "forwarding: {outstanding} under way, {waiting} clients waiting, {shed} turned away, \
              {cached} answers cached ({cached_bytes} octets)"
         ))
     }
 
-    fn upstream(&mut self, upstream: &Upstream) -> fmt::Result {
-        let Upstream { address, sent, timeouts, waiting, throttled, .. } = upstream;
+    fn upstream(&mut self, upstream: &UpstreamReport) -> fmt::Result {
+        let UpstreamReport { address, sent, timeouts, waiting, throttled, .. } = upstream;
         let up = if upstream.up { "up" } else { "DOWN" };
         let time = upstream
             .round_trip_ms
@@ -197,8 +200,8 @@ impl Lines<'_, '_> {
         ))
     }
 
-    fn zone(&mut self, zone: &Zone) -> fmt::Result {
-        let Zone { origin, serial, views, names } = zone;
+    fn zone(&mut self, zone: &ZoneReport) -> fmt::Result {
+        let ZoneReport { origin, serial, views, names } = zone;
         let views = joined(views, ", ");
         self.line(format_args!("zone {origin} serial {serial} in views {views}, {names} names"))
     }
