@@ -4,12 +4,11 @@
 //!
 //! Read in this order: this file (the types), `load` (the directory), `files`
 //! (what is opened), `server` with `source`, `view` and `forward`, `zone` with
-//! `names` and `target` (one file each), `rules` and `pointers` (what only shows when all files are seen together),
-//! `losses` (what an edit takes away). Below them:
-//! `toml`, `table`, `value` and `syntax` (spanned, recoverable reading),
-//! `readers` and `addresses` (what single values mean), `scope` (the parts of a
-//! file, and the keys that are not built yet), `words` (quoting and guessing
-//! for messages).
+//! `names` and `target` (one file each), `rules` and `pointers` (what only shows when
+//! all files are seen together), `losses` (what an edit takes away). Below them:
+//! `toml`, `table`, `value` and `syntax` (spanned, recoverable reading), `readers`
+//! and `addresses` (what single values mean), `scope` (the parts of a file, and the
+//! keys that are not built yet), `words` (quoting and guessing for messages).
 
 mod addresses;
 mod files;

@@ -94,8 +94,8 @@ pub(crate) struct Seat {
     flights: Flights,
 }
 
-/// The end of a flight, to be held by who flies it: however that ends, the
-/// flight leaves the book and nobody waits for ever.
+/// A flight, as the task that carries it out holds it. When this is dropped, the
+/// flight has ended, so that no client waits for ever.
 pub(crate) struct Landing {
     pub(crate) question: OwnedQuestion,
     /// The clients that wait for it.
@@ -240,8 +240,8 @@ impl Flights {
 }
 
 impl Flight {
-    /// It flies for one more client, or for the same once more. Who comes and
-    /// goes over TCP could make the list longer than there are places to wait.
+    /// One more client waits, or the same once more. A client that comes and goes
+    /// over TCP could make the list longer than there are places to wait.
     fn joined_by(&self, client: Client) {
         self.askers.send_if_modified(|all| {
             let new = all.len() < MAX_WAITING && all.last() != Some(&client);

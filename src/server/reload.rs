@@ -18,8 +18,8 @@ use crate::diag::Problem;
 use crate::host::aside::{Aside, AsideError, Cause, Place};
 use crate::source::watch::Watch;
 
-/// So many times as long as looking at the files takes is the least time
-/// between two looks that nothing calls for.
+/// The least time between two looks without a reason, as a multiple of how long a
+/// look takes.
 const REST: u32 = 20;
 
 /// And the longest.

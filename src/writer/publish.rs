@@ -15,7 +15,7 @@ use crate::host::background::breathe;
 use crate::snapshot::Snapshot;
 use crate::store::Current;
 
-/// Makes a snapshot: [`compile`], or what a test has in its place.
+/// Makes a snapshot: [`compile`](crate::compile::compile), or what a test has in its place.
 pub(super) type Compile = fn(&Input<'_>, &mut Serials, Option<&Snapshot>) -> Snapshot;
 
 /// Compiling has panicked: what it said.

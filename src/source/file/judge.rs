@@ -13,7 +13,7 @@ use crate::source::json::Listing;
 
 /// How long a file may be bad before that is told. A writer that truncates
 /// first, or removes before it renames, shows nothing or half for a moment.
-const SETTLE: Duration = Duration::from_millis(200);
+pub(super) const SETTLE: Duration = Duration::from_millis(200);
 
 /// What a look at the file means.
 pub(super) enum Look {

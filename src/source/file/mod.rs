@@ -38,7 +38,7 @@ pub(super) const WITHIN: Duration = Duration::from_secs(3);
 /// its age is that of the last good look.
 const STILL: Duration = Duration::from_secs(1);
 
-/// How soon a bad file is looked at again within [`SETTLE`].
+/// How soon a bad file is looked at again within [`judge::SETTLE`].
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Reads the addresses in a file, once, in a few seconds at most.
