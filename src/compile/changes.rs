@@ -64,6 +64,9 @@ pub struct Change {
 pub(crate) struct Changes {
     /// The bound names that are answered otherwise, in order of name.
     pub names: Vec<Change>,
+    /// How many have their first answer: the sources had not said anything before. These
+    /// are no changes, and may be all names there are.
+    pub first: usize,
     /// Every Elastic IP behind one of them that is held otherwise than before,
     /// also those that its change does not show.
     pub elastic_ips: HashSet<Ipv4Addr>,
@@ -72,8 +75,6 @@ pub(crate) struct Changes {
 /// What a change amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// There was no answer before: the sources had not said anything yet.
-    First,
     /// Another answer than before.
     Moved,
     /// There is no answer any longer, or no address from the first.
@@ -125,7 +126,7 @@ impl Association {
 /// new zones and views are none. `config` is that of `new`.
 pub(crate) fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Changes {
     let reloaded = old.epoch != new.epoch;
-    let mut all = All { map: BTreeMap::new(), new, reloaded };
+    let mut all = All { map: BTreeMap::new(), first: BTreeMap::new(), new, reloaded };
     for after in &new.views {
         let Some(before) = old.views.iter().find(|before| before.name == after.name) else {
             continue;
@@ -141,28 +142,34 @@ pub(crate) fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Change
             }
         }
     }
-    let All { map, .. } = all;
+    let All { map, first, .. } = all;
+    let mut changes = Changes { first: first.len(), ..Changes::default() };
     let same_sources =
         || old.sources.iter().map(|s| &s.name).eq(new.sources.iter().map(|s| &s.name));
-    if map.is_empty() || (reloaded && !same_sources()) {
-        let names = breathing(map).map(|(_, (change, _))| change).collect();
-        return Changes { names, ..Changes::default() };
+    if (map.is_empty() && first.is_empty()) || (reloaded && !same_sources()) {
+        changes.names = breathing(map).map(|(_, (change, _))| change).collect();
+        return changes;
     }
     compared(config, old, new, |was, is| {
-        let mut changes = Changes::default();
+        for (name, table) in breathing(first) {
+            let best = binding(table, name).map(|b| is.best(&b.target, b.source));
+            let best = best.iter().flatten();
+            changes.elastic_ips.extend(best.map(|sighting| sighting.entry.address.public_ip));
+        }
         for ((name, ..), (mut change, table)) in breathing(map) {
-            let binding = table.zone.names.binary_search_by(|b| b.name.cmp(name));
-            let binding = binding.ok().and_then(|at| table.zone.names.get(at));
-            let holders = binding.map_or_else(Vec::new, |binding| holders(binding, was, is));
+            let holders = binding(table, name).map_or_else(Vec::new, |b| holders(b, was, is));
             changes.elastic_ips.extend(holders.iter().map(|holder| holder.elastic_ip));
-            if change.kind != Kind::First {
-                change.addresses_in_all = holders.len();
-                change.addresses.extend(holders.into_iter().take(MAX_ADDRESSES));
-            }
+            change.addresses_in_all = holders.len();
+            change.addresses.extend(holders.into_iter().take(MAX_ADDRESSES));
             changes.names.push(change);
         }
-        changes
-    })
+    });
+    changes
+}
+
+fn binding<'t>(table: &'t ZoneTable, name: &Key) -> Option<&'t Binding> {
+    let names = &table.zone.names;
+    names.get(names.binary_search_by(|binding| binding.name.cmp(name)).ok()?)
 }
 
 /// A name, what it was answered with, and what it is.
@@ -171,6 +178,8 @@ type Told<'s> = (&'s Key, String, String);
 /// Changes as they are found: in several views the same is one.
 struct All<'s> {
     map: BTreeMap<Told<'s>, (Change, &'s ZoneTable)>,
+    /// Names with their first answers.
+    first: BTreeMap<&'s Key, &'s ZoneTable>,
     new: &'s Snapshot,
     reloaded: bool,
 }
@@ -219,14 +228,23 @@ impl<'s> All<'s> {
         if was.data == *now || was.data == Data::Absent {
             return;
         }
+        let kind = match (&was.data, now) {
+            (_, Data::Nothing(_) | Data::NotReady | Data::Absent) => Kind::NoAddress,
+            (Data::NotReady, _) => {
+                self.first.insert(name, table);
+                return;
+            }
+            _ => Kind::Moved,
+        };
         let key = (name, was.data.to_string(), now.to_string());
         if self.reloaded && self.map.len() >= MAX_RELOADED && !self.map.contains_key(&key) {
             return;
         }
         let cause = self.reloaded.then_some("reload");
-        let (change, _) = self.map.entry(key).or_insert_with_key(|key| {
-            (Change { cause, ..Change::new(kind(&was.data, now), key) }, table)
-        });
+        let (change, _) = self
+            .map
+            .entry(key)
+            .or_insert_with_key(|key| (Change { cause, ..Change::new(kind, key) }, table));
         change.views.push(view.to_owned());
         for id in is.and_then(|is| is.basis.as_ref()).iter().flat_map(|basis| &basis.sources) {
             if !change.source_ids.contains(id) {
@@ -251,14 +269,6 @@ impl Change {
             addresses: Vec::new(),
             addresses_in_all: 0,
         }
-    }
-}
-
-fn kind(was: &Data, is: &Data) -> Kind {
-    match (was, is) {
-        (_, Data::Nothing(_) | Data::NotReady | Data::Absent) => Kind::NoAddress,
-        (Data::NotReady, _) => Kind::First,
-        _ => Kind::Moved,
     }
 }
 
@@ -335,10 +345,14 @@ mod tests {
     }
 
     fn between(before: &Inventory, after: &Inventory) -> Vec<Change> {
+        all_between(before, after).names
+    }
+
+    fn all_between(before: &Inventory, after: &Inventory) -> Changes {
         let (config, mut serials) = (config(), Serials::default());
         let old = testing::after(&config, before, &mut serials, None);
         let new = testing::after(&config, after, &mut serials, Some(&old));
-        changes(&config, &old, &new).names
+        changes(&config, &old, &new)
     }
 
     fn silent() -> Inventory {
@@ -382,7 +396,9 @@ mod tests {
     #[test]
     fn the_first_word_is_no_move_and_no_address_is_none() {
         let both = on(&[(DB, Some(1), "i-1"), (WEB, Some(2), "i-2")]);
-        assert!(between(&silent(), &both).iter().all(|c| c.kind == Kind::First));
+        let first = all_between(&silent(), &both);
+        assert_eq!((first.names, first.first), (vec![], 4), "in whatever many views");
+        assert_eq!(first.elastic_ips, [DB, WEB].into());
         let db = between(&silent(), &on(&[(DB, Some(1), "i-1")]));
         assert!(kinds(&db).contains(&("web.example.com.", Kind::NoAddress)), "{db:?}");
         let lost = between(&both, &on(&[(DB, None, ""), (WEB, Some(2), "i-2")]));

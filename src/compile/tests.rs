@@ -473,7 +473,7 @@ pub(super) fn answers(snapshot: &Snapshot, questions: &[Vec<u8>]) -> Vec<Vec<u8>
     asked.map(ask).collect()
 }
 
-/// What [`changes`] should say, found by looking at everything.
+/// What [`changes`] should say, found by looking at everything. First answers are none.
 fn all_changes(old: &Snapshot, new: &Snapshot) -> BTreeSet<[String; 4]> {
     let mut all = BTreeSet::new();
     for (was, is) in old.views.iter().zip(&new.views) {
@@ -481,7 +481,8 @@ fn all_changes(old: &Snapshot, new: &Snapshot) -> BTreeSet<[String; 4]> {
             for (name, now) in table.resolved.iter() {
                 let then =
                     was.zones.get(origin.octets()).unwrap().resolved.get(name.octets()).unwrap();
-                if then.data != now.data {
+                let is_first = then.data == Data::NotReady && !matches!(now.data, Data::Nothing(_));
+                if then.data != now.data && !is_first {
                     let (old, new) = (then.data.to_string(), now.data.to_string());
                     all.insert([is.name.to_string(), name.to_string(), old, new]);
                 }

@@ -55,12 +55,11 @@ pub enum What<'e> {
 }
 
 impl<'e> What<'e> {
-    /// What a name's change is; none for first answers, which are no move.
-    pub fn of(change: &'e Change) -> Option<Self> {
+    /// What a name's change is.
+    pub fn of(change: &'e Change) -> Self {
         match change.kind {
-            Kind::First => None,
-            Kind::Moved => Some(What::Moved(change)),
-            Kind::NoAddress => Some(What::NoAddress(change)),
+            Kind::Moved => What::Moved(change),
+            Kind::NoAddress => What::NoAddress(change),
         }
     }
 }

@@ -71,14 +71,14 @@ impl Writer {
         self.published_at = self.clock.now();
         let generation = next.snapshot.generation;
         breathe();
-        let Changes { names: all, elastic_ips } =
+        let Changes { names: all, first, elastic_ips } =
             changes(&self.world.config, &before.snapshot, &next.snapshot);
         self.told = elastic_ips;
         self.moves += all.iter().filter(|change| change.kind == Kind::Moved).count() as u64;
-        let events: Vec<_> = all.iter().filter_map(What::of).collect();
+        let events: Vec<_> = all.iter().map(What::of).collect();
         self.note(&events);
         debug!(generation, took_us = self.built_in.as_micros() as u64, "published");
-        self.tell_moves(&all, generation);
+        self.tell_moves(&all, first, generation);
     }
 
     /// Adds to the history what came with the current snapshot.

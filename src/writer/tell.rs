@@ -1,6 +1,6 @@
 //! What the writer logs: moves, and what it could not do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Instant, SystemTime};
 
@@ -63,30 +63,27 @@ impl Told<'_> {
 
 impl Writer {
     /// A name's change is a line; where many names change at once, an Elastic
-    /// IP's is. First answers are no move: they are counted.
-    pub(super) fn tell_moves(&self, all: &[Change], generation: u64) {
-        let (first, changed): (Vec<_>, Vec<_>) =
-            all.iter().partition(|change| change.kind == Kind::First);
+    /// IP's is. First answers, of so many names, are no move: they are counted.
+    pub(super) fn tell_moves(&self, changed: &[Change], first: usize, generation: u64) {
         let took_us = self.built_in.as_micros() as u64;
-        if !first.is_empty() {
-            let names: BTreeSet<_> = first.iter().map(|change| &change.name).collect();
-            info!(names = names.len(), generation, took_us, "first answers");
+        if first > 0 {
+            info!(names = first, generation, took_us, "first answers");
         }
         if changed.len() > MAX_LOGGED {
-            return self.tell_summary(&changed, generation);
+            return self.tell_summary(changed, generation);
         }
         for change in changed {
             breathe();
             let told = self.told(change, generation);
             match change.kind {
                 Kind::NoAddress => tell!(warn, told, "no address", { name = %change.name, }),
-                Kind::First | Kind::Moved => tell!(info, told, "moved", { name = %change.name, }),
+                Kind::Moved => tell!(info, told, "moved", { name = %change.name, }),
             }
         }
     }
 
     /// One line for each Elastic IP.
-    fn tell_summary(&self, changed: &[&Change], generation: u64) {
+    fn tell_summary(&self, changed: &[Change], generation: u64) {
         let mut groups: BTreeMap<(Kind, Vec<Ipv4Addr>), Vec<&Change>> = BTreeMap::new();
         for change in breathing(changed) {
             let ips = change.addresses.iter().map(|h| h.elastic_ip).collect();
@@ -110,7 +107,7 @@ impl Writer {
                 Kind::NoAddress => {
                     tell!(warn, told, "names without address", { names = count, first = %first, });
                 }
-                Kind::First | Kind::Moved => {
+                Kind::Moved => {
                     tell!(info, told, "names moved", { names = count, first = %first, });
                 }
             }
