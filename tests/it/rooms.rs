@@ -372,7 +372,7 @@ mod tests {
             "pub(crate) mod m { pub use aws_config::Region; }",
         ] {
             assert_eq!(lines("server/mod.rs", source), [1], "{source}");
-            assert_eq!(lines("source/ec2/mod.rs", source), [0; 0], "{source}");
+            assert_eq!(lines("aws/lib.rs", source), [0; 0], "{source}");
         }
     }
 
@@ -410,7 +410,7 @@ mod tests {
     #[test]
     fn every_room_is_closed_and_open() {
         for (source, room) in [
-            ("use aws_config::Region;", "source/ec2/mod.rs"),
+            ("use aws_config::Region;", "aws/lib.rs"),
             ("use hickory_server::server::Request;", "answer/request.rs"),
             ("static S: arc_swap::ArcSwap<u8> = x;", "store.rs"),
             ("fn f() { toml::from_str(x) }", "config/toml.rs"),
@@ -428,7 +428,7 @@ mod tests {
             assert_eq!(lines("config/mod.rs", source), [1], "{source}");
             assert_eq!(lines(room, source), [0; 0], "{room}: {source}");
         }
-        assert_eq!(lines("source/ec2/more.rs", "use aws_config::Region;"), [1]);
+        assert_eq!(lines("source/aws.rs", "use aws_config::Region;"), [1]);
     }
 
     #[test]
