@@ -3,7 +3,7 @@
 //! The file is written by people and scripts, so the reader is strict about
 //! what it would have to guess (an address that is none) and lenient about what
 //! it does not use: unknown keys are skipped, every key but `PublicIp` may be
-//! absent, `null` or `""`. [`usable`](super::usable) says what of it can be
+//! absent, `null` or `""`. [`usable`] says what of it can be
 //! used. Items are UTF-8 as a whole, as JSON is (RFC 8259
 //! section 8.1).
 
