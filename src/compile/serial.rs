@@ -16,6 +16,10 @@ use crate::dns::serial::{highest, is_later, later};
 use crate::snapshot::RrSet;
 use crate::state::{SerialsKept, ZoneSerial};
 
+/// So many serials may have been given that are not on the disk: it is written once a
+/// second at most, and each swap gives one.
+const UNWRITTEN: u32 = 1_000;
+
 /// The serial of each zone in each view and the content it stands for; kept on
 /// disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub(crate) struct Serial {
     pub serial: u32,
     /// Of the content it was given for.
     pub digest: u128,
+    /// By a process before this one, which may have given later ones.
+    pub restored: bool,
 }
 
 /// A zone as a view sees it now.
@@ -50,10 +56,18 @@ pub(crate) struct InView<'a> {
     pub given: Option<u32>,
 }
 
+impl Serial {
+    /// One that this process gives.
+    fn new(serial: u32, digest: u128) -> Self {
+        Self { serial, digest, restored: false }
+    }
+}
+
 impl Serials {
     /// The zone's serial in each of these views, which are all that see it: the
     /// one in use if the content has not changed, else max(last + 1, `now`) in the
-    /// order of RFC 1982. A new view begins no lower than the others are.
+    /// order of RFC 1982, the first time in this process [`UNWRITTEN`] more. A new view
+    /// begins no lower than the others are.
     pub(crate) fn advance(
         &mut self,
         origin: &Key,
@@ -68,17 +82,23 @@ impl Serials {
         }
         let mut next = |one: &InView<'_>| {
             let last = known.get(one.view).copied();
-            let serial = match (one.given, last) {
-                (Some(given), _) => given,
-                (None, Some(last)) if last.digest == one.digest => last.serial,
-                (None, Some(last)) => later(last.serial.wrapping_add(1), unix),
-                (None, None) => highest(known.values().map(|known| known.serial).chain([unix])),
+            let is = match (one.given, last) {
+                (None, Some(last)) if last.digest == one.digest => last,
+                (Some(given), _) => Serial::new(given, one.digest),
+                (None, Some(last)) => {
+                    let next = later(last.serial.wrapping_add(1), unix);
+                    let unwritten = if last.restored { UNWRITTEN } else { 0 };
+                    Serial::new(next.wrapping_add(unwritten), one.digest)
+                }
+                (None, None) => {
+                    let others = known.values().map(|known| known.serial);
+                    Serial::new(highest(others.chain([unix])), one.digest)
+                }
             };
-            let is = Serial { serial, digest: one.digest };
             if last != Some(is) {
                 Arc::make_mut(known).insert(one.view.into(), is);
             }
-            serial
+            is.serial
         };
         seen.iter().map(&mut next).collect()
     }
@@ -96,11 +116,11 @@ impl Serials {
             // this content: the serial of no view may be lower than the highest of all
             // after it has run, so it has to give a new one, which is seen here.
             let serial = highest(views.values().map(|serial| serial.serial));
-            kept.zones.insert(origin.to_string(), of(&Serial { serial, digest: !digest }));
+            kept.zones.insert(origin.to_string(), of(&Serial::new(serial, !digest)));
             let views = views.iter().map(|(view, serial)| (view.to_string(), of(serial)));
             kept.views.insert(origin.to_string(), views.collect());
         }
-        for (origin, Serial { serial, digest }) in &self.whole {
+        for (origin, Serial { serial, digest, .. }) in &self.whole {
             let digest = format!("{digest:032x}");
             kept.zones.insert(origin.to_string(), ZoneSerial { serial: *serial, digest });
         }
@@ -112,7 +132,7 @@ impl Serials {
     pub(crate) fn restored(kept: &SerialsKept) -> Self {
         let of = |known: &ZoneSerial| {
             let digest = u128::from_str_radix(&known.digest, 16).ok()?;
-            Some(Serial { serial: known.serial, digest })
+            Some(Serial { serial: known.serial, digest, restored: true })
         };
         let mut all = Self::default();
         for (origin, views) in &kept.views {
@@ -141,7 +161,7 @@ fn from_whole(whole: Serial, seen: &[InView<'_>]) -> Views {
     let is_same = whole.digest == digest || whole.digest == !digest;
     let of = |one: &InView<'_>| {
         let digest = if is_same { one.digest } else { !one.digest };
-        (one.view.into(), Serial { serial: whole.serial, digest })
+        (one.view.into(), Serial { digest, ..whole })
     };
     seen.iter().map(of).collect()
 }
@@ -260,8 +280,24 @@ mod tests {
         next(&mut serials, &[("vpc", 1), ("outside", 5)], 1000);
         next(&mut serials, &[("vpc", 2), ("outside", 5)], 2000);
         let mut restored = Serials::restored(&serials.kept());
-        assert_eq!(restored, serials);
+        assert_eq!(restored.kept(), serials.kept());
         assert_eq!(next(&mut restored, &[("vpc", 2), ("outside", 5)], 9000), [2000, 1000]);
+    }
+
+    #[test]
+    fn what_was_given_but_not_written_is_passed() {
+        let mut serials = Serials::default();
+        next(&mut serials, &[("vpc", 1), ("outside", 5)], 1000);
+        let mut on_disk = Serials::restored(&serials.kept());
+        // Killed within the second in which the state is not written again.
+        let given = (2..500).map(|digest| next(&mut serials, &[("vpc", digest)], 1000)[0]);
+        let given = given.last().unwrap();
+        let again = [("vpc", 1_000), ("outside", 5)];
+        let [vpc, outside] = next(&mut on_disk, &again, 1000)[..] else { panic!() };
+        assert!(is_later(given, vpc), "{given}, then {vpc}");
+        assert_eq!(outside, 1000, "it has not changed");
+        // Once.
+        assert_eq!(next(&mut on_disk, &[("vpc", 1_001)], 1000), [vpc + 1]);
     }
 
     /// As versions before wrote it, and as they make of what is written now.
@@ -278,11 +314,11 @@ mod tests {
         // Not compiled yet, and written again.
         assert_eq!(Serials::restored(&same.kept()), same);
         assert_eq!(next(&mut same, &seen, 9000), [1000, 1000], "nothing has changed");
-        assert_eq!(next(&mut same, &[("vpc", 2), ("outside", 5)], 9000), [9000, 1000]);
+        assert_eq!(next(&mut same, &[("vpc", 2), ("outside", 5)], 9000), [10_000, 1000]);
         let mut other = Serials::restored(&one_for_all(1000, &seen));
         let changed = [("vpc", 1), ("outside", 6)];
-        assert_eq!(next(&mut other, &changed, 500), [1001, 1001], "nobody knows which");
-        assert_eq!(next(&mut other, &changed, 900), [1001, 1001]);
+        assert_eq!(next(&mut other, &changed, 500), [2001, 2001], "nobody knows which");
+        assert_eq!(next(&mut other, &changed, 900), [2001, 2001]);
     }
 
     #[test]
