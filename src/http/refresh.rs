@@ -122,8 +122,12 @@ async fn within<F: Future<Output = Result<source::Refreshed, NoCall>>>(
     if called.is_some() || accept.is_none_or(Accept::withdraw) {
         return called;
     }
-    let called = timeout(PUBLISHING, calling).await;
-    Some(called.unwrap_or(Err(NoCall::Accepting)))
+    match timeout(PUBLISHING, calling).await {
+        Ok(called) => Some(called),
+        // Its answer was lost with a reload, and it was asked again.
+        Err(_) if accept.is_none_or(Accept::withdraw) => None,
+        Err(_) => Some(Err(NoCall::Accepting)),
+    }
 }
 
 /// Why a source makes no call.

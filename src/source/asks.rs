@@ -46,7 +46,7 @@ impl Handle {
     /// share the next one. With `accept`, losses in its answer are taken as they are.
     ///
     /// # Errors
-    /// [`Gone`] when the server is going down.
+    /// [`Gone`] when the source's task has ended.
     pub(crate) async fn refresh(&self, accept: Option<&Accept>) -> Result<Refreshed, Gone> {
         let (reply, done) = oneshot::channel();
         let ask = Ask::Refresh { accept: accept.map(Accept::ticket), reply };
@@ -65,7 +65,7 @@ impl Handle {
     /// because of failures stay so.
     pub fn set_poll(&self, poll: Duration, now: SystemTime) {
         self.stats.begin(now);
-        // Full of asks that nobody takes: the task is gone.
+        // Full of asks that nobody takes: the task is gone, or the writer hangs.
         let _ = self.asks.try_send(Ask::Poll(poll));
     }
 
@@ -86,9 +86,10 @@ impl Handle {
     }
 }
 
-/// The source's task has ended: the server is going down.
+/// The source's task has ended: a reload has put another in its place or taken the
+/// source out, or the server is going down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the source is being shut down; ask again once the server is up")]
+#[error("the source has ended, with a reload or with the server; ask again")]
 pub struct Gone;
 
 /// Requests that the next call will serve.

@@ -109,6 +109,8 @@ impl Post {
         answer: Answer,
         asked: Pending,
     ) -> Result<(), Ended> {
+        // Of no answer no loss can be taken.
+        let accept_losses = answer.is_ok() && asked.take_accept();
         let delivery = Delivery {
             source: self.source,
             at: self.note(took, &answer),
@@ -116,7 +118,7 @@ impl Post {
             region,
             answer,
             health: self.tracker.health().clone(),
-            accept_losses: asked.take_accept(),
+            accept_losses,
             waiters: Waiters(asked.waiters),
         };
         self.deliveries.send(delivery).await.map_err(|_| Ended::NoWriter)

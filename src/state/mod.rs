@@ -65,6 +65,15 @@ pub struct SerialsKept {
 }
 
 impl State {
+    /// Adds what was known `before` and is not in it: a source that nothing was heard
+    /// of since, and serials that were given.
+    fn complete(&mut self, before: Self) {
+        for (name, source) in before.sources {
+            self.sources.entry(name).or_insert(source);
+        }
+        self.serials.go_on_from(before.serials);
+    }
+
     /// How many addresses it has that are kept although they were lost.
     pub(crate) fn held(&self) -> usize {
         let entries = self.sources.values().flat_map(|source| source.accepted.entries.values());

@@ -184,15 +184,15 @@ async fn write(
             changed = states.changed() => changed.is_ok(),
             () = sleep(AGAIN), if again => true,
         };
-        let more = more && is_there_more_at(next, &mut states).await;
+        let more = more && wait_until(next, &mut states).await;
         let state = states.borrow_and_update().clone();
         let writing = background::run(move || {
             let saved = store.save(&state, clock.now(), clock.drift());
             let added = on_disk.write(&mut store, clock);
-            (store, on_disk, saved.and_then(|saved| added.map(|added| worse(saved, added))))
+            (store, on_disk, Kept { state: saved, history: added })
         });
-        let saved;
-        (store, on_disk, saved) = match writing.await {
+        let kept;
+        (store, on_disk, kept) = match writing.await {
             Ok(done) => done,
             Err(error) => {
                 error!(%error, "keeping state failed; a restart finds old state. This is a bug: report it");
@@ -200,38 +200,57 @@ async fn write(
                 return;
             }
         };
-        again = matches!(saved, Err(_) | Ok(Saved::Later));
-        if matches!(saved, Ok(Saved::Written)) {
+        again = kept.is_due_again();
+        if matches!(kept.state, Ok(Saved::Written)) {
             next = Instant::now() + SPACING;
         }
-        tell_saved(saved, &tell);
+        tell_kept(kept, &tell);
         if !more {
             return;
         }
     }
 }
 
-fn tell_saved(saved: Result<Saved, StateError>, tell: &watch::Sender<Option<String>>) {
-    match saved {
-        Ok(Saved::Written | Saved::Touched) => {
+/// What became of a writing.
+struct Kept {
+    state: Result<Saved, StateError>,
+    history: Result<Saved, StateError>,
+}
+
+impl Kept {
+    fn is_due_again(&self) -> bool {
+        [&self.state, &self.history].iter().any(|one| matches!(one, Err(_) | Ok(Saved::Later)))
+    }
+}
+
+fn tell_kept(kept: Kept, tell: &watch::Sender<Option<String>>) {
+    let is_due_again = kept.is_due_again();
+    let failed = match (kept.state, kept.history) {
+        (Err(error), _) => Some((error, "a restart finds old state")),
+        (_, Err(error)) => Some((error, "the history on the disk lacks what has happened since")),
+        _ => None,
+    };
+    match failed {
+        Some((error, but)) => {
+            let text = error.to_string();
+            if tell.borrow().is_none() {
+                error!("{text}; answers go on, but {but}");
+            }
+            tell.send_replace(Some(text));
+        }
+        None if is_due_again => {}
+        None => {
             if tell.borrow().is_some() {
                 info!("state is kept again");
                 tell.send_replace(None);
             }
         }
-        Ok(Saved::Unchanged | Saved::Later) => {}
-        Err(error) => {
-            let text = error.to_string();
-            if tell.borrow().is_none() {
-                error!("{text}; answers go on, but a restart finds old state");
-            }
-            tell.send_replace(Some(text));
-        }
     }
 }
 
-/// Waits until then, but not for a process that ends: false.
-async fn is_there_more_at(next: Instant, states: &mut watch::Receiver<State>) -> bool {
+/// Waits until `next`. Returns false at once when nobody has another state: the process
+/// ends.
+async fn wait_until(next: Instant, states: &mut watch::Receiver<State>) -> bool {
     let rest = sleep_until(next);
     tokio::pin!(rest);
     loop {
@@ -258,15 +277,6 @@ impl OnDisk {
             }
         }
         Ok(added)
-    }
-}
-
-/// What two writings come to.
-fn worse(state: Saved, history: Saved) -> Saved {
-    match (state, history) {
-        (_, Saved::Later) | (Saved::Later, _) => Saved::Later,
-        (Saved::Unchanged, history) => history,
-        (state, _) => state,
     }
 }
 

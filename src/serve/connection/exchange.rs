@@ -169,17 +169,15 @@ impl<R: Respond> Exchange<R> {
     /// those behind it.
     fn take(&mut self, message: Option<Vec<u8>>, rest: Messages) -> Moved {
         let Some(message) = message else { return Moved::Over };
+        if let Err(end) = self.output.queue(&message) {
+            self.end = Some(end);
+            return Moved::Over;
+        }
         // One that says that it is at its end need not be asked again.
         if rest.size_hint() != (0, Some(0)) {
             self.begun.push(rest.into_future());
         }
-        match self.output.queue(&message) {
-            Ok(()) => Moved::Queued,
-            Err(end) => {
-                self.end = Some(end);
-                Moved::Over
-            }
-        }
+        Moved::Queued
     }
 
     /// Gives large buffers back once they are not in use.

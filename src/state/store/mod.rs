@@ -10,6 +10,7 @@ mod replace;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -81,8 +82,23 @@ pub struct Store {
     journal: Journal,
     /// Apart from the state: a history that cannot be written delays no state.
     journal_failed_at: Option<SystemTime>,
+    earlier: Earlier,
     /// Unlocks when dropped.
     lock: Option<File>,
+}
+
+/// What an earlier process has left, as far as nobody was given it.
+#[derive(Debug)]
+enum Earlier {
+    /// Perhaps something: the directory was out of reach.
+    Unread,
+    /// Others could have written it.
+    Untrusted,
+    /// Nothing: it was read when it should be.
+    Read,
+    /// This, found when the directory was in reach again. It stays on the disk, each
+    /// source until it has delivered.
+    Late(Box<State>),
 }
 
 /// What is on the disk.
@@ -137,6 +153,7 @@ impl Store {
             failed_at: None,
             ages_failed_at: None,
             journal_failed_at: None,
+            earlier: Earlier::Unread,
             lock,
         }
     }
@@ -162,11 +179,13 @@ impl Store {
     /// No file there can be used. Of each: it cannot be read, others may write it, or
     /// it is of no use. It is set aside.
     pub fn load(&mut self, sources: &[Source]) -> Result<Option<Loaded>, Vec<StateError>> {
+        self.earlier = Earlier::Untrusted;
         if let Some(StateError::Untrusted { .. }) = self.trouble {
             return Ok(None);
         }
         let Reading { found, unusable } =
             read(&self.directory).map_err(|untrusted| vec![untrusted])?;
+        self.earlier = Earlier::Read;
         let unused: Vec<_> = unusable.into_iter().map(|error| self.put_aside(error)).collect();
         let Some(found) = found else {
             return if unused.is_empty() { Ok(None) } else { Err(unused) };
@@ -296,6 +315,7 @@ impl Store {
         now: SystemTime,
         drift: Drift,
     ) -> Result<Saved, StateError> {
+        let state = &*self.completed(state);
         let is_news = self.written.as_ref().is_none_or(|written| {
             !is_alike(&written.state, state) || drift.is_step_from(written.drift)
         });
@@ -305,11 +325,15 @@ impl Store {
         if is_left_alone(if is_news { self.failed_at } else { self.ages_failed_at }, now) {
             return Ok(Saved::Later);
         }
-        let saved = self.locked().and_then(|()| match is_news {
-            true => self.write(state, now, drift),
-            // Unless the directory turned out to be another one.
-            false if self.written.is_some() => self.touch(state, now, drift),
-            false => self.write(state, now, drift),
+        let saved = self.locked().and_then(|()| {
+            // The directory may have been in reach for the first time.
+            let state = &*self.completed(state);
+            match is_news {
+                true => self.write(state, now, drift),
+                // Unless the directory turned out to be another one.
+                false if self.written.is_some() => self.touch(state, now, drift),
+                false => self.write(state, now, drift),
+            }
         });
         let failed_at = if is_news { &mut self.failed_at } else { &mut self.ages_failed_at };
         *failed_at = saved.is_err().then_some(now);
@@ -335,6 +359,7 @@ impl Store {
         if self.lock.as_ref().is_some_and(|lock| !is_still(lock, &self.directory)) {
             self.lock = None;
             self.written = None;
+            self.journal = Journal::of(&self.directory);
         }
         if self.lock.is_none() {
             self.lock = Some(match lock(&self.directory) {
@@ -347,7 +372,48 @@ impl Store {
                 }
             });
         }
+        match self.earlier {
+            Earlier::Unread => self.read_late(),
+            Earlier::Untrusted => {
+                self.set_aside("untrusted");
+                self.earlier = Earlier::Read;
+                Ok(())
+            }
+            Earlier::Read | Earlier::Late(_) => Ok(()),
+        }
+    }
+
+    /// Reads what the last process left, before anything is written over it.
+    fn read_late(&mut self) -> Result<(), StateError> {
+        let Reading { found, unusable } = read(&self.directory)?;
+        for error in unusable {
+            let error = self.put_aside(error);
+            tracing::warn!("{error}");
+        }
+        self.earlier = match found {
+            None => Earlier::Read,
+            Some(found) => {
+                tracing::warn!(
+                    directory = %self.directory.display(),
+                    "state of the last run was out of reach at the start: it is kept on the disk, \
+                     and used with the next start of sources that have not answered by then"
+                );
+                Earlier::Late(found.state.into())
+            }
+        };
         Ok(())
+    }
+
+    /// With what only the disk knows.
+    fn completed<'s>(&self, state: &'s State) -> Cow<'s, State> {
+        match &self.earlier {
+            Earlier::Late(earlier) => {
+                let mut state = state.clone();
+                state.complete((**earlier).clone());
+                Cow::Owned(state)
+            }
+            _ => Cow::Borrowed(state),
+        }
     }
 
     fn write(&mut self, state: &State, now: SystemTime, drift: Drift) -> Result<Saved, StateError> {

@@ -62,7 +62,7 @@ pub(super) fn read(directory: &Path) -> Result<Reading, StateError> {
         (Some(second), Some(first)) if !second.beside.knows(&first.seal) => {
             match good(first.parse(directory, By::OlderEipdns), &mut unusable) {
                 Some(mut newer) => {
-                    newer.complete(second.state);
+                    newer.state.complete(second.state);
                     Some(newer)
                 }
                 None => Some(Found::of(second, None)),
@@ -100,15 +100,6 @@ impl Found {
         let is_whole = first.is_some_and(|first| first.seal == beside.with);
         let by = if is_whole { By::Both } else { By::Second };
         Self { state, written, seal: beside.with, by }
-    }
-
-    /// What an older eipdns did not know: a source that it has heard nothing of, and
-    /// serials that were given before.
-    fn complete(&mut self, before: State) {
-        for (name, source) in before.sources {
-            self.state.sources.entry(name).or_insert(source);
-        }
-        self.state.serials.go_on_from(before.serials);
     }
 
     fn grow_younger(&mut self, ages: BTreeMap<String, SystemTime>) {

@@ -10,6 +10,7 @@ use super::super::format::tests::{sealed, small};
 use super::*;
 use crate::config::{Ec2Source, SourceKind};
 use crate::diag::Place;
+use crate::dns::serial::is_later;
 use crate::source::successor;
 
 /// Opens a store that is free. A process that another test has just forked has
@@ -385,6 +386,49 @@ fn a_failing_disk_leaves_the_old_files_and_no_litter() {
         let mut store = open(dir.path());
         assert_eq!(store.save(&state(4), at(40), Drift::NONE).unwrap(), Saved::Written);
     }
+}
+
+#[test]
+fn what_was_out_of_reach_at_the_start_is_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).save(&state(1), at(0), Drift::NONE).unwrap();
+    let mut store = Store::out_of_reach(dir.path(), io::Error::other("a test"));
+    let mut west = state(0);
+    let of_east = west.sources.remove("east").unwrap();
+    west.sources.insert("west".into(), SourceState { delivered_at: at(2_000), ..of_east });
+    for moment in [2_010, 2_020] {
+        store.save(&west, at(moment), Drift::NONE).unwrap();
+        let reading = read(dir.path()).unwrap();
+        let there = reading.found.unwrap().state;
+        assert_eq!(there.sources["east"], state(1).sources["east"], "it has not answered");
+        assert_eq!(there.sources["west"], west.sources["west"]);
+        assert!(!is_later(there.serials.zones["example.net"].serial, 1));
+    }
+    // It has.
+    let mut both = west;
+    let of_east =
+        SourceState { delivered_at: at(2_025), ..state(1).sources.remove("east").unwrap() };
+    both.sources.insert("east".into(), of_east.clone());
+    store.save(&both, at(2_030), Drift::NONE).unwrap();
+    assert_eq!(read(dir.path()).unwrap().found.unwrap().state.sources["east"], of_east);
+}
+
+#[test]
+fn what_others_could_have_written_is_set_aside_once_they_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).save(&state(1), at(0), Drift::NONE).unwrap();
+    let mode = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o777);
+    let mut store = open(dir.path());
+    assert!(store.load(&[source("east", "us-east-1")]).unwrap().is_none());
+    store.save(&State::default(), at(10), Drift::NONE).unwrap_err();
+    mode(0o700);
+    store.save(&State::default(), at(30), Drift::NONE).unwrap();
+    drop(store);
+    assert_eq!(found(dir.path()), Some(State::default()));
+    let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let aside = names.filter(|name| name.to_str().unwrap().contains(".untrusted-")).count();
+    assert_eq!(aside, 2, "both versions");
 }
 
 #[test]
