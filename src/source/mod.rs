@@ -82,7 +82,7 @@ pub struct Delivery {
 impl Delivery {
     /// Tells those who wait for it that the delivery is in every answer from
     /// now on, or why it is not although the source has answered. A delivery
-    /// that is dropped instead tells them that the server is going down.
+    /// that is dropped instead tells them that the source has ended.
     pub fn published(self, not_published: Option<String>) {
         let failed = not_published.or(self.answer.as_ref().err().map(ToString::to_string));
         let done = Refreshed { at: self.at, took: self.took, failed };

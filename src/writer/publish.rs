@@ -1,10 +1,11 @@
 //! Compiles the next snapshot aside, swaps it in, and says what that changes.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::Writer;
 use super::history::What;
@@ -54,10 +55,7 @@ impl Writer {
         let made = catch_unwind(AssertUnwindSafe(|| {
             (self.compile)(&input, serials, Some(&before.snapshot))
         }));
-        let snapshot = made.map_err(|said| {
-            let text = said.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            Panicked(text.or_else(|| said.downcast_ref().cloned()).unwrap_or_default())
-        })?;
+        let snapshot = made.map_err(|said| Panicked(text_of(&*said)))?;
         Ok(Current { snapshot, forwarder: world.forwarder.clone() })
     }
 
@@ -69,8 +67,24 @@ impl Writer {
         self.serials = serials;
         self.trouble = None;
         self.published_at = self.clock.now();
-        let generation = next.snapshot.generation;
         breathe();
+        // The answers stand whatever is made of them for log and history.
+        let told = catch_unwind(AssertUnwindSafe(|| self.tell_swap(&before, &next)));
+        if let Err(said) = told
+            && let Some(left_out) = self.panics.may(Instant::now())
+        {
+            error!(
+                generation = next.snapshot.generation,
+                left_out,
+                "what has changed is not told: that failed ({}). The answers are not concerned. \
+                 This is a bug: report it with the log",
+                text_of(&*said)
+            );
+        }
+    }
+
+    fn tell_swap(&mut self, before: &Current, next: &Current) {
+        let generation = next.snapshot.generation;
         let Changes { names: all, first, elastic_ips } =
             changes(&self.world.config, &before.snapshot, &next.snapshot);
         self.told = elastic_ips;
@@ -86,4 +100,10 @@ impl Writer {
         let shown = self.clock.drift().shown(self.clock.now());
         self.history.add(shown, self.store.full().snapshot.generation, events);
     }
+}
+
+/// What a panic said.
+fn text_of(said: &(dyn Any + Send)) -> String {
+    let text = said.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| said.downcast_ref().cloned()).unwrap_or_default()
 }

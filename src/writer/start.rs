@@ -128,6 +128,7 @@ impl Writer {
     /// Serves state that has waited long enough. Call [`STATE_WAITS`] after
     /// the start.
     pub fn serve_waiting_state(&mut self) {
+        let before = (self.world.inventory.clone(), self.world.sources.clone());
         let waiting: Vec<_> = self
             .world
             .sources
@@ -143,8 +144,11 @@ impl Writer {
             self.tell_old_state(id, &known);
             self.world.serve_state(id, known, self.clock);
         }
-        // What cannot be compiled is told by that.
-        let _ = self.publish(began);
+        // What cannot be compiled is told by that. It goes on waiting for its source, and
+        // no other source's word has to be compiled with it.
+        if self.publish(began).is_err() {
+            (self.world.inventory, self.world.sources) = before;
+        }
     }
 }
 

@@ -595,4 +595,16 @@ fn a_panic_while_building_changes_nothing_and_is_tried_again() {
     let (started, of_no_use) = made(state).unwrap();
     assert!(of_no_use.is_none());
     assert_eq!(answered(&started), [(1, Some(9)), (2, Some(2))]);
+
+    // State that has waited long enough: it goes on waiting, and is in nobody's way.
+    let mut old = writer.state();
+    for source in old.sources.values_mut() {
+        source.delivered_at -= Duration::from_secs(3_600);
+    }
+    let (mut started, _) = made(old.clone()).unwrap();
+    BROKEN.store(true, Ordering::SeqCst);
+    started.serve_waiting_state();
+    BROKEN.store(false, Ordering::SeqCst);
+    assert!(started.inventory().sources[0].entries.is_none(), "all else can be compiled");
+    assert_eq!(started.state().sources, old.sources);
 }
