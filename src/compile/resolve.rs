@@ -93,7 +93,7 @@ impl<'a> Index<'a> {
             let is_wanted = |id| self.only.is_none_or(|only| only.has_allocation(id));
             let mut all: Vec<_> =
                 self.everything().filter_map(pair).filter(|(id, _)| is_wanted(id)).collect();
-            all.sort_by_key(|(id, s)| (*id, s.source));
+            all.sort_by_key(|(id, s)| (*id, s.entry.address.public_ip, s.source));
             all
         })
     }

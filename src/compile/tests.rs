@@ -856,3 +856,33 @@ fn another_configuration_is_compiled_as_a_whole() {
     let fresh = testing::after(&second, &inventory, &mut serials, None);
     assert_eq!(all_words(&after), all_words(&fresh));
 }
+
+/// An id may be said of two addresses, and each of these by two sources.
+#[test]
+fn each_elastic_ip_is_answered_once_whatever_names_it() {
+    let zone = "[names]\nid = \"eipalloc-0000000a\"\nset = { tag = { Role = \"db\" } }\n";
+    let config = testing::config(&[("server.toml", SERVER), ("example.com.toml", zone)]);
+    let of = |last: [u8; 2]| {
+        let ip = |n| Ipv4Addr::new(198, 51, 100, n);
+        let private = |n| Some(Ipv4Addr::new(10, 0, 0, n));
+        let both = [(ip(1), private(last[0])), (ip(2), private(last[1]))];
+        let mut source = testing::inventory(&both).sources.remove(0);
+        let entries = Arc::make_mut(source.entries.as_mut().unwrap());
+        for n in [1, 2] {
+            let entry = entries.get_mut(&Allocation::from(ip(n))).unwrap();
+            Arc::make_mut(&mut entry.address).allocation_id = Some("eipalloc-0000000a".into());
+        }
+        source
+    };
+    let mut stalled = of([8, 9]);
+    stalled.health = Health::Stalled { since: noon(), why: "a test".into() };
+    let silent = SourceInventory { entries: None, ..of([0, 0]) };
+    let inventory = Inventory { sources: vec![stalled, of([1, 2]), silent] };
+    let snapshot = testing::snapshot(&config, &inventory);
+    let zone = snapshot.views[0].zones.values().next().unwrap();
+    for name in ["id.example.com", "set.example.com"] {
+        let name = Key::parse(name, None).unwrap();
+        let data = &zone.resolved.get(name.octets()).unwrap().data;
+        assert_eq!(data.to_string(), "10.0.0.1 10.0.0.2", "{name}");
+    }
+}
