@@ -30,7 +30,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Allocation {
     /// `PublicIp`: an Elastic IP.
     PublicIp(Ipv4Addr),
-    /// `AllocationId`, of an address without a public one.
+    /// `AllocationId`, of an address without a public one. Such an address is left out of
+    /// every answer so far ([`usable`](super::usable)).
     Id(Arc<str>),
 }
 

@@ -52,10 +52,7 @@ pub enum StateError {
         why: Untrusted,
     },
     /// A step of writing has failed; the file is as before, or whole and new.
-    #[error(
-        "cannot {step} {}: {cause}; answers go on, but a restart would know older ones only",
-        path.display()
-    )]
+    #[error("cannot {step} {}: {cause}", path.display())]
     Write {
         /// What could not be done.
         step: Step,

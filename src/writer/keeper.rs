@@ -27,7 +27,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// The least time between two writings of changed state. The first change is written
 /// at once, those that follow within this time together: moves in quick succession
 /// must not take the processor and the disk from answers. kill -9 within it loses
-/// changes that EC2 still knows.
+/// changes: EC2 still knows associations, and serials have room for that
+/// ([`serial`](crate::compile::serial)); a loss that was accepted is held again.
 const SPACING: Duration = Duration::from_secs(1);
 
 /// The state directory, ours, and what was found in it.
@@ -226,15 +227,17 @@ impl Kept {
 fn tell_kept(kept: Kept, tell: &watch::Sender<Option<String>>) {
     let is_due_again = kept.is_due_again();
     let failed = match (kept.state, kept.history) {
-        (Err(error), _) => Some((error, "a restart finds old state")),
-        (_, Err(error)) => Some((error, "the history on the disk lacks what has happened since")),
+        (Err(error), _) => Some(format!("{error}; answers go on, but a restart finds old state")),
+        (_, Err(error)) => Some(format!(
+            "{error}; answers and state are not concerned, but after a restart the history lacks \
+             what has happened since"
+        )),
         _ => None,
     };
     match failed {
-        Some((error, but)) => {
-            let text = error.to_string();
+        Some(text) => {
             if tell.borrow().is_none() {
-                error!("{text}; answers go on, but {but}");
+                error!("{text}");
             }
             tell.send_replace(Some(text));
         }

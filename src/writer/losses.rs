@@ -174,12 +174,12 @@ impl Writer {
         let was = |held: &Held| before.accepted.entries.get(&held.allocation).map(|e| &*e.address);
         let is = |held: &Held| kept.accepted.entries.get(&held.allocation).map(|e| &*e.address);
         let addresses: Vec<_> =
-            turns.iter().filter_map(|(_, held)| was(held).or_else(|| is(held))).collect();
+            turns.iter().filter_map(|(_, held)| is(held).or_else(|| was(held))).collect();
         let mut names = names_of(self.config(), id, &addresses);
         let loss = |(turn, held): &(Turn, &Held)| {
             let (old, new) = (was(held), is(held));
             let (names, names_in_all) = names.remove(&held.allocation).unwrap_or_default();
-            // That of an address recovered is new.
+            // That of an address recovered is new, as are the names bound to it.
             let allocation = new.or(old).and_then(|address| address.allocation_id.as_deref());
             Loss {
                 source: source.name.clone(),

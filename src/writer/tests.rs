@@ -267,6 +267,22 @@ fn an_address_that_was_recovered_is_back_under_its_new_id() {
     assert!(back.iter().all(|event| event["allocation"] == "eipalloc-2"), "{back:?}");
 }
 
+#[test]
+fn a_name_bound_to_the_id_before_is_not_told_to_be_back() {
+    let zone = "[names]\ndb = \"198.51.100.1\"\nold = \"eipalloc-0000000a\"\n";
+    let mut writer = writer(&with_zone(zone), State::default());
+    let before = allocated(&writer, &[(1, 1)], Some("eipalloc-0000000a"));
+    writer.take(0, &before).unwrap();
+    let missing = allocated(&writer, &[], None);
+    writer.take(0, &missing).unwrap();
+    let held = history(&writer).pop().unwrap();
+    assert_eq!(held["names"], serde_json::json!(["db.example.com.", "old.example.com."]));
+    let recovered = allocated(&writer, &[(1, 1)], Some("eipalloc-0000000b"));
+    writer.take(0, &recovered).unwrap();
+    let back = history(&writer).into_iter().find(|event| event["event"] == "back").unwrap();
+    assert_eq!(back["names"], serde_json::json!(["db.example.com."]));
+}
+
 /// A configuration with the source of [`ec2`] and these names.
 fn with_zone(zone: &str) -> Arc<Config> {
     let mut config = Config::clone(&ec2("east", ""));

@@ -115,6 +115,7 @@ pub fn accept(
         let entry = match previous.entries.get(allocation) {
             None => Entry { address: Arc::clone(said), standing: Standing::Live, since: now },
             Some(before) => {
+                let said = &with_id(before, said);
                 let superseded = superseded.entry(allocation.clone()).or_default();
                 take(before, said, now, superseded).unwrap_or_else(|| {
                     stale.insert(allocation.clone());
@@ -158,6 +159,17 @@ pub fn accept_file(previous: &Accepted, answer: &Said, now: SystemTime) -> Accep
         entries.remove(*allocation);
     }
     Accepted { entries: entries.into(), ..Accepted::default() }
+}
+
+/// With the id it had, where the answer lacks one: EC2 shows one with every Elastic IP,
+/// and names bound to it must not lose their address to an answer that does not.
+fn with_id(before: &Entry, said: &Arc<Address>) -> Arc<Address> {
+    let known = &before.address.allocation_id;
+    if said.allocation_id.is_some() || known.is_none() {
+        return Arc::clone(said);
+    }
+    let address = Address { allocation_id: known.clone(), ..(**said).clone() };
+    if *before.address == address { Arc::clone(&before.address) } else { address.into() }
 }
 
 /// An address that was there before and is in the answer; none when the

@@ -31,6 +31,7 @@ pub(super) mod version_2;
 pub(super) mod tests;
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -64,14 +65,21 @@ pub enum FormatError {
         /// What it says.
         found: String,
     },
-    /// Of another version than belongs into this file: of an eipdns that is newer
-    /// than this one.
+    /// Of an eipdns that is newer than this one.
     #[error("it has version {found}, and this eipdns knows version {known} only")]
     Newer {
         /// Its version.
         found: u64,
         /// The one that belongs there.
         known: u64,
+    },
+    /// Of an older version, which has a file of its own.
+    #[error("it has version {found}, and only version {belongs} belongs into this file")]
+    Older {
+        /// Its version.
+        found: u64,
+        /// The one that belongs there.
+        belongs: u64,
     },
     /// Whole, but its contents make no sense.
     #[error("{what}")]
@@ -109,10 +117,12 @@ fn contents(octets: &[u8], version: u64) -> Result<&[u8], FormatError> {
     if header.format != FORMAT {
         return Err(FormatError::Foreign { found: header.format });
     }
-    if header.version != version {
-        return Err(FormatError::Newer { found: header.version, known: version });
+    let found = header.version;
+    match found.cmp(&version) {
+        Ordering::Equal => Ok(body),
+        Ordering::Greater => Err(FormatError::Newer { found, known: version }),
+        Ordering::Less => Err(FormatError::Older { found, belongs: version }),
     }
-    Ok(body)
 }
 
 /// By name of the source.

@@ -251,6 +251,7 @@ impl Store {
             StateError::Unusable { path, cause, then, .. } => {
                 let why = match &cause {
                     FormatError::Newer { .. } => "newer",
+                    FormatError::Older { .. } => "older",
                     FormatError::Foreign { .. } => "foreign",
                     _ => "damaged",
                 };

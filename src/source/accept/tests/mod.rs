@@ -420,6 +420,12 @@ fn an_id_that_comes_is_neither_a_loss_nor_a_move() {
     assert_eq!(source.entry(1).unwrap().standing, Standing::Unassociated { since: at(5) });
     assert_eq!((source.losses.held.len(), source.wakes_at()), (1, Some(35)));
     assert_eq!((&source.accepted.superseded, source.losses.mass), (&BTreeMap::new(), false));
+    // EC2 shows one with every Elastic IP: an answer without them takes no name's away.
+    source.says(12, &known.clone().map(|a| Address { allocation_id: None, ..a }));
+    for n in 0..3 {
+        let entry = source.entry(n).unwrap();
+        assert_eq!(entry.address.allocation_id.as_deref(), Some("eipalloc-1"));
+    }
     // Nor in a file.
     let file = |before: &Accepted, said: &[Address], seconds| {
         accept_file(before, &shared(&[], said.to_vec()).into(), at(seconds))
