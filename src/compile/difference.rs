@@ -5,16 +5,26 @@ use std::sync::Arc;
 use hickory_proto::rr::{RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinEncodable;
 
+use crate::config::Config;
 use crate::dns::serial::is_later;
 use crate::host::background::breathing;
-use crate::snapshot::{Changed, Difference, Differences, Node, RrSet, ZoneTable};
+use crate::snapshot::{
+    Changed, Difference, Differences, MAX_OCTETS, MAX_OCTETS_IN_ALL, Node, RrSet, ZoneTable,
+};
+
+/// How much memory, in octets, the differences of each zone and view may take.
+pub(super) fn room(config: &Config) -> usize {
+    let tables: usize = config.zones.iter().map(|zone| zone.views.len()).sum();
+    MAX_OCTETS.min(MAX_OCTETS_IN_ALL / tables.max(1))
+}
 
 /// What lies behind a table that follows `old`; `changed`: the RRsets that differ, if
-/// they are known already, the SOA apart.
+/// they are known already, the SOA apart. No more than `room` octets of it.
 pub(super) fn behind(
     table: &ZoneTable,
     old: Option<&ZoneTable>,
     changed: Option<Vec<Changed>>,
+    room: usize,
 ) -> Differences {
     let Some(old) = old else { return Differences::default() };
     let content = |table: &ZoneTable| table.digest.wrapping_add(table.apex.digest);
@@ -27,7 +37,7 @@ pub(super) fn behind(
         return Differences::default();
     };
     let changed = changed.unwrap_or_else(|| between(old, table));
-    old.differences.and(Difference::new(from.clone(), to.clone(), changed))
+    old.differences.and(Difference::new(from.clone(), to.clone(), changed), room)
 }
 
 /// Adds the RRsets in which a name differs, the SOA apart; none: there is no such name.
@@ -96,4 +106,25 @@ fn is_same(old: &Arc<[Record]>, new: &Arc<[Record]>) -> bool {
         all
     };
     old.len() == new.len() && octets(old) == octets(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn all_zones_together_have_an_end_too() {
+        let zone = "[names]\ndb = { address = \"10.0.0.1\" }\n";
+        let all: Vec<_> = (0..100).map(|n| format!("z{n}.test.toml")).collect();
+        let some = |count: usize| {
+            let zones = all[..count].iter().map(|name| (name.as_str(), zone));
+            let files: Vec<_> =
+                [("server.toml", testing::SERVER)].into_iter().chain(zones).collect();
+            room(&testing::config(&files))
+        };
+        assert_eq!(some(1), MAX_OCTETS);
+        // Each in three views.
+        assert_eq!(some(100), MAX_OCTETS_IN_ALL / 300);
+    }
 }

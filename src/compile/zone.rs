@@ -76,10 +76,11 @@ pub(super) fn parts(
     let in_views: Vec<InView<'_>> = in_views.collect();
     let now = input.drift.shown(input.now);
     let mut serials = serials.advance(&zone.origin, &in_views, now).into_iter();
+    let room = difference::room(input.config);
     let mut all: Vec<Part> = Vec::with_capacity(contents.len());
     for (views, content) in &contents {
         for Alike { serial, old, views } in alike(views, &mut serials, past) {
-            all.push(Part { views, table: content.table(zone, serial, old) });
+            all.push(Part { views, table: content.table(zone, serial, old, room) });
         }
     }
     all
@@ -141,13 +142,22 @@ fn alike<'p>(
 
 impl Content<'_> {
     /// The table that follows `old` in the views that see it.
-    fn table(&self, zone: &Arc<Zone>, serial: u32, old: Option<&Arc<ZoneTable>>) -> Arc<ZoneTable> {
-        let draft = match self {
+    fn table(
+        &self,
+        zone: &Arc<Zone>,
+        serial: u32,
+        old: Option<&Arc<ZoneTable>>,
+        room: usize,
+    ) -> Arc<ZoneTable> {
+        let mut draft = match self {
             Content::Same(same) if same.serial == serial => return Arc::clone(same),
             Content::Same(same) => Draft::of(zone, same),
             Content::New(draft) => (**draft).clone(),
         };
-        finish(zone, draft, serial, old.map(|old| &**old)).into()
+        let changed = draft.changed.take();
+        let mut table = finish(zone, draft, serial);
+        table.differences = difference::behind(&table, old.map(|old| &**old), changed, room);
+        table.into()
     }
 
     /// Of all that is seen, the SOA's serial apart.
@@ -212,7 +222,7 @@ fn news(names: &Names, nth: usize, before: Option<&ZoneTable>) -> Vec<News> {
 }
 
 /// Puts the SOA with its serial in place.
-fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32, old: Option<&ZoneTable>) -> ZoneTable {
+fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
     let (ttl, mut soa) = draft.soa;
     soa.serial = serial;
     // RFC 2308 section 3: a negative answer lives as long as the smaller.
@@ -242,6 +252,5 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32, old: Option<&ZoneTable>) 
         own_soa: draft.own_soa,
     };
     prebuilt::prebuild(&mut table);
-    table.differences = difference::behind(&table, old, draft.changed);
     table
 }

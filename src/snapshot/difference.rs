@@ -17,6 +17,10 @@ pub const MAX_DIFFERENCES: usize = 100;
 /// thousand names that moved. A secondary is hardly worse off with the whole zone.
 pub const MAX_OCTETS: usize = 1 << 20;
 
+/// So many may those of all zones and views take: with many of them each has its equal
+/// part.
+pub const MAX_OCTETS_IN_ALL: usize = 64 << 20;
+
 /// An RRset that is not what it was. A changed TTL makes another RRset.
 #[derive(Debug, Clone)]
 pub struct Changed {
@@ -65,12 +69,10 @@ impl Changed {
 }
 
 impl Differences {
-    /// These, and one that begins where they end.
-    pub(crate) fn and(&self, next: Difference) -> Self {
-        if next.octets > MAX_OCTETS {
-            return Self::default();
-        }
-        let mut room = MAX_OCTETS - next.octets;
+    /// These, and one that begins where they end, as far as there is `room`, in octets:
+    /// none when the last one alone takes more.
+    pub(crate) fn and(&self, next: Difference, room: usize) -> Self {
+        let Some(mut room) = room.checked_sub(next.octets) else { return Self::default() };
         let fits = |one: &&Arc<Difference>| match room.checked_sub(one.octets) {
             Some(left) => {
                 room = left;
@@ -142,7 +144,7 @@ mod tests {
     }
 
     fn after(all: Differences, serial: u32, octets: usize) -> Differences {
-        all.and(step(serial, octets))
+        all.and(step(serial, octets), MAX_OCTETS)
     }
 
     #[test]
@@ -173,6 +175,8 @@ mod tests {
         assert_eq!(large.len(), 2, "a third one takes more than there is room for");
         assert_eq!(large.since(3).unwrap().len(), 2);
         assert!(after(large.clone(), 5, MAX_OCTETS).is_empty(), "no longer of use");
+        // Where there are many zones there is less room for each.
+        assert_eq!(large.and(step(5, third), MAX_OCTETS / 2).len(), 1);
         assert_eq!(large.len(), 2, "a copy is its own");
     }
 }

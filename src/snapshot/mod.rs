@@ -29,7 +29,9 @@ use crate::snapshot::name_map::NameMap;
 use crate::snapshot::overlay::Overlays;
 use crate::source::inventory::{Health, Inventory};
 
-pub use difference::{Changed, Difference, Differences, MAX_DIFFERENCES, MAX_OCTETS};
+pub use difference::{
+    Changed, Difference, Differences, MAX_DIFFERENCES, MAX_OCTETS, MAX_OCTETS_IN_ALL,
+};
 pub use resolved::{Data, Resolved};
 pub use selector::Selector;
 pub use zone::{Basis, Node, NodeKind, RrSet, ZoneTable};

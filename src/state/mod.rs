@@ -32,6 +32,7 @@ mod store;
 mod trust;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -51,8 +52,8 @@ pub const FRESH: Duration = Duration::from_secs(5 * 60);
 pub struct State {
     /// By name of the source.
     pub sources: BTreeMap<String, SourceState>,
-    /// Of zones.
-    pub serials: SerialsKept,
+    /// Of zones; made anew with a snapshot only, and shared by all states of it.
+    pub serials: Arc<SerialsKept>,
 }
 
 /// The serials that survive.
@@ -71,7 +72,7 @@ impl State {
         for (name, source) in before.sources {
             self.sources.entry(name).or_insert(source);
         }
-        self.serials.go_on_from(before.serials);
+        Arc::make_mut(&mut self.serials).go_on_from(Arc::unwrap_or_clone(before.serials));
     }
 
     /// How many addresses it has that are kept although they were lost.

@@ -38,7 +38,7 @@ use crate::source::Delivery;
 use crate::source::accept::Losses;
 use crate::source::clock::Clock;
 use crate::source::inventory::{Health, Inventory};
-use crate::state::{self, State};
+use crate::state::{self, SerialsKept, State};
 use crate::store::Store;
 use crate::writer::history::History;
 use publish::Compile;
@@ -51,6 +51,8 @@ use world::{SourceMemory, World};
 pub struct Writer {
     world: World,
     serials: Serials,
+    /// The same, as a restart should find them.
+    serials_kept: Arc<SerialsKept>,
     store: Store,
     /// Elastic IPs of which changes of names have told with the current snapshot.
     told: HashSet<Ipv4Addr>,
@@ -230,7 +232,7 @@ impl Writer {
             })?;
             Some((config.name.clone(), known))
         });
-        State { sources: sources.collect(), serials: self.serials.kept() }
+        State { sources: sources.collect(), serials: Arc::clone(&self.serials_kept) }
     }
 }
 

@@ -64,6 +64,7 @@ impl Writer {
         let next = Arc::new(next);
         self.store.publish(Arc::clone(&next));
         self.built_in = began.elapsed();
+        self.serials_kept = serials.kept().into();
         self.serials = serials;
         self.trouble = None;
         self.published_at = self.clock.now();

@@ -64,6 +64,7 @@ impl Writer {
             told: HashSet::new(),
             world: world(&none),
             serials: Serials::default(),
+            serials_kept: Arc::default(),
             history,
             clock,
             compile,

@@ -64,7 +64,7 @@ pub(crate) fn states() -> impl Strategy<Value = State> {
         |(of, region, delivered_at, accepted)| SourceState { of, region, delivered_at, accepted },
     );
     (btree_map(".{0,9}", source, 0..3), serials())
-        .prop_map(|(sources, serials)| State { sources, serials })
+        .prop_map(|(sources, serials)| State { sources, serials: serials.into() })
 }
 
 /// What version 1 has of a state.
@@ -74,7 +74,7 @@ pub(crate) fn of_version_1(mut state: State) -> State {
         source.accepted.released.retain(has_public_ip);
         source.accepted.superseded.retain(|allocation, _| has_public_ip(allocation));
     }
-    state.serials.views.clear();
+    Arc::make_mut(&mut state.serials).views.clear();
     state
 }
 
@@ -110,7 +110,8 @@ pub(crate) fn small() -> State {
         serials: SerialsKept {
             zones: [("example.com".to_owned(), serial)].into(),
             views: BTreeMap::new(),
-        },
+        }
+        .into(),
     }
 }
 
@@ -167,7 +168,9 @@ fn it_can_be_read_by_people() {
     };
     let mut state = state;
     let vpc = state.serials.zones["example.com"].clone();
-    state.serials.views.insert("example.com".into(), [("vpc".to_owned(), vpc)].into());
+    Arc::make_mut(&mut state.serials)
+        .views
+        .insert("example.com".into(), [("vpc".to_owned(), vpc)].into());
     let id = Allocation::Id("eipalloc-02".into());
     state.sources.get_mut("east").unwrap().accepted.released.insert(id);
     let octets = version_2::render(&state, written, Drift::NONE, beside).unwrap();

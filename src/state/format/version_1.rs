@@ -60,5 +60,5 @@ pub(crate) fn render(
 pub(crate) fn parse(octets: &[u8]) -> Result<(State, SystemTime), FormatError> {
     let file: StateFile<'_> = serde_json::from_slice(contents(octets, VERSION)?)?;
     let serials = SerialsKept { zones: file.serials, views: BTreeMap::new() };
-    Ok((State { sources: into_states(file.sources)?, serials }, file.written))
+    Ok((State { sources: into_states(file.sources)?, serials: serials.into() }, file.written))
 }

@@ -87,6 +87,6 @@ pub(crate) fn render(
 pub(crate) fn parse(octets: &[u8]) -> Result<Second, FormatError> {
     let file: StateFile<'_> = serde_json::from_slice(contents(octets, VERSION)?)?;
     let serials = SerialsKept { zones: file.serials, views: file.view_serials };
-    let state = State { sources: into_states(file.sources)?, serials };
+    let state = State { sources: into_states(file.sources)?, serials: serials.into() };
     Ok(Second { state, written: file.written, beside: file.version_1 })
 }

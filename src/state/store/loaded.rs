@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::super::error::{Aside, StateError};
@@ -90,7 +91,7 @@ pub(super) fn carried_on(found: &State, sources: &[Source]) -> (CarriedOn, Vec<S
         .collect();
     let predecessors = successor::predecessors(&former, sources);
     let states: Vec<(&String, &SourceState)> = found.sources.iter().collect();
-    let mut state = State { sources: BTreeMap::new(), serials: found.serials.clone() };
+    let mut state = State { sources: BTreeMap::new(), serials: Arc::clone(&found.serials) };
     let mut told = Vec::new();
     for (source, predecessor) in sources.iter().zip(&predecessors) {
         let Some((name, known)) = predecessor.and_then(|at| states.get(at)) else { continue };

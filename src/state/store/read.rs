@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::super::error::{Aside, StateError, Then};
@@ -137,7 +138,7 @@ impl Sealed {
     fn parse(self, directory: &Path, by: By) -> Result<Found, StateError> {
         let (mut state, written) = version_1::parse(&self.octets)
             .map_err(|cause| of_no_use(directory.join(FIRST), cause))?;
-        state.serials.views = view_serials(directory);
+        Arc::make_mut(&mut state.serials).views = view_serials(directory);
         Ok(Found { state, written, seal: self.seal, by })
     }
 }

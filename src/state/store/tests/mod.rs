@@ -50,7 +50,9 @@ fn source(name: &str, region: &str) -> Source {
 /// The small state, of the source `east`, with a serial of its own.
 fn state(serial: u32) -> State {
     let mut state = small();
-    state.serials.zones.insert("example.net".into(), ZoneSerial { serial, digest: "aa".into() });
+    Arc::make_mut(&mut state.serials)
+        .zones
+        .insert("example.net".into(), ZoneSerial { serial, digest: "aa".into() });
     let east = state.sources.get_mut("east").unwrap();
     east.of = successor::fingerprint(&source("east", "us-east-1"));
     state

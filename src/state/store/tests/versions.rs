@@ -23,13 +23,13 @@ fn in_views(serial: u32) -> State {
     let mut state = state(serial);
     let of = |serial, digest: &str| ZoneSerial { serial, digest: digest.into() };
     let views = [("vpc".to_owned(), of(serial, "bb")), ("outside".to_owned(), of(1, "cc"))];
-    state.serials.views.insert("example.net".into(), views.into());
+    Arc::make_mut(&mut state.serials).views.insert("example.net".into(), views.into());
     state
 }
 
 /// What an older eipdns has of it.
 fn of_first(mut state: State) -> State {
-    state.serials.views.clear();
+    Arc::make_mut(&mut state.serials).views.clear();
     state
 }
 
@@ -139,7 +139,7 @@ fn serials_do_not_go_back_with_an_older_eipdns() {
     assert_ne!(zone.digest, state(6).serials.zones["example.net"].digest, "of other contents");
     // A zone that the older one did not have.
     let mut less = state(6);
-    less.serials.zones.clear();
+    Arc::make_mut(&mut less.serials).zones.clear();
     saved_by_older(dir.path(), &less, 3);
     assert_eq!(super::found(dir.path()).unwrap().serials, in_views(9).serials);
 }
