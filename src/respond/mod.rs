@@ -110,27 +110,28 @@ impl Responder {
                         }
                         return true;
                     }
-                    Outcome::Ask(question) => open = Some(question),
+                    Outcome::Ask(question) => {
+                        let asked = match outside.fetched.len() < MAX_ASKED {
+                            true => ask(forwarder.as_ref(), &question, client, basis.now()),
+                            false => Asked::Now(forward::failure(
+                                &question.borrow(),
+                                "too many aliases between our names and others",
+                            )),
+                        };
+                        open = Some((question, asked));
+                    }
                     Outcome::Drop => {}
                 }
                 false
             }));
-            let question = match (answered, open) {
+            match (answered, open) {
                 (Ok(true), _) => return Step::Send,
                 (Ok(false), None) => return Step::Drop,
-                (Ok(false), Some(question)) => question,
+                (Ok(false), Some((question, Asked::Now(hit)))) => fetched.push((question, hit)),
+                (Ok(false), Some((question, Asked::Later(ticket)))) => {
+                    return Step::Wait(question, ticket);
+                }
                 (Err(_), _) => return self.panicked(request, reply),
-            };
-            let asked = match fetched.len() < MAX_ASKED {
-                true => ask(forwarder.as_ref(), &question, client, basis.now()),
-                false => Asked::Now(forward::failure(
-                    &question.borrow(),
-                    "too many aliases between our names and others",
-                )),
-            };
-            match asked {
-                Asked::Now(hit) => fetched.push((question, hit)),
-                Asked::Later(ticket) => return Step::Wait(question, ticket),
             }
         }
     }

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use crate::config::Source;
 use crate::host::background;
 use crate::source::clock::Clock;
-use crate::state::{Aside, OpenError, Saved, State, StateError, Store};
+use crate::state::{Aside, Loaded, OpenError, Past, Saved, State, StateError, Store};
 use crate::writer::history::History;
 
 /// How long the disk may take at the start. Without its word names wait for
@@ -47,9 +47,10 @@ pub(crate) struct Opened {
 /// told. A disk that does not answer is told, and tried again later.
 pub(crate) async fn open(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
     let (at, of) = (directory.to_owned(), sources.to_vec());
-    let opening = background::run(move || open_now(&at, &of));
+    // What it finds later than that is read again, once the directory is ours.
+    let opening = background::run(move || Found::in_directory(&at, &of));
     let cause = match timeout(OPENING, opening).await {
-        Ok(Ok(opened)) => return opened,
+        Ok(Ok(found)) => return found.map(Found::told),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("it does not answer within {} s", OPENING.as_secs()),
     };
@@ -60,53 +61,70 @@ pub(crate) async fn open(directory: &Path, sources: &[Source]) -> Result<Opened,
     Ok(Opened { store, state: State::default(), history: Arc::default(), begin: 0 })
 }
 
-fn open_now(directory: &Path, sources: &[Source]) -> Result<Opened, OpenError> {
-    let mut store = Store::open(directory)?;
-    if let Some(trouble) = store.trouble() {
-        error!("{trouble}");
+/// What the directory says, before anybody goes by it.
+struct Found {
+    store: Store,
+    state: Result<Option<Loaded>, Vec<StateError>>,
+    past: Past,
+}
+
+impl Found {
+    fn in_directory(directory: &Path, sources: &[Source]) -> Result<Self, OpenError> {
+        let mut store = Store::open(directory)?;
+        let (state, past) = (store.load(sources), store.history());
+        Ok(Self { store, state, past })
     }
-    for path in store.group_writes() {
-        warn!(
-            path = %path.display(),
-            "a group may write to the state: whoever is in it decides what is answered after a \
-             restart"
-        );
-    }
-    let state = match store.load(sources) {
-        Ok(None) => State::default(),
-        Ok(Some(loaded)) => {
-            for error in &loaded.unused {
-                warn!("{error}");
-            }
-            if loaded.by_older {
-                info!("an older eipdns has run since: what it left in state.json is used");
-            }
-            for carried in &loaded.carried {
-                warn!("{carried}");
-            }
-            for mismatch in &loaded.mismatched {
-                warn!("{mismatch}");
-            }
-            info!(
-                written = %humantime::format_rfc3339_seconds(loaded.written),
-                sources = loaded.state.sources.len(),
-                held = loaded.state.held(),
-                "state of the last run found"
+
+    /// Logs it, and makes what the process starts with.
+    fn told(self) -> Opened {
+        let Self { store, state, past } = self;
+        if let Some(trouble) = store.trouble() {
+            error!("{trouble}");
+        }
+        for path in store.group_writes() {
+            warn!(
+                path = %path.display(),
+                "a group may write to the state: whoever is in it decides what is answered after \
+                 a restart"
             );
-            loaded.state
         }
-        Err(errors) => {
-            errors.iter().for_each(|error| error!("{error}"));
-            State::default()
+        let state = match state {
+            Ok(None) => State::default(),
+            Ok(Some(loaded)) => told_loaded(loaded),
+            Err(errors) => {
+                errors.iter().for_each(|error| error!("{error}"));
+                State::default()
+            }
+        };
+        for damaged in &past.damaged {
+            error!("{damaged}");
         }
-    };
-    let past = store.history();
-    for damaged in &past.damaged {
-        error!("{damaged}");
+        let history = Arc::new(History::with(past.events));
+        let begin = history.end();
+        Opened { store, state, history, begin }
     }
-    let history = Arc::new(History::with(past.events));
-    let begin = history.end();
-    Ok(Opened { store, state, history, begin })
+}
+
+fn told_loaded(loaded: Loaded) -> State {
+    for error in &loaded.unused {
+        warn!("{error}");
+    }
+    if loaded.by_older {
+        info!("an older eipdns has run since: what it left in state.json is used");
+    }
+    for carried in &loaded.carried {
+        warn!("{carried}");
+    }
+    for mismatch in &loaded.mismatched {
+        warn!("{mismatch}");
+    }
+    info!(
+        written = %humantime::format_rfc3339_seconds(loaded.written),
+        sources = loaded.state.sources.len(),
+        held = loaded.state.held(),
+        "state of the last run found"
+    );
+    loaded.state
 }
 
 impl Opened {
@@ -188,6 +206,10 @@ async fn write(
         let more = more && wait_until(next, &mut states).await;
         let state = states.borrow_and_update().clone();
         let writing = background::run(move || {
+            if !more {
+                // The last time: a disk that has just failed may be well again.
+                store.forget_failures();
+            }
             let saved = store.save(&state, clock.now(), clock.drift());
             let added = on_disk.write(&mut store, clock);
             (store, on_disk, Kept { state: saved, history: added })

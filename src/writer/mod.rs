@@ -152,11 +152,13 @@ impl Writer {
             (self.world.inventory.sources[id], self.world.sources[id]) = before;
             return Err(panicked);
         }
-        if before.1.silent {
-            silence::heard_again(&self.world.inventory.sources[id]);
-        }
-        self.tell_losses(id, &before.1, delivery.accept_losses);
-        self.tell_holders(id, &before.1);
+        self.telling(|writer| {
+            if before.1.silent {
+                silence::heard_again(&writer.world.inventory.sources[id]);
+            }
+            writer.tell_losses(id, &before.1, delivery.accept_losses);
+            writer.tell_holders(id, &before.1);
+        });
         Ok(())
     }
 

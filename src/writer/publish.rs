@@ -69,13 +69,18 @@ impl Writer {
         self.trouble = None;
         self.published_at = self.clock.now();
         breathe();
-        // The answers stand whatever is made of them for log and history.
-        let told = catch_unwind(AssertUnwindSafe(|| self.tell_swap(&before, &next)));
+        self.telling(|writer| writer.tell_swap(&before, &next));
+    }
+
+    /// Tells what has changed, in the log and the history. The answers stand, whatever
+    /// becomes of that.
+    pub(super) fn telling(&mut self, tell: impl FnOnce(&mut Self)) {
+        let told = catch_unwind(AssertUnwindSafe(|| tell(self)));
         if let Err(said) = told
             && let Some(left_out) = self.panics.may(Instant::now())
         {
             error!(
-                generation = next.snapshot.generation,
+                generation = self.store.full().snapshot.generation,
                 left_out,
                 "what has changed is not told: that failed ({}). The answers are not concerned. \
                  This is a bug: report it with the log",

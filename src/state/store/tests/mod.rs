@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::super::ZoneSerial;
 use super::super::format::tests::{sealed, small};
+use super::aside::KEEP_ASIDE;
 use super::*;
 use crate::config::{Ec2Source, SourceKind};
 use crate::diag::Place;
