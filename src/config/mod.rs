@@ -11,6 +11,7 @@
 //! keys that are not built yet), `words` (quoting and guessing for messages).
 
 mod addresses;
+mod discover;
 mod files;
 mod forward;
 mod load;
@@ -280,6 +281,29 @@ pub struct Zone {
     pub records: Vec<Option<Arc<MasterFile>>>,
     /// `[names]`, in order of name.
     pub names: Vec<Binding>,
+    /// `[discover]`
+    pub discover: Option<Discover>,
+}
+
+/// `[discover]`: names that tags of addresses give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discover {
+    /// The tag's key.
+    pub tag: String,
+    /// Only this source's addresses, when given.
+    pub source: Option<SourceId>,
+    /// One per view, in order: the mode there, or none: absent there.
+    pub modes: Vec<Option<Mode>>,
+    /// TTL in seconds, when it differs from the zone's.
+    pub ttl: Option<u32>,
+    /// Hold, when it differs from the guard's.
+    pub hold: Option<Duration>,
+    /// May several addresses of one source have one name?
+    pub sets: bool,
+    /// May a tag name the origin, or a wildcard?
+    pub apex_and_wildcards: bool,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// One entry of `[names]`.

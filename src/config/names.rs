@@ -73,7 +73,7 @@ fn binding(written: &At<&str>, v: &Value<'_>, name: Key, zone: &Context<'_>) -> 
     let place = written.place.clone();
     if !v.is_table() {
         let target = target::short(v, zone.zone_keys)?;
-        let modes = modes(None, &target, zone)?;
+        let modes = modes(None, no_cname(&target), zone)?;
         apex(v, &name, &target, &modes, zone)?;
         let (ttl, hold, source, pin) = (None, None, None, None);
         return Some(Binding { name, target, modes, ttl, hold, source, pin, place });
@@ -109,7 +109,7 @@ fn binding(written: &At<&str>, v: &Value<'_>, name: Key, zone: &Context<'_>) -> 
     };
     t.finish();
     let target = target?;
-    let modes = modes(answer.as_ref(), &target, zone)?;
+    let modes = modes(answer.as_ref(), no_cname(&target), zone)?;
     apex(v, &name, &target, &modes, zone)?;
     Some(Binding { name, target, modes, ttl, hold, source, pin, place })
 }
@@ -141,7 +141,8 @@ fn ec2_only<'f, T>(
     read(&value)
 }
 
-fn source(v: &Value<'_>, server: &server::Read) -> Option<SourceId> {
+/// The source of that name.
+pub(super) fn source(v: &Value<'_>, server: &server::Read) -> Option<SourceId> {
     let Some(name) = v.as_str() else {
         v.wrong("the name of a source in quotes", "write `source = \"main\"`");
         return None;
@@ -156,10 +157,24 @@ fn source(v: &Value<'_>, server: &server::Read) -> Option<SourceId> {
     id
 }
 
+/// What cannot be answered as a CNAME, and why.
+pub(super) type NoCname = Option<(&'static str, &'static str)>;
+
+/// Several addresses.
+pub(super) const SEVERAL: &str = "several addresses may match, and a CNAME has one target";
+
+fn no_cname(target: &Target) -> NoCname {
+    match target {
+        Target::Tags(_) => Some(("`tag`", SEVERAL)),
+        Target::Fixed(_) => Some(("`address`", "a fixed address has no EC2 name")),
+        Target::ElasticIp(_) | Target::Allocation(_) => None,
+    }
+}
+
 /// One per view of the server: the mode there, or none where it is absent.
-fn modes(
+pub(super) fn modes(
     answer: Option<&Value<'_>>,
-    target: &Target,
+    no_cname: NoCname,
     zone: &Context<'_>,
 ) -> Option<Vec<Option<Mode>>> {
     let mut modes: Vec<_> = zone
@@ -172,7 +187,7 @@ fn modes(
         .collect();
     let Some(v) = answer else { return Some(modes) };
     if !v.is_table() {
-        let mode = chosen(v, target)?;
+        let mode = chosen(v, no_cname)?;
         if mode.is_none() {
             v.error(
                 "`answer = \"none\"` leaves the name in no view at all",
@@ -184,19 +199,19 @@ fn modes(
         }
         return Some(modes);
     }
-    by_view(v, target, zone, modes)
+    by_view(v, no_cname, zone, modes)
 }
 
 /// `answer = { vpc = "private", … }`: the views that it names take these modes.
 fn by_view(
     answer: &Value<'_>,
-    target: &Target,
+    no_cname: NoCname,
     zone: &Context<'_>,
     mut modes: Vec<Option<Mode>>,
 ) -> Option<Vec<Option<Mode>>> {
     let mut good = true;
     for (view, v) in answer.table(Scope::Free, "")?.entries() {
-        let mode = chosen(&v, target);
+        let mode = chosen(&v, no_cname);
         good &= mode.is_some();
         let Some(id) = zone.server.view(view.value) else {
             if zone.server.complete {
@@ -223,18 +238,16 @@ fn by_view(
 }
 
 /// A mode, or `"none"`.
-fn chosen(v: &Value<'_>, target: &Target) -> Option<Option<Mode>> {
+fn chosen(v: &Value<'_>, no_cname: NoCname) -> Option<Option<Mode>> {
     if v.as_str() == Some("none") {
         return Some(None);
     }
     let mode = mode(v)?;
-    if mode == Mode::Cname && matches!(target, Target::Tags(_) | Target::Fixed(_)) {
-        let (kind, why) = match target {
-            Target::Tags(_) => ("`tag`", "several addresses may match, and a CNAME has one target"),
-            _ => ("`address`", "a fixed address has no EC2 name"),
-        };
+    if mode == Mode::Cname
+        && let Some((what, why)) = no_cname
+    {
         v.error(
-            format!("{kind} cannot be answered as \"cname\": {why}"),
+            format!("{what} cannot be answered as \"cname\": {why}"),
             "choose \"public\" or \"private\"",
         );
         return None;

@@ -216,9 +216,13 @@ impl<'l> Pointers<'l> {
             .any(|above| has(&above, RecordType::DNAME))
     }
 
-    /// Does neither a record nor a binding, nor a wildcard, make this name exist?
+    /// Does neither a record nor a binding, nor a wildcard, make this name exist? Where
+    /// tags give names, nobody can say.
     fn lacks(&self, name: &Key) -> bool {
         let look = self.look;
+        if look.zone.discover.is_some() {
+            return false;
+        }
         let exists = look.by_owner.contains_key(name)
             || self.covering(name).is_some()
             || self.is_own_nameserver(name)

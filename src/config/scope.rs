@@ -18,6 +18,7 @@ pub(super) enum Scope {
     Zone,
     Names,
     Name,
+    Discover,
     /// A table whose keys the user chooses.
     Free,
 }
@@ -38,6 +39,7 @@ impl Scope {
             Scope::Zone => "a zone file",
             Scope::Names => "[names]",
             Scope::Name => "a name",
+            Scope::Discover => "[discover]",
             Scope::Free => "this table",
         }
     }
@@ -57,7 +59,7 @@ impl Scope {
 /// Keys of the contract whose feature is not built yet: `true` is refused,
 /// `false` is what this version does. To build one, remove its line here and
 /// read the key where its neighbours are read.
-const PENDING: &[(Scope, &str)] = &[(Scope::Name, "ipv6")];
+const PENDING: &[(Scope, &str)] = &[(Scope::Name, "ipv6"), (Scope::Discover, "ipv6")];
 
 /// The promised keys of a scope.
 pub(super) fn pending_keys(scope: Scope) -> impl Iterator<Item = &'static str> {

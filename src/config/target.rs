@@ -17,7 +17,7 @@ pub(super) const KEYS: [&str; 4] = ["elastic_ip", "allocation_id", "tag", "addre
 const MAX_ID: usize = 64;
 
 /// Tag restrictions (EC2 User Guide): characters of a key and of a value.
-const MAX_TAG_KEY: usize = 128;
+pub(super) const MAX_TAG_KEY: usize = 128;
 const MAX_TAG_VALUE: usize = 256;
 
 /// The value of one of [`KEYS`].

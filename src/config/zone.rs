@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::files::Files;
-use super::names;
 use super::readers::{self, at, set, ttl};
 use super::records;
 use super::scope::Scope;
@@ -13,6 +12,7 @@ use super::toml::File;
 use super::value::{At, Value};
 use super::words::{one_of, quote, tick};
 use super::{ViewId, Zone};
+use super::{discover, names};
 use crate::diag::{Place, Problems};
 use crate::dns::name::Key;
 
@@ -56,12 +56,15 @@ pub(super) fn read(
     let has_records = t.get("records").is_some();
     let masters = t.take("records", |v| records::files(v, dir, server, &views));
     let section = t.section("names", Scope::Names);
+    let has_discover = t.get("discover").is_some();
+    let by_tag = has_discover.then(|| t.section("discover", Scope::Discover));
     let context = names::Context { origin: &apex, views: &views, server, zone_keys: t.known() };
     let names = names::read_all(&section, &context);
-    if section.is_empty() && !has_records {
+    let discover = by_tag.and_then(|section| discover::read(section, &context));
+    if section.is_empty() && !has_records && !has_discover {
         t.lacks(
             "the zone has no names, so every question below its apex is answered NXDOMAIN",
-            "add names below `[names]` or `records`, or remove the file",
+            "add names below `[names]` or `records`, names from tags by `[discover]`, or remove the file",
         );
     }
     t.finish();
@@ -81,6 +84,7 @@ pub(super) fn read(
         views,
         records,
         names,
+        discover,
     };
     Some(Draft {
         zone,

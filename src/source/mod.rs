@@ -10,6 +10,7 @@
 //! * [`usable`]: what of an answer can be used at all.
 //! * [`allocation`]: what an address is known by from one answer to the next.
 //! * [`accept`]: how losses are taken, between a source and what is published.
+//! * [`discover`]: the names that tags give.
 //! * [`poll`]: when EC2 is called, and who is told.
 //! * [`ec2`]: who makes the call itself, in a crate of its own.
 //! * [`lookup`]: how EC2 is found without asking ourselves.
@@ -22,6 +23,7 @@ pub mod accept;
 pub mod allocation;
 mod asks;
 pub mod clock;
+pub mod discover;
 pub mod ec2;
 pub mod error;
 pub(crate) mod file;

@@ -240,6 +240,6 @@ fn keep_association(before: &Address, said: &Address) -> Address {
 
 /// Is `at` less than `span` ago? A time in the future is not: the clock was
 /// set back, and a move must not wait for it to catch up.
-fn is_within(span: Duration, at: SystemTime, now: SystemTime) -> bool {
+pub(super) fn is_within(span: Duration, at: SystemTime, now: SystemTime) -> bool {
     now.duration_since(at).is_ok_and(|age| age < span)
 }

@@ -1,0 +1,147 @@
+//! Names that are held although no tag gives them any longer: until when, mass losses,
+//! and what is let go.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use super::decide::{Before, decide};
+use super::names::{Answered, Discovered, Now};
+use super::{Named, Rules};
+use crate::config::SourceId;
+use crate::dns::name::Key;
+use crate::host::background::breathing;
+use crate::source::accept::MASS_LEAST;
+use crate::source::clock::elapsed;
+
+/// What of a source's names is held.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NameLosses {
+    /// More than half of them are gone: all wait for `release_after` or an operator.
+    pub mass: bool,
+    /// Names that were let go while a mass loss goes on.
+    pub released: BTreeSet<Key>,
+    /// When the first of those becomes due that are not due yet.
+    pub wake_at: Option<SystemTime>,
+}
+
+/// A name that is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldName {
+    /// The name.
+    pub name: Key,
+    /// Whose it is.
+    pub source: SourceId,
+    /// Since when no tag gives it.
+    pub since: SystemTime,
+    /// From when on a good answer ends it; none: never by itself.
+    pub until: Option<SystemTime>,
+}
+
+impl Discovered {
+    /// The names that are held, in order.
+    pub fn held(&self, rules: &Rules) -> Vec<HeldName> {
+        let held = |name: &Key| {
+            let named = self.names.get(name)?;
+            let (source, since) = (named.source(), named.gone?);
+            let mass = self.losses.get(source).is_some_and(|losses| losses.mass);
+            let until = since.checked_add(kept_for(rules, named, mass));
+            Some(HeldName { name: name.clone(), source, since, until })
+        };
+        breathing(self.unsettled.iter()).filter_map(held).collect()
+    }
+
+    /// The names of a source that are held.
+    fn gone(&self, source: SourceId) -> Vec<(Key, SystemTime)> {
+        let gone = self.unsettled.iter().filter_map(|name| {
+            let named = self.names.get(name)?;
+            Some((name.clone(), named.gone.filter(|_| named.source() == source)?))
+        });
+        gone.collect()
+    }
+
+    fn is_mass_loss(&self, source: SourceId, gone: usize, released: usize) -> bool {
+        if gone == 0 {
+            return false;
+        }
+        let all = breathing(self.names.values()).filter(|named| named.source() == source).count();
+        all + released >= MASS_LEAST && (gone + released) * 2 > all + released
+    }
+
+    /// Lets go what is due, if the source has just said that it is still gone.
+    pub(super) fn settle(&mut self, now: &Now<'_>, answered: Option<&Answered>) {
+        for source in 0..now.sources.len() {
+            let answered = answered.filter(|answered| answered.source == source);
+            self.settle_one(now, source, answered);
+        }
+    }
+
+    fn settle_one(&mut self, now: &Now<'_>, source: SourceId, answered: Option<&Answered>) {
+        let before = self.losses.get(source).cloned().unwrap_or_default();
+        let is_back = |name: &Key| self.names.get(name).is_some_and(|named| named.gone.is_none());
+        let mut released: BTreeSet<Key> =
+            before.released.into_iter().filter(|name| !is_back(name)).collect();
+        let mut gone = self.gone(source);
+        if gone.is_empty() {
+            if let Some(losses) = self.losses.get_mut(source) {
+                *losses = NameLosses::default();
+            }
+            return;
+        }
+        let accept = answered.is_some_and(|answered| answered.accept_losses);
+        let mut mass = !accept && self.is_mass_loss(source, gone.len(), released.len());
+        while let Some(answered) = answered {
+            for name in self.due(now, &gone, mass, answered) {
+                self.let_go(now, &name);
+                released.extend(mass.then_some(name));
+            }
+            gone = self.gone(source);
+            let goes_on = self.is_mass_loss(source, gone.len(), released.len());
+            if !goes_on {
+                released.clear();
+            }
+            // An event that has just ended held others back as well.
+            if !mass || goes_on {
+                mass = goes_on;
+                break;
+            }
+            mass = false;
+        }
+        let until = |(name, since): &(Key, SystemTime)| {
+            since.checked_add(kept_for(now.rules, self.names.get(name)?, mass))
+        };
+        let wake_at = gone.iter().filter_map(until).filter(|at| *at > now.at).min();
+        if let Some(losses) = self.losses.get_mut(source) {
+            *losses = NameLosses { mass, released, wake_at };
+        }
+    }
+
+    fn due(
+        &self,
+        now: &Now<'_>,
+        gone: &[(Key, SystemTime)],
+        mass: bool,
+        answered: &Answered,
+    ) -> Vec<Key> {
+        let is_due = |(name, since): &&(Key, SystemTime)| {
+            let Some(named) = self.names.get(name) else { return false };
+            // A second answer must say so.
+            let waits = named.goes_back && !answered.accept_losses;
+            let over = elapsed(*since, now.at) >= kept_for(now.rules, named, mass);
+            !waits && (answered.accept_losses || over)
+        };
+        gone.iter().filter(is_due).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Who waits for the name has it now, or nobody.
+    fn let_go(&mut self, now: &Now<'_>, name: &Key) {
+        let Some(named) = self.names.get(name).cloned() else { return };
+        let claims = named.claims();
+        let next = decide(now, named.zone, &Before::default(), &claims);
+        self.put(now, name, named.zone, next);
+    }
+}
+
+fn kept_for(rules: &Rules, named: &Named, mass: bool) -> Duration {
+    let hold = rules.hold(named.zone, named.source());
+    if mass { hold.max(rules.release_after()) } else { hold }
+}

@@ -1,0 +1,357 @@
+//! All names from tags, brought up to date at the price of what changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
+
+use super::decide::{Before, decide};
+use super::problem::{Kind, Problem};
+use super::rules::{Given, Rules};
+use super::{CameFrom, Claim, MAX_CLAIMS, MAX_NAMES, MAX_PROBLEMS, NameLosses, Named, Names};
+use crate::config::SourceId;
+use crate::dns::name::Key;
+use crate::host::background::breathing;
+use crate::source::allocation::Allocation;
+use crate::source::inventory::{Entries, Entry};
+
+/// The names that tags give, and what must be remembered to go on from there.
+#[derive(Debug, Clone, Default)]
+pub struct Discovered {
+    /// Who has each name.
+    pub names: Names,
+    /// Of each source, what of its names is held.
+    pub losses: Vec<NameLosses>,
+    /// Names that are held, and those of which a second answer has to say that they go
+    /// back: every good answer has to be asked about them.
+    pub(super) unsettled: OrdSet<Key>,
+    /// Words in the tags of an address that give no name.
+    of_values: OrdMap<Claim, Arc<[Problem]>>,
+    /// Addresses that have no name because another has it.
+    of_names: OrdMap<Key, Arc<[Problem]>>,
+    /// How many names each zone has.
+    counts: Vec<usize>,
+    /// Was anything left out because there is too much of it?
+    overflowed: bool,
+    /// The addresses it was made from.
+    seen: Vec<Option<Arc<Entries>>>,
+}
+
+impl PartialEq for Discovered {
+    fn eq(&self, other: &Self) -> bool {
+        self.names == other.names
+            && self.losses == other.losses
+            && self.unsettled == other.unsettled
+            && self.of_values == other.of_values
+            && self.of_names == other.of_names
+    }
+}
+
+impl Eq for Discovered {}
+
+impl Discovered {
+    /// What gives no name: at most [`MAX_PROBLEMS`] of values and as many of names.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let all = self.of_values.values().chain(self.of_names.values());
+        all.flat_map(|some| some.iter())
+    }
+
+    /// Is it the same as far as answers and problems go, at the price of looking?
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.names.ptr_eq(&other.names)
+            && self.unsettled.ptr_eq(&other.unsettled)
+            && self.of_values.ptr_eq(&other.of_values)
+            && self.of_names.ptr_eq(&other.of_names)
+            || self == other
+    }
+
+    /// Everything that is not known from tags alone: what a restart or a reload must know.
+    pub fn memories(&self) -> impl Iterator<Item = (&Key, Memory)> {
+        self.names.iter().map(|(name, named)| {
+            let memory = Memory {
+                source: named.source(),
+                members: named.members.iter().map(|member| member.claim().allocation).collect(),
+                gone: named.gone,
+                came_from: named.came_from.clone(),
+                goes_back: named.goes_back,
+            };
+            (name, memory)
+        })
+    }
+
+    /// Is the memory of a name needed: would tags alone give it otherwise?
+    pub fn is_plain(&self, name: &Key) -> bool {
+        let is_plain = |named: &Arc<Named>| {
+            named.gone.is_none() && named.others.is_empty() && named.came_from.is_none()
+        };
+        self.names.get(name).is_none_or(is_plain)
+    }
+
+    pub(super) fn put(&mut self, now: &Now<'_>, name: &Key, zone: usize, next: Option<Named>) {
+        let was_there = self.names.contains_key(name);
+        let Some(count) = self.counts.get_mut(zone) else { return };
+        let mut problems: Vec<Problem> = Vec::new();
+        match next {
+            Some(next) if !was_there && *count >= MAX_NAMES => {
+                self.overflowed = true;
+                let why = format!("the zone has {MAX_NAMES} names from tags, which is the most");
+                let claims = next.claims();
+                let problem = |claim| Problem::new(Kind::TooMany, claim, &name.to_string(), &why);
+                problems.extend(claims.into_iter().take(1).map(problem));
+            }
+            Some(next) => {
+                *count += usize::from(!was_there);
+                problems = seconds(now, name, &next);
+                match next.gone.is_some() || next.goes_back {
+                    true => drop(self.unsettled.insert(name.clone())),
+                    false => drop(self.unsettled.remove(name)),
+                }
+                if self.names.get(name).is_none_or(|known| **known != next) {
+                    self.names.insert(name.clone(), next.into());
+                }
+            }
+            None if was_there => {
+                *count -= 1;
+                self.names.remove(name);
+                self.unsettled.remove(name);
+            }
+            None => {}
+        }
+        set(&mut self.of_names, name, problems, &mut self.overflowed);
+    }
+
+    /// What the tags of an address give instead of what they gave.
+    fn take_address(
+        &mut self,
+        now: &Now<'_>,
+        source: SourceId,
+        [old, new]: [Option<&Entry>; 2],
+        touched: &mut Touched,
+    ) {
+        let Some(one) = new.or(old) else { return };
+        let claim = Claim { source, allocation: one.address.allocation() };
+        let given = |entry: Option<&Entry>| {
+            entry.map_or_else(Given::default, |entry| now.rules.given(source, &entry.address))
+        };
+        let (before, given) = (given(old), given(new));
+        for (name, zone) in before.names {
+            let claims = touched.claims(self, name, zone);
+            claims.retain(|known| *known != claim);
+        }
+        for (name, zone) in given.names {
+            let claims = touched.claims(self, name, zone);
+            if claims.len() >= MAX_CLAIMS {
+                self.overflowed = true;
+            } else if let Err(at) = claims.binary_search(&claim) {
+                claims.insert(at, claim.clone());
+            }
+        }
+        set(&mut self.of_values, &claim, given.problems, &mut self.overflowed);
+    }
+}
+
+/// Others that have a name's tag and could be answered.
+fn seconds(now: &Now<'_>, name: &Key, named: &Named) -> Vec<Problem> {
+    let Some(member) = named.members.first() else { return Vec::new() };
+    let is_second = |claim: &&Claim| {
+        let entry = now.entry(claim);
+        named.members.iter().all(|m| m.entry.address.allocation() != claim.allocation)
+            && entry.is_some_and(|entry| entry.is_live() && entry.address.associated().is_some())
+    };
+    let has = member.entry.address.public_ip;
+    let source = now.names.get(member.source).map_or("", String::as_str);
+    let why = format!(
+        "{has} of source {source} has it, and keeps it while it has the tag and is associated"
+    );
+    let problem =
+        |claim: &Claim| Problem::new(Kind::SecondAddress, claim.clone(), &name.to_string(), &why);
+    // One name is one line, however many want it.
+    named.others.iter().filter(is_second).take(SHOWN_SECONDS).map(problem).collect()
+}
+
+/// Of the addresses that want one name so many are told.
+const SHOWN_SECONDS: usize = 10;
+
+/// Sets or removes what is wrong with `key`.
+fn set<K: Ord + Clone>(
+    all: &mut OrdMap<K, Arc<[Problem]>>,
+    key: &K,
+    problems: Vec<Problem>,
+    overflowed: &mut bool,
+) {
+    let known = all.get(key);
+    if problems.is_empty() {
+        if known.is_some() {
+            all.remove(key);
+        }
+    } else if known.is_none() && all.len() >= MAX_PROBLEMS {
+        *overflowed = true;
+    } else if known.is_none_or(|known| **known != *problems) {
+        all.insert(key.clone(), problems.into());
+    }
+}
+
+/// What names are given by, and when.
+#[derive(Clone, Copy)]
+pub struct Now<'a> {
+    /// What the configuration says.
+    pub rules: &'a Rules,
+    /// The accepted addresses of each source.
+    pub sources: &'a [Option<Arc<Entries>>],
+    /// The sources' names.
+    pub names: &'a [String],
+    /// The time.
+    pub at: SystemTime,
+    /// The source whose good answer it is.
+    pub answered: Option<SourceId>,
+}
+
+impl Now<'_> {
+    /// An address as it is accepted.
+    pub(super) fn entry(&self, claim: &Claim) -> Option<&Entry> {
+        self.sources.get(claim.source)?.as_ref()?.get(&claim.allocation)
+    }
+}
+
+/// A good answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// Whose.
+    pub source: SourceId,
+    /// An operator takes the losses in it as they are.
+    pub accept_losses: bool,
+}
+
+/// Who had a name, before a restart or a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memory {
+    /// The source.
+    pub source: SourceId,
+    /// What the name stood for.
+    pub members: Vec<Allocation>,
+    /// Since when no tag gives it.
+    pub gone: Option<SystemTime>,
+    /// Where it was before.
+    pub came_from: Option<CameFrom>,
+    /// One answer has said that it goes back.
+    pub goes_back: bool,
+}
+
+/// Who had which name. Counts for names that are not known otherwise.
+pub type Remembered = HashMap<Key, Memory>;
+
+/// Names to decide anew, with the numbers of their zones and all who have their tags.
+#[derive(Default)]
+struct Touched(BTreeMap<Key, (usize, Vec<Claim>)>);
+
+impl Touched {
+    fn claims(&mut self, all: &Discovered, name: Key, zone: usize) -> &mut Vec<Claim> {
+        let known = |name: &Key| {
+            let mut claims = all.names.get(name).map(|named| named.claims()).unwrap_or_default();
+            claims.sort_unstable();
+            claims
+        };
+        let claims = || known(&name);
+        let (_, claims) = match self.0.contains_key(&name) {
+            true => self.0.entry(name).or_default(),
+            false => {
+                let claims = claims();
+                self.0.entry(name).or_insert((zone, claims))
+            }
+        };
+        claims
+    }
+}
+
+/// The names of now. Pure, and the same whether the addresses came one by one or all at
+/// once, but for who was there first.
+///
+/// `previous` is of the same rules; after a reload it is the default, and `remembered`
+/// says what was before.
+pub fn discover(
+    previous: &Discovered,
+    now: &Now<'_>,
+    answered: Option<Answered>,
+    remembered: &Remembered,
+) -> Discovered {
+    let mut next = brought_up(previous, now, answered, remembered);
+    // There may be room now for what was left out.
+    if previous.overflowed && !is_same(&previous.seen, now.sources) {
+        let known: Remembered =
+            next.memories().map(|(name, memory)| (name.clone(), memory)).collect();
+        let losses = next.losses.clone();
+        next = brought_up(&Discovered { losses, ..Discovered::default() }, now, None, &known);
+    }
+    next
+}
+
+fn is_same(was: &[Option<Arc<Entries>>], is: &[Option<Arc<Entries>>]) -> bool {
+    let same = |(was, is): (&Option<Arc<Entries>>, &Option<Arc<Entries>>)| match (was, is) {
+        (Some(was), Some(is)) => Arc::ptr_eq(was, is),
+        (was, is) => was.is_none() && is.is_none(),
+    };
+    was.len() == is.len() && was.iter().zip(is).all(same)
+}
+
+fn brought_up(
+    previous: &Discovered,
+    now: &Now<'_>,
+    answered: Option<Answered>,
+    remembered: &Remembered,
+) -> Discovered {
+    let mut next = previous.clone();
+    next.counts.resize(now.rules.zones(), 0);
+    next.losses.resize_with(now.sources.len(), NameLosses::default);
+    let mut touched = Touched::default();
+    let none = Arc::new(Entries::new());
+    for (source, is) in now.sources.iter().enumerate() {
+        let was = previous.seen.get(source).and_then(Option::as_ref).unwrap_or(&none);
+        let is = is.as_ref().unwrap_or(&none);
+        if Arc::ptr_eq(was, is) {
+            continue;
+        }
+        for difference in breathing(was.diff(is)) {
+            let change = match difference {
+                DiffItem::Add(_, new) => [None, Some(new)],
+                DiffItem::Remove(_, old) => [Some(old), None],
+                DiffItem::Update { old: (_, old), new: (_, new) } => [Some(old), Some(new)],
+            };
+            next.take_address(now, source, change, &mut touched);
+        }
+    }
+    for name in &previous.unsettled {
+        if let Some(named) = previous.names.get(name) {
+            touched.claims(previous, name.clone(), named.zone);
+        }
+    }
+    for (name, memory) in remembered.iter().filter(|(_, memory)| memory.gone.is_some()) {
+        if let Some(zone) = now.rules.zone_that_discovers(name, memory.source) {
+            touched.claims(previous, name.clone(), zone);
+        }
+    }
+    for (name, (zone, claims)) in breathing(touched.0) {
+        let before = previous.names.get(&name).map(|named| Before::from(&**named));
+        let before = before.or_else(|| remembered.get(&name).map(|memory| memory.before()));
+        let decided = decide(now, zone, &before.unwrap_or_default(), &claims);
+        next.put(now, &name, zone, decided);
+    }
+    next.settle(now, answered.as_ref());
+    next.seen = now.sources.to_vec();
+    next
+}
+
+impl Memory {
+    fn before(&self) -> Before {
+        let claim =
+            |allocation: &Allocation| Claim { source: self.source, allocation: allocation.clone() };
+        Before {
+            members: self.members.iter().map(claim).collect(),
+            gone: self.gone,
+            came_from: self.came_from.clone(),
+            goes_back: self.goes_back,
+            remembered: true,
+        }
+    }
+}
