@@ -81,15 +81,14 @@ pub(crate) fn config(files: &[(&str, &str)]) -> Config {
 pub(crate) fn inventory(all: &[(Ipv4Addr, Option<Ipv4Addr>)]) -> Inventory {
     let entries: Entries =
         all.iter().map(|(ip, private)| (Allocation::from(*ip), entry(*ip, *private))).collect();
-    Inventory {
-        sources: vec![SourceInventory {
-            name: "sample".into(),
-            region: Some("us-east-1".into()),
-            entries: Some(Arc::new(entries)),
-            health: Health::Healthy,
-            delivered_at: Some(noon()),
-        }],
-    }
+    let source = SourceInventory {
+        name: "sample".into(),
+        region: Some("us-east-1".into()),
+        entries: Some(Arc::new(entries)),
+        health: Health::Healthy,
+        delivered_at: Some(noon()),
+    };
+    vec![source].into()
 }
 
 /// A live entry.

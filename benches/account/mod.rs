@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use eipdns::config::{self, Config, Overrides};
 use eipdns::source::clock::Clock;
-use eipdns::source::inventory::{Address, Addresses, Health, Inventory};
+use eipdns::source::inventory::{Address, Addresses, Health};
 use eipdns::source::{Delivery, Waiters, silent};
 use eipdns::state::State;
 use eipdns::writer::history::History;
@@ -29,7 +29,7 @@ pub(crate) fn config(views: &str, zone: &str) -> Arc<Config> {
 /// A writer whose source has not said anything yet.
 pub(crate) fn writer(config: Arc<Config>) -> Writer {
     let start = Start {
-        at_hand: Inventory { sources: config.server.sources.iter().map(silent).collect() },
+        at_hand: config.server.sources.iter().map(silent).collect::<Vec<_>>().into(),
         config,
         state: State::default(),
         addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],

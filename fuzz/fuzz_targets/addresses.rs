@@ -49,15 +49,13 @@ fuzz_target!(|data: &[u8]| {
     let now = SystemTime::now();
     let accepted = accept_file(&Accepted::default(), said, now);
     assert_eq!(accepted.entries.len(), addresses.len());
-    let inventory = Inventory {
-        sources: vec![SourceInventory {
-            name: "sample".into(),
-            region: Some("us-east-1".into()),
-            entries: Some(accepted.entries),
-            health: Health::Healthy,
-            delivered_at: Some(now),
-        }],
-    };
+    let inventory = Inventory::from(vec![SourceInventory {
+        name: "sample".into(),
+        region: Some("us-east-1".into()),
+        entries: Some(accepted.entries),
+        health: Health::Healthy,
+        delivered_at: Some(now),
+    }]);
     let offline = Offline::new(&CONFIG, inventory);
     assert_eq!(offline.current.snapshot.views.len(), CONFIG.server.views.len());
 });

@@ -57,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
         health: Health::Starting,
         delivered_at: None,
     };
-    let inventory = Inventory { sources: config.server.sources.iter().map(starting).collect() };
+    let inventory = Inventory::from(config.server.sources.iter().map(starting).collect::<Vec<_>>());
     let offline = Offline::new(&config, inventory);
     assert_eq!(offline.current.snapshot.views.len(), config.server.views.len());
 });

@@ -221,6 +221,8 @@ impl<'s> Found<'s> {
                     self.authority.push(Cow::Borrowed(&zone.negative_soa));
                     None
                 }
+                // A tag may give the name itself.
+                Match::Wildcard(_) | Match::Nowhere if !self.may_deny(zone) => None,
                 Match::Wildcard(node) => self.take(zone, node, &name, rtype, true),
                 Match::Nowhere => {
                     self.rcode = ResponseCode::NXDomain;
@@ -290,7 +292,7 @@ impl<'s> Found<'s> {
             if node.basis.as_ref().is_some_and(|b| b.not_ready) {
                 // It may well have this type: nobody can say yet.
                 self.fail();
-            } else {
+            } else if synthesised || !zone.may_discover(node, rtype) || self.may_deny(zone) {
                 self.authority.push(Cow::Borrowed(&zone.negative_soa));
             }
             return None;
@@ -306,6 +308,18 @@ impl<'s> Found<'s> {
             self.add_targets(zone, set);
         }
         None
+    }
+
+    /// That a name is not there rests on the sources whose tags may give it. False, and a
+    /// failure, while one of them has not said anything.
+    fn may_deny(&mut self, zone: &'s ZoneTable) -> bool {
+        let Some(denial) = &zone.denial else { return true };
+        self.sources.extend_from_slice(&denial.sources);
+        self.remarks.extend(&denial.remark);
+        if denial.not_ready {
+            self.fail();
+        }
+        !denial.not_ready
     }
 
     /// Adds a set to the answer, for a wildcard under the name asked for.

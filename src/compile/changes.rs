@@ -1,12 +1,13 @@
 //! What a swap changes, name by name: for the log and the history.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::compile::{Index, compared};
+use crate::compile::{Index, Sighting, compared, names};
 use crate::config::{Binding, Config, SourceId};
 use crate::dns::name::Key;
 use crate::host::background::breathing;
@@ -152,12 +153,16 @@ pub(crate) fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Change
     }
     compared(config, old, new, |was, is| {
         for (name, table) in breathing(first) {
-            let best = binding(table, name).map(|b| is.best(&b.target, b.source));
+            let binding = names::binding(&table.zone, &new.inventory.discovered, name);
+            let best = binding.map(|b| is.best(&b.target, b.source));
             let best = best.iter().flatten();
             changes.elastic_ips.extend(best.map(|sighting| sighting.entry.address.public_ip));
         }
         for ((name, ..), (mut change, table)) in breathing(map) {
-            let holders = binding(table, name).map_or_else(Vec::new, |b| holders(b, was, is));
+            let binding =
+                |of: &Snapshot| names::binding(&table.zone, &of.inventory.discovered, name);
+            let (was, is) = (Bound(binding(old), was), Bound(binding(new), is));
+            let holders = holders(was, is);
             changes.elastic_ips.extend(holders.iter().map(|holder| holder.elastic_ip));
             change.addresses_in_all = holders.len();
             change.addresses.extend(holders.into_iter().take(MAX_ADDRESSES));
@@ -165,11 +170,6 @@ pub(crate) fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Change
         }
     });
     changes
-}
-
-fn binding<'t>(table: &'t ZoneTable, name: &Key) -> Option<&'t Binding> {
-    let names = &table.zone.names;
-    names.get(names.binary_search_by(|binding| binding.name.cmp(name)).ok()?)
 }
 
 /// A name, what it was answered with, and what it is.
@@ -272,8 +272,18 @@ impl Change {
     }
 }
 
+/// What a name is bound to, and what is said of that.
+struct Bound<'r, 'i>(Option<Cow<'r, Binding>>, &'r Index<'i>);
+
+impl<'i> Bound<'_, 'i> {
+    fn best(&self) -> Vec<Sighting<'i>> {
+        let Self(binding, index) = self;
+        binding.as_ref().map_or_else(Vec::new, |b| index.best(&b.target, b.source))
+    }
+}
+
 /// The Elastic IPs behind a name of which the holder has changed.
-fn holders(binding: &Binding, was: &Index<'_>, is: &Index<'_>) -> Vec<Holder> {
+fn holders(was: Bound<'_, '_>, is: Bound<'_, '_>) -> Vec<Holder> {
     let mut all: BTreeMap<Ipv4Addr, Holder> = BTreeMap::new();
     let holder = |address: &Address| Holder {
         elastic_ip: address.public_ip,
@@ -281,12 +291,12 @@ fn holders(binding: &Binding, was: &Index<'_>, is: &Index<'_>) -> Vec<Holder> {
         old: None,
         new: None,
     };
-    for sighting in was.best(&binding.target, binding.source) {
+    for sighting in was.best() {
         let address = &sighting.entry.address;
         all.entry(address.public_ip).or_insert_with(|| holder(address)).old =
             Association::of(address);
     }
-    for sighting in is.best(&binding.target, binding.source) {
+    for sighting in is.best() {
         let address = &sighting.entry.address;
         all.entry(address.public_ip).or_insert_with(|| holder(address)).new =
             Association::of(address);

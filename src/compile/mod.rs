@@ -70,9 +70,13 @@ pub(crate) fn compile(
     let ground = Ground::of(input, previous);
     let index = ground.index();
     let touched = ground.touched.as_ref();
-    let zones = input.config.zones.iter();
-    let names: Vec<Names> =
-        zones.map(|zone| names::configured(input, zone, &index, touched)).collect();
+    let zones = input.config.zones.iter().enumerate();
+    let names = zones.map(|(nth, zone)| {
+        let mut names = names::configured(input, zone, &index, touched);
+        names.discover(input, nth, &index, touched);
+        names
+    });
+    let names: Vec<Names> = names.collect();
     ground.snapshot(&index, &names, serials)
 }
 

@@ -3,14 +3,16 @@
 //! Tables are made, and brought up to date, from nothing else. Who has more names to
 //! lay into a zone than those in its file adds them to its [`Names`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::touched::Touched;
 use super::{Index, Input};
-use crate::config::{Binding, Zone};
-use crate::dns::name::Key;
+use crate::config::{Binding, Discover, Mode, Target, View, Zone};
+use crate::dns::name::{self, Key};
 use crate::host::background::breathing;
-use crate::snapshot::Resolved;
+use crate::snapshot::{Basis, Data, Resolved};
+use crate::source::discover::{Discovered, Named};
 
 /// The names laid into a zone, and what they stand for.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +25,8 @@ pub(crate) struct Names {
     pub laid: bool,
     /// Each once, in any order.
     pub names: Vec<NameNow>,
+    /// On what it rests that a name is not there, where tags may give names.
+    pub denial: Option<Arc<Basis>>,
 }
 
 /// What a name stands for now. It has no place, and is left out, where the zone's
@@ -53,23 +57,128 @@ pub(crate) fn configured(
         all: touched.is_none(),
         laid: !zone.names.is_empty(),
         names: breathing(&zone.names).filter(is_touched).map(now).collect(),
+        denial: None,
     }
 }
 
-/// What a binding stands for in each of the zone's views; those that are answered the
-/// same share it.
+impl Names {
+    /// Adds those that tags give the `nth` zone of the configuration: `given`, or, with
+    /// `touched`, those of them that may stand for something else than before.
+    pub(crate) fn discover<'i>(
+        &mut self,
+        input: &Input<'i>,
+        nth: usize,
+        index: &Index<'i>,
+        touched: Option<&Touched<'_>>,
+    ) {
+        let Some(zone) = input.config.zones.get(nth) else { return };
+        let Some(discover) = &zone.discover else { return };
+        self.laid = true;
+        self.denial = Some(index.denial(discover.source).into());
+        let names = &input.inventory.discovered.names;
+        let of_zone = |named: &&'i Arc<Named>| named.zone == nth;
+        match touched {
+            None => {
+                let all = names.iter().filter(|(_, named)| named.zone == nth);
+                let now =
+                    |(name, named)| discovered(input, zone, discover, index, name, Some(named));
+                self.names.extend(breathing(all).map(now));
+            }
+            Some(touched) => {
+                let some = touched.names().iter().filter(|name| zone_of(input, name) == Some(nth));
+                let now = |name: &&Key| {
+                    let named = names.get(*name).filter(of_zone);
+                    discovered(input, zone, discover, index, name, named)
+                };
+                self.names.extend(breathing(some).map(now));
+            }
+        }
+    }
+}
+
+/// The zone of the configuration that a name lies in: the longest.
+fn zone_of(input: &Input<'_>, name: &Key) -> Option<usize> {
+    let zones = &input.config.zones;
+    let at = |suffix: &[u8]| zones.binary_search_by(|zone| zone.origin.octets().cmp(suffix)).ok();
+    name::suffixes(name.octets()).find_map(at)
+}
+
+fn discovered<'i>(
+    input: &Input<'i>,
+    zone: &Zone,
+    discover: &Discover,
+    index: &Index<'i>,
+    name: &Key,
+    named: Option<&'i Arc<Named>>,
+) -> NameNow {
+    let Some(named) = named else {
+        return NameNow { name: name.clone(), views: vec![None; zone.views.len()].into() };
+    };
+    let binding = binding_of(zone, discover, name, named);
+    let views = each_view(input, zone, &binding, |view, mode| {
+        index.resolve_named(named, &binding, discover.sets, view, mode)
+    });
+    NameNow { name: name.clone(), views }
+}
+
+/// What a name of the zone is bound to, whoever says so: its file, or a tag.
+pub(crate) fn binding<'z>(
+    zone: &'z Zone,
+    discovered: &Discovered,
+    name: &Key,
+) -> Option<Cow<'z, Binding>> {
+    if let Ok(at) = zone.names.binary_search_by(|binding| binding.name.cmp(name)) {
+        return zone.names.get(at).map(Cow::Borrowed);
+    }
+    let (discover, named) = (zone.discover.as_ref()?, discovered.names.get(name)?);
+    Some(Cow::Owned(binding_of(zone, discover, name, named)))
+}
+
+/// What a tag has given, as if the zone's file said so.
+fn binding_of(zone: &Zone, discover: &Discover, name: &Key, named: &Named) -> Binding {
+    // A CNAME stands beside nothing else, and the origin has SOA and NS.
+    let mode = |mode: &Option<Mode>| match mode {
+        Some(Mode::Cname) if *name == zone.origin => Some(Mode::Public),
+        mode => *mode,
+    };
+    Binding {
+        name: name.clone(),
+        target: Target::Discovered {
+            tag: discover.tag.clone(),
+            addresses: named.members.iter().map(|member| member.entry.address.public_ip).collect(),
+        },
+        modes: discover.modes.iter().map(mode).collect(),
+        ttl: discover.ttl,
+        hold: discover.hold,
+        source: Some(named.source()),
+        pin: None,
+        place: discover.place.clone(),
+    }
+}
+
+/// What a binding stands for in each of the zone's views.
 fn in_views(
     input: &Input<'_>,
     zone: &Zone,
     index: &Index<'_>,
     binding: &Binding,
 ) -> Box<[Option<Arc<Resolved>>]> {
+    each_view(input, zone, binding, |view, mode| index.resolve(binding, view, mode))
+}
+
+/// Views that are answered the same share it.
+fn each_view(
+    input: &Input<'_>,
+    zone: &Zone,
+    binding: &Binding,
+    resolve: impl Fn(&View, Option<Mode>) -> (Data, Option<Arc<Basis>>),
+) -> Box<[Option<Arc<Resolved>>]> {
     let ttl = binding.ttl.unwrap_or(zone.ttl);
     let mut views: Vec<Option<Arc<Resolved>>> = Vec::with_capacity(zone.views.len());
     for id in &zone.views {
         let resolved = input.config.server.views.get(*id).map(|view| {
             let mode = binding.modes.get(*id).copied().flatten();
-            let (data, basis) = index.resolve(binding, view, mode);
+            let (data, basis) = resolve(view, mode);
             let is = Resolved { data, ttl, basis };
             let known = views.iter().flatten().find(|known| ***known == is);
             known.cloned().unwrap_or_else(|| is.into())

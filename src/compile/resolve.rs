@@ -16,6 +16,7 @@ use crate::host::background::breathing;
 use crate::snapshot::{Basis, Data};
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
+use crate::source::discover::{Member, Named};
 use crate::source::inventory::{Entry, Health, SourceInventory};
 
 /// An entry and the source that has it.
@@ -112,20 +113,23 @@ impl<'a> Index<'a> {
         })
     }
 
+    /// Every sighting of an Elastic IP.
+    fn of_ip(&self, ip: Ipv4Addr) -> impl Iterator<Item = Sighting<'a>> + use<'a> {
+        let sources = self.sources.iter().enumerate();
+        sources.filter_map(move |(source, inventory)| {
+            let entry = inventory.entries.as_ref()?.get(&Allocation::from(ip))?;
+            Some(Sighting { source, entry })
+        })
+    }
+
     /// Every sighting of what `target` names, in sources the binding allows.
     /// Several may be of one Elastic IP.
     pub(crate) fn sightings(&self, target: &Target, only: Option<SourceId>) -> Vec<Sighting<'a>> {
         let mut found: Vec<Sighting<'a>> = match target {
             Target::Fixed(_) => Vec::new(),
-            Target::ElasticIp(ip) => {
-                let sources = self.sources.iter().enumerate();
-                let of = |(source, inventory): (SourceId, &'a SourceInventory)| {
-                    Some(Sighting {
-                        source,
-                        entry: inventory.entries.as_ref()?.get(&Allocation::from(*ip))?,
-                    })
-                };
-                sources.filter_map(of).collect()
+            Target::ElasticIp(ip) => self.of_ip(*ip).collect(),
+            Target::Discovered { addresses, .. } => {
+                addresses.iter().flat_map(|ip| self.of_ip(*ip)).collect()
             }
             Target::Allocation(id) => {
                 run(self.by_allocation(), |(i, _)| (*i).cmp(id)).map(|e| e.1).collect()
@@ -227,10 +231,44 @@ impl<'a> Index<'a> {
         if best.is_empty() {
             return self.not_found(binding);
         }
+        let is_set = matches!(binding.target, Target::Tags(_));
+        self.stand_for(best, Subject { is: &binding.target, is_set }, view, mode)
+    }
+
+    /// What a name that a tag gives is answered with.
+    pub(crate) fn resolve_named(
+        &self,
+        named: &'a Named,
+        binding: &Binding,
+        is_set: bool,
+        view: &View,
+        mode: Option<Mode>,
+    ) -> (Data, Option<Arc<Basis>>) {
+        let Some(mode) = mode else { return plain(Data::Absent) };
+        let sighting =
+            |member: &'a Member| Sighting { source: member.source, entry: &member.entry };
+        let all = named.members.iter().map(sighting).collect();
+        let subject = Subject { is: &binding.target, is_set };
+        let (data, basis) = self.stand_for(all, subject, view, mode);
+        let Some(since) = named.gone else { return (data, basis) };
+        let since = short_time(since, self.now, self.drift);
+        let text = format!("no address has the tag since {since}, {} kept", binding.target);
+        let remark = Some(Remark { code: ede::STALE, text: text.into() });
+        let basis = basis.map(|basis| Basis { remark, ..(*basis).clone() }.into());
+        (data, basis)
+    }
+
+    /// What addresses, each once, are answered as.
+    fn stand_for(
+        &self,
+        best: Vec<Sighting<'a>>,
+        Subject { is, is_set }: Subject<'_>,
+        view: &View,
+        mode: Mode,
+    ) -> (Data, Option<Arc<Basis>>) {
         let mut sources: Vec<SourceId> = best.iter().map(|s| s.source).collect();
         sources.sort_unstable();
         sources.dedup();
-        let is_set = matches!(binding.target, Target::Tags(_));
         let mut answered = best;
         if is_set {
             // Nobody is at the others: one in so many tries would hang.
@@ -239,8 +277,7 @@ impl<'a> Index<'a> {
         let mut remark = answered.iter().find_map(|s| self.kept(s));
         let data = match (mode, &answered[..]) {
             (_, []) => {
-                let text: Arc<str> =
-                    format!("no address that has {} is associated", binding.target).into();
+                let text: Arc<str> = format!("no address that has {is} is associated").into();
                 remark = Some(Remark { code: ede::OTHER, text: text.clone() });
                 Data::Nothing(text)
             }
@@ -259,7 +296,7 @@ impl<'a> Index<'a> {
                 });
                 match in_order(reached) {
                     none if none.is_empty() => {
-                        let text: Arc<str> = format!("{} is not associated", binding.target).into();
+                        let text: Arc<str> = format!("{is} is not associated").into();
                         remark = Some(Remark { code: ede::OTHER, text: text.clone() });
                         Data::Nothing(text)
                     }
@@ -276,22 +313,37 @@ impl<'a> Index<'a> {
         (data, Some(basis))
     }
 
+    /// Everything that may have what is looked for: one source, or all.
+    fn candidates(&self, only: Option<SourceId>) -> Vec<SourceId> {
+        only.map_or_else(|| (0..self.sources.len()).collect(), |id| vec![id])
+    }
+
+    /// What is said while not all of the sources have delivered.
+    fn waiting(&self, sources: &[SourceId]) -> Basis {
+        let waiting: Vec<_> = sources
+            .iter()
+            .filter_map(|id| self.sources.get(*id))
+            .filter(|s| s.entries.is_none())
+            .map(|s| s.name.as_str())
+            .collect();
+        let text = format!("no addresses yet from {}", waiting.join(", "));
+        let remark = Some(Remark { code: ede::NOT_READY, text: text.into() });
+        Basis { sources: Vec::new(), not_ready: true, remark }
+    }
+
+    /// On what it rests that a name is not there which tags could give.
+    pub(crate) fn denial(&self, only: Option<SourceId>) -> Basis {
+        let sources = self.candidates(only);
+        match self.complete(only) {
+            true => Basis { sources, not_ready: false, remark: None },
+            false => self.waiting(&sources),
+        }
+    }
+
     fn not_found(&self, binding: &Binding) -> (Data, Option<Arc<Basis>>) {
-        let sources: Vec<SourceId> = match binding.source {
-            Some(id) => vec![id],
-            None => (0..self.sources.len()).collect(),
-        };
+        let sources = self.candidates(binding.source);
         if !self.complete(binding.source) {
-            let waiting: Vec<_> = sources
-                .iter()
-                .filter_map(|id| self.sources.get(*id))
-                .filter(|s| s.entries.is_none())
-                .map(|s| s.name.as_str())
-                .collect();
-            let text = format!("no addresses yet from {}", waiting.join(", "));
-            let remark = Some(Remark { code: ede::NOT_READY, text: text.into() });
-            let basis = Basis { sources: Vec::new(), not_ready: true, remark };
-            return (Data::NotReady, Some(basis.into()));
+            return (Data::NotReady, Some(self.waiting(&sources).into()));
         }
         let text: Arc<str> = match &binding.target {
             Target::Tags(_) => format!("no address has {}", binding.target),
@@ -310,6 +362,14 @@ impl<'a> Index<'a> {
         let text = format!("{ip} {word} since {since}, last state kept");
         Some(Remark { code: ede::STALE, text: text.into() })
     }
+}
+
+/// What addresses were looked for by.
+#[derive(Clone, Copy)]
+struct Subject<'t> {
+    is: &'t Target,
+    /// Are all that match answered?
+    is_set: bool,
 }
 
 fn plain(data: Data) -> (Data, Option<Arc<Basis>>) {

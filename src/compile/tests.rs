@@ -360,7 +360,7 @@ fn first_words() -> impl Strategy<Value = Inventory> {
             entries: all.map(entries_of),
             health: if healthy { Health::Healthy } else { Health::Starting },
         };
-        Inventory { sources: all.into_iter().enumerate().map(source).collect() }
+        all.into_iter().enumerate().map(source).collect::<Vec<_>>().into()
     })
 }
 
@@ -877,7 +877,7 @@ fn each_elastic_ip_is_answered_once_whatever_names_it() {
     let mut stalled = of([8, 9]);
     stalled.health = Health::Stalled { since: noon(), why: "a test".into() };
     let silent = SourceInventory { entries: None, ..of([0, 0]) };
-    let inventory = Inventory { sources: vec![stalled, of([1, 2]), silent] };
+    let inventory = Inventory::from(vec![stalled, of([1, 2]), silent]);
     let snapshot = testing::snapshot(&config, &inventory);
     let zone = snapshot.views[0].zones.values().next().unwrap();
     for name in ["id.example.com", "set.example.com"] {

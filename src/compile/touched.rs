@@ -11,7 +11,9 @@ use std::net::Ipv4Addr;
 use imbl::ordmap::DiffItem;
 
 use crate::config::Target;
+use crate::dns::name::Key;
 use crate::host::background::breathing;
+use crate::source::discover::Discovered;
 use crate::source::inventory::{Entries, Entry, Health, Inventory, SourceInventory};
 
 /// The keys of all addresses that are not as they were.
@@ -20,6 +22,7 @@ pub(crate) struct Touched<'a> {
     ips: BTreeSet<Ipv4Addr>,
     allocations: BTreeSet<&'a str>,
     tags: BTreeSet<(&'a str, &'a str)>,
+    names: BTreeSet<&'a Key>,
 }
 
 impl<'a> Touched<'a> {
@@ -43,7 +46,22 @@ impl<'a> Touched<'a> {
                 touched.rivals(id, &now.sources);
             }
         }
+        touched.names_between(&before.discovered, &now.discovered);
         Some(touched)
+    }
+
+    /// Names from tags, of which each knows the addresses that it stands for.
+    fn names_between(&mut self, was: &'a Discovered, is: &'a Discovered) {
+        for difference in was.names.diff(&is.names) {
+            let (DiffItem::Add(name, _) | DiffItem::Remove(name, _)) = difference else {
+                if let DiffItem::Update { new: (name, _), .. } = difference {
+                    self.names.insert(name);
+                }
+                continue;
+            };
+            self.names.insert(name);
+        }
+        self.names.extend(is.aging());
     }
 
     /// The two share what did not change, and that is skipped.
@@ -87,11 +105,16 @@ impl<'a> Touched<'a> {
     /// Can a name bound to `target` stand for something else than before?
     pub(crate) fn touches(&self, target: &Target) -> bool {
         match target {
-            Target::Fixed(_) => false,
+            Target::Fixed(_) | Target::Discovered { .. } => false,
             Target::ElasticIp(ip) => self.ips.contains(ip),
             Target::Allocation(id) => self.has_allocation(id),
             Target::Tags(tags) => tags.iter().all(|(key, value)| self.has_tag(key, value)),
         }
+    }
+
+    /// Names from tags that may stand for something else.
+    pub(crate) fn names(&self) -> &BTreeSet<&'a Key> {
+        &self.names
     }
 
     /// Elastic IPs that are not as they were.

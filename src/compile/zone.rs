@@ -12,7 +12,7 @@ use super::{Input, difference, prebuilt, standing};
 use crate::config::{ViewId, Zone};
 use crate::host::background::breathing;
 use crate::snapshot::nodes::Sheet;
-use crate::snapshot::{RrSet, ZoneTable};
+use crate::snapshot::{Basis, RrSet, ZoneTable};
 
 /// A zone as some of its views see it.
 pub(super) struct Part {
@@ -80,7 +80,8 @@ pub(super) fn parts(
     let mut all: Vec<Part> = Vec::with_capacity(contents.len());
     for (views, content) in &contents {
         for Alike { serial, old, views } in alike(views, &mut serials, past) {
-            all.push(Part { views, table: content.table(zone, serial, old, room) });
+            let table = content.table(zone, serial, old, room, names.denial.as_ref());
+            all.push(Part { views, table });
         }
     }
     all
@@ -148,14 +149,18 @@ impl Content<'_> {
         serial: u32,
         old: Option<&Arc<ZoneTable>>,
         room: usize,
+        denial: Option<&Arc<Basis>>,
     ) -> Arc<ZoneTable> {
         let mut draft = match self {
-            Content::Same(same) if same.serial == serial => return Arc::clone(same),
+            Content::Same(same) if same.serial == serial && same.denial.as_ref() == denial => {
+                return Arc::clone(same);
+            }
             Content::Same(same) => Draft::of(zone, same),
             Content::New(draft) => (**draft).clone(),
         };
         let changed = draft.changed.take();
         let mut table = finish(zone, draft, serial);
+        table.denial = denial.cloned();
         table.differences = difference::behind(&table, old.map(|old| &**old), changed, room);
         table.into()
     }
@@ -250,6 +255,7 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
         occluders: draft.occluders,
         digest: draft.digest,
         own_soa: draft.own_soa,
+        denial: None,
     };
     prebuilt::prebuild(&mut table);
     table

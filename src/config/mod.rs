@@ -347,6 +347,18 @@ impl Binding {
     }
 }
 
+impl Discover {
+    /// Do its names exist in a view?
+    pub(crate) fn is_in(&self, view: ViewId) -> bool {
+        self.modes.get(view).is_some_and(Option::is_some)
+    }
+
+    /// Are they CNAMEs there? Sets never are.
+    pub(crate) fn is_cname_in(&self, view: ViewId) -> bool {
+        !self.sets && self.modes.get(view) == Some(&Some(Mode::Cname))
+    }
+}
+
 /// What a name is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -358,6 +370,13 @@ pub enum Target {
     Tags(BTreeMap<String, String>),
     /// Fixed addresses, no EC2 involved.
     Fixed(Vec<IpAddr>),
+    /// What a tag has given a name; in no configuration.
+    Discovered {
+        /// The tag's key.
+        tag: String,
+        /// The Elastic IPs.
+        addresses: Vec<Ipv4Addr>,
+    },
 }
 
 impl std::fmt::Display for Target {
@@ -372,6 +391,10 @@ impl std::fmt::Display for Target {
             Target::Fixed(all) => {
                 let all: Vec<_> = all.iter().map(ToString::to_string).collect();
                 f.write_str(&all.join(", "))
+            }
+            Target::Discovered { tag, addresses } => {
+                let all: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                write!(f, "{} (tag {tag})", all.join(", "))
             }
         }
     }

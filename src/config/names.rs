@@ -167,7 +167,7 @@ fn no_cname(target: &Target) -> NoCname {
     match target {
         Target::Tags(_) => Some(("`tag`", SEVERAL)),
         Target::Fixed(_) => Some(("`address`", "a fixed address has no EC2 name")),
-        Target::ElasticIp(_) | Target::Allocation(_) => None,
+        Target::ElasticIp(_) | Target::Allocation(_) | Target::Discovered { .. } => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::records;
 use super::zone::Draft;
-use super::{Binding, Server, Target, Zone, server};
+use super::{Binding, Discover, Server, Target, Zone, server};
 use crate::diag::{Place, Problems};
 use crate::dns::name::{Key, suffixes};
 use crate::records::{OVERHEAD, room_for_records};
@@ -162,7 +162,9 @@ fn negative_ttl(draft: &Draft, problems: &mut Problems) {
     let zone = &draft.zone;
     let mut told = BTreeSet::new();
     for view in &zone.views {
-        if !zone.names.iter().any(|name| name.moves() && name.is_in(*view)) {
+        let moves = zone.names.iter().any(|name| name.moves() && name.is_in(*view));
+        let comes = zone.discover.as_ref().is_some_and(|discover| discover.is_in(*view));
+        if !moves && !comes {
             continue;
         }
         let file = zone.records.get(*view).and_then(Option::as_deref);
@@ -229,13 +231,18 @@ fn bare_cnames(server: &Server, drafts: &[Draft], problems: &mut Problems) {
             continue;
         }
         let names = drafts.iter().flat_map(|draft| &draft.zone.names);
-        let cnames = names.filter(|name| name.is_cname_in(id, view));
-        let Some(first) = cnames.min_by_key(|name| &name.place) else { continue };
+        let bound = names.filter(|name| name.is_cname_in(id, view));
+        let bound = bound.map(|name| (&name.place, name.name.to_string()));
+        let by_tag = drafts.iter().filter_map(|draft| {
+            let discover = draft.zone.discover.as_ref().filter(|d| d.is_cname_in(id))?;
+            Some((&discover.place, format!("names from tags in {}", draft.zone.origin)))
+        });
+        let Some((place, what)) = bound.chain(by_tag).min() else { continue };
         problems.warn(
             view.place.clone(),
             format!(
-                "view \"{}\" answers {} ({}) with a CNAME and cannot answer its target: a stub resolver finds no address",
-                view.name, first.name, first.place
+                "view \"{}\" answers {what} ({place}) with a CNAME and cannot answer its target: a stub resolver finds no address",
+                view.name
             ),
             "add `ec2_names = true` or `forward = true`; leave it if only resolvers that follow CNAMEs ask in it",
         );
@@ -248,6 +255,16 @@ fn without_source(server: &Server, drafts: &[Draft], problems: &mut Problems) {
         return;
     }
     for draft in drafts {
+        if let Some(discover) = &draft.zone.discover {
+            problems.warn(
+                discover.place.clone(),
+                format!(
+                    "names of {} come from tags, but server.toml has no `[[source]]`",
+                    draft.zone.origin
+                ),
+                "add a `[[source]]` to server.toml, or remove `[discover]`",
+            );
+        }
         let mut waiting: Vec<_> = draft.zone.names.iter().filter(|b| b.moves()).collect();
         waiting.sort_by(|a, b| a.place.cmp(&b.place));
         let Some(first) = waiting.first() else { continue };
@@ -273,12 +290,25 @@ fn without_region(server: &Server, drafts: &[Draft], problems: &mut Problems) {
         let is_cname =
             |b: &Binding| server.views.iter().enumerate().any(|(v, view)| b.is_cname_in(v, view));
         let needs = |b: &&Binding| b.source.is_none_or(|s| s == id) && is_cname(b);
-        if let Some(name) = drafts.iter().flat_map(|d| &d.zone.names).find(needs) {
+        let bound = drafts.iter().flat_map(|d| &d.zone.names).find(needs);
+        let bound = bound.map(|name| format!("{} ({}) is", name.name, name.place));
+        let by_tag = || {
+            let all = drafts
+                .iter()
+                .filter_map(|draft| Some((draft.zone.discover.as_ref()?, &draft.zone.origin)));
+            let needs = |discover: &Discover| {
+                let has = discover.source.is_none_or(|only| only == id);
+                has && (0..server.views.len()).any(|view| discover.is_cname_in(view))
+            };
+            let mut all = all.filter(|(discover, _)| needs(discover));
+            all.next().map(|(by, origin)| format!("names from tags in {origin} ({}) are", by.place))
+        };
+        if let Some(what) = bound.or_else(by_tag) {
             problems.error(
                 source.place.clone(),
                 format!(
-                    "source \"{}\" has neither `region` nor `public_suffix`, and {} ({}) is answered with its public EC2 name",
-                    source.name, name.name, name.place
+                    "source \"{}\" has neither `region` nor `public_suffix`, and {what} answered with its public EC2 name",
+                    source.name
                 ),
                 "add for example `region = \"us-east-1\"`",
             );

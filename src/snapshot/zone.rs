@@ -12,7 +12,7 @@ use crate::snapshot::name_map::NameMap;
 use crate::snapshot::nodes::{Entry, Nodes, Sheet};
 use crate::snapshot::spot::Spot;
 use crate::snapshot::tail::Negative;
-use crate::snapshot::{Differences, Resolved};
+use crate::snapshot::{Differences, Freshness, Resolved, Snapshot};
 
 /// One zone as one view sees it.
 #[derive(Debug)]
@@ -52,12 +52,38 @@ pub struct ZoneTable {
     pub own_soa: bool,
     /// What this process has changed about it, serial by serial.
     pub differences: Differences,
+    /// Where tags may give names: on what it rests that one is not there.
+    pub denial: Option<Arc<Basis>>,
 }
 
 impl ZoneTable {
     /// The node of a folded wire name in this zone.
     pub fn node(&self, name: &[u8]) -> Option<&Arc<Node>> {
         self.entry(name)?.node()
+    }
+
+    /// May a tag give what is missing at a node? Not where something else has the name.
+    pub(crate) fn may_discover(&self, node: &Node, rtype: RecordType) -> bool {
+        use RecordType::{A, AAAA, ANY, CNAME};
+        let is_special = node.key == self.zone.origin || node.key.is_wildcard();
+        let Some(discover) = &self.zone.discover else { return false };
+        matches!(rtype, A | AAAA | ANY | CNAME)
+            && (discover.apex_and_wildcards || !is_special)
+            && node.basis.is_none()
+            && node.kind == NodeKind::Plain
+            && [A, AAAA, CNAME].iter().all(|rtype| node.rrset(*rtype).is_none())
+    }
+
+    /// Rests it on sources that are all well, or on none, that a name is not there? Else
+    /// there is something to say about it.
+    pub(crate) fn denies_plainly(&self, snapshot: &Snapshot) -> bool {
+        self.denial.as_ref().is_none_or(|denial| {
+            let is_fresh = |id: &SourceId| {
+                let source = snapshot.sources.get(*id);
+                source.is_none_or(|source| source.freshness == Freshness::Fresh)
+            };
+            !denial.not_ready && denial.sources.iter().all(is_fresh)
+        })
     }
 
     /// The answers and the node of a folded wire name in this zone.

@@ -15,6 +15,7 @@ use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
 use super::allocation::Allocation;
+use super::discover::{Answered, Discovered, Now, Remembered, Rules, discover};
 
 /// One Elastic IP as `DescribeAddresses` tells of it
 /// (EC2 API reference, `Address`). An empty string is none.
@@ -173,6 +174,35 @@ pub struct SourceInventory {
 pub struct Inventory {
     /// One per configured source, same index.
     pub sources: Vec<SourceInventory>,
+    /// The names that tags give.
+    pub discovered: Arc<Discovered>,
+}
+
+impl From<Vec<SourceInventory>> for Inventory {
+    /// Without names from tags: see [`Inventory::discover`].
+    fn from(sources: Vec<SourceInventory>) -> Self {
+        Self { sources, discovered: Arc::default() }
+    }
+}
+
+impl Inventory {
+    /// Finds the names in the tags of what the sources say, brought up from those that
+    /// are known. `remembered` is what was known before a restart or a reload.
+    pub fn discover(
+        &mut self,
+        rules: &Rules,
+        answered: Option<Answered>,
+        remembered: &Remembered,
+        at: SystemTime,
+    ) {
+        if rules.is_empty() {
+            return;
+        }
+        let sources: Vec<_> = self.sources.iter().map(|source| source.entries.clone()).collect();
+        let answered_by = answered.map(|answered| answered.source);
+        let now = Now { rules, sources: &sources, at, answered: answered_by };
+        self.discovered = discover(&self.discovered, &now, answered, remembered).into();
+    }
 }
 
 /// Entries that are in both, and differ.

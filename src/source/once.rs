@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::accept::{Accepted, accept_file};
+use super::discover::{Remembered, Rules};
 use super::ec2::{self, Caller};
 use super::error::{PollError, SourceError};
 use super::inventory::{Health, Inventory, SourceInventory};
@@ -54,6 +55,13 @@ fn ask_ec2(config: &Config, mut inventory: Inventory, caller: Caller) -> Invento
             }
         }
     });
+    with_names(config, inventory.sources)
+}
+
+/// With the names that tags give, as if nothing had been known before.
+fn with_names(config: &Config, sources: Vec<SourceInventory>) -> Inventory {
+    let mut inventory = Inventory::from(sources);
+    inventory.discover(&Rules::of(config), None, &Remembered::new(), SystemTime::now());
     inventory
 }
 
@@ -75,7 +83,7 @@ pub fn all_at_hand(config: &Config) -> (Inventory, Vec<Arc<LeftOut>>) {
         SourceKind::Ec2(_) => (silent(source), Arc::default()),
     };
     let (sources, left_out) = config.server.sources.iter().map(ask).unzip();
-    (Inventory { sources }, left_out)
+    (with_names(config, sources), left_out)
 }
 
 /// A source's part of the inventory after one answer. A source that fails is

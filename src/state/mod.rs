@@ -31,7 +31,7 @@ mod serials;
 mod store;
 mod trust;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +42,9 @@ pub use format::FormatError;
 pub use journal::{Damaged, Past};
 pub use store::{Loaded, Mismatch, Saved, Store, peek};
 
+use crate::dns::name::Key;
 use crate::source::accept::Accepted;
+use crate::source::discover::Memory;
 
 /// How old delivered addresses may be to be served at once after a restart.
 pub const FRESH: Duration = Duration::from_secs(5 * 60);
@@ -94,6 +96,17 @@ pub struct SourceState {
     pub delivered_at: SystemTime,
     /// What was accepted by then.
     pub accepted: Accepted,
+    /// Its names from tags, as far as tags alone do not give them. Version 1 has none.
+    pub names: Names,
+}
+
+/// What survives of the names that a source's tags give.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Names that are held, or that another address wants as well.
+    pub held: BTreeMap<Key, Memory>,
+    /// Names that were let go while a mass loss goes on.
+    pub released: BTreeSet<Key>,
 }
 
 /// The serial of one zone, in all views or in one.

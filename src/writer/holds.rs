@@ -31,7 +31,7 @@ impl Holds {
             }
             let hold = binding.hold.unwrap_or(config.server.guard.hold);
             match &binding.target {
-                Target::Fixed(_) => {}
+                Target::Fixed(_) | Target::Discovered { .. } => {}
                 Target::ElasticIp(ip) => longer(holds.by_ip.entry(*ip).or_default(), hold),
                 Target::Allocation(id) => {
                     longer(holds.by_allocation.entry(id.clone()).or_default(), hold);

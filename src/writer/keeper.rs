@@ -320,6 +320,7 @@ mod timing {
             region: Some(format!("region-{number}.")),
             delivered_at: SystemTime::now(),
             accepted: Default::default(),
+            names: Default::default(),
         };
         State { sources: [("ec2".to_owned(), known)].into(), ..State::default() }
     }

@@ -275,7 +275,7 @@ pub(crate) fn names_of(
             continue;
         }
         let bound: Vec<&Address> = match &binding.target {
-            Target::Fixed(_) => continue,
+            Target::Fixed(_) | Target::Discovered { .. } => continue,
             Target::ElasticIp(ip) => by_ip.get(ip).copied().into_iter().collect(),
             Target::Allocation(id) => by_allocation.get(id.as_str()).copied().into_iter().collect(),
             Target::Tags(tags) => {

@@ -132,6 +132,7 @@ impl Writer {
         else {
             return Ok(());
         };
+        let discovered = Arc::clone(&self.world.inventory.discovered);
         let before = (source.clone(), kept.clone());
         if delivery.answer.is_err()
             && let Some(known) = self.world.sources[id].waiting.take()
@@ -145,11 +146,13 @@ impl Writer {
         let source = &self.world.inventory.sources[id];
         let same = source.entries == before.0.entries
             && source.health.is_like(&before.0.health)
-            && source.region == before.0.region;
+            && source.region == before.0.region
+            && self.world.inventory.discovered.is_same(&discovered);
         if (!same || self.trouble.is_some())
             && let Err(panicked) = self.publish(began)
         {
             (self.world.inventory.sources[id], self.world.sources[id]) = before;
+            self.world.inventory.discovered = discovered;
             return Err(panicked);
         }
         self.telling(|writer| {
@@ -165,7 +168,8 @@ impl Writer {
     /// When to look again: sources of which something kept becomes due, and
     /// the moment at which a stalled source becomes too old to be answered.
     pub fn due(&self) -> Due {
-        let holds = self.world.sources.iter().filter_map(|kept| kept.losses.wake_at).min();
+        let both = |kept: &SourceMemory| [kept.losses.wake_at, kept.names_wake_at];
+        let holds = self.world.sources.iter().flat_map(both).flatten().min();
         let max_stale = self.world.config.server.serve.max_stale;
         Due { holds, too_old: max_stale.and_then(|max| self.too_old_at(max)) }
     }
@@ -197,10 +201,22 @@ impl Writer {
     /// end it.
     pub fn due_sources(&mut self, now: SystemTime) -> Vec<SourceId> {
         let mut due = Vec::new();
-        for (id, kept) in self.world.sources.iter_mut().enumerate() {
-            if kept.losses.wake_at.is_some_and(|at| at <= now) {
-                kept.losses.wake_at =
-                    kept.losses.held.iter().filter_map(|h| h.until).filter(|at| *at > now).min();
+        let World { sources, inventory, rules, .. } = &mut self.world;
+        for (id, kept) in sources.iter_mut().enumerate() {
+            let is_due = |at: Option<SystemTime>| at.is_some_and(|at| at <= now);
+            let (address, name) = (is_due(kept.losses.wake_at), is_due(kept.names_wake_at));
+            let next =
+                |ends: &mut dyn Iterator<Item = SystemTime>| ends.filter(|at| *at > now).min();
+            if address {
+                let mut ends = kept.losses.held.iter().filter_map(|held| held.until);
+                kept.losses.wake_at = next(&mut ends);
+            }
+            if name {
+                let held = inventory.discovered.held(rules).into_iter();
+                let mut ends = held.filter(|held| held.source == id).filter_map(|held| held.until);
+                kept.names_wake_at = next(&mut ends);
+            }
+            if address || name {
                 due.push(id);
             }
         }
@@ -223,13 +239,18 @@ impl Writer {
     pub fn state(&self) -> State {
         let World { config, inventory, sources, .. } = &self.world;
         let pairs = config.server.sources.iter().zip(&inventory.sources);
-        let sources = pairs.zip(sources).filter_map(|((config, source), kept)| {
+        let all = pairs.zip(sources).enumerate();
+        let sources = all.filter_map(|(id, ((config, source), kept))| {
             let known = kept.waiting.clone().or_else(|| {
                 Some(state::SourceState {
                     of: kept.of.clone(),
                     region: kept.region.clone(),
                     delivered_at: source.delivered_at?,
                     accepted: kept.accepted.clone(),
+                    names: state::Names {
+                        held: inventory.discovered.notable(id),
+                        released: inventory.discovered.released(id),
+                    },
                 })
             })?;
             Some((config.name.clone(), known))

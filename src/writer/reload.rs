@@ -12,7 +12,9 @@ use tracing::info;
 use super::{Panicked, SourceMemory, World, Writer, kept};
 use crate::compile::Serials;
 use crate::config::{Config, Source, SourceId};
+use crate::dns::name::Key;
 use crate::forward::Forwarder;
+use crate::source::discover::{Remembered, Rules};
 use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::source::successor::{self, Former};
 use crate::store::Current;
@@ -83,13 +85,47 @@ impl Writer {
         let Next { config, at_hand, addresses, forwarder } = next;
         let epoch = self.world.epoch + 1;
         let sources = kept(&config, &at_hand);
-        let mut world = World { config, epoch, inventory: at_hand, sources, addresses, forwarder };
+        let rules = Rules::of(&config).into();
+        let (inventory, remembered) = (at_hand, Remembered::new());
+        let mut world =
+            World { config, rules, remembered, epoch, inventory, sources, addresses, forwarder };
+        // Found anew: zones and tags may be others.
+        world.inventory.discovered = Arc::default();
         for (id, predecessor) in predecessors.iter().enumerate() {
             let Some(former) = *predecessor else { continue };
             self.carry_on_one(&mut world, id, former);
+        }
+        self.carry_on_names(&mut world, predecessors);
+        world.discover(None, self.clock.now());
+        for id in predecessors.iter().enumerate().filter_map(|(id, former)| former.map(|_| id)) {
             world.judge(id, self.clock);
         }
         world
+    }
+
+    /// Who had which name. One that is held goes on so where the same tag still gives
+    /// names; all others are those that the tags give now.
+    fn carry_on_names(&self, world: &mut World, predecessors: &[Option<SourceId>]) {
+        let old = &self.world;
+        let mut known = old.inventory.discovered.memories();
+        known.extend(old.remembered.clone());
+        let tag = |world: &World, name: &Key| {
+            let zone = world.rules.zone(name)?;
+            Some(world.rules.discover(zone)?.tag.clone())
+        };
+        for (name, (former, memory)) in known {
+            let is = predecessors.iter().position(|known| *known == Some(former));
+            let same = memory.gone.is_none() || tag(old, &name) == tag(world, &name);
+            if let Some(id) = is.filter(|_| same) {
+                world.remembered.insert(name, (id, memory));
+            }
+        }
+        for (id, former) in predecessors.iter().enumerate() {
+            let losses = former.and_then(|former| old.inventory.discovered.losses.get(former));
+            let released = losses.map(|losses| losses.released.clone()).unwrap_or_default();
+            let discovered = Arc::make_mut(&mut world.inventory.discovered);
+            discovered.remember_released(id, released);
+        }
     }
 
     /// What `former` said becomes what source number `id` says until it says

@@ -15,6 +15,7 @@ use crate::forward::Forwarder;
 use crate::host::often::Often;
 use crate::source::accept::Accepted;
 use crate::source::clock::Clock;
+use crate::source::discover::{Remembered, Rules};
 use crate::source::inventory::{Inventory, SourceInventory};
 use crate::source::silent;
 use crate::source::successor::fingerprint;
@@ -50,9 +51,12 @@ impl Writer {
         compile: Compile,
     ) -> Result<(Self, Option<Panicked>), Panicked> {
         let Start { config, at_hand, state, addresses, forwarder, history, clock } = start;
+        let rules = Arc::new(Rules::of(&config));
         let world = |inventory: &Inventory| World {
             sources: kept(&config, inventory),
             config: Arc::clone(&config),
+            rules: Arc::clone(&rules),
+            remembered: Remembered::new(),
             epoch: 1,
             inventory: inventory.clone(),
             addresses: addresses.clone(),
@@ -85,6 +89,7 @@ impl Writer {
             if with_state {
                 writer.take_states(state.clone());
             }
+            writer.world.discover(None, clock.now());
             match writer.publish(Instant::now()) {
                 Ok(()) => {
                     let of_state = first.clone().filter(|_| !with_state);
@@ -170,5 +175,5 @@ pub(super) fn kept(config: &Config, inventory: &Inventory) -> Vec<SourceMemory> 
 
 /// The inventory of sources that have said nothing.
 pub(super) fn nothing(config: &Config) -> Inventory {
-    Inventory { sources: config.server.sources.iter().map(silent).collect() }
+    config.server.sources.iter().map(silent).collect::<Vec<_>>().into()
 }

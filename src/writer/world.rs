@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::holds::Holds;
 use crate::config::{Config, SourceId, SourceKind};
@@ -9,7 +10,8 @@ use crate::forward::Forwarder;
 use crate::source::Delivery;
 use crate::source::accept::{Accepted, Losses, Policy, accept, accept_file};
 use crate::source::clock::Clock;
-use crate::source::inventory::Inventory;
+use crate::source::discover::{Answered, Remembered, Rules};
+use crate::source::inventory::{Address, Inventory};
 use crate::source::successor::{Former, Settings, fingerprint};
 use crate::state;
 
@@ -17,6 +19,10 @@ use crate::state;
 /// after that.
 pub(super) struct World {
     pub(super) config: Arc<Config>,
+    /// What it says of names from tags.
+    pub(super) rules: Arc<Rules>,
+    /// Who had names before a restart or a reload, of sources that have not said anything.
+    pub(super) remembered: Remembered,
     pub(super) epoch: u64,
     pub(super) inventory: Inventory,
     pub(super) sources: Vec<SourceMemory>,
@@ -29,6 +35,8 @@ pub(super) struct World {
 pub(super) struct SourceMemory {
     pub(super) accepted: Accepted,
     pub(super) losses: Losses,
+    /// When the first of its names becomes due that are held.
+    pub(super) names_wake_at: Option<SystemTime>,
     pub(super) holds: Arc<Holds>,
     /// The settings of the source that said what is accepted, and the region
     /// it was in: after a reload, perhaps not those configured.
@@ -51,18 +59,38 @@ impl World {
         let kept = &mut self.sources[id];
         kept.accepted = known.accepted;
         (kept.of, kept.region) = (known.of, known.region);
+        self.remember(id, known.names);
+        self.discover(None, clock.now());
         self.judge(id, clock);
+    }
+
+    /// Who had which of a source's names.
+    pub(super) fn remember(&mut self, id: SourceId, names: state::Names) {
+        let memories = names.held.into_iter().map(|(name, memory)| (name, (id, memory)));
+        self.remembered.extend(memories);
+        let discovered = Arc::make_mut(&mut self.inventory.discovered);
+        discovered.remember_released(id, names.released);
+    }
+
+    /// Finds names in the tags of what is accepted.
+    pub(super) fn discover(&mut self, answered: Option<Answered>, at: SystemTime) {
+        let Self { rules, remembered, inventory, sources, .. } = self;
+        inventory.discover(rules, answered, remembered, at);
+        // What is known of a source from now on counts more.
+        let is_silent =
+            |id: &SourceId| inventory.sources.get(*id).is_some_and(|s| s.entries.is_none());
+        remembered.retain(|_, (id, _)| is_silent(id));
+        for (kept, losses) in sources.iter_mut().zip(&inventory.discovered.losses) {
+            kept.names_wake_at = losses.wake_at;
+        }
     }
 
     /// Looks anew at what is kept: the state or the configuration came in.
     pub(super) fn judge(&mut self, id: SourceId, clock: Clock) {
+        let bound = self.bound(id);
         let kept = &mut self.sources[id];
-        let holds = Arc::clone(&kept.holds);
-        let policy = Policy {
-            guard: self.config.server.guard,
-            bound: &|address| holds.bound(address),
-            accept_losses: false,
-        };
+        let policy =
+            Policy { guard: self.config.server.guard, bound: &bound, accept_losses: false };
         kept.losses = kept.accepted.losses(clock.now(), &policy);
     }
 
@@ -77,6 +105,8 @@ impl World {
         }
         let Ok(answer) = &delivery.answer else { return };
         source.delivered_at = Some(delivery.at);
+        let bound = self.bound(id);
+        let source = &mut self.inventory.sources[id];
         let kept = &mut self.sources[id];
         kept.waiting = None;
         let of = fingerprint(config);
@@ -84,12 +114,9 @@ impl World {
         let elsewhere = former.is_elsewhere(&of, source.region.as_deref());
         let accepted = match &config.kind {
             SourceKind::Ec2(_) if !elsewhere => {
-                let holds = Arc::clone(&kept.holds);
-                let policy = Policy {
-                    guard: self.config.server.guard,
-                    bound: &|address| holds.bound(address),
-                    accept_losses: delivery.accept_losses,
-                };
+                let accept_losses = delivery.accept_losses;
+                let policy =
+                    Policy { guard: self.config.server.guard, bound: &bound, accept_losses };
                 let (accepted, losses) = accept(&kept.accepted, answer, delivery.at, &policy);
                 kept.losses = losses;
                 accepted
@@ -104,5 +131,21 @@ impl World {
         source.entries = Some(Arc::clone(&accepted.entries));
         kept.accepted = accepted;
         (kept.of, kept.region) = (of, source.region.clone());
+        // Elsewhere, or in a file, losses are the truth.
+        let accept_losses = delivery.accept_losses || elsewhere;
+        self.discover(Some(Answered { source: id, accept_losses }), delivery.at);
+    }
+
+    /// How long the loss of an address of a source is held: as long as names are bound to
+    /// it, come from its tags, or are held although its tags give them no longer.
+    pub(super) fn bound(&self, id: SourceId) -> impl Fn(&Address) -> Option<Duration> + use<> {
+        let holds = Arc::clone(&self.sources[id].holds);
+        let rules = Arc::clone(&self.rules);
+        let held = self.inventory.discovered.holds(&rules, id);
+        move |address| {
+            let by_tag = rules.bound(id, address);
+            let held = held.get(&address.allocation()).copied();
+            holds.bound(address).max(by_tag).max(held)
+        }
     }
 }

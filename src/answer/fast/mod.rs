@@ -289,7 +289,10 @@ impl<'s> Plain<'s, '_> {
     /// whether that is stale.
     fn find(&self, candidate: Candidate<'s>) -> Option<(Tail<&'s [u8]>, ResponseCode, Stale)> {
         let (zone, query, name) = (candidate.zone, self.query, self.query.name());
-        let negative = || zone.negative.as_ref()?.for_name(name, zone.zone.origin.octets());
+        let negative = || {
+            let negative = zone.negative.as_ref().filter(|_| zone.denies_plainly(self.snapshot));
+            negative?.for_name(name, zone.zone.origin.octets())
+        };
         let entry = candidate.entry(name);
         let known = entry.filter(|entry| entry.ready().is_reached());
         let synthesised = known.is_none();
@@ -298,6 +301,8 @@ impl<'s> Plain<'s, '_> {
             None => {
                 let own = entry.and_then(|entry| entry.node());
                 match walk_to(zone, name, own.map(|node| &**node), query.rtype.into()) {
+                    // A tag may give the name itself.
+                    Match::Wildcard(_) if !zone.denies_plainly(self.snapshot) => return None,
                     Match::Wildcard(node) => zone.entry(node.key.octets())?,
                     Match::Nowhere => {
                         return Some((negative()?, ResponseCode::NXDomain, Stale(false)));

@@ -165,7 +165,8 @@ impl Case<'_> {
 
     /// With the same address, or what a source says of it.
     fn stays(&self, member: Member) -> Named {
-        let came_from = self.before.came_from.clone();
+        let is_recent = |from: &&CameFrom| is_within(STALE_READ, from.1, self.now.at);
+        let came_from = self.before.came_from.as_ref().filter(is_recent).cloned();
         Named { came_from, ..plain([member].into()) }
     }
 

@@ -1,7 +1,7 @@
 //! Names that are held although no tag gives them any longer: until when, mass losses,
 //! and what is let go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use super::decide::{Before, decide};
@@ -11,6 +11,7 @@ use crate::config::SourceId;
 use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::source::accept::MASS_LEAST;
+use crate::source::allocation::Allocation;
 use crate::source::clock::elapsed;
 
 /// What of a source's names is held.
@@ -47,12 +48,39 @@ impl Discovered {
             let until = since.checked_add(kept_for(rules, named, mass));
             Some(HeldName { name: name.clone(), source, since, until })
         };
-        breathing(self.unsettled.iter()).filter_map(held).collect()
+        breathing(self.notable.iter()).filter_map(held).collect()
+    }
+
+    /// For how long names are held that stand for addresses of a source whose tags give
+    /// them no longer.
+    pub fn holds(&self, rules: &Rules, source: SourceId) -> HashMap<Allocation, Duration> {
+        let mut holds: HashMap<Allocation, Duration> = HashMap::new();
+        for named in self.notable.iter().filter_map(|name| self.names.get(name)) {
+            for member in named.members.iter().filter(|m| m.source == source && !m.tagged) {
+                let hold = holds.entry(member.entry.address.allocation()).or_default();
+                *hold = (*hold).max(rules.hold(named.zone, source));
+            }
+        }
+        holds
+    }
+
+    /// Names that the last process, or the configuration before, has let go in a mass loss
+    /// of a source that goes on.
+    pub fn remember_released(&mut self, source: SourceId, released: BTreeSet<Key>) {
+        if self.losses.len() <= source {
+            self.losses.resize_with(source + 1, NameLosses::default);
+        }
+        self.losses[source].released = released;
+    }
+
+    /// Those of a source.
+    pub fn released(&self, source: SourceId) -> BTreeSet<Key> {
+        self.losses.get(source).map(|losses| losses.released.clone()).unwrap_or_default()
     }
 
     /// The names of a source that are held.
     fn gone(&self, source: SourceId) -> Vec<(Key, SystemTime)> {
-        let gone = self.unsettled.iter().filter_map(|name| {
+        let gone = self.notable.iter().filter_map(|name| {
             let named = self.names.get(name)?;
             Some((name.clone(), named.gone.filter(|_| named.source() == source)?))
         });

@@ -111,6 +111,12 @@ impl Named {
         self.members.first().map_or(0, |member| member.source)
     }
 
+    /// Do tags alone say all of it?
+    fn is_plain(&self) -> bool {
+        let is_settled = self.gone.is_none() && self.came_from.is_none() && !self.goes_back;
+        is_settled && self.others.is_empty() && self.members.iter().all(|m| m.entry.is_live())
+    }
+
     /// Every address that has the tag.
     fn claims(&self) -> Vec<Claim> {
         let tagged = self.members.iter().filter(|member| member.tagged).map(Member::claim);

@@ -10,7 +10,7 @@ use imbl::{OrdMap, OrdSet};
 use super::decide::{Before, decide};
 use super::problem::{Kind, Problem};
 use super::rules::{Given, Rules};
-use super::{CameFrom, Claim, MAX_CLAIMS, MAX_NAMES, MAX_PROBLEMS, NameLosses, Named, Names};
+use super::{Claim, MAX_CLAIMS, MAX_NAMES, MAX_PROBLEMS, NameLosses, Named, Names};
 use crate::config::SourceId;
 use crate::dns::name::Key;
 use crate::host::background::breathing;
@@ -24,9 +24,10 @@ pub struct Discovered {
     pub names: Names,
     /// Of each source, what of its names is held.
     pub losses: Vec<NameLosses>,
-    /// Names that are held, and those of which a second answer has to say that they go
-    /// back: every good answer has to be asked about them.
-    pub(super) unsettled: OrdSet<Key>,
+    /// Names that are not just as tags say: held, wanted by another address as well, just
+    /// come from one, or of an address that is held. Every good answer is asked about them,
+    /// and a restart must know them.
+    pub(super) notable: OrdSet<Key>,
     /// Words in the tags of an address that give no name.
     of_values: OrdMap<Claim, Arc<[Problem]>>,
     /// Addresses that have no name because another has it.
@@ -43,7 +44,7 @@ impl PartialEq for Discovered {
     fn eq(&self, other: &Self) -> bool {
         self.names == other.names
             && self.losses == other.losses
-            && self.unsettled == other.unsettled
+            && self.notable == other.notable
             && self.of_values == other.of_values
             && self.of_names == other.of_names
     }
@@ -61,32 +62,30 @@ impl Discovered {
     /// Is it the same as far as answers and problems go, at the price of looking?
     pub fn is_same(&self, other: &Self) -> bool {
         self.names.ptr_eq(&other.names)
-            && self.unsettled.ptr_eq(&other.unsettled)
+            && self.notable.ptr_eq(&other.notable)
             && self.of_values.ptr_eq(&other.of_values)
             && self.of_names.ptr_eq(&other.of_names)
             || self == other
     }
 
-    /// Everything that is not known from tags alone: what a restart or a reload must know.
-    pub fn memories(&self) -> impl Iterator<Item = (&Key, Memory)> {
-        self.names.iter().map(|(name, named)| {
-            let memory = Memory {
-                source: named.source(),
-                members: named.members.iter().map(|member| member.claim().allocation).collect(),
-                gone: named.gone,
-                came_from: named.came_from.clone(),
-                goes_back: named.goes_back,
-            };
-            (name, memory)
-        })
+    /// Names of which a remark says for how long they have been held.
+    pub fn aging(&self) -> impl Iterator<Item = &Key> {
+        self.notable.iter()
     }
 
-    /// Is the memory of a name needed: would tags alone give it otherwise?
-    pub fn is_plain(&self, name: &Key) -> bool {
-        let is_plain = |named: &Arc<Named>| {
-            named.gone.is_none() && named.others.is_empty() && named.came_from.is_none()
+    /// Who has which name: what a reload must know.
+    pub fn memories(&self) -> Remembered {
+        let all = breathing(self.names.iter());
+        all.map(|(name, named)| (name.clone(), (named.source(), Memory::of(named)))).collect()
+    }
+
+    /// What of a source's names is not known from tags alone: what a restart must know.
+    pub fn notable(&self, source: SourceId) -> BTreeMap<Key, Memory> {
+        let memory = |name: &Key| {
+            let named = self.names.get(name).filter(|named| named.source() == source)?;
+            Some((name.clone(), Memory::of(named)))
         };
-        self.names.get(name).is_none_or(is_plain)
+        breathing(self.notable.iter()).filter_map(memory).collect()
     }
 
     pub(super) fn put(&mut self, now: &Now<'_>, name: &Key, zone: usize, next: Option<Named>) {
@@ -104,9 +103,9 @@ impl Discovered {
             Some(next) => {
                 *count += usize::from(!was_there);
                 problems = seconds(now, name, &next);
-                match next.gone.is_some() || next.goes_back {
-                    true => drop(self.unsettled.insert(name.clone())),
-                    false => drop(self.unsettled.remove(name)),
+                match next.is_plain() {
+                    true => drop(self.notable.remove(name)),
+                    false => drop(self.notable.insert(name.clone())),
                 }
                 if self.names.get(name).is_none_or(|known| **known != next) {
                     self.names.insert(name.clone(), next.into());
@@ -115,7 +114,7 @@ impl Discovered {
             None if was_there => {
                 *count -= 1;
                 self.names.remove(name);
-                self.unsettled.remove(name);
+                self.notable.remove(name);
             }
             None => {}
         }
@@ -161,7 +160,7 @@ fn seconds(now: &Now<'_>, name: &Key, named: &Named) -> Vec<Problem> {
             && entry.is_some_and(|entry| entry.is_live() && entry.address.associated().is_some())
     };
     let has = member.entry.address.public_ip;
-    let source = now.names.get(member.source).map_or("", String::as_str);
+    let source = now.rules.source_name(member.source);
     let why = format!(
         "{has} of source {source} has it, and keeps it while it has the tag and is associated"
     );
@@ -200,8 +199,6 @@ pub struct Now<'a> {
     pub rules: &'a Rules,
     /// The accepted addresses of each source.
     pub sources: &'a [Option<Arc<Entries>>],
-    /// The sources' names.
-    pub names: &'a [String],
     /// The time.
     pub at: SystemTime,
     /// The source whose good answer it is.
@@ -224,23 +221,21 @@ pub struct Answered {
     pub accept_losses: bool,
 }
 
-/// Who had a name, before a restart or a reload.
+/// Who had a name of a source, before a restart or a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memory {
-    /// The source.
-    pub source: SourceId,
     /// What the name stood for.
     pub members: Vec<Allocation>,
     /// Since when no tag gives it.
     pub gone: Option<SystemTime>,
-    /// Where it was before.
-    pub came_from: Option<CameFrom>,
+    /// Where it was before, in the same source, and since when not any longer.
+    pub came_from: Option<(Allocation, SystemTime)>,
     /// One answer has said that it goes back.
     pub goes_back: bool,
 }
 
-/// Who had which name. Counts for names that are not known otherwise.
-pub type Remembered = HashMap<Key, Memory>;
+/// Who had which name, and of which source. Counts for names that are not known otherwise.
+pub type Remembered = HashMap<Key, (SourceId, Memory)>;
 
 /// Names to decide anew, with the numbers of their zones and all who have their tags.
 #[derive(Default)]
@@ -279,9 +274,7 @@ pub fn discover(
     let mut next = brought_up(previous, now, answered, remembered);
     // There may be room now for what was left out.
     if previous.overflowed && !is_same(&previous.seen, now.sources) {
-        let known: Remembered =
-            next.memories().map(|(name, memory)| (name.clone(), memory)).collect();
-        let losses = next.losses.clone();
+        let (known, losses) = (next.memories(), next.losses);
         next = brought_up(&Discovered { losses, ..Discovered::default() }, now, None, &known);
     }
     next
@@ -321,19 +314,20 @@ fn brought_up(
             next.take_address(now, source, change, &mut touched);
         }
     }
-    for name in &previous.unsettled {
+    for name in &previous.notable {
         if let Some(named) = previous.names.get(name) {
             touched.claims(previous, name.clone(), named.zone);
         }
     }
-    for (name, memory) in remembered.iter().filter(|(_, memory)| memory.gone.is_some()) {
-        if let Some(zone) = now.rules.zone_that_discovers(name, memory.source) {
+    for (name, (source, _)) in remembered.iter().filter(|(_, (_, m))| m.gone.is_some()) {
+        if let Some(zone) = now.rules.zone_that_discovers(name, *source) {
             touched.claims(previous, name.clone(), zone);
         }
     }
     for (name, (zone, claims)) in breathing(touched.0) {
         let before = previous.names.get(&name).map(|named| Before::from(&**named));
-        let before = before.or_else(|| remembered.get(&name).map(|memory| memory.before()));
+        let memory = || remembered.get(&name).map(|(source, memory)| memory.before(*source));
+        let before = before.or_else(memory);
         let decided = decide(now, zone, &before.unwrap_or_default(), &claims);
         next.put(now, &name, zone, decided);
     }
@@ -343,13 +337,24 @@ fn brought_up(
 }
 
 impl Memory {
-    fn before(&self) -> Before {
-        let claim =
-            |allocation: &Allocation| Claim { source: self.source, allocation: allocation.clone() };
+    fn of(named: &Named) -> Self {
+        let source = named.source();
+        let came_from = named.came_from.as_ref().filter(|from| from.0.source == source);
+        Self {
+            members: named.members.iter().map(|member| member.claim().allocation).collect(),
+            gone: named.gone,
+            came_from: came_from.map(|from| (from.0.allocation.clone(), from.1)),
+            goes_back: named.goes_back,
+        }
+    }
+
+    fn before(&self, source: SourceId) -> Before {
+        let claim = |allocation: &Allocation| Claim { source, allocation: allocation.clone() };
+        let came_from = self.came_from.as_ref();
         Before {
             members: self.members.iter().map(claim).collect(),
             gone: self.gone,
-            came_from: self.came_from.clone(),
+            came_from: came_from.map(|(from, at)| Box::new((claim(from), *at))),
             goes_back: self.goes_back,
             remembered: true,
         }

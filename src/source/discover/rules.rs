@@ -26,6 +26,7 @@ pub struct Rules {
     origins: HashMap<Key, usize>,
     /// Which sources are files.
     files: Vec<bool>,
+    sources: Vec<String>,
     views: Vec<String>,
     hold: Duration,
     release_after: Duration,
@@ -81,6 +82,7 @@ impl Rules {
             tags,
             origins: origins.map(|(nth, zone)| (zone.origin.clone(), nth)).collect(),
             files: config.server.sources.iter().map(|source| is_file(&source.kind)).collect(),
+            sources: config.server.sources.iter().map(|source| source.name.clone()).collect(),
             views: config.server.views.iter().map(|view| view.name.clone()).collect(),
             hold: config.server.guard.hold,
             release_after: config.server.guard.release_after,
@@ -92,9 +94,19 @@ impl Rules {
         self.tags.is_empty()
     }
 
+    /// The name of a source.
+    pub(super) fn source_name(&self, source: SourceId) -> &str {
+        self.sources.get(source).map_or("", String::as_str)
+    }
+
     /// How many zones there are.
     pub(super) fn zones(&self) -> usize {
         self.zones.len()
+    }
+
+    /// The zone of the configuration that a name lies in.
+    pub fn zone(&self, name: &Key) -> Option<usize> {
+        self.zone_of(name, true)
     }
 
     /// The zone in which a name from a source would be discovered, if nothing has it.

@@ -1,6 +1,6 @@
 //! The names in a tag's value.
 
-use crate::dns::name::{Key, NameError};
+use crate::dns::name::Key;
 
 /// In place of `*`, which tags that other AWS services read do not allow.
 const ANY: &str = "_any";
@@ -58,11 +58,8 @@ pub fn name(word: &str, origin: &Key) -> Result<Key, NotAName> {
         }
         text.push_str(if nth == 0 && label.eq_ignore_ascii_case(ANY) { "*" } else { label });
     }
-    Key::parse(&text, Some(origin)).map_err(|fault| match fault {
-        NameError::TooLong => NotAName::TooLong,
-        // All else was looked at.
-        NameError::Syntax(_) => NotAName::EmptyLabel,
-    })
+    // All else was looked at.
+    Key::parse(&text, Some(origin)).map_err(|_| NotAName::TooLong)
 }
 
 fn check(nth: usize, label: &str) -> Result<(), NotAName> {

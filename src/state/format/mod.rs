@@ -19,10 +19,11 @@
 //! eipdns would misread makes a new version. Keys that version 2 does not know are
 //! skipped: a later eipdns may add some, and going back works then.
 //!
-//! * [`seal`]: the last line.
+//! * [`seal`]: the last line. `names`: what version 2 has of names from tags.
 //! * [`version_1`]: read by every eipdns so far; strict, because the older ones are.
 //! * [`version_2`]: what this one goes by.
 
+mod names;
 pub(super) mod seal;
 pub(super) mod version_1;
 pub(super) mod version_2;
@@ -40,7 +41,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use seal::unseal;
 
-use super::{SourceState, State};
+use super::{Names, SourceState, State};
 use crate::host::background;
 use crate::source::accept::Accepted;
 use crate::source::allocation::Allocation;
@@ -229,6 +230,7 @@ impl SourceFile<'_> {
                 released: self.released,
                 superseded: self.superseded.into_iter().map(|(a, ids)| (a, times(ids))).collect(),
             },
+            names: Names::default(),
         })
     }
 }

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::seal::{checksum_line, seal_of};
 use super::version_2::{Beside, Second};
 use super::*;
+use crate::dns::name::Key;
+use crate::source::discover::Memory;
 use crate::source::testing::{address, addresses};
 use crate::state::{SerialsKept, ZoneSerial};
 
@@ -58,10 +60,28 @@ fn serials() -> impl Strategy<Value = SerialsKept> {
         .prop_map(|(zones, views)| SerialsKept { zones, views })
 }
 
+fn names() -> impl Strategy<Value = Names> {
+    let name = || "[a-z*]{1,9}".prop_map(|label| Key::parse(&label, None).unwrap());
+    let members = proptest::collection::vec(allocations(), 0..3);
+    let came_from = proptest::option::of((allocations(), times()));
+    let memory = (members, proptest::option::of(times()), came_from, any::<bool>()).prop_map(
+        |(members, gone, came_from, goes_back)| Memory { members, gone, came_from, goes_back },
+    );
+    (btree_map(name(), memory, 0..3), btree_set(name(), 0..3))
+        .prop_map(|(held, released)| Names { held, released })
+}
+
 pub(crate) fn states() -> impl Strategy<Value = State> {
     let of = btree_map("[a-z: ]{0,9}", ".{0,9}", 0..4);
-    let source = (of, proptest::option::of(".{0,9}"), times(), accepted()).prop_map(
-        |(of, region, delivered_at, accepted)| SourceState { of, region, delivered_at, accepted },
+    let region = proptest::option::of(".{0,9}");
+    let source = (of, region, times(), accepted(), names()).prop_map(
+        |(of, region, delivered_at, accepted, names)| SourceState {
+            of,
+            region,
+            delivered_at,
+            accepted,
+            names,
+        },
     );
     (btree_map(".{0,9}", source, 0..3), serials())
         .prop_map(|(sources, serials)| State { sources, serials: serials.into() })
@@ -73,6 +93,7 @@ pub(crate) fn of_version_1(mut state: State) -> State {
     for source in state.sources.values_mut() {
         source.accepted.released.retain(has_public_ip);
         source.accepted.superseded.retain(|allocation, _| has_public_ip(allocation));
+        source.names = Names::default();
     }
     Arc::make_mut(&mut state.serials).views.clear();
     state
@@ -103,6 +124,7 @@ pub(crate) fn small() -> State {
             entries: Arc::new(entries.map(|e| (e.address.allocation(), e)).into_iter().collect()),
             ..Accepted::default()
         },
+        names: Names::default(),
     };
     let serial = ZoneSerial { serial: 1_795_340_862, digest: "00ff".into() };
     State {

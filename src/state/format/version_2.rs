@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::{self, NamesFile};
 use super::seal::seal;
 use super::{FORMAT, FormatError, SourceFiles, contents, into_states, rfc3339, source_files};
 use crate::source::clock::Drift;
@@ -54,6 +55,8 @@ struct StateFile<'s> {
     written: SystemTime,
     version_1: Beside,
     sources: SourceFiles<'s>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    names: BTreeMap<String, NamesFile>,
     serials: BTreeMap<String, ZoneSerial>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     view_serials: BTreeMap<String, BTreeMap<String, ZoneSerial>>,
@@ -75,6 +78,7 @@ pub(crate) fn render(
         written: drift.shown(written),
         version_1: beside,
         sources: source_files(state, drift),
+        names: names::files(state, drift),
         serials: state.serials.zones.clone(),
         view_serials: state.serials.views.clone(),
     })
@@ -87,6 +91,8 @@ pub(crate) fn render(
 pub(crate) fn parse(octets: &[u8]) -> Result<Second, FormatError> {
     let file: StateFile<'_> = serde_json::from_slice(contents(octets, VERSION)?)?;
     let serials = SerialsKept { zones: file.serials, views: file.view_serials };
-    let state = State { sources: into_states(file.sources)?, serials: serials.into() };
+    let mut sources = into_states(file.sources)?;
+    names::put(file.names, &mut sources)?;
+    let state = State { sources, serials: serials.into() };
     Ok(Second { state, written: file.written, beside: file.version_1 })
 }

@@ -13,7 +13,7 @@ use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::lookup;
-use crate::compile::{Index, Input};
+use crate::compile::{Index, Input, names};
 use crate::config::{SourceId, Target, ViewId};
 use crate::dns::ec2_name;
 use crate::dns::name::Key;
@@ -213,7 +213,8 @@ impl Explanation {
             serial: table.serial,
         });
         let Some(node) = lookup::node_for(table, name.octets()) else { return };
-        let Some(binding) = zone.names.iter().find(|b| b.name == node.key) else { return };
+        let discovered = &snapshot.inventory.discovered;
+        let Some(binding) = names::binding(zone, discovered, &node.key) else { return };
         let Some(resolved) = table.resolved.get(node.key.octets()) else { return };
         self.resolved = Some(resolved.data.to_string());
         self.binding = Some(BindingOf {

@@ -1,6 +1,7 @@
 //! Is a name answered with what an operator waits for? What `/api/answered`
 //! says and `eipdns refresh --wait-for` goes by.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use hickory_proto::rr::{RData, RecordType};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{answer_in_view, lookup};
-use crate::compile::{Index, Input, Sighting};
+use crate::compile::{Index, Input, Sighting, names};
 use crate::config::{Binding, Mode, SourceId, Target, ViewId};
 use crate::dns::name::Key;
 use crate::snapshot::{Data, Snapshot};
@@ -184,7 +185,7 @@ impl fmt::Display for Judged {
 struct Seen<'s> {
     view: ViewId,
     mode: Mode,
-    binding: &'s Binding,
+    binding: Cow<'s, Binding>,
     data: &'s Data,
     /// Whose word it is; none of fixed addresses and pins.
     sources: &'s [SourceId],
@@ -221,7 +222,8 @@ impl<'s> Judge<'s> {
         let name = self.wish.name.octets();
         let table = self.snapshot.views.get(view)?.zone_of(name)?;
         let node = lookup::node_for(table, name)?;
-        let binding = table.zone.names.iter().find(|binding| binding.name == node.key)?;
+        let discovered = &self.snapshot.inventory.discovered;
+        let binding = names::binding(&table.zone, discovered, &node.key)?;
         let mode = binding.modes.get(view).copied().flatten()?;
         let resolved = table.resolved.get(node.key.octets())?;
         let sources = resolved.basis.as_ref().map_or(&[][..], |basis| &basis.sources);
@@ -356,7 +358,7 @@ impl<'s> Judge<'s> {
     /// The bound name that was probably meant.
     fn near(&self) -> Option<String> {
         let zones = self.snapshot.views.iter().flat_map(|view| view.zones.values());
-        let known = zones.flat_map(|table| &table.zone.names).map(|binding| &binding.name);
+        let known = zones.flat_map(|table| table.resolved.iter()).map(|(name, _)| name);
         near(&self.wish.name, known, 1).first().map(ToString::to_string)
     }
 
