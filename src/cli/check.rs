@@ -40,19 +40,50 @@ impl Check {
         super::print_problems(&broken);
         super::print_problems(&unusable_entries(config, &left_out));
         super::print_problems(&unmatched(&offline));
+        super::print_problems(&tag_problems(&offline));
         if !broken.is_empty() {
             return Exit::Config;
         }
         let ok = format!(
-            "{}ok: {} zones, {} names, {} views, {} sources\n",
+            "{}ok: {} zones, {} names{}, {} views, {} sources\n",
             of_state(config),
             config.zones.len(),
             config.zones.iter().map(|z| z.names.len()).sum::<usize>(),
+            by_tag(&offline),
             config.server.views.len(),
             config.server.sources.len(),
         );
         print::answer(&ok, Exit::Ok)
     }
+}
+
+/// How many names the tags in address files give; what EC2's give, nobody was asked.
+fn by_tag(offline: &Offline<'_>) -> String {
+    match offline.config.zones.iter().any(|zone| zone.discover.is_some()) {
+        true => format!(" and {} from tags", offline.inventory.discovered.names.len()),
+        false => String::new(),
+    }
+}
+
+/// What of the tags in address files gives no name, or not everywhere.
+fn tag_problems(offline: &Offline<'_>) -> Vec<Problem> {
+    let sources = &offline.config.server.sources;
+    let all = offline.inventory.discovered.problems();
+    let told = all.filter_map(|problem| {
+        let SourceKind::File { path } = &sources.get(problem.claim.source)?.kind else {
+            return None;
+        };
+        Some(Problem {
+            place: Place::file(path),
+            severity: Severity::Warning,
+            what: format!(
+                "{} has the name {} in a tag, which gives none, or not everywhere: {}",
+                problem.claim.allocation, problem.name, problem.why
+            ),
+            remedy: "mend the tag".into(),
+        })
+    });
+    told.collect()
 }
 
 /// What of the state on disk is of sources that were configured otherwise. A

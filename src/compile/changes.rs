@@ -80,6 +80,8 @@ pub enum Kind {
     Moved,
     /// There is no answer any longer, or no address from the first.
     NoAddress,
+    /// A tag has given a name that was not there.
+    Named,
 }
 
 /// An Elastic IP, and who held it before and after.
@@ -191,8 +193,9 @@ impl<'s> All<'s> {
         }
         if Arc::ptr_eq(&was.zone, &is.zone) {
             for (name, now) in breathing(is.resolved.unshared(&was.resolved)) {
-                if let Some(before) = was.resolved.get(name.octets()) {
-                    self.add(view, name, before, Some(now), is);
+                match was.resolved.get(name.octets()) {
+                    Some(before) => self.add(view, name, before, Some(now), is),
+                    None => self.came(view, name, now, was, is),
                 }
             }
             for (name, before) in breathing(was.resolved.unshared(&is.resolved)) {
@@ -212,6 +215,24 @@ impl<'s> All<'s> {
     fn gone(&mut self, view: &str, was: &'s Arc<ZoneTable>) {
         for (name, before) in breathing(was.resolved.iter()) {
             self.add(view, name, before, None, was);
+        }
+    }
+
+    /// A name that was not there before: a tag has given it. Who knew nothing before has
+    /// first answers.
+    fn came(
+        &mut self,
+        view: &str,
+        name: &'s Key,
+        now: &Resolved,
+        was: &ZoneTable,
+        is: &'s ZoneTable,
+    ) {
+        let Some(denial) = was.denial.as_ref().filter(|_| now.data != Data::Absent) else { return };
+        if denial.not_ready {
+            self.first.insert(name, is);
+        } else {
+            self.insert(view, name, &Data::Absent, Some(now), is, Kind::Named);
         }
     }
 
@@ -236,7 +257,20 @@ impl<'s> All<'s> {
             }
             _ => Kind::Moved,
         };
-        let key = (name, was.data.to_string(), now.to_string());
+        self.insert(view, name, &was.data, is, table, kind);
+    }
+
+    fn insert(
+        &mut self,
+        view: &str,
+        name: &'s Key,
+        was: &Data,
+        is: Option<&Resolved>,
+        table: &'s ZoneTable,
+        kind: Kind,
+    ) {
+        let now = is.map_or(&Data::Absent, |is| &is.data);
+        let key = (name, was.to_string(), now.to_string());
         if self.reloaded && self.map.len() >= MAX_RELOADED && !self.map.contains_key(&key) {
             return;
         }

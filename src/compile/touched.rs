@@ -61,7 +61,7 @@ impl<'a> Touched<'a> {
             };
             self.names.insert(name);
         }
-        self.names.extend(is.aging());
+        self.names.extend(is.notable_names());
     }
 
     /// The two share what did not change, and that is skipped.

@@ -36,6 +36,13 @@ pub enum Loss {
         /// The view in which they are gone, unless it is each that had some.
         view: Option<String>,
     },
+    /// A zone's `[discover]`, with all names that tags give.
+    Discover {
+        /// The zone's file.
+        file: PathBuf,
+        /// Its origin.
+        origin: Key,
+    },
     /// All records of a file that a master file includes, while others are
     /// left.
     Included {
@@ -56,6 +63,10 @@ impl Loss {
             Loss::Zone { file, origin } => {
                 (file.clone(), format!("zone {origin} is gone, with all its names"))
             }
+            Loss::Discover { file, origin } => (
+                file.clone(),
+                format!("`[discover]` of zone {origin} is gone, with all names that tags give"),
+            ),
             Loss::Included { file, origin } => {
                 (file.clone(), format!("it had records of zone {origin} and has none now"))
             }
@@ -93,7 +104,14 @@ pub fn losses(old: &Config, new: &Config) -> Vec<Loss> {
     for zone in &old.zones {
         // In order of origin, as they are.
         match new.zones.binary_search_by(|now| now.origin.cmp(&zone.origin)) {
-            Ok(at) => of_zone(zone, &new.zones[at], &views, &mut losses),
+            Ok(at) => {
+                let now = &new.zones[at];
+                of_zone(zone, now, &views, &mut losses);
+                if zone.discover.is_some() && now.discover.is_none() {
+                    let (file, origin) = (now.file.clone(), now.origin.clone());
+                    losses.push(Loss::Discover { file, origin });
+                }
+            }
             Err(_) => {
                 let (file, origin) = (zone.file.clone(), zone.origin.clone());
                 losses.push(Loss::Zone { file, origin });
@@ -272,6 +290,18 @@ mod tests {
         // It may be empty on purpose, to keep names in the house.
         let gone = ["example.net.toml: zone example.net. is gone, with all its names"];
         assert_eq!(lost(&[(FILE, NAMES), other], &[(FILE, NAMES)]), gone);
+    }
+
+    #[test]
+    fn a_discover_that_is_gone_is_told() {
+        let by_tag = format!("[discover]\ntag = \"dns-name\"\n{NAMES}");
+        let gone = [
+            "example.com.toml: `[discover]` of zone example.com. is gone, with all names that tags give",
+        ];
+        assert_eq!(lost(&[(FILE, &by_tag)], &[(FILE, NAMES)]), gone);
+        assert_eq!(lost(&[(FILE, NAMES)], &[(FILE, &by_tag)]), [""; 0]);
+        let other = by_tag.replace("dns-name", "name");
+        assert_eq!(lost(&[(FILE, &by_tag)], &[(FILE, &other)]), [""; 0], "an edit");
     }
 
     #[test]

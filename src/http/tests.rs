@@ -299,6 +299,7 @@ fn shared() -> Shared {
     let snapshot = testing::snapshot(&config, &inventory);
     let clock = Clock::start();
     let known = Facts {
+        rules: Arc::default(),
         config: Arc::new(config),
         inventory,
         losses: vec![Default::default()],

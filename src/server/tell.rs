@@ -37,6 +37,7 @@ impl App {
             dns = %dns.join(" "),
             zones = config.zones.len(),
             names = config.zones.iter().map(|z| z.names.len()).sum::<usize>(),
+            names_from_tags = self.writer.inventory().discovered.names.len(),
             views = config.server.views.len(),
             sources = config.server.sources.len(),
             took_us = self.writer.built_in().as_micros() as u64,
@@ -56,6 +57,7 @@ impl Facts {
     ) -> Self {
         Self {
             config: Arc::clone(writer.config()),
+            rules: Arc::clone(writer.rules()),
             inventory: writer.inventory().clone(),
             losses: writer.losses(),
             handles: sources.handles(),

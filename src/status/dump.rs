@@ -9,10 +9,12 @@ use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::name::{Key, labels};
-use crate::host::background::breathe;
+use crate::host::background::{breathe, breathing};
 use crate::host::text::one_line;
 use crate::records::record_line;
 use crate::snapshot::{Freshness, Node, RrSet, Snapshot, ZoneTable};
+use crate::source::discover::Member;
+use crate::source::inventory::Address;
 
 /// The longest text that a server makes, in octets: ten times what 100,000
 /// names take.
@@ -29,7 +31,7 @@ pub(crate) struct Dumped {
     pub serial: u32,
     /// Of the snapshot.
     pub generation: u64,
-    /// Names that are answered SERVFAIL. Each is a comment in `text`, in place
+    /// Names that are answered SERVFAIL, or which of those that are not in it are. Each is a comment in `text`, in place
     /// of the records that nobody gets.
     pub unanswered: Vec<Unanswered>,
     /// The master file: the SOA first, then names in canonical order (RFC 4034
@@ -106,6 +108,7 @@ pub(crate) fn dump(
     let (view, table) = chosen(snapshot, origin, view)?;
     let mut out = ZoneText { snapshot, table, text: String::new(), unanswered: Vec::new(), most };
     out.head(view, word);
+    out.tags();
     let mut nodes: Vec<_> = table.nodes.values().collect();
     nodes.sort_by_cached_key(|node| {
         breathe();
@@ -177,8 +180,12 @@ impl ZoneText<'_> {
                  are now. The running server was not asked; what it holds and its serial differ"
             ),
         });
-        let used: HashSet<_> =
-            self.nodes().filter_map(|n| n.basis.as_ref()).flat_map(|b| b.sources.iter()).collect();
+        let used: HashSet<_> = self
+            .nodes()
+            .filter_map(|n| n.basis.as_ref())
+            .chain(&self.table.denial)
+            .flat_map(|b| b.sources.iter())
+            .collect();
         let mut stale = Vec::new();
         for (id, source) in self.snapshot.sources.iter().enumerate() {
             if let Freshness::Stale(remark) = &source.freshness
@@ -188,6 +195,39 @@ impl ZoneText<'_> {
             }
         }
         stale.iter().for_each(|line| self.comment(line));
+    }
+
+    /// Where names come from that tags give, and whether all of them are known.
+    fn tags(&mut self) {
+        let (table, snapshot) = (self.table, self.snapshot);
+        let (Some(denial), Some(discover)) = (&table.denial, &table.zone.discover) else { return };
+        let too_old =
+            denial.sources.iter().find_map(|id| match &snapshot.sources.get(*id)?.freshness {
+                Freshness::TooOld(remark) => Some(&remark.text),
+                Freshness::Fresh | Freshness::Stale(_) => None,
+            });
+        let unknown = denial.remark.as_ref().filter(|_| denial.not_ready).map(|r| &r.text);
+        if let Some(why) = too_old.or(unknown) {
+            let why = format!("SERVFAIL for names that tags could give: {why}");
+            self.comment(&format!("other names of {}: {why}", table.zone.origin));
+            let name = format!("other names of {}", table.zone.origin);
+            self.unanswered.push(Unanswered { name, why });
+        }
+        let known = |(name, _)| snapshot.inventory.discovered.names.get_key_value(name);
+        let mut names: Vec<_> = breathing(table.resolved.iter()).filter_map(known).collect();
+        names.sort_by_cached_key(|(name, _)| canonical(name));
+        for (name, named) in breathing(names) {
+            let address = |member: &Member| {
+                let Address { public_ip, allocation_id, .. } = &*member.entry.address;
+                match allocation_id {
+                    Some(id) => format!("{public_ip} ({id})"),
+                    None => public_ip.to_string(),
+                }
+            };
+            let all: Vec<_> = named.members.iter().map(address).collect();
+            let held = if named.gone.is_some() { ", held: no tag gives it any longer" } else { "" };
+            self.comment(&format!("{name}: tag {} of {}{held}", discover.tag, all.join(", ")));
+        }
     }
 
     fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {

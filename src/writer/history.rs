@@ -31,6 +31,18 @@ pub enum What<'e> {
     Moved(&'e Change),
     /// A name has no address.
     NoAddress(&'e Change),
+    /// A tag has given a name that was not there.
+    Named(&'e Change),
+    /// No tag gives a name any longer; it is kept.
+    NameHeld(&'e NameLoss),
+    /// A tag gives it again.
+    NameBack(&'e NameLoss),
+    /// It is gone: its hold has ended, or an operator took the loss as it is.
+    NameLetGo(&'e NameLoss),
+    /// More than half of the names that a source's tags gave are gone.
+    NamesMassLoss(&'e Mass),
+    /// That is over.
+    NamesMassLossOver(&'e Mass),
     /// A bound address is lost; its last state is kept.
     Held(&'e Loss),
     /// It is there again.
@@ -60,6 +72,7 @@ impl<'e> What<'e> {
         match change.kind {
             Kind::Moved => What::Moved(change),
             Kind::NoAddress => What::NoAddress(change),
+            Kind::Named => What::Named(change),
         }
     }
 }
@@ -89,6 +102,23 @@ pub struct Loss {
     pub names_in_all: usize,
 }
 
+/// A name that no tag gives any longer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NameLoss {
+    /// The name.
+    pub name: String,
+    /// The name of the source whose tag gave it.
+    pub source: String,
+    /// The tag's key.
+    pub tag: String,
+    /// The Elastic IPs that it stands or stood for, the first few of them.
+    pub elastic_ips: Vec<String>,
+    /// Until when it is kept at least, RFC 3339; none: for ever, or it is over.
+    pub until: Option<String>,
+    /// Did an operator take the loss as it is?
+    pub accepted: bool,
+}
+
 /// A bound address that another association holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holding {
@@ -113,7 +143,7 @@ pub struct Holding {
 pub struct Mass {
     /// The source's name.
     pub source: String,
-    /// Bound addresses that are lost.
+    /// Bound addresses, or names from tags, that are lost.
     pub lost: usize,
 }
 

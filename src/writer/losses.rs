@@ -7,13 +7,16 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use super::tell::MAX_LOGGED;
+use super::world::World;
 use super::{SourceMemory, Writer};
 use crate::compile::changes::{Association, MAX_ID};
 use crate::config::{Config, SourceId, Target};
+use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::host::text::brief;
 use crate::source::accept::{Held, Losses};
 use crate::source::allocation::Allocation;
+use crate::source::discover::{Discovered, Rules};
 use crate::source::inventory::{Address, Entry, Standing, updated};
 use crate::writer::history::{Holding, Loss, Mass, What};
 
@@ -60,6 +63,11 @@ macro_rules! tell {
 }
 
 impl Writer {
+    fn bindings(&self) -> Bindings<'_> {
+        let World { config, rules, inventory, .. } = &self.world;
+        Bindings { config, rules, discovered: &inventory.discovered }
+    }
+
     /// Says once what begins to be held, what is back, and what is let go;
     /// `accepted`: an operator has said that losses are to be taken as they are.
     pub(super) fn tell_losses(&self, id: SourceId, before: &SourceMemory, accepted: bool) {
@@ -125,6 +133,7 @@ impl Writer {
     pub(super) fn tell_holders(&self, id: SourceId, before: &SourceMemory) {
         let Some(kept) = self.world.sources.get(id) else { return };
         let Some(source) = self.config().server.sources.get(id) else { return };
+        let bound = self.world.bound(id);
         let is_news = |(was, is): &(&Entry, &Entry)| {
             was.is_live()
                 && is.is_live()
@@ -132,12 +141,12 @@ impl Writer {
                 && is.address.associated().is_some()
                 && Association::of(&was.address) != Association::of(&is.address)
                 && !self.told.contains(&is.address.public_ip)
-                && kept.holds.bound(&is.address).is_some()
+                && bound(&is.address).is_some()
         };
         let pairs: Vec<_> =
             updated(&before.accepted.entries, &kept.accepted.entries).filter(is_news).collect();
         let addresses: Vec<_> = pairs.iter().map(|(_, is)| &*is.address).collect();
-        let mut names = names_of(self.config(), id, &addresses);
+        let mut names = self.bindings().names_of(id, &addresses);
         let holding = |(was, is): &(&Entry, &Entry)| {
             let key = is.address.allocation();
             let (names, names_in_all) = names.remove(&key).unwrap_or_default();
@@ -175,7 +184,7 @@ impl Writer {
         let is = |held: &Held| kept.accepted.entries.get(&held.allocation).map(|e| &*e.address);
         let addresses: Vec<_> =
             turns.iter().filter_map(|(_, held)| is(held).or_else(|| was(held))).collect();
-        let mut names = names_of(self.config(), id, &addresses);
+        let mut names = self.bindings().names_of(id, &addresses);
         let loss = |(turn, held): &(Turn, &Held)| {
             let (old, new) = (was(held), is(held));
             let (names, names_in_all) = names.remove(&held.allocation).unwrap_or_default();
@@ -251,8 +260,42 @@ fn log_holders(all: &[Holding]) {
     }
 }
 
-/// The names bound to some addresses of a source, by allocation.
-pub(crate) fn names_of(
+/// Which names addresses have: by `[names]`, and by their tags.
+pub(crate) struct Bindings<'b> {
+    pub config: &'b Config,
+    pub rules: &'b Rules,
+    pub discovered: &'b Discovered,
+}
+
+impl Bindings<'_> {
+    /// The names of some addresses of a source, by allocation.
+    pub(crate) fn names_of(
+        &self,
+        source: SourceId,
+        addresses: &[&Address],
+    ) -> HashMap<Allocation, Names> {
+        let mut all = bound_to(self.config, source, addresses);
+        if self.rules.is_empty() {
+            return all;
+        }
+        for address in breathing(addresses.iter().copied()) {
+            for name in self.discovered.names_at(self.rules, source, address) {
+                add(&mut all, address, name);
+            }
+        }
+        all
+    }
+}
+
+fn add(all: &mut HashMap<Allocation, Names>, address: &Address, name: &Key) {
+    let (names, in_all) = all.entry(address.allocation()).or_default();
+    if names.len() < MAX_NAMES {
+        names.push(name.to_string());
+    }
+    *in_all += 1;
+}
+
+fn bound_to(
     config: &Config,
     source: SourceId,
     addresses: &[&Address],
@@ -286,11 +329,7 @@ pub(crate) fn names_of(
             }
         };
         for address in bound {
-            let (names, in_all) = all.entry(address.allocation()).or_default();
-            if names.len() < MAX_NAMES {
-                names.push(binding.name.to_string());
-            }
-            *in_all += 1;
+            add(&mut all, address, &binding.name);
         }
     }
     all

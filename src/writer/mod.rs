@@ -8,7 +8,8 @@
 //! * `start`: the first snapshot; `world`: what one is made from; `publish`: the next.
 //! * `reload`: another configuration; which source carries on which.
 //! * `silence`: sources that say nothing at all.
-//! * `tell`: what of moves is logged; `losses`: of losses, for the history too.
+//! * `tell`: what of moves is logged; `losses`: of losses, for the history too; `tags`: of
+//!   names from tags.
 
 pub mod history;
 pub(crate) mod holds;
@@ -18,6 +19,7 @@ mod publish;
 mod reload;
 mod silence;
 mod start;
+mod tags;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,7 @@ use crate::snapshot::Freshness;
 use crate::source::Delivery;
 use crate::source::accept::Losses;
 use crate::source::clock::Clock;
+use crate::source::discover::{Answered, Rules};
 use crate::source::inventory::{Health, Inventory};
 use crate::state::{self, SerialsKept, State};
 use crate::store::Store;
@@ -97,6 +100,11 @@ impl Writer {
     /// Of each source, what is kept although it is not said any longer.
     pub fn losses(&self) -> Vec<Losses> {
         self.world.sources.iter().map(|kept| kept.losses.clone()).collect()
+    }
+
+    /// What the configuration says of names from tags.
+    pub(crate) fn rules(&self) -> &Arc<Rules> {
+        &self.world.rules
     }
 
     /// Names moved since the start; neither first answers nor losses.
@@ -161,6 +169,10 @@ impl Writer {
             }
             writer.tell_losses(id, &before.1, delivery.accept_losses);
             writer.tell_holders(id, &before.1);
+            if !Arc::ptr_eq(&discovered, &writer.world.inventory.discovered) {
+                let answered = Answered { source: id, accept_losses: delivery.accept_losses };
+                writer.tell_tags(&discovered, Some(answered));
+            }
         });
         Ok(())
     }

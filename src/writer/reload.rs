@@ -62,6 +62,7 @@ impl Writer {
         let old = std::mem::replace(&mut self.world, world);
         self.swap(current, serials, began);
         self.tell_changes(&old, &predecessors);
+        self.telling(|writer| writer.tell_tags(&old.inventory.discovered, None));
     }
 
     fn predecessors(&self, config: &Config) -> Vec<Option<SourceId>> {

@@ -15,7 +15,7 @@ use crate::forward::Forwarder;
 use crate::host::often::Often;
 use crate::source::accept::Accepted;
 use crate::source::clock::Clock;
-use crate::source::discover::{Remembered, Rules};
+use crate::source::discover::{Discovered, Remembered, Rules};
 use crate::source::inventory::{Inventory, SourceInventory};
 use crate::source::silent;
 use crate::source::successor::fingerprint;
@@ -93,6 +93,7 @@ impl Writer {
             match writer.publish(Instant::now()) {
                 Ok(()) => {
                     let of_state = first.clone().filter(|_| !with_state);
+                    writer.telling(|writer| writer.tell_tags(&Discovered::default(), None));
                     // Healthy only if nothing that is still said is left out.
                     writer.trouble = first.filter(|_| *inventory != at_hand);
                     return Ok((writer, of_state));

@@ -78,6 +78,7 @@ impl Writer {
             match change.kind {
                 Kind::NoAddress => tell!(warn, told, "no address", { name = %change.name, }),
                 Kind::Moved => tell!(info, told, "moved", { name = %change.name, }),
+                Kind::Named => tell!(info, told, "a tag gives a name", { name = %change.name, }),
             }
         }
     }
@@ -109,6 +110,9 @@ impl Writer {
                 }
                 Kind::Moved => {
                     tell!(info, told, "names moved", { names = count, first = %first, });
+                }
+                Kind::Named => {
+                    tell!(info, told, "tags give names", { names = count, first = %first, });
                 }
             }
         }

@@ -44,11 +44,17 @@ impl Discovered {
         let held = |name: &Key| {
             let named = self.names.get(name)?;
             let (source, since) = (named.source(), named.gone?);
-            let mass = self.losses.get(source).is_some_and(|losses| losses.mass);
-            let until = since.checked_add(kept_for(rules, named, mass));
-            Some(HeldName { name: name.clone(), source, since, until })
+            Some(HeldName { name: name.clone(), source, since, until: self.until(rules, name) })
         };
         breathing(self.notable.iter()).filter_map(held).collect()
+    }
+
+    /// From when on a good answer ends the hold of a name; none: never by itself, or it is
+    /// not held.
+    pub fn until(&self, rules: &Rules, name: &Key) -> Option<SystemTime> {
+        let named = self.names.get(name)?;
+        let mass = self.losses.get(named.source()).is_some_and(|losses| losses.mass);
+        named.gone?.checked_add(kept_for(rules, named, mass))
     }
 
     /// For how long names are held that stand for addresses of a source whose tags give

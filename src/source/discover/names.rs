@@ -1,6 +1,7 @@
 //! All names from tags, brought up to date at the price of what changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,7 +16,7 @@ use crate::config::SourceId;
 use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::source::allocation::Allocation;
-use crate::source::inventory::{Entries, Entry};
+use crate::source::inventory::{Address, Entries, Entry};
 
 /// The names that tags give, and what must be remembered to go on from there.
 #[derive(Debug, Clone, Default)]
@@ -68,9 +69,51 @@ impl Discovered {
             || self == other
     }
 
-    /// Names of which a remark says for how long they have been held.
-    pub fn aging(&self) -> impl Iterator<Item = &Key> {
+    /// Names that are not just as tags say; of those that are held a remark says for how
+    /// long.
+    pub fn notable_names(&self) -> impl Iterator<Item = &Key> {
         self.notable.iter()
+    }
+
+    /// The Elastic IPs that a name stands for.
+    pub fn elastic_ips(&self, name: &Key) -> Vec<Ipv4Addr> {
+        let members = self.names.get(name).into_iter().flat_map(|named| named.members.iter());
+        members.map(|member| member.entry.address.public_ip).collect()
+    }
+
+    /// The names that an address of a source has: by its tags, or held.
+    pub fn names_at(&self, rules: &Rules, source: SourceId, address: &Address) -> Vec<&Key> {
+        let claim = Claim { source, allocation: address.allocation() };
+        let given = rules.given(source, address).names;
+        let by_tag = given.keys().filter_map(|name| self.names.get_key_value(name));
+        let held = self.notable.iter().filter_map(|name| self.names.get_key_value(name));
+        let has = |named: &Named| named.members.iter().any(|member| member.claim() == claim);
+        let all: BTreeSet<&Key> =
+            by_tag.chain(held).filter(|(_, named)| has(named)).map(|(name, _)| name).collect();
+        all.into_iter().collect()
+    }
+
+    /// What is wrong now and was not `before`, or otherwise.
+    pub fn new_problems(&self, before: &Self) -> Vec<&Problem> {
+        fn news<'d, K: Ord + Clone>(
+            was: &OrdMap<K, Arc<[Problem]>>,
+            is: &'d OrdMap<K, Arc<[Problem]>>,
+        ) -> Vec<&'d Problem> {
+            let mut all = Vec::new();
+            for difference in was.diff(is) {
+                let (old, new) = match difference {
+                    DiffItem::Add(key, _) => (None, is.get(key)),
+                    DiffItem::Update { old: (_, old), new: (key, _) } => (Some(old), is.get(key)),
+                    DiffItem::Remove(..) => (None, None),
+                };
+                let is_new = |one: &&Problem| old.is_none_or(|old| !old.contains(one));
+                all.extend(new.into_iter().flat_map(|new| new.iter()).filter(is_new));
+            }
+            all
+        }
+        let mut all = news(&before.of_values, &self.of_values);
+        all.extend(news(&before.of_names, &self.of_names));
+        all
     }
 
     /// Who has which name: what a reload must know.

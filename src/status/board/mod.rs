@@ -28,6 +28,7 @@ use crate::respond::counters::Counters;
 use crate::serve;
 use crate::source::accept::Losses;
 use crate::source::clock::Clock;
+use crate::source::discover::Rules;
 use crate::source::inventory::Inventory;
 use crate::source::{Delivery, Handle};
 use crate::store::Store;
@@ -67,6 +68,8 @@ pub(crate) struct Board {
 pub(crate) struct Facts {
     /// The configuration in use.
     pub config: Arc<Config>,
+    /// What it says of names from tags.
+    pub rules: Arc<Rules>,
     /// What the sources say.
     pub inventory: Inventory,
     /// Of each source: what is kept although it is not said any longer.

@@ -5,12 +5,14 @@ use std::time::SystemTime;
 
 use super::Facts;
 use super::status::time;
-use crate::config::{Config, SourceId, SourceKind};
+use crate::config::{SourceId, SourceKind};
+use crate::host::background::breathing;
 use crate::source::accept::Losses;
 use crate::source::clock::{Drift, elapsed};
+use crate::source::discover;
 use crate::source::inventory::{Health, SourceInventory};
-use crate::status::report::{HeldAddress, SourceReport};
-use crate::writer::losses::names_of;
+use crate::status::report::{HeldAddress, HeldName, SourceReport, TagProblem};
+use crate::writer::losses::Bindings;
 
 impl Facts {
     /// Each source at one moment, in the order of the configuration.
@@ -23,6 +25,8 @@ impl Facts {
         let source = self.inventory.sources.get(id)?;
         let config = self.config.server.sources.get(id)?;
         let losses = self.losses.get(id)?;
+        let discovered = &self.inventory.discovered;
+        let bindings = Bindings { config: &self.config, rules: &self.rules, discovered };
         let totals = self.handles.get(id)?.as_ref().map(|h| h.stats().read()).unwrap_or_default();
         let (since, why) = match &source.health {
             Health::Stalled { since, why } => (Some(time(*since, drift)), Some(why.clone())),
@@ -51,14 +55,43 @@ impl Facts {
             left_out: totals.left_out.count,
             left_out_first: totals.left_out.first.iter().map(ToString::to_string).collect(),
             mass_loss: losses.mass,
-            held: held(&self.config, id, source, losses, drift),
+            held: held(&bindings, id, source, losses, drift),
+            names: breathing(discovered.names.values())
+                .filter(|named| named.source() == id)
+                .count(),
+            names_mass_loss: discovered.losses.get(id).is_some_and(|losses| losses.mass),
+            held_names: self.held_names(id, drift),
+            tag_problems: self.tag_problems(id),
         })
+    }
+
+    fn held_names(&self, id: SourceId, drift: Drift) -> Vec<HeldName> {
+        let discovered = &self.inventory.discovered;
+        let held = discovered.held(&self.rules).into_iter().filter(|held| held.source == id);
+        let report = |held: discover::HeldName| HeldName {
+            elastic_ips: discovered.elastic_ips(&held.name),
+            name: held.name.to_string(),
+            since: time(held.since, drift),
+            until: held.until.map(|at| time(at, drift)),
+        };
+        held.map(report).collect()
+    }
+
+    fn tag_problems(&self, id: SourceId) -> Vec<TagProblem> {
+        let all = self.inventory.discovered.problems().filter(|one| one.claim.source == id);
+        let report = |one: &discover::Problem| TagProblem {
+            kind: one.kind,
+            name: one.name.to_string(),
+            elastic_ip: one.claim.allocation.clone(),
+            why: one.why.to_string(),
+        };
+        all.map(report).collect()
     }
 }
 
 /// What is kept, with the names that an operator knows it by.
 fn held(
-    config: &Config,
+    bindings: &Bindings<'_>,
     id: SourceId,
     source: &SourceInventory,
     losses: &Losses,
@@ -70,7 +103,7 @@ fn held(
     let entries = source.entries.iter().flat_map(|entries| entries.values());
     let kept = entries.filter(|entry| !entry.is_live()).map(|entry| &*entry.address);
     let kept: HashMap<_, _> = kept.map(|address| (address.allocation(), address)).collect();
-    let mut names = names_of(config, id, &kept.values().copied().collect::<Vec<_>>());
+    let mut names = bindings.names_of(id, &kept.values().copied().collect::<Vec<_>>());
     let held = losses.held.iter().filter_map(|held| {
         let (standing, since) = held.standing.kept()?;
         let address = kept.get(&held.allocation);
@@ -96,6 +129,7 @@ mod tests {
     use super::*;
     use crate::source::accept::Held;
     use crate::source::allocation::Allocation;
+    use crate::source::discover::{Discovered, Rules};
     use crate::source::inventory::Standing;
     use crate::testing;
 
@@ -112,7 +146,9 @@ mod tests {
         Arc::make_mut(entries).get_mut(&Allocation::from(ip(1))).unwrap().standing = standing;
         let lost = Held { allocation: ip(1).into(), standing, until: None, bound: true };
         let losses = Losses { held: vec![lost], ..Losses::default() };
-        let all = held(&config, 0, &inventory.sources[0], &losses, Drift::NONE);
+        let (rules, discovered) = (Rules::default(), Discovered::default());
+        let bindings = Bindings { config: &config, rules: &rules, discovered: &discovered };
+        let all = held(&bindings, 0, &inventory.sources[0], &losses, Drift::NONE);
         let [one] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!(one.allocation.as_deref(), Some("eipalloc-c6336401"));
         assert_eq!(one.names, ["db.example.com.", "web.example.com."]);

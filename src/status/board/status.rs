@@ -6,6 +6,7 @@ use super::{Board, Facts, Reloads, forwarding};
 use crate::config::Config;
 use crate::dns::serial::highest;
 use crate::host::aside;
+use crate::host::background::breathing;
 use crate::host::log::STDERR;
 use crate::snapshot::Snapshot;
 use crate::source::clock::{Drift, elapsed};
@@ -59,7 +60,11 @@ fn is_healthy(known: &Facts) -> bool {
 }
 
 fn zones(config: &Config, snapshot: &Snapshot) -> Vec<report::ZoneReport> {
-    let zones = config.zones.iter().map(|zone| {
+    let mut by_tag = vec![0; config.zones.len()];
+    for named in breathing(snapshot.inventory.discovered.names.values()) {
+        by_tag.get_mut(named.zone).into_iter().for_each(|count| *count += 1);
+    }
+    let zones = config.zones.iter().enumerate().map(|(nth, zone)| {
         let tables = snapshot.views.iter().filter_map(|view| {
             let table = view.zones.get(zone.origin.octets())?;
             Some((view.name.to_string(), table.serial))
@@ -70,6 +75,7 @@ fn zones(config: &Config, snapshot: &Snapshot) -> Vec<report::ZoneReport> {
             serial: highest(serials),
             views,
             names: zone.names.len(),
+            names_from_tags: by_tag.get(nth).copied().unwrap_or_default(),
         }
     });
     zones.collect()

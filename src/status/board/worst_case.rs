@@ -25,6 +25,14 @@ impl WorstCase {
         if let Some((binding, ttl)) = longest {
             (worst.ttl, worst.ttl_of) = (ttl, Some(binding.name.to_string()));
         }
+        for zone in &config.zones {
+            let Some(discover) = &zone.discover else { continue };
+            let ttl = discover.ttl.unwrap_or(zone.ttl);
+            if worst.ttl_of.is_none() || ttl > worst.ttl {
+                let of = format!("names from tags in {}", zone.origin);
+                (worst.ttl, worst.ttl_of) = (ttl, Some(of));
+            }
+        }
         // Of EC2 names and of rewritten answers.
         let at_home = server.views.iter().any(|view| view.ec2_names || view.rewrite);
         for source in server.sources.iter().filter(|_| at_home) {

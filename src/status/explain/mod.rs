@@ -20,6 +20,8 @@ use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::snapshot::Snapshot;
 use crate::snapshot::overlay::{Authority, Overlay};
+use crate::source::discover::{Claim, Problem};
+use crate::source::inventory::Inventory;
 use crate::status::near::near;
 use crate::store::Current;
 
@@ -66,6 +68,8 @@ pub(crate) struct Explanation {
     pub resolved: Option<String>,
     /// The name exists, and has nothing of the type that is asked for.
     pub nodata: bool,
+    /// Why tags that have the name do not give it, or not in every view.
+    pub tag_problems: Vec<String>,
     /// Names that may have been meant, where there is no such name.
     pub near: Vec<String>,
     /// The response code, or [`ELSEWHERE`].
@@ -164,6 +168,7 @@ pub(crate) fn explain(
         addresses: Vec::new(),
         resolved: None,
         nodata: false,
+        tag_problems: tag_problems(&snapshot.inventory, name),
         near: Vec::new(),
         status: String::new(),
         answer: String::new(),
@@ -180,6 +185,17 @@ pub(crate) fn explain(
         all.near = near(name, known, MAX_NEAR).iter().map(ToString::to_string).collect();
     }
     all
+}
+
+fn tag_problems(inventory: &Inventory, name: &Key) -> Vec<String> {
+    let shown = name.to_string();
+    let of_name = inventory.discovered.problems().filter(|problem| *problem.name == *shown);
+    let line = |problem: &Problem| {
+        let Claim { source, allocation } = &problem.claim;
+        let source = inventory.sources.get(*source).map_or("", |source| &source.name);
+        format!("{allocation} of source {source}: {}", problem.why)
+    };
+    of_name.map(line).collect()
 }
 
 /// On whose behalf a question is explained.

@@ -36,6 +36,7 @@ impl fmt::Display for Explanation {
             Some(resolved) => out.row("answered", resolved)?,
             None => {}
         }
+        self.tag_problems.iter().try_for_each(|problem| out.row("tag problem", problem))?;
         if !self.near.is_empty() {
             out.row("did you mean", self.near.join(" "))?;
         }

@@ -4,8 +4,10 @@ use std::time::SystemTime;
 
 use super::page::Page;
 use super::unix;
+use crate::host::background::breathing;
 use crate::source::accept::Losses;
 use crate::source::clock::elapsed;
+use crate::source::discover::{Kind, Problem};
 use crate::source::error::Class;
 use crate::source::inventory::{Health, SourceInventory};
 use crate::source::stats::Totals;
@@ -40,6 +42,7 @@ pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
     calls(page, &all);
     answers(page, board, &all);
     addresses(page, &all);
+    tags(page, known);
 }
 
 fn calls(page: &mut Page, all: &[Source<'_>]) {
@@ -109,5 +112,40 @@ fn addresses(page: &mut Page, all: &[Source<'_>]) {
     let mut mass = page.gauge("eipdns_source_mass_loss", help);
     for source in all {
         mass.with(&[("source", source.name())], source.losses.mass);
+    }
+}
+
+fn tags(page: &mut Page, known: &Facts) {
+    let discovered = &known.inventory.discovered;
+    let mut names = vec![0usize; known.inventory.sources.len()];
+    for named in breathing(discovered.names.values()) {
+        names.get_mut(named.source()).into_iter().for_each(|count| *count += 1);
+    }
+    let all = || known.inventory.sources.iter().enumerate();
+    let mut gauge = page.gauge("eipdns_source_names", "Names that the source's tags give");
+    for (id, source) in all() {
+        gauge.with(&[("source", &source.name)], names[id]);
+    }
+    let held = discovered.held(&known.rules);
+    let help = "Names kept although no tag of the source gives them any longer";
+    let mut gauge = page.gauge("eipdns_source_held_names", help);
+    for (id, source) in all() {
+        let count = held.iter().filter(|held| held.source == id).count();
+        gauge.with(&[("source", &source.name)], count);
+    }
+    let help = "1: the guard holds a mass loss of names back";
+    let mut gauge = page.gauge("eipdns_source_names_mass_loss", help);
+    for (id, source) in all() {
+        let mass = discovered.losses.get(id).is_some_and(|losses| losses.mass);
+        gauge.with(&[("source", &source.name)], mass);
+    }
+    let help = "Words in tags that give no name, or not everywhere, by kind";
+    let mut gauge = page.gauge("eipdns_source_tag_problems", help);
+    for (id, source) in all() {
+        for kind in Kind::ALL {
+            let is_it = |one: &&Problem| one.claim.source == id && one.kind == kind;
+            let labels = [("source", source.name.as_str()), ("kind", kind.as_str())];
+            gauge.with(&labels, discovered.problems().filter(is_it).count());
+        }
     }
 }

@@ -13,7 +13,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::{descriptors, log};
 use crate::serve::stats::Connections;
 use crate::source::allocation::Allocation;
+use crate::source::discover::Kind;
 
 /// How the server does at one moment. Times are RFC 3339, in UTC.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +121,8 @@ pub(crate) struct ZoneReport {
     pub views: Vec<String>,
     /// Bound names.
     pub names: usize,
+    /// Names that tags give.
+    pub names_from_tags: usize,
 }
 
 /// One source.
@@ -167,6 +170,41 @@ pub(crate) struct SourceReport {
     pub mass_loss: bool,
     /// What is kept although it is not said any longer.
     pub held: Vec<HeldAddress>,
+    /// Names that its tags give.
+    pub names: usize,
+    /// Are more than half of them gone, and held back?
+    pub names_mass_loss: bool,
+    /// Names that its tags give no longer, and that are kept.
+    pub held_names: Vec<HeldName>,
+    /// What of its tags gives no name, or not everywhere.
+    pub tag_problems: Vec<TagProblem>,
+}
+
+/// A name that no tag gives any longer, and that is kept.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HeldName {
+    /// The name.
+    pub name: String,
+    /// The Elastic IPs it stands for.
+    pub elastic_ips: Vec<Ipv4Addr>,
+    /// Since when.
+    pub since: String,
+    /// From when on a good answer ends it; none: never by itself.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub until: Option<String>,
+}
+
+/// A word in a tag that gives no name, or not everywhere.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TagProblem {
+    /// What is wrong.
+    pub kind: Kind,
+    /// The name, or the word that is none.
+    pub name: String,
+    /// The address that has the tag.
+    pub elastic_ip: Allocation,
+    /// Why it gives no name.
+    pub why: String,
 }
 
 /// One address that is kept.

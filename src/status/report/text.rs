@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::{
-    ForwardingReport, HeldAddress, SourceReport, Status, UpstreamReport, ViewNames, WorstCase,
-    ZoneReport,
+    ForwardingReport, HeldAddress, HeldName, SourceReport, Status, TagProblem, UpstreamReport,
+    ViewNames, WorstCase, ZoneReport,
 };
 use crate::host::text::OneLine;
 
@@ -27,6 +27,9 @@ impl Display for Status {
         self.zones.iter().try_for_each(|zone| out.zone(zone))
     }
 }
+
+/// Of held names and of problems so many of each source are shown.
+const SHOWN: usize = 20;
 
 /// What is written one line at a time: nothing that a server says makes another.
 struct Lines<'l, 'f>(&'l mut Formatter<'f>);
@@ -124,12 +127,12 @@ impl Lines<'_, '_> {
     }
 
     fn source(&mut self, source: &SourceReport) -> fmt::Result {
-        let SourceReport { name, kind, health, addresses, failures, polls, .. } = source;
+        let SourceReport { name, kind, health, addresses, names, failures, polls, .. } = source;
         let region = or_dash(source.region.as_ref());
         let age = source.age.map_or("never".into(), |age| format!("{age:.1} s ago"));
         self.line(format_args!(
             "source {name} ({kind} {region}): {health}, last good answer {age}, \
-             {addresses} addresses, {failures} of {polls} calls failed"
+             {addresses} addresses, {names} names from tags, {failures} of {polls} calls failed"
         ))?;
         if let Some(why) = &source.why {
             self.line(format_args!("  since {}: {why}", or_dash(source.since.as_ref())))?;
@@ -139,7 +142,37 @@ impl Lines<'_, '_> {
             let what = "  MASS LOSS held back: `eipdns refresh --accept` if it is meant";
             self.line(format_args!("{what}"))?;
         }
-        source.held.iter().try_for_each(|held| self.held(held))
+        source.held.iter().try_for_each(|held| self.held(held))?;
+        self.tags(source)
+    }
+
+    /// What of a source's names from tags is not as tags say.
+    fn tags(&mut self, source: &SourceReport) -> fmt::Result {
+        if source.names_mass_loss {
+            let what = "  MASS LOSS OF NAMES held back: `eipdns refresh --accept` if it is meant";
+            self.line(format_args!("{what}"))?;
+        }
+        for held in source.held_names.iter().take(SHOWN) {
+            let HeldName { name, elastic_ips, since, until } = held;
+            let (ips, until) = (joined(elastic_ips, " "), or_dash(until.as_ref()));
+            self.line(format_args!(
+                "  held: {name} of {ips}: no tag gives it since {since}, until {until}"
+            ))?;
+        }
+        self.more(source.held_names.len(), "held names")?;
+        for problem in source.tag_problems.iter().take(SHOWN) {
+            let TagProblem { kind, name, elastic_ip, why } = problem;
+            let kind = kind.as_str();
+            self.line(format_args!("  TAG ({kind}): {name} at {elastic_ip}: {why}"))?;
+        }
+        self.more(source.tag_problems.len(), "problems with tags; --json has them")
+    }
+
+    fn more(&mut self, all: usize, of: &str) -> fmt::Result {
+        match all.saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => self.line(format_args!("  and {more} more {of}")),
+        }
     }
 
     fn held(&mut self, held: &HeldAddress) -> fmt::Result {
@@ -201,9 +234,15 @@ impl Lines<'_, '_> {
     }
 
     fn zone(&mut self, zone: &ZoneReport) -> fmt::Result {
-        let ZoneReport { origin, serial, views, names } = zone;
+        let ZoneReport { origin, serial, views, names, names_from_tags } = zone;
         let views = joined(views, ", ");
-        self.line(format_args!("zone {origin} serial {serial} in views {views}, {names} names"))
+        let by_tag = match names_from_tags {
+            0 => String::new(),
+            some => format!(" and {some} from tags"),
+        };
+        self.line(format_args!(
+            "zone {origin} serial {serial} in views {views}, {names} names{by_tag}"
+        ))
     }
 }
 
