@@ -54,6 +54,9 @@ def reply_extra(nx_percent: int) -> int:
     return round((nx_percent * SOA_OCTETS + (100 - nx_percent) * A_OCTETS) / 100)
 
 
+TAG = "dns-name"
+
+
 class Addresses:
     """The `addresses.json` of a file source: what `aws ec2 describe-addresses` prints.
 
@@ -62,9 +65,10 @@ class Addresses:
     answer whose addresses are not in one /24 mixes two states.
     """
 
-    def __init__(self, singles: int, pools: int = 0) -> None:
+    def __init__(self, singles: int, pools: int = 0, tagged: bool = False) -> None:
         self.singles = singles
         self.pools = pools
+        self.names = [host(i) if tagged else "" for i in range(singles)]
         self.associations = 0
         self.holders = [[private_ip(i)] for i in range(singles)]
         self.holders += [[f"10.255.{p}.1", f"10.255.{p}.2"] for p in range(pools)]
@@ -85,6 +89,8 @@ class Addresses:
                 "NetworkInterfaceOwnerId": "123456789012",
                 "PrivateIpAddress": holder,
             }
+            if pool < 0 and self.names[i]:
+                entry["Tags"] = [{"Key": TAG, "Value": self.names[i]}]
             if pool >= 0:
                 entry["Tags"] = [{"Key": "pool", "Value": str(pool)}]
             entries.append(json.dumps(entry))
@@ -94,6 +100,11 @@ class Addresses:
         """Two hosts, or two pools, take over each other's addresses."""
         self.holders[i], self.holders[j] = self.holders[j], self.holders[i]
         self.texts[i], self.texts[j] = self._text(i), self._text(j)
+
+    def tag(self, i: int, name: str) -> None:
+        """A host's address has this name; none: it has none."""
+        self.names[i] = name
+        self.texts[i] = self._text(i)
 
     def write(self, path: Path) -> None:
         """In one step, by rename: no reader sees half a file."""

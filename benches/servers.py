@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from material import ORIGIN, TTL, Addresses, elastic_ip, host, master_file, private_ip
+from material import TAG, ORIGIN, TTL, Addresses, elastic_ip, host, master_file, private_ip
 
 ADDRESS = "127.0.0.1"
 TEMPLATES = Path(__file__).resolve().parent / "peers"
@@ -38,6 +38,7 @@ class Site:
     names: int
     # How eipdns gets its names; the others always read a master file.
     bound: bool = False  # bound to Elastic IPs; else fixed addresses
+    tags: bool = False  # from tags of Elastic IPs
     records: bool = False  # from the same master file
     pools: int = 0  # bound names with two addresses, besides
     more_views: bool = False  # three instead of one
@@ -141,7 +142,9 @@ def eipdns(site: Site) -> list[str]:
     if site.records:
         site.write("etc/bench.zone", master_file(site.names))
         zone += 'records = "bench.zone"\n'
-    names = 0 if site.records else site.names
+    if site.tags:
+        zone += f'[discover]\ntag = "{TAG}"\n'
+    names = 0 if site.records or site.tags else site.names
     if names + site.pools > 0:
         zone += "[names]\n"
     for i in range(names):
@@ -150,7 +153,7 @@ def eipdns(site: Site) -> list[str]:
     for i in range(site.pools):
         zone += f'pool{i} = {{ tag = {{ pool = "{i}" }} }}\n'
     site.write(f"etc/{ORIGIN}.toml", zone)
-    addresses = Addresses(site.names if site.bound else 0, site.pools)
+    addresses = Addresses(site.names if site.bound or site.tags else 0, site.pools, site.tags)
     addresses.write(site.directory / "etc/addresses.json")
     return ["serve", "--config", f"{site.directory}/etc"]
 

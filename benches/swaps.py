@@ -137,9 +137,11 @@ def build_times(bench: Bench, kind: Kind) -> dict[str, object]:
         f"\n{VIEWS} views{'':17}{'first answer ms':>17}{'build ms':>10}{'move ms':>9}{'max':>7}"
         f"{'RSS MiB':>9}{'octets/name/view':>18}"
     )
-    for names, bound in ((1, False), (BOUND_NAMES, True), (STATIC_NAMES, False)):
-        records = bench.options.records and not bound
-        site = bench.site(names=names, bound=bound, records=records, more_views=True)
+    kinds = ((1, "static"), (BOUND_NAMES, "bound"), (BOUND_NAMES, "tagged"), (STATIC_NAMES, "static"))
+    for names, how in kinds:
+        bound, tags = how == "bound", how == "tagged"
+        records = bench.options.records and how == "static"
+        site = bench.site(names=names, bound=bound, tags=tags, records=records, more_views=True)
         with started(kind, site, bench.server_cores, log=TIMED) as server:
             resident = server.resident_bytes()
             empty = empty or resident
@@ -147,7 +149,9 @@ def build_times(bench: Bench, kind: Kind) -> dict[str, object]:
             # As the server timed them: at its start and when its source had delivered.
             lines = logged(server, "serving") + logged(server, "published")
             builds = [milliseconds(line) for line in lines if "took_us" in line]
-            moves = timed_moves(site.directory, names, server) if bound else []
+            addresses = Addresses(names, tagged=tags)
+            moves = timed_moves(site.directory, addresses, server) if bound or tags else []
+            turns = timed_tags(site.directory, addresses, server) if tags else {}
         row: dict[str, float | None] = {
             "first_answer_ms": server.ready_ms,
             "build_ms": max(builds, default=None),
@@ -156,9 +160,12 @@ def build_times(bench: Bench, kind: Kind) -> dict[str, object]:
             "resident_mib": resident / 2**20,
             "octets_per_name_and_view": (resident - empty) / names / VIEWS,
         }
-        title = f"{names} {'bound' if bound else 'static'} names"
+        title = f"{names} {how} names"
         cells = ["-" if value is None else f"{value:.1f}" for value in row.values()]
         print("{:24}{:>17}{:>10}{:>9}{:>7}{:>9}{:>18}".format(title, *cells))
+        for what, took in turns.items():
+            row[f"{what}_ms"], row[f"{what}_max_ms"] = median(took), max(took)
+            print(f"{'  a ' + what:24}{median(took):36.1f}{max(took):7.1f}")
         result[title] = row
     return result
 
@@ -167,9 +174,31 @@ def milliseconds(line: dict[str, object]) -> float:
     return float(str(line["took_us"])) / 1000
 
 
-def timed_moves(directory: Path, names: int, server: Server) -> list[float]:
+def timed_tags(directory: Path, addresses: Addresses, server: Server) -> dict[str, list[float]]:
+    """Likewise, names that go and come with their tags, and go to another address."""
+    path, draw = directory / "etc/addresses.json", random.Random(SEED)
+    took: dict[str, list[float]] = {"name less": [], "name more": [], "name moved": []}
+
+    def change(what: str, message: str, tags: dict[int, str]) -> None:
+        before = len(logged(server, message))
+        for i, name in tags.items():
+            addresses.tag(i, name)
+        addresses.write(path)
+        until(lambda: len(logged(server, message)) > before, message)
+        took[what].append(milliseconds(logged(server, message)[-1]))
+
+    for _ in range(MOVES):
+        one, other = draw.sample(range(addresses.singles), 2)
+        change("name less", "no address", {one: ""})
+        change("name more", "a tag gives a name", {one: host(one)})
+        change("name moved", "moved", {one: "", other: f"{host(one)} {host(other)}"})
+        change("name moved", "moved", {one: host(one), other: host(other)})
+    return took
+
+
+def timed_moves(directory: Path, addresses: Addresses, server: Server) -> list[float]:
     """What the server says each of MOVES swaps took, in milliseconds."""
-    mover = Mover(directory, Addresses(names))
+    mover = Mover(directory, addresses)
     took = []
     for _ in range(MOVES):
 
