@@ -136,7 +136,12 @@ const ROOMS: &[Room] = &[
     },
     Room {
         what: Crate("imbl"),
-        files: &["source/inventory.rs", "compile/touched.rs", "snapshot/mod.rs"],
+        files: &[
+            "source/inventory.rs",
+            "source/discover/",
+            "compile/touched.rs",
+            "snapshot/mod.rs",
+        ],
         why: "what is looked up by address shares with the one before, and what differs is found by that",
     },
     Room {

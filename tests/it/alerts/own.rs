@@ -157,3 +157,21 @@ fn a_time_to_live_of_an_hour_and_an_entry_that_is_left_out() {
     assert_eq!(odd.value("eipdns_source_entries_left_out", "source=\"sample\""), 1.0);
     fires(&promtool, &while_it_lasts(&odd, &odd), &["EipdnsEntriesLeftOut"]);
 }
+
+#[test]
+fn a_tag_that_gives_no_name() {
+    let Some(promtool) = promtool() else { return };
+    let dir = one_name("");
+    dir.write("example.com.toml", "[discover]\ntag = \"dns-name\"\n");
+    let listing = json!({ "Addresses": [{
+        "PublicIp": ELASTIC,
+        "PrivateIpAddress": "10.0.1.5",
+        "Tags": [{ "Key": "dns-name", "Value": "db x..y" }],
+    }] });
+    dir.replace("addresses.json", &listing.to_string());
+    let server = Server::start(dir.path());
+    let odd = well(&server);
+    let bad_name = "source=\"sample\",kind=\"bad_name\"";
+    assert_eq!(odd.value("eipdns_source_tag_problems", bad_name), 1.0);
+    fires(&promtool, &while_it_lasts(&odd, &odd), &["EipdnsTagProblems"]);
+}
