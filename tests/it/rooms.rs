@@ -138,7 +138,7 @@ const ROOMS: &[Room] = &[
         what: Crate("imbl"),
         files: &[
             "source/inventory.rs",
-            "source/discover/",
+            "source/discover*",
             "compile/touched.rs",
             "snapshot/mod.rs",
         ],
