@@ -228,6 +228,19 @@ impl View {
     pub fn reaches(&self, private: IpAddr) -> bool {
         self.reaches.as_ref().is_none_or(|nets| nets.iter().any(|n| n.contains(&private)))
     }
+
+    /// Is there a private address of EC2, an IPv4 one, that this view's clients reach?
+    fn reaches_private(&self) -> bool {
+        let is_ipv4 = |net: &IpNet| matches!(net, IpNet::V4(_));
+        self.reaches.as_ref().is_none_or(|nets| nets.iter().any(is_ipv4))
+    }
+
+    /// Do EC2 names answered at home, or forwarded answers, give private addresses
+    /// here, which another association changes?
+    pub(crate) fn moves_elsewhere(&self) -> bool {
+        let at_home = self.ec2_names && self.answer != Mode::Public;
+        (at_home || (self.forward && self.rewrite)) && self.reaches_private()
+    }
 }
 
 /// `[guard]`: how losses are taken; see README.md, "Losses".
@@ -341,9 +354,31 @@ impl Binding {
             && !self.pin.is_some_and(|pin| view.reaches(pin))
     }
 
-    /// May its answer change without a reload?
-    pub(crate) fn moves(&self) -> bool {
+    /// Does what it is answered with come from EC2?
+    pub(crate) fn follows_ec2(&self) -> bool {
         !matches!(self.target, Target::Fixed(_))
+    }
+
+    /// May another association change its answer in this view? That of a pin does not
+    /// change, nor does an Elastic IP, nor the public EC2 name of one. Who is in a set
+    /// may change, whatever it is answered with.
+    pub(crate) fn moves_in(&self, id: ViewId, view: &View) -> bool {
+        let Some(Some(mode)) = self.modes.get(id) else { return false };
+        if self.pin.is_some_and(|pin| view.reaches(pin)) {
+            return false;
+        }
+        match self.target {
+            Target::Fixed(_) => false,
+            Target::Tags(_) | Target::Discovered { .. } => true,
+            Target::ElasticIp(_) | Target::Allocation(_) => {
+                *mode == Mode::Private && view.reaches_private()
+            }
+        }
+    }
+
+    /// May another association change its answer in any of the `views`?
+    pub(crate) fn moves(&self, views: &[View]) -> bool {
+        views.iter().enumerate().any(|(id, view)| self.moves_in(id, view))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::records;
 use super::zone::Draft;
-use super::{Binding, Discover, Server, Target, Zone, server};
+use super::{Binding, Discover, Server, Target, View, Zone, server};
 use crate::diag::{Place, Problems};
 use crate::dns::name::{Key, suffixes};
 use crate::records::{OVERHEAD, room_for_records};
@@ -18,13 +18,14 @@ pub(super) fn check(read: &server::Read, drafts: &[Draft], problems: &mut Proble
         let elsewhere =
             |name: &Key| answering(name, zone, &origins).is_some_and(|z| z.origin != zone.origin);
         records::check(zone, &read.server, &draft.keys, &elsewhere, problems);
-        negative_ttl(draft, problems);
-        ttl(draft, problems);
+        negative_ttl(draft, &read.server, problems);
+        ttl(draft, &read.server, problems);
         sizes(zone, problems);
         if draft.complete && read.complete {
             nameservers(draft, &origins, &read.server, problems);
         }
     }
+    source_ttl(&read.server, problems);
     if read.complete {
         bare_cnames(&read.server, drafts, problems);
         without_source(&read.server, drafts, problems);
@@ -158,11 +159,12 @@ const MOVING_TTL: u32 = 60;
 /// A name that had no address when it was asked for is looked for again only
 /// after the negative TTL: the larger of it and the TTL is part of how long a
 /// move may take.
-fn negative_ttl(draft: &Draft, problems: &mut Problems) {
+fn negative_ttl(draft: &Draft, server: &Server, problems: &mut Problems) {
     let zone = &draft.zone;
     let mut told = BTreeSet::new();
     for view in &zone.views {
-        let moves = zone.names.iter().any(|name| name.moves() && name.is_in(*view));
+        let Some(of) = server.views.get(*view) else { continue };
+        let moves = zone.names.iter().any(|name| name.moves_in(*view, of));
         let comes = zone.discover.as_ref().is_some_and(|discover| discover.is_in(*view));
         if !moves && !comes {
             continue;
@@ -194,9 +196,9 @@ fn negative_ttl(draft: &Draft, problems: &mut Problems) {
 }
 
 /// Whoever has asked just before a move keeps the old address for the TTL.
-fn ttl(draft: &Draft, problems: &mut Problems) {
+fn ttl(draft: &Draft, server: &Server, problems: &mut Problems) {
     let zone = &draft.zone;
-    let mut moving = zone.names.iter().filter(|name| name.moves());
+    let mut moving = zone.names.iter().filter(|name| name.moves(&server.views));
     for binding in moving.clone() {
         if let Some(ttl) = binding.ttl.filter(|ttl| *ttl > MOVING_TTL) {
             problems.warn(
@@ -209,9 +211,23 @@ fn ttl(draft: &Draft, problems: &mut Problems) {
             );
         }
     }
+    let by_tag = zone.discover.as_ref();
+    if let Some(discover) = by_tag
+        && let Some(ttl) = discover.ttl.filter(|ttl| *ttl > MOVING_TTL)
+    {
+        problems.warn(
+            discover.place.clone(),
+            format!(
+                "the addresses of names from tags are remembered for {ttl} seconds, also by those who ask just before they move",
+            ),
+            "make `ttl` 60 or less",
+        );
+    }
+    let takes_zones = moving.any(|binding| binding.ttl.is_none())
+        || by_tag.is_some_and(|discover| discover.ttl.is_none());
     if let Some(place) = &draft.keys.ttl
         && zone.ttl > MOVING_TTL
-        && moving.any(|binding| binding.ttl.is_none())
+        && takes_zones
     {
         problems.warn(
             place.clone(),
@@ -220,6 +236,23 @@ fn ttl(draft: &Draft, problems: &mut Problems) {
                 zone.ttl
             ),
             "make `ttl` 60 or less",
+        );
+    }
+}
+
+/// The same of EC2 names, which CNAMEs lead to, and of rewritten answers.
+fn source_ttl(server: &Server, problems: &mut Problems) {
+    if !server.views.iter().any(View::moves_elsewhere) {
+        return;
+    }
+    for source in server.sources.iter().filter(|source| source.ttl > MOVING_TTL) {
+        problems.warn(
+            source.place.clone(),
+            format!(
+                "the private addresses that EC2 names and rewritten answers have from source \"{}\" are remembered for {} seconds, also by those who ask just before they move",
+                source.name, source.ttl
+            ),
+            "make its `ttl` 60 or less",
         );
     }
 }
@@ -265,7 +298,7 @@ fn without_source(server: &Server, drafts: &[Draft], problems: &mut Problems) {
                 "add a `[[source]]` to server.toml, or remove `[discover]`",
             );
         }
-        let mut waiting: Vec<_> = draft.zone.names.iter().filter(|b| b.moves()).collect();
+        let mut waiting: Vec<_> = draft.zone.names.iter().filter(|b| b.follows_ec2()).collect();
         waiting.sort_by(|a, b| a.place.cmp(&b.place));
         let Some(first) = waiting.first() else { continue };
         let what = match waiting.len() {

@@ -1,12 +1,13 @@
 //! From a change to the answer: how long that takes at most.
 
-use crate::config::{Config, SourceKind, Target};
+use crate::config::{Config, SourceKind, View};
 use crate::source::health::MAX_CALL;
 use crate::status::report::WorstCase;
 
 impl WorstCase {
     /// Worst case from associate-address to answer: poll + 3 s + TTL. A file
-    /// has neither poll nor call, and a fixed address follows no Elastic IP.
+    /// has neither poll nor call, and what no association changes does not
+    /// count.
     pub(crate) fn of(config: &Config) -> Self {
         let server = &config.server;
         let poll = server.sources.iter().filter_map(|source| match &source.kind {
@@ -17,7 +18,7 @@ impl WorstCase {
         let mut worst =
             Self { poll, call: poll.map(|_| MAX_CALL.as_secs_f64()), ..Default::default() };
         let bound = config.zones.iter().flat_map(|zone| {
-            let moving = zone.names.iter().filter(|b| !matches!(b.target, Target::Fixed(_)));
+            let moving = zone.names.iter().filter(|binding| binding.moves(&server.views));
             moving.map(|binding| (binding, binding.ttl.unwrap_or(zone.ttl)))
         });
         // The first of several, so that it does not change by itself.
@@ -34,7 +35,7 @@ impl WorstCase {
             }
         }
         // Of EC2 names and of rewritten answers.
-        let at_home = server.views.iter().any(|view| view.ec2_names || view.rewrite);
+        let at_home = server.views.iter().any(View::moves_elsewhere);
         for source in server.sources.iter().filter(|_| at_home) {
             if worst.ttl_of.is_none() || source.ttl > worst.ttl {
                 let of = format!("EC2 names of source {}", source.name);
@@ -57,7 +58,9 @@ mod tests {
         let zone = "ttl = 5\n[names]\ndb = \"198.51.100.1\"\n\
                     fixed = { address = \"10.0.0.9\", ttl = 900 }\n\
                     slow = { elastic_ip = \"198.51.100.2\", ttl = 60 }\n\
-                    web = { elastic_ip = \"198.51.100.3\", ttl = 60 }\n";
+                    web = { elastic_ip = \"198.51.100.3\", ttl = 60 }\n\
+                    pinned = { elastic_ip = \"198.51.100.3\", pin = \"10.0.0.7\", ttl = 900 }\n\
+                    public = { elastic_ip = \"198.51.100.3\", answer = \"public\", ttl = 900 }\n";
         let of = |server: &str| {
             let config = testing::config(&[("server.toml", server), ("example.com.toml", zone)]);
             WorstCase::of(&config)
