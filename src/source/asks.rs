@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Refreshed;
 use super::poll::{Pause, Throttled};
@@ -14,7 +14,7 @@ use super::stats::Stats;
 /// What a source is asked to do.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    /// Call at another pace from now on.
+    /// Call at another pace from now on. Only the newest counts.
     Poll(Duration),
     /// Look again; nobody waits.
     Look,
@@ -36,6 +36,9 @@ pub(super) const MAX_ASKS: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(super) asks: mpsc::Sender<Ask>,
+    /// Apart from the asks, which may be full of what others want while a delivery
+    /// waits for the writer: a change of pace must not be lost.
+    pub(super) poll: watch::Sender<Duration>,
     pub(super) stats: Arc<Stats>,
     pub(super) throttled: Arc<Throttled>,
 }
@@ -65,8 +68,7 @@ impl Handle {
     /// because of failures stay so.
     pub fn set_poll(&self, poll: Duration, now: SystemTime) {
         self.stats.begin(now);
-        // Full of asks that nobody takes: the task is gone, or the writer hangs.
-        let _ = self.asks.try_send(Ask::Poll(poll));
+        self.poll.send_replace(poll);
     }
 
     /// The counters themselves, for the source that carries this one on.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::asks::{Ask, Handle, MAX_ASKS, Pending};
 use super::clock::Clock;
@@ -51,6 +51,8 @@ pub(crate) struct Post {
     stats: Arc<Stats>,
     pub(super) throttled: Arc<Throttled>,
     asks: mpsc::Receiver<Ask>,
+    /// Read once it has changed only.
+    poll: watch::Receiver<Duration>,
     deliveries: mpsc::Sender<Delivery>,
 }
 
@@ -69,21 +71,29 @@ impl Post {
     pub(super) fn new(setup: Setup) -> (Self, Handle) {
         let Setup { id: source, name, health, stats, throttled, clock, deliveries } = setup;
         let (sender, asks) = mpsc::channel(MAX_ASKS);
+        let (pace, poll) = watch::channel(Duration::ZERO);
         let throttled = Arc::new(Throttled::new(throttled));
         let (counts, pauses) = (Arc::clone(&stats), Arc::clone(&throttled));
-        let handle = Handle { asks: sender, stats: counts, throttled: pauses };
+        let handle = Handle { asks: sender, poll: pace, stats: counts, throttled: pauses };
         let tracker = health::Tracker::new(&name, health);
         let teller = usable::Teller::new(&name);
-        (Self { source, clock, tracker, teller, stats, throttled, asks, deliveries }, handle)
+        (Self { source, clock, tracker, teller, stats, throttled, asks, poll, deliveries }, handle)
     }
 
     /// Waits for an ask. Cancel safe.
     pub(super) async fn asked(&mut self) -> Result<Ask, Ended> {
-        self.asks.recv().await.ok_or(Ended::NoHandle)
+        tokio::select! {
+            biased;
+            Ok(()) = self.poll.changed() => Ok(Ask::Poll(*self.poll.borrow())),
+            ask = self.asks.recv() => ask.ok_or(Ended::NoHandle),
+        }
     }
 
     /// An ask that is there already.
     pub(super) fn ask_at_hand(&mut self) -> Option<Ask> {
+        if self.poll.has_changed().is_ok_and(|has_changed| has_changed) {
+            return Some(Ask::Poll(*self.poll.borrow_and_update()));
+        }
         self.asks.try_recv().ok()
     }
 
@@ -122,5 +132,30 @@ impl Post {
             waiters: Waiters(asked.waiters),
         };
         self.deliveries.send(delivery).await.map_err(|_| Ended::NoWriter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// While a delivery waits for the writer, nobody takes asks up.
+    #[test]
+    fn a_change_of_pace_is_not_lost_among_asks() {
+        let setup = Setup::new(0, "east", Clock::start(), mpsc::channel(1).0);
+        let (mut post, handle) = Post::new(setup);
+        for _ in 0..2 * MAX_ASKS {
+            handle.look();
+        }
+        for secs in [9, 7] {
+            handle.set_poll(Duration::from_secs(secs), SystemTime::now());
+        }
+        let asks = std::iter::from_fn(|| post.ask_at_hand());
+        let paces = asks.filter_map(|ask| match ask {
+            Ask::Poll(poll) => Some(poll),
+            _ => None,
+        });
+        assert_eq!(paces.last(), Some(Duration::from_secs(7)));
+        assert!(post.ask_at_hand().is_none(), "it is told once");
     }
 }
