@@ -137,7 +137,7 @@ fn measure((_, views, is_bound): Scene, count: u32) {
     let begun = Instant::now();
     assert!(writer.take(0, &delivery(&answer)).is_ok());
     let build = begun.elapsed();
-    writer.free_retired();
+    writer.free_retired(true);
     let octets = resident() - before;
     let mut moves = Vec::new();
     for nth in 0..MOVES {
@@ -147,7 +147,7 @@ fn measure((_, views, is_bound): Scene, count: u32) {
         let begun = Instant::now();
         assert!(writer.take(0, &delivery).is_ok());
         moves.push(begun.elapsed());
-        writer.free_retired();
+        writer.free_retired(true);
     }
     moves.sort_unstable();
     let [build, moved] = [build, moves[moves.len() / 2]].map(|took| took.as_secs_f64() * 1e3);

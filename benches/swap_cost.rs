@@ -67,7 +67,7 @@ fn measure(title: &str, names: u32, target: &dyn Fn(u32) -> String) {
     let begun = Instant::now();
     assert!(writer.take(0, &delivery(&answer)).is_ok());
     let build = begun.elapsed();
-    writer.free_retired();
+    writer.free_retired(true);
 
     let mut moves = Vec::new();
     let mut freed = Duration::ZERO;
@@ -82,7 +82,7 @@ fn measure(title: &str, names: u32, target: &dyn Fn(u32) -> String) {
         moves.push(begun.elapsed());
         assert!(taken.is_ok());
         let begun = Instant::now();
-        writer.free_retired();
+        writer.free_retired(true);
         freed += begun.elapsed();
     }
     let polled = poll_cost(&answer);

@@ -11,6 +11,10 @@ use arc_swap::{ArcSwap, Guard};
 use crate::forward::Forwarder;
 use crate::snapshot::Snapshot;
 
+/// So many replaced snapshots are kept while there is no time to free them: memory
+/// must not grow for as long as deliveries come without a pause.
+const MAX_RETIRED: usize = 16;
+
 /// What answers are made from, until the next one is published.
 #[derive(Debug)]
 pub struct Current {
@@ -70,9 +74,13 @@ impl Store {
     }
 
     /// Frees what was replaced and nobody reads any longer; returns how many are
-    /// left. May take a while after a large snapshot was replaced.
-    pub fn free_retired(&self) -> usize {
+    /// left. May take a while after a large snapshot was replaced: unless the caller
+    /// `is_idle`, that waits until more than [`MAX_RETIRED`] are kept.
+    pub fn free_retired(&self, is_idle: bool) -> usize {
         let mut retired = self.retired();
+        if !is_idle && retired.len() <= MAX_RETIRED {
+            return retired.len();
+        }
         // A swap gives every reader under way a count of its own. So a count of
         // one is ours alone, and as the snapshot is not the current one, nobody
         // can come by another.
@@ -99,18 +107,34 @@ mod tests {
         let first = numbered(1);
         let weak = Arc::downgrade(&first);
         store.publish(first);
-        assert_eq!(store.free_retired(), 0, "the empty one");
+        assert_eq!(store.free_retired(true), 0, "the empty one");
         let reader = store.load();
         let keeper = store.full();
         store.publish(numbered(2));
         assert_eq!(reader.snapshot.generation, 1);
         assert_eq!(store.load().snapshot.generation, 2);
-        assert_eq!(store.free_retired(), 1);
+        assert_eq!(store.free_retired(true), 1);
         drop(keeper);
-        assert_eq!(store.free_retired(), 1, "an answer is still being made from it");
+        assert_eq!(store.free_retired(true), 1, "an answer is still being made from it");
         drop(reader);
         assert!(weak.upgrade().is_some(), "a reader frees nothing");
-        assert_eq!(store.free_retired(), 0);
+        assert_eq!(store.free_retired(true), 0);
+        assert!(weak.upgrade().is_none());
+    }
+
+    #[test]
+    fn while_something_waits_only_what_has_piled_up_is_freed() {
+        let store = Store::new(Current::empty());
+        let first = numbered(1);
+        let weak = Arc::downgrade(&first);
+        store.publish(first);
+        for generation in 2..=MAX_RETIRED as u64 {
+            store.publish(numbered(generation));
+            assert_eq!(store.free_retired(false), generation as usize);
+        }
+        assert!(weak.upgrade().is_some());
+        store.publish(numbered(0));
+        assert_eq!(store.free_retired(false), 0);
         assert!(weak.upgrade().is_none());
     }
 }

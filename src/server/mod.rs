@@ -84,7 +84,10 @@ impl App {
         loop {
             self.pulse.beat();
             let due = self.due();
-            let free_again = (self.writer.free_retired() > 0).then(|| Instant::now() + FREE_AGAIN);
+            // A delivery that waits comes first: the turn after it frees.
+            let is_idle = self.deliveries.is_empty();
+            let is_left = self.writer.free_retired(is_idle) > 0;
+            let free_again = is_left.then(|| Instant::now() + FREE_AGAIN);
             tokio::select! {
                 Some(delivery) = self.deliveries.recv() => {
                     if let Some(id) = self.sources.index(delivery.source) {

@@ -242,9 +242,10 @@ impl Writer {
     }
 
     /// Frees snapshots that nobody reads any longer; returns how many are left
-    /// for another time. Call when nothing else is to be done.
-    pub fn free_retired(&self) -> usize {
-        self.store.free_retired()
+    /// for another time. Unless nothing else is to be done (`is_idle`), only what
+    /// has piled up.
+    pub fn free_retired(&self, is_idle: bool) -> usize {
+        self.store.free_retired(is_idle)
     }
 
     /// What a restart should find.

@@ -145,7 +145,7 @@ fn what_a_swap_replaced_is_freed_without_another_swap() {
     let mut writer = writer(&ec2("east", ""), State::default());
     let first = Arc::downgrade(&writer.store().full());
     deliver(&mut writer, Some(&[(1, 1)]));
-    assert_eq!(writer.free_retired(), 0);
+    assert_eq!(writer.free_retired(true), 0);
     assert!(first.upgrade().is_none());
 }
 
