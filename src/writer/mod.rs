@@ -107,7 +107,8 @@ impl Writer {
         &self.world.rules
     }
 
-    /// Names moved since the start; neither first answers nor losses.
+    /// Names moved since the start, each once with a swap, however many views see it;
+    /// neither first answers nor losses.
     pub fn moves(&self) -> u64 {
         self.moves
     }

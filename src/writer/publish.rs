@@ -94,7 +94,10 @@ impl Writer {
         let Changes { names: all, first, elastic_ips } =
             changes(&self.world.config, &before.snapshot, &next.snapshot);
         self.told = elastic_ips;
-        self.moves += all.iter().filter(|change| change.kind == Kind::Moved).count() as u64;
+        // In order of name; views that see it otherwise make another change of a name.
+        let mut moved: Vec<_> = all.iter().filter(|change| change.kind == Kind::Moved).collect();
+        moved.dedup_by_key(|change| &change.name);
+        self.moves += moved.len() as u64;
         let events: Vec<_> = all.iter().map(What::of).collect();
         self.note(&events);
         debug!(generation, took_us = self.built_in.as_micros() as u64, "published");

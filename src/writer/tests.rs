@@ -187,6 +187,26 @@ fn the_first_answers_are_no_move() {
 }
 
 #[test]
+fn a_name_that_two_views_see_otherwise_has_moved_once() {
+    let mut writer = writer(&ec2("east", ""), State::default());
+    deliver(&mut writer, Some(BOTH));
+    // Beyond what "peered" reaches, which is answered the Elastic IP from now on.
+    let far = |address: Arc<Address>| {
+        let third = address.private_ip.unwrap().octets()[3];
+        Arc::new(Address {
+            private_ip: Some(Ipv4Addr::new(10, 1, 0, third)),
+            ..Address::clone(&address)
+        })
+    };
+    let all: Addresses = addresses(&[(1, 7), (2, 8)]).into_iter().map(far).collect();
+    let moved = Delivery { answer: Ok(all.into()), ..delivery(&writer, Some(BOTH)) };
+    writer.take(0, &moved).unwrap();
+    let all = history(&writer);
+    assert_eq!(all.iter().filter(|event| event["event"] == "moved").count(), 4, "{all:?}");
+    assert_eq!(writer.moves(), 2);
+}
+
+#[test]
 fn a_loss_is_noted_with_its_names_from_its_beginning_to_its_end() {
     let mut writer = writer(&ec2("east", ""), State::default());
     deliver(&mut writer, Some(BOTH));
