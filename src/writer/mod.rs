@@ -143,10 +143,9 @@ impl Writer {
         };
         let discovered = Arc::clone(&self.world.inventory.discovered);
         let before = (source.clone(), kept.clone());
-        if delivery.answer.is_err()
-            && let Some(known) = self.world.sources[id].waiting.take()
-        {
-            self.tell_old_state(id, &known);
+        let waited = self.world.sources[id].waiting.take_if(|_| delivery.answer.is_err());
+        let is_served_now = waited.is_some();
+        if let Some(known) = waited {
             self.world.serve_state(id, known, self.clock);
         }
         self.world.take(id, delivery);
@@ -167,6 +166,9 @@ impl Writer {
         self.telling(|writer| {
             if before.1.silent {
                 silence::heard_again(&writer.world.inventory.sources[id]);
+            }
+            if is_served_now {
+                writer.tell_old_state(id);
             }
             writer.tell_losses(id, &before.1, delivery.accept_losses);
             writer.tell_holders(id, &before.1);

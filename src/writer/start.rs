@@ -147,14 +147,15 @@ impl Writer {
             return;
         }
         let began = Instant::now();
+        let served: Vec<_> = waiting.iter().map(|(id, _)| *id).collect();
         for (id, known) in waiting {
-            self.tell_old_state(id, &known);
             self.world.serve_state(id, known, self.clock);
         }
         // What cannot be compiled is told by that. It goes on waiting for its source, and
         // no other source's word has to be compiled with it.
-        if self.publish(began).is_err() {
-            (self.world.inventory, self.world.sources) = before;
+        match self.publish(began) {
+            Ok(()) => served.into_iter().for_each(|id| self.tell_old_state(id)),
+            Err(_) => (self.world.inventory, self.world.sources) = before,
         }
     }
 }

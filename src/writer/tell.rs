@@ -10,7 +10,6 @@ use super::{Panicked, Writer};
 use crate::compile::changes::{Change, Holder, Kind};
 use crate::config::SourceId;
 use crate::host::background::{breathe, breathing};
-use crate::state;
 
 /// How many lines one swap logs. The history has all.
 pub(super) const MAX_LOGGED: usize = 20;
@@ -139,11 +138,13 @@ impl Writer {
         }
     }
 
-    pub(super) fn tell_old_state(&self, id: SourceId, known: &state::SourceState) {
+    /// Once it is published: until then each failing delivery tries again.
+    pub(super) fn tell_old_state(&self, id: SourceId) {
+        let source = &self.inventory().sources[id];
         warn!(
-            source = %self.inventory().sources[id].name,
-            delivered_at = %self.shown(known.delivered_at),
-            addresses = known.accepted.entries.len(),
+            source = %source.name,
+            delivered_at = %source.delivered_at.map(|at| self.shown(at)).unwrap_or_default(),
+            addresses = source.entries.as_ref().map_or(0, |entries| entries.len()),
             "no word from the source yet: serving what it said before the restart, marked stale"
         );
     }

@@ -7,6 +7,7 @@ use super::start::nothing;
 use super::*;
 use crate::compile::Input;
 use crate::config::Source;
+use crate::host::log::Queue;
 use crate::snapshot::{Freshness, Snapshot};
 use crate::source::Waiters;
 use crate::source::allocation::Allocation;
@@ -643,4 +644,22 @@ fn a_panic_while_building_changes_nothing_and_is_tried_again() {
     BROKEN.store(false, Ordering::SeqCst);
     assert!(started.inventory().sources[0].entries.is_none(), "all else can be compiled");
     assert_eq!(started.state().sources, old.sources);
+
+    // Served or not, it is said once that it is.
+    let queue: &'static Queue = Box::leak(Box::default());
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || queue).finish();
+    tracing::subscriber::with_default(log, || {
+        for broken in [true, true, true, false, false] {
+            BROKEN.store(broken, Ordering::SeqCst);
+            let failing = delivery(&started, None);
+            assert_eq!(started.take(0, &failing).is_err(), broken);
+        }
+    });
+    assert!(started.inventory().sources[0].entries.is_some());
+    let mut said = Vec::new();
+    queue.end(Duration::ZERO);
+    queue.write_to(&mut said);
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(said.matches("no word from the source").count(), 1, "{said}");
+    assert!(said.contains("addresses=2"), "{said}");
 }
