@@ -95,15 +95,11 @@ pub(crate) fn inventory(all: &[(Ipv4Addr, Option<Ipv4Addr>)]) -> Inventory {
 pub(crate) fn entry(public_ip: Ipv4Addr, private_ip: Option<Ipv4Addr>) -> Entry {
     Entry {
         address: Arc::new(Address {
-            public_ip,
             allocation_id: Some(format!("eipalloc-{:08x}", u32::from(public_ip))),
             association_id: private_ip.map(|ip| format!("eipassoc-{:08x}", u32::from(ip))),
-            instance_id: None,
-            network_interface_id: None,
-            network_interface_owner_id: None,
             private_ip,
-            service_managed: None,
             tags: [("Role".to_string(), "db".to_string())].into(),
+            ..Address::unassociated(public_ip)
         }),
         standing: Standing::Live,
         since: noon(),

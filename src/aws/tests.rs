@@ -19,21 +19,6 @@ use super::*;
 use eipdns::source::error::Class;
 use eipdns::source::inventory::Address;
 
-/// An address that nothing holds.
-fn address(public_ip: Ipv4Addr) -> Address {
-    Address {
-        public_ip,
-        allocation_id: None,
-        association_id: None,
-        instance_id: None,
-        network_interface_id: None,
-        network_interface_owner_id: None,
-        private_ip: None,
-        service_managed: None,
-        tags: BTreeMap::new(),
-    }
-}
-
 /// Short enough for a test, long enough for a busy machine.
 const BRIEF: Limits = Limits {
     connect: Duration::from_secs(5),
@@ -247,7 +232,7 @@ async fn an_answer_becomes_addresses() {
     let sparse = said(move |_| http("200 OK", &xml(sparse))).await.unwrap();
     let managed = Some("nlb".to_owned());
     let ip = Ipv4Addr::new(75, 101, 137, 244);
-    assert_eq!(sparse, [Address { service_managed: managed, ..address(ip) }]);
+    assert_eq!(sparse, [Address { service_managed: managed, ..Address::unassociated(ip) }]);
     assert_eq!(said(|_| http("200 OK", &xml("<addressesSet/>"))).await, Ok(vec![]));
 }
 

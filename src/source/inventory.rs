@@ -51,6 +51,21 @@ pub struct Address {
 }
 
 impl Address {
+    /// An Elastic IP of which nothing else is known: it is not associated.
+    pub fn unassociated(public_ip: Ipv4Addr) -> Self {
+        Self {
+            public_ip,
+            allocation_id: None,
+            association_id: None,
+            instance_id: None,
+            network_interface_id: None,
+            network_interface_owner_id: None,
+            private_ip: None,
+            service_managed: None,
+            tags: Default::default(),
+        }
+    }
+
     /// What it is known by from one answer to the next.
     pub fn allocation(&self) -> Allocation {
         self.public_ip.into()

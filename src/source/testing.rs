@@ -11,17 +11,7 @@ use crate::source::inventory::Address;
 
 /// An address that nothing holds.
 pub(crate) fn address(public_ip: Ipv4Addr) -> Address {
-    Address {
-        public_ip,
-        allocation_id: None,
-        association_id: None,
-        instance_id: None,
-        network_interface_id: None,
-        network_interface_owner_id: None,
-        private_ip: None,
-        service_managed: None,
-        tags: BTreeMap::new(),
-    }
+    Address::unassociated(public_ip)
 }
 
 /// An address that a host may have.
