@@ -61,6 +61,9 @@ pub enum StateError {
         /// What the system says.
         cause: io::Error,
     },
+    /// Only version 1, which an older eipdns reads, could not be written: version 2 is.
+    #[error(transparent)]
+    OfOlder(Box<StateError>),
     /// There is a file that cannot be read, or that others may write.
     #[error("the state in {} is not used: {cause}; {kept}; {then}", path.display())]
     Read {

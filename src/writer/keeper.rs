@@ -224,7 +224,8 @@ async fn write(
             }
         };
         again = kept.is_due_again();
-        if matches!(kept.state, Ok(Saved::Written)) {
+        // What an older eipdns reads may have failed alone.
+        if matches!(kept.state, Ok(Saved::Written | Saved::WithoutOlder) | Err(_)) {
             next = Instant::now() + SPACING;
         }
         tell_kept(kept, &tell);
@@ -242,13 +243,19 @@ struct Kept {
 
 impl Kept {
     fn is_due_again(&self) -> bool {
-        [&self.state, &self.history].iter().any(|one| matches!(one, Err(_) | Ok(Saved::Later)))
+        [&self.state, &self.history]
+            .iter()
+            .any(|one| matches!(one, Err(_) | Ok(Saved::Later | Saved::WithoutOlder)))
     }
 }
 
 fn tell_kept(kept: Kept, tell: &watch::Sender<Option<String>>) {
     let is_due_again = kept.is_due_again();
     let failed = match (kept.state, kept.history) {
+        (Err(error @ StateError::OfOlder(_)), Ok(_)) => Some(format!(
+            "{error}; answers and the state of this eipdns are not concerned, but an older one \
+             would find old state"
+        )),
         (Err(error), _) => Some(format!("{error}; answers go on, but a restart finds old state")),
         (_, Err(error)) => Some(format!(
             "{error}; answers and state are not concerned, but after a restart the history lacks \

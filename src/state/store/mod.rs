@@ -66,6 +66,9 @@ pub enum Saved {
     Unchanged,
     /// The disk has failed just now and is left alone for some seconds.
     Later,
+    /// What has changed is written, in version 2: version 1 has failed just now and is
+    /// left alone for some seconds.
+    WithoutOlder,
 }
 
 /// The directory, locked for as long as this lives.
@@ -75,6 +78,8 @@ pub struct Store {
     trouble: Option<StateError>,
     written: Option<Written>,
     failed_at: Option<SystemTime>,
+    /// Apart from version 2, which is the one that is believed.
+    first_failed_at: Option<SystemTime>,
     /// Apart from the state: ages that cannot be written hold back no news.
     ages_failed_at: Option<SystemTime>,
     journal: Journal,
@@ -108,6 +113,8 @@ struct Written {
     drift: Drift,
     /// The last line of version 1.
     seal: String,
+    /// Is version 1 written too?
+    has_first: bool,
     /// When the ages were last written, and when they were last waited for.
     touched: SystemTime,
     synced: SystemTime,
@@ -149,6 +156,7 @@ impl Store {
             trouble,
             written: None,
             failed_at: None,
+            first_failed_at: None,
             ages_failed_at: None,
             journal_failed_at: None,
             earlier: Earlier::Unread,
@@ -204,6 +212,7 @@ impl Store {
             state: found.state,
             drift: Drift::NONE,
             seal: found.seal,
+            has_first: true,
             touched: written,
             synced: written,
         });
@@ -238,14 +247,16 @@ impl Store {
 
     /// The next writing is tried however short a time ago the last one failed.
     pub fn forget_failures(&mut self) {
-        (self.failed_at, self.ages_failed_at, self.journal_failed_at) = (None, None, None);
+        (self.failed_at, self.first_failed_at) = (None, None);
+        (self.ages_failed_at, self.journal_failed_at) = (None, None);
     }
 
     /// Writes `state` if it says something else than the disk; if only ages
     /// have changed, those. `drift` is the wall clock's now.
     ///
     /// # Errors
-    /// Whatever the disk says; each file is then as it was, or whole and new.
+    /// Whatever the disk says; each file is then as it was, or whole and new. With
+    /// [`StateError::OfOlder`] version 2 is new.
     pub fn save(
         &mut self,
         state: &State,
@@ -253,11 +264,14 @@ impl Store {
         drift: Drift,
     ) -> Result<Saved, StateError> {
         let state = &*self.completed(state);
-        let is_news = self.written.as_ref().is_none_or(|written| {
-            !is_alike(&written.state, state) || drift.is_step_from(written.drift)
-        });
+        // Version 1 is written with version 2 only, which names it.
+        let is_first_due = self.lacks_first() && !is_left_alone(self.first_failed_at, now);
+        let is_news = is_first_due
+            || self.written.as_ref().is_none_or(|written| {
+                !is_alike(&written.state, state) || drift.is_step_from(written.drift)
+            });
         if !is_news && !self.has_aged(state, now) {
-            return Ok(Saved::Unchanged);
+            return Ok(if self.lacks_first() { Saved::Later } else { Saved::Unchanged });
         }
         if is_left_alone(if is_news { self.failed_at } else { self.ages_failed_at }, now) {
             return Ok(Saved::Later);
@@ -273,7 +287,8 @@ impl Store {
             }
         });
         let failed_at = if is_news { &mut self.failed_at } else { &mut self.ages_failed_at };
-        *failed_at = saved.is_err().then_some(now);
+        let is_failed = saved.as_ref().is_err_and(|e| !matches!(e, StateError::OfOlder(_)));
+        *failed_at = is_failed.then_some(now);
         if saved.is_err() {
             // Gives a full disk its room back. What stays is overwritten.
             for name in [SECOND, FIRST] {
@@ -281,6 +296,10 @@ impl Store {
             }
         }
         saved
+    }
+
+    fn lacks_first(&self) -> bool {
+        self.written.as_ref().is_some_and(|written| !written.has_first)
     }
 
     /// Did sources answer since the ages were written, and is it time to say so?
@@ -355,24 +374,35 @@ impl Store {
 
     fn write(&mut self, state: &State, now: SystemTime, drift: Drift) -> Result<Saved, StateError> {
         let replaced = self.replace(state, now, drift, &mut |_| Ok(()));
-        // If that fails, perhaps one of the two is new.
+        // If that fails, perhaps version 2 is new.
         self.written = None;
-        let (seal, state) = (replaced?, state.clone());
-        self.written = Some(Written { state, drift, seal, touched: now, synced: now });
-        Ok(Saved::Written)
+        let (seal, first) = replaced?;
+        let (state, has_first) = (state.clone(), matches!(first, Some(Ok(()))));
+        self.written = Some(Written { state, drift, seal, has_first, touched: now, synced: now });
+        match first {
+            None => Ok(Saved::WithoutOlder),
+            Some(Ok(())) => {
+                self.first_failed_at = None;
+                Ok(Saved::Written)
+            }
+            Some(Err(error)) => {
+                self.first_failed_at = Some(now);
+                Err(StateError::OfOlder(error.into()))
+            }
+        }
     }
 
     /// Version 2 first: it names the version 1 that follows, so that wherever this is
     /// cut off, it is known which of the two is the newer. Returns the last line of
-    /// version 1. `after` is called after each step, and ends it all by failing: that
-    /// is how tests pull the plug.
+    /// version 1, and what became of that; none: it has failed just now. `after` is called
+    /// after each step, and ends it all by failing: that is how tests pull the plug.
     fn replace(
         &self,
         state: &State,
         now: SystemTime,
         drift: Drift,
         after: &mut dyn FnMut(Step) -> io::Result<()>,
-    ) -> Result<String, StateError> {
+    ) -> Result<(String, Option<Result<(), StateError>>), StateError> {
         let directory = &*self.directory;
         let first = Replaced { directory, name: FIRST, sync: true };
         let octets = first.rendered(version_1::render(state, now, drift))?;
@@ -380,10 +410,12 @@ impl Store {
         let second = Replaced { directory, name: SECOND, sync: true };
         let beside = Beside { with: seal.clone(), before: read::seal_there(directory) };
         second.replace(&second.rendered(version_2::render(state, now, drift, beside))?, after)?;
+        if is_left_alone(self.first_failed_at, now) {
+            return Ok((seal, None));
+        }
         // It would be older than the version 1 that follows.
-        replace::remove(directory, SERIALS_FILE)?;
-        first.replace(&octets, after)?;
-        Ok(seal)
+        let removed = replace::remove(directory, SERIALS_FILE);
+        Ok((seal, Some(removed.and_then(|()| first.replace(&octets, after)))))
     }
 
     fn touch(&mut self, state: &State, now: SystemTime, drift: Drift) -> Result<Saved, StateError> {
@@ -397,7 +429,7 @@ impl Store {
         if sync {
             written.synced = now;
         }
-        Ok(Saved::Touched)
+        Ok(if written.has_first { Saved::Touched } else { Saved::WithoutOlder })
     }
 }
 

@@ -380,7 +380,10 @@ fn a_failing_disk_leaves_the_old_files_and_no_litter() {
         fs::remove_dir(&path).unwrap();
         fs::write(&path, before).unwrap();
         std::os::unix::fs::symlink("/dev/full", dir.path().join(name.to_owned() + NEW)).unwrap();
-        let error = store.save(&state(3), at(20), Drift::NONE).unwrap_err();
+        let error = match store.save(&state(3), at(20), Drift::NONE).unwrap_err() {
+            StateError::OfOlder(error) if name == FIRST => *error,
+            error => error,
+        };
         assert!(matches!(&error, StateError::Write { step: Step::Write, .. }), "{error}");
         assert_eq!(names(dir.path()), ALL);
         drop(store);
@@ -389,6 +392,35 @@ fn a_failing_disk_leaves_the_old_files_and_no_litter() {
         let mut store = open(dir.path());
         assert_eq!(store.save(&state(4), at(40), Drift::NONE).unwrap(), Saved::Written);
     }
+}
+
+#[test]
+fn version_1_that_cannot_be_written_delays_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let first = || version_1::parse(&fs::read(dir.path().join(FIRST)).unwrap()).unwrap().0;
+    let believed = || read(dir.path()).unwrap().found.unwrap().state;
+    store.save(&delivered(1, 0), at(0), Drift::NONE).unwrap();
+    let in_the_way = dir.path().join(FIRST.to_owned() + NEW);
+    fs::create_dir(&in_the_way).unwrap();
+    let error = store.save(&delivered(2, 1), at(1), Drift::NONE).unwrap_err();
+    assert!(matches!(error, StateError::OfOlder(_)), "{error}");
+    for serial in 3..6 {
+        let news = delivered(serial, serial.into());
+        let saved = store.save(&news, at(serial.into()), Drift::NONE).unwrap();
+        assert_eq!((saved, believed()), (Saved::WithoutOlder, news));
+    }
+    // Ages go on, and that version 1 is missing is not forgotten.
+    assert_eq!(store.save(&delivered(5, 6), at(6), Drift::NONE).unwrap(), Saved::WithoutOlder);
+    assert_eq!(store.save(&delivered(5, 6), at(7), Drift::NONE).unwrap(), Saved::Later);
+    assert_eq!((believed(), first()), (delivered(5, 6), delivered(1, 0)));
+    // Nothing is new, and it is tried again.
+    store.save(&delivered(5, 6), at(11), Drift::NONE).unwrap_err();
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(store.save(&delivered(5, 6), at(20), Drift::NONE).unwrap(), Saved::Later);
+    assert_eq!(store.save(&delivered(5, 6), at(21), Drift::NONE).unwrap(), Saved::Written);
+    assert_eq!((believed(), first()), (delivered(5, 6), delivered(5, 6)));
+    assert_eq!(store.save(&delivered(5, 6), at(22), Drift::NONE).unwrap(), Saved::Unchanged);
 }
 
 #[test]

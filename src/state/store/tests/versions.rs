@@ -48,7 +48,7 @@ fn cut_off(directory: &Path, state: &State, seconds: u64, steps: usize) {
         left -= 1;
         if left == 0 { Err(io::Error::other("unplugged")) } else { Ok(()) }
     });
-    unplugged.unwrap_err();
+    unplugged.and_then(|(_, first)| first.unwrap()).unwrap_err();
 }
 
 /// What an older eipdns finds.
