@@ -65,13 +65,18 @@ impl Seen<'_> {
     }
 }
 
-/// Who has a name of `zone` now; none: nobody, and it is gone.
+/// Who has a name of `zone` now; none: nobody, and it is gone, or nobody knows yet: the
+/// source of who had it before a restart has said nothing.
 pub(super) fn decide(
     now: &Now<'_>,
     zone: usize,
     before: &Before,
     claims: &[Claim],
 ) -> Option<Named> {
+    let holder = before.members.first().filter(|_| before.remembered);
+    if holder.is_some_and(|holder| now.is_silent(holder.source)) {
+        return None;
+    }
     let seen = claims.iter().filter_map(|claim| {
         let entry = now.entry(claim)?;
         Some(Seen { claim, entry, rank: rank(entry) })
@@ -83,9 +88,11 @@ pub(super) fn decide(
         false => case.one()?,
     };
     named.zone = zone;
+    // In order, as the members are.
     let members: Vec<Claim> =
         named.members.iter().filter(|member| member.tagged).map(Member::claim).collect();
-    named.others = claims.iter().filter(|claim| !members.contains(claim)).cloned().collect();
+    let is_other = |claim: &&Claim| members.binary_search(claim).is_err();
+    named.others = claims.iter().filter(is_other).cloned().collect();
     Some(named)
 }
 
@@ -106,7 +113,7 @@ impl Case<'_> {
         }
         let entry = self.now.entry(holder);
         if let Some(next) = self.successor(holder, own.map(|own| own.rank)) {
-            return match entry.filter(|_| self.is_stale(next.claim)) {
+            return match entry.filter(|_| self.is_stale(next)) {
                 None => Some(self.moves(holder, next)),
                 Some(entry) => Some(self.waits(holder, entry, own.is_some(), next)),
             };
@@ -153,14 +160,16 @@ impl Case<'_> {
         all.min_by(|a, b| (is_elsewhere(a), a.claim).cmp(&(is_elsewhere(b), b.claim)))
     }
 
-    /// Is it where the name came from a moment ago, and does only one answer say so?
-    fn is_stale(&self, next: &Claim) -> bool {
+    /// Is it where the name came from a moment ago, and does only one answer say so? One
+    /// that shows an association that is newer than that is no older answer.
+    fn is_stale(&self, next: &Seen<'_>) -> bool {
         let Some(came_from) = &self.before.came_from else { return false };
-        let (from, at) = &**came_from;
-        from == next
+        let ((from, at), source) = (&**came_from, next.claim.source);
+        from == next.claim
             && is_within(STALE_READ, *at, self.now.at)
-            && !self.now.rules.is_file(next.source)
-            && !(self.before.goes_back && self.now.answered == Some(next.source))
+            && next.entry.since <= *at
+            && !self.now.rules.is_file(source)
+            && !(self.before.goes_back && self.now.answered == Some(source))
     }
 
     /// With the same address, or what a source says of it.
@@ -177,7 +186,7 @@ impl Case<'_> {
 
     /// A second answer has to say that it goes back.
     fn waits(&self, holder: &Claim, entry: &Entry, tagged: bool, next: &Seen<'_>) -> Named {
-        let gone = (!tagged).then(|| self.before.gone.unwrap_or(self.now.at));
+        let gone = (!tagged).then(|| self.gone());
         let goes_back = self.before.goes_back || self.now.answered == Some(next.claim.source);
         let member = Member { tagged, ..kept(holder, entry) };
         Named { gone, goes_back, ..self.stays(member) }
@@ -188,9 +197,14 @@ impl Case<'_> {
         let source = members.first()?.source;
         let is_truth = self.now.rules.is_file(source)
             || (self.before.remembered && self.before.gone.is_none());
-        let gone = Some(self.before.gone.unwrap_or(self.now.at));
+        let gone = Some(self.gone());
         let came_from = self.before.came_from.clone();
         (!is_truth).then(|| Named { gone, came_from, ..plain(members.into()) })
+    }
+
+    /// Since when no tag has it; from before the clock was set back: since now.
+    fn gone(&self) -> SystemTime {
+        self.before.gone.unwrap_or(self.now.at).min(self.now.at)
     }
 
     /// All addresses of one source have it.

@@ -103,7 +103,11 @@ impl Discovered {
 
     /// Lets go what is due, if the source has just said that it is still gone.
     pub(super) fn settle(&mut self, now: &Now<'_>, answered: Option<&Answered>) {
-        for source in 0..now.sources.len() {
+        // What is let go may be another source's then. What is remembered of a source that
+        // has said nothing yet stands.
+        let answered_by = answered.map(|answered| answered.source);
+        let others = (0..now.sources.len()).filter(|source| Some(*source) != answered_by);
+        for source in answered_by.into_iter().chain(others).filter(|id| !now.is_silent(*id)) {
             let answered = answered.filter(|answered| answered.source == source);
             self.settle_one(now, source, answered);
         }
@@ -126,7 +130,9 @@ impl Discovered {
         while let Some(answered) = answered {
             for name in self.due(now, &gone, mass, answered) {
                 self.let_go(now, &name);
-                released.extend(mass.then_some(name));
+                // What another has is not lost.
+                let is_lost = !self.names.contains_key(&name);
+                released.extend((mass && is_lost).then_some(name));
             }
             gone = self.gone(source);
             let goes_on = self.is_mass_loss(source, gone.len(), released.len());

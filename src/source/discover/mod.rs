@@ -19,7 +19,9 @@
 //! * An address that is missing from the answers keeps its tags for as long as it is kept.
 //! * Tags carry no id that tells a stale read. A name that would go back within
 //!   [`STALE_READ`](super::accept::STALE_READ) to where it came from waits until a second
-//!   answer says so.
+//!   answer says so, unless the address is in an association that is newer than that.
+//! * Nobody takes a name over before the source of who had it, before a restart, has said
+//!   something, or its state is served for it.
 //! * A file is the truth, losses too.
 //!
 //! What cannot be a name harms no other: it is a [`Problem`].

@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use imbl::OrdSet;
 use imbl::ordmap::DiffItem;
-use imbl::{OrdMap, OrdSet};
 
 use super::decide::{Before, decide};
-use super::problem::{Kind, Problem};
+use super::problem::{Kind, Problem, Problems};
 use super::rules::{Given, Rules};
-use super::{Claim, MAX_CLAIMS, MAX_NAMES, MAX_PROBLEMS, NameLosses, Named, Names};
+use super::{Claim, MAX_CLAIMS, MAX_NAMES, NameLosses, Named, Names};
 use crate::config::SourceId;
 use crate::dns::name::Key;
 use crate::host::background::breathing;
@@ -30,13 +30,14 @@ pub struct Discovered {
     /// and a restart must know them.
     pub(super) notable: OrdSet<Key>,
     /// Words in the tags of an address that give no name.
-    of_values: OrdMap<Claim, Arc<[Problem]>>,
+    of_values: Problems<Claim>,
     /// Addresses that have no name because another has it.
-    of_names: OrdMap<Key, Arc<[Problem]>>,
+    of_names: Problems<Key>,
     /// How many names each zone has.
     counts: Vec<usize>,
-    /// Was anything left out because there is too much of it?
-    overflowed: bool,
+    /// Was anything left out, because there is too much of it, or because it is not known
+    /// yet who has it?
+    incomplete: bool,
     /// The addresses it was made from.
     seen: Vec<Option<Arc<Entries>>>,
 }
@@ -56,8 +57,7 @@ impl Eq for Discovered {}
 impl Discovered {
     /// What gives no name: at most [`MAX_PROBLEMS`] of values and as many of names.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        let all = self.of_values.values().chain(self.of_names.values());
-        all.flat_map(|some| some.iter())
+        self.of_values.iter().chain(self.of_names.iter())
     }
 
     /// Is it the same as far as answers and problems go, at the price of looking?
@@ -137,7 +137,7 @@ impl Discovered {
         let mut problems: Vec<Problem> = Vec::new();
         match next {
             Some(next) if !was_there && *count >= MAX_NAMES => {
-                self.overflowed = true;
+                self.incomplete = true;
                 let why = format!("the zone has {MAX_NAMES} names from tags, which is the most");
                 let claims = next.claims();
                 let problem = |claim| Problem::new(Kind::TooMany, claim, &name.to_string(), &why);
@@ -146,9 +146,11 @@ impl Discovered {
             Some(next) => {
                 *count += usize::from(!was_there);
                 problems = seconds(now, name, &next);
-                match next.is_plain() {
-                    true => drop(self.notable.remove(name)),
-                    false => drop(self.notable.insert(name.clone())),
+                // What is as it was stays the same memory.
+                match (next.is_plain(), self.notable.contains(name)) {
+                    (true, true) => drop(self.notable.remove(name)),
+                    (false, false) => drop(self.notable.insert(name.clone())),
+                    _ => {}
                 }
                 if self.names.get(name).is_none_or(|known| **known != next) {
                     self.names.insert(name.clone(), next.into());
@@ -161,13 +163,14 @@ impl Discovered {
             }
             None => {}
         }
-        set(&mut self.of_names, name, problems, &mut self.overflowed);
+        self.incomplete |= !self.of_names.set(name, problems);
     }
 
     /// What the tags of an address give instead of what they gave.
     fn take_address(
         &mut self,
         now: &Now<'_>,
+        past: &Past<'_>,
         source: SourceId,
         [old, new]: [Option<&Entry>; 2],
         touched: &mut Touched,
@@ -183,14 +186,15 @@ impl Discovered {
             claims.retain(|known| *known != claim);
         }
         for (name, zone) in given.names {
-            let claims = touched.claims(self, name, zone);
-            if claims.len() >= MAX_CLAIMS {
-                self.overflowed = true;
+            let has_it = || past.has(&name, &claim);
+            let claims = touched.claims(self, name.clone(), zone);
+            if claims.len() >= MAX_CLAIMS && !has_it() {
+                self.incomplete = true;
             } else if let Err(at) = claims.binary_search(&claim) {
                 claims.insert(at, claim.clone());
             }
         }
-        set(&mut self.of_values, &claim, given.problems, &mut self.overflowed);
+        self.incomplete |= !self.of_values.set(&claim, given.problems);
     }
 }
 
@@ -216,25 +220,6 @@ fn seconds(now: &Now<'_>, name: &Key, named: &Named) -> Vec<Problem> {
 /// Of the addresses that want one name so many are told.
 const SHOWN_SECONDS: usize = 10;
 
-/// Sets or removes what is wrong with `key`.
-fn set<K: Ord + Clone>(
-    all: &mut OrdMap<K, Arc<[Problem]>>,
-    key: &K,
-    problems: Vec<Problem>,
-    overflowed: &mut bool,
-) {
-    let known = all.get(key);
-    if problems.is_empty() {
-        if known.is_some() {
-            all.remove(key);
-        }
-    } else if known.is_none() && all.len() >= MAX_PROBLEMS {
-        *overflowed = true;
-    } else if known.is_none_or(|known| **known != *problems) {
-        all.insert(key.clone(), problems.into());
-    }
-}
-
 /// What names are given by, and when.
 #[derive(Clone, Copy)]
 pub struct Now<'a> {
@@ -252,6 +237,11 @@ impl Now<'_> {
     /// An address as it is accepted.
     pub(super) fn entry(&self, claim: &Claim) -> Option<&Entry> {
         self.sources.get(claim.source)?.as_ref()?.get(&claim.allocation)
+    }
+
+    /// Has the source, and its state, said nothing yet?
+    pub(super) fn is_silent(&self, source: SourceId) -> bool {
+        self.sources.get(source).is_some_and(Option::is_none)
     }
 }
 
@@ -303,6 +293,26 @@ impl Touched {
     }
 }
 
+/// Who had names.
+#[derive(Clone, Copy)]
+struct Past<'a> {
+    known: &'a Discovered,
+    /// Counts for names that are not known.
+    remembered: &'a Remembered,
+}
+
+impl Past<'_> {
+    fn before(&self, name: &Key) -> Option<Before> {
+        let known = self.known.names.get(name).map(|named| Before::from(&**named));
+        let memory = || self.remembered.get(name).map(|(source, memory)| memory.before(*source));
+        known.or_else(memory)
+    }
+
+    fn has(&self, name: &Key, claim: &Claim) -> bool {
+        self.before(name).is_some_and(|before| before.members.contains(claim))
+    }
+}
+
 /// The names of now. Pure, and the same whether the addresses came one by one or all at
 /// once, but for who was there first.
 ///
@@ -314,13 +324,24 @@ pub fn discover(
     answered: Option<Answered>,
     remembered: &Remembered,
 ) -> Discovered {
-    let mut next = brought_up(previous, now, answered, remembered);
-    // There may be room now for what was left out.
-    if previous.overflowed && !is_same(&previous.seen, now.sources) {
-        let (known, losses) = (next.memories(), next.losses);
-        next = brought_up(&Discovered { losses, ..Discovered::default() }, now, None, &known);
+    let past = Past { known: previous, remembered };
+    let next = brought_up(previous, &past, now, answered);
+    let is_same = is_same(&previous.seen, now.sources) && next.names.ptr_eq(&previous.names);
+    if !next.incomplete || is_same {
+        return next;
     }
-    next
+    // There may be room now for what was left out. An answer counts once, and what is
+    // remembered has counted where its source has spoken.
+    let silent = remembered.iter().filter(|(_, (source, _))| now.is_silent(*source));
+    let remembered = &silent.map(|(name, memory)| (name.clone(), memory.clone())).collect();
+    let none = Discovered { losses: next.losses.clone(), ..Discovered::default() };
+    let past = Past { known: &next, remembered };
+    let whole = brought_up(&none, &past, &Now { answered: None, ..*now }, None);
+    match whole == next {
+        // What is as it was stays the same memory.
+        true => Discovered { incomplete: whole.incomplete, ..next },
+        false => whole,
+    }
 }
 
 fn is_same(was: &[Option<Arc<Entries>>], is: &[Option<Arc<Entries>>]) -> bool {
@@ -331,15 +352,37 @@ fn is_same(was: &[Option<Arc<Entries>>], is: &[Option<Arc<Entries>>]) -> bool {
     was.len() == is.len() && was.iter().zip(is).all(same)
 }
 
+/// `previous`, with what has changed since; `past` says who had the names of which that is.
 fn brought_up(
     previous: &Discovered,
+    past: &Past<'_>,
     now: &Now<'_>,
     answered: Option<Answered>,
-    remembered: &Remembered,
 ) -> Discovered {
     let mut next = previous.clone();
     next.counts.resize(now.rules.zones(), 0);
     next.losses.resize_with(now.sources.len(), NameLosses::default);
+    let touched = touched(previous, past, now, &mut next);
+    // Those that are there first: they keep their place.
+    let all = breathing(touched.0).map(|(name, of)| (past.before(&name), name, of));
+    let (known, new): (Vec<_>, Vec<_>) = all.partition(|(before, ..)| before.is_some());
+    for (before, name, (zone, claims)) in breathing(known.into_iter().chain(new)) {
+        let decided = decide(now, zone, &before.unwrap_or_default(), &claims);
+        next.incomplete |= decided.is_none() && !claims.is_empty();
+        next.put(now, &name, zone, decided);
+    }
+    next.settle(now, answered.as_ref());
+    next.seen = now.sources.to_vec();
+    next
+}
+
+/// The names that may be another's than they were.
+fn touched(
+    previous: &Discovered,
+    past: &Past<'_>,
+    now: &Now<'_>,
+    next: &mut Discovered,
+) -> Touched {
     let mut touched = Touched::default();
     let none = Arc::new(Entries::new());
     for (source, is) in now.sources.iter().enumerate() {
@@ -354,29 +397,20 @@ fn brought_up(
                 DiffItem::Remove(_, old) => [Some(old), None],
                 DiffItem::Update { old: (_, old), new: (_, new) } => [Some(old), Some(new)],
             };
-            next.take_address(now, source, change, &mut touched);
+            next.take_address(now, past, source, change, &mut touched);
         }
     }
-    for name in &previous.notable {
-        if let Some(named) = previous.names.get(name) {
+    for name in &past.known.notable {
+        if let Some(named) = past.known.names.get(name) {
             touched.claims(previous, name.clone(), named.zone);
         }
     }
-    for (name, (source, _)) in remembered.iter().filter(|(_, (_, m))| m.gone.is_some()) {
+    for (name, (source, _)) in past.remembered.iter().filter(|(_, (_, m))| m.gone.is_some()) {
         if let Some(zone) = now.rules.zone_that_discovers(name, *source) {
             touched.claims(previous, name.clone(), zone);
         }
     }
-    for (name, (zone, claims)) in breathing(touched.0) {
-        let before = previous.names.get(&name).map(|named| Before::from(&**named));
-        let memory = || remembered.get(&name).map(|(source, memory)| memory.before(*source));
-        let before = before.or_else(memory);
-        let decided = decide(now, zone, &before.unwrap_or_default(), &claims);
-        next.put(now, &name, zone, decided);
-    }
-    next.settle(now, answered.as_ref());
-    next.seen = now.sources.to_vec();
-    next
+    touched
 }
 
 impl Memory {

@@ -1,10 +1,12 @@
 //! What of tags gives no name, and why.
 
 use std::fmt;
+use std::sync::Arc;
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::Claim;
+use super::{Claim, MAX_PROBLEMS};
 use crate::host::text::brief;
 
 /// As many characters of a word in a tag are shown.
@@ -60,5 +62,51 @@ impl Problem {
     pub(super) fn new(kind: Kind, claim: Claim, name: &str, why: impl fmt::Display) -> Self {
         let shown: String = name.chars().flat_map(char::escape_debug).collect();
         Self { kind, claim, name: brief(&shown, MAX_WORD).into(), why: why.to_string().into() }
+    }
+}
+
+/// What is wrong with each of many, [`MAX_PROBLEMS`] in all.
+#[derive(Debug, Clone)]
+pub(super) struct Problems<K: Ord> {
+    all: OrdMap<K, Arc<[Problem]>>,
+    count: usize,
+}
+
+impl<K: Ord> Default for Problems<K> {
+    fn default() -> Self {
+        Self { all: OrdMap::new(), count: 0 }
+    }
+}
+
+impl<K: Ord> PartialEq for Problems<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
+
+impl<K: Ord + Clone> Problems<K> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.all.values().flat_map(|some| some.iter())
+    }
+
+    pub(super) fn ptr_eq(&self, other: &Self) -> bool {
+        self.all.ptr_eq(&other.all)
+    }
+
+    /// Sets or removes what is wrong with `key`. False if not all of it has room.
+    pub(super) fn set(&mut self, key: &K, mut problems: Vec<Problem>) -> bool {
+        let known = self.all.get(key);
+        let others = self.count - known.map_or(0, |known| known.len());
+        let fits = others + problems.len() <= MAX_PROBLEMS;
+        problems.truncate(MAX_PROBLEMS.saturating_sub(others));
+        self.count = others + problems.len();
+        if problems.is_empty() {
+            if known.is_some() {
+                self.all.remove(key);
+            }
+        } else if known.is_none_or(|known| **known != *problems) {
+            self.all.insert(key.clone(), problems.into());
+        }
+        fits
     }
 }

@@ -172,6 +172,9 @@ impl Rules {
                 self.word(word, zones, &claim, &mut given);
             }
         }
+        // What a tag says twice is told once.
+        given.problems.sort_unstable();
+        given.problems.dedup();
         given
     }
 
