@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::HTTPS;
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{RData, Record, RecordType};
 
 use crate::config::SourceId;
 use crate::dns::ede::Remark;
@@ -33,14 +33,14 @@ pub(crate) struct Found<'s> {
     /// AA: the question's own name was answered from authoritative data.
     pub authoritative: bool,
     /// Answer section.
-    pub answers: Vec<Cow<'s, Record>>,
+    pub answers: Vec<Record>,
     /// Authority section.
     pub authority: Vec<Cow<'s, Record>>,
     /// Glue without which a referral is of no use: it must fit or TC is set
     /// (RFC 9471 section 3).
-    pub glue: Vec<&'s Record>,
+    pub glue: Vec<Record>,
     /// Addresses that save a question; left out when there is no room.
-    pub extra: Vec<Cow<'s, Record>>,
+    pub extra: Vec<Record>,
     /// Sources the answer rests on.
     pub sources: Vec<SourceId>,
     /// What is to be said about bound names on the way.
@@ -260,11 +260,11 @@ impl<'s> Found<'s> {
             // name stays out.
             let passed: Vec<_> = records.iter().take(last + 1).map(|r| r.name.clone()).collect();
             let kept = records.into_iter().filter(|record| passed.contains(&record.name));
-            self.answers.extend(kept.map(Cow::Owned));
+            self.answers.extend(kept);
             self.follow(view, target.octets(), rtype);
             return true;
         }
-        self.answers.extend(records.into_iter().map(Cow::Owned));
+        self.answers.extend(records);
         self.rcode = rcode;
         self.authority.extend(denial.into_iter().map(Cow::Owned));
         true
@@ -297,12 +297,14 @@ impl<'s> Found<'s> {
             }
             return None;
         };
-        self.add(set, synthesised.then_some(name));
+        // A wildcard's are there under the name asked for.
+        let owner = match synthesised {
+            true => Key::from_folded(name).to_name(),
+            false => node.key.to_name(),
+        };
+        self.answers.extend(set.records(&owner));
         if set.rtype == RecordType::CNAME && !is_alias_enough(rtype) {
-            let [Record { data: RData::CNAME(target), .. }, ..] = &set.records[..] else {
-                return None;
-            };
-            return Some(Key::from_name(target).octets().to_vec());
+            return set.target(&mut [0; MAX_NAME]).map(<[u8]>::to_vec);
         }
         if rtype != RecordType::ANY {
             self.add_targets(zone, set);
@@ -322,24 +324,13 @@ impl<'s> Found<'s> {
         !denial.not_ready
     }
 
-    /// Adds a set to the answer, for a wildcard under the name asked for.
-    fn add(&mut self, set: &'s RrSet, name: Option<&[u8]>) {
-        match name {
-            None => self.answers.extend(set.records.iter().map(Cow::Borrowed)),
-            Some(name) => {
-                let owner = Key::from_folded(name).to_name();
-                self.answers.extend(set.records.iter().map(|record| renamed(record, &owner)));
-            }
-        }
-    }
-
     /// Addresses, in the same zone, of the hosts an NS, MX, SRV, SVCB or HTTPS
     /// names (RFC 1035 section 3.3, RFC 2782, RFC 9460 section 4.1). Those of
     /// other zones nobody believes from here (RFC 2181 section 5.4.1).
-    fn add_targets(&mut self, zone: &'s ZoneTable, set: &'s RrSet) {
+    fn add_targets(&mut self, zone: &ZoneTable, set: &RrSet) {
         let mut known: Vec<Key> = Vec::new();
-        for record in set.records.iter() {
-            let target = match &record.data {
+        for data in set.data() {
+            let target = match &*data {
                 RData::NS(ns) => &ns.0,
                 RData::MX(mx) => &mx.exchange,
                 RData::SRV(srv) => &srv.target,
@@ -351,12 +342,11 @@ impl<'s> Found<'s> {
                 continue;
             }
             match walk(zone, target.octets(), RecordType::A) {
-                Match::Exact(node) => self.extra.extend(addresses(node).map(Cow::Borrowed)),
-                Match::Cut(_) => self.extra.extend(glue(zone, &target).map(Cow::Borrowed)),
-                Match::Wildcard(node) => {
-                    let owner = target.to_name();
-                    self.extra.extend(addresses(node).map(|record| renamed(record, &owner)));
+                // A wildcard's are there under the name that is meant.
+                Match::Exact(node) | Match::Wildcard(node) => {
+                    add_addresses(node, &target, &mut self.extra)
                 }
+                Match::Cut(_) => add_glue(zone, &target, &mut self.extra),
                 Match::Dname(_) | Match::Nowhere => {}
             }
             known.push(target);
@@ -367,11 +357,13 @@ impl<'s> Found<'s> {
     /// name, unless the CNAME is what was asked for.
     fn through_dname(&mut self, node: &'s Node, name: &[u8], rtype: RecordType) -> Option<Vec<u8>> {
         let set = node.rrset(RecordType::DNAME)?;
-        let record = set.records.first()?;
-        let target = dname_target(record)?;
+        let record = set.records(&node.key.to_name()).next()?;
+        let (ttl, target) = (record.ttl, dname_target(&record)?);
         // A chain may lead through the same DNAME again.
-        if !self.answers.iter().any(|known| std::ptr::eq(&**known, record)) {
-            self.answers.extend(set.records.iter().map(Cow::Borrowed));
+        let is_it =
+            |known: &Record| known.record_type() == RecordType::DNAME && known.name == record.name;
+        if !self.answers.iter().any(is_it) {
+            self.answers.push(record);
         }
         let prefix = &name[..name.len() - node.key.octets().len()];
         if prefix.len() + target.octets().len() > MAX_NAME {
@@ -382,8 +374,8 @@ impl<'s> Found<'s> {
         octets.extend_from_slice(target.octets());
         let alias = hickory_proto::rr::rdata::CNAME(Key::from_folded(&octets).to_name());
         let owner = Key::from_folded(name).to_name();
-        let cname = Record::from_rdata(owner, record.ttl, RData::CNAME(alias));
-        self.answers.push(Cow::Owned(cname));
+        let cname = Record::from_rdata(owner, ttl, RData::CNAME(alias));
+        self.answers.push(cname);
         (!is_alias_enough(rtype)).then_some(octets)
     }
 
@@ -422,38 +414,30 @@ pub(crate) fn dname_target(record: &Record) -> Option<Key> {
 }
 
 /// A referral (RFC 1034 section 4.3.2 step 3b).
-fn refer<'s>(zone: &'s ZoneTable, cut: &'s Node, found: &mut Found<'s>) {
+fn refer(zone: &ZoneTable, cut: &Node, found: &mut Found<'_>) {
     let Some(set) = cut.rrset(RecordType::NS) else { return };
     if found.answers.is_empty() {
         found.authoritative = false;
     }
-    found.authority.extend(set.records.iter().map(Cow::Borrowed));
-    for record in set.records.iter() {
-        let RData::NS(target) = &record.data else { continue };
+    found.authority.extend(set.records(&cut.key.to_name()).map(Cow::Owned));
+    for data in set.data() {
+        let RData::NS(target) = &*data else { continue };
         let target = Key::from_name(&target.0);
-        let glue = glue(zone, &target);
-        if target.is_under(&cut.key) {
-            found.glue.extend(glue);
-        } else {
-            found.extra.extend(glue.map(Cow::Borrowed));
-        }
+        let is_needed = target.is_under(&cut.key);
+        add_glue(zone, &target, if is_needed { &mut found.glue } else { &mut found.extra });
     }
 }
 
-/// The addresses that stand at a name, be it below a delegation.
-fn glue<'s>(zone: &'s ZoneTable, name: &Key) -> impl Iterator<Item = &'s Record> + use<'s> {
-    zone.node(name.octets()).into_iter().flat_map(|node| addresses(node))
+/// Adds the addresses that stand at a name, be it below a delegation.
+fn add_glue(zone: &ZoneTable, name: &Key, all: &mut Vec<Record>) {
+    if let Some(node) = zone.node(name.octets()) {
+        add_addresses(node, name, all);
+    }
 }
 
-/// A node's addresses.
-fn addresses(node: &Node) -> impl Iterator<Item = &Record> {
-    let of_type = |rtype| node.rrset(rtype);
-    [RecordType::A, RecordType::AAAA].into_iter().filter_map(of_type).flat_map(|s| s.records.iter())
-}
-
-/// A wildcard's record under the name it stands in for.
-fn renamed(record: &Record, owner: &Name) -> Cow<'static, Record> {
-    let mut record = record.clone();
-    record.name = owner.clone();
-    Cow::Owned(record)
+/// Adds a node's addresses under a name: its own, or one that it stands in for.
+fn add_addresses(node: &Node, name: &Key, all: &mut Vec<Record>) {
+    let owner = name.to_name();
+    let sets = [RecordType::A, RecordType::AAAA].into_iter().filter_map(|rtype| node.rrset(rtype));
+    all.extend(sets.flat_map(|set| set.records(&owner)));
 }

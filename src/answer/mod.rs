@@ -434,7 +434,7 @@ fn chaos<'s>(
             let mut record = Record::from_rdata(query.original().name().clone(), 0, data);
             record.dns_class = DNSClass::CH;
             out.found.authoritative = true;
-            out.found.answers.push(Cow::Owned(record));
+            out.found.answers.push(record);
             Path::Chaos
         }
         _ => out.refuse(ede::PROHIBITED, "not told".into()),

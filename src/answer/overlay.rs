@@ -36,7 +36,7 @@ impl<'s> Found<'s> {
         self.sources.push(said.source);
         self.remarks.extend(&said.remark);
         match overlay.record(rtype) {
-            Some(record) => self.answers.push(Cow::Owned(record)),
+            Some(record) => self.answers.push(record),
             None => self.authority.push(Cow::Owned(overlay.soa())),
         }
     }

@@ -156,7 +156,7 @@ impl<'r, 's> ReplyBuilder<'r, 's> {
     /// How many answers there are up to the end of each RRset, and none: a
     /// truncated reply holds whole RRsets only (RFC 2181 section 9).
     fn set_ends(&self) -> Vec<usize> {
-        let sets = self.found.answers.chunk_by(|a, b| is_same_set(a, b));
+        let sets = self.found.answers.chunk_by(is_same_set);
         let ends = sets.scan(0, |end, set| {
             *end += set.len();
             Some(*end)
@@ -192,7 +192,7 @@ impl<'r, 's> ReplyBuilder<'r, 's> {
         let header = emit_message_parts(
             &metadata,
             &mut std::iter::once(self.request.query().original()),
-            &mut answers.iter().map(|r| -> &Record { r }),
+            &mut answers.iter(),
             &mut authority.iter().map(|r| -> &Record { r }),
             &mut additional,
             None,
@@ -245,8 +245,8 @@ fn is_same_set(one: &Record, other: &Record) -> bool {
 /// are left out (RFC 2181 section 9) with the rest of that host's addresses;
 /// the hosts behind are still tried.
 struct Additional<'a> {
-    glue: &'a [&'a Record],
-    extra: &'a [Cow<'a, Record>],
+    glue: &'a [Record],
+    extra: &'a [Record],
     /// How long the message may be after it.
     end: usize,
     /// Set when glue had to be left out.
@@ -255,17 +255,17 @@ struct Additional<'a> {
 
 impl Additional<'_> {
     /// Writes what fits of some hosts' addresses: how many, and was that all?
-    fn emit_hosts<R: std::ops::Deref<Target = Record>>(
+    fn emit_hosts(
         &self,
-        addresses: &[R],
+        addresses: &[Record],
         encoder: &mut BinEncoder<'_>,
     ) -> Result<(usize, bool), ProtoError> {
         let mut count = 0;
         let mut whole = true;
         for host in addresses.chunk_by(|a, b| a.name == b.name) {
-            for set in host.chunk_by(|a, b| is_same_set(a, b)) {
+            for set in host.chunk_by(is_same_set) {
                 let start = encoder.offset();
-                match encoder.emit_iter(&mut set.iter().map(|r| &**r)) {
+                match encoder.emit_iter(&mut set.iter()) {
                     Ok(more) if encoder.offset() <= self.end => count += more,
                     Ok(_) | Err(ProtoError::NotAllRecordsWritten { .. }) => {
                         encoder.set_offset(start);

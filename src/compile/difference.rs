@@ -1,9 +1,6 @@
 //! Finds what differs between two contents of a zone, RRset by RRset.
 
-use std::sync::Arc;
-
-use hickory_proto::rr::{RData, Record, RecordType};
-use hickory_proto::serialize::binary::BinEncodable;
+use hickory_proto::rr::{Record, RecordType};
 
 use crate::config::Config;
 use crate::dns::serial::is_later;
@@ -37,7 +34,7 @@ pub(super) fn behind(
         return Differences::default();
     };
     let changed = changed.unwrap_or_else(|| between(old, table));
-    old.differences.and(Difference::new(from.clone(), to.clone(), changed), room)
+    old.differences.and(Difference::new(from, to, changed), room)
 }
 
 /// Adds the RRsets in which a name differs, the SOA apart; none: there is no such name.
@@ -47,13 +44,13 @@ pub(super) fn of_name(old: Option<&Node>, new: Option<&Node>, all: &mut Vec<Chan
     let differs = |rtype, old: Option<&RrSet>, new: Option<&RrSet>| Changed {
         owner: key.clone(),
         rtype,
-        old: old.map(|set| set.records.clone()),
-        new: new.map(|set| set.records.clone()),
+        old: old.cloned(),
+        new: new.cloned(),
     };
     let of_type = |sets: &'_ [RrSet], rtype| sets.iter().position(|set| set.rtype == rtype);
     for set in was.iter().filter(|set| set.rtype != RecordType::SOA) {
         let now = of_type(is, set.rtype).and_then(|at| is.get(at));
-        if now.is_none_or(|now| !is_same(&set.records, &now.records)) {
+        if now.is_none_or(|now| !set.is_same(now)) {
             all.push(differs(set.rtype, Some(set), now));
         }
     }
@@ -80,32 +77,12 @@ pub(super) fn between(old: &ZoneTable, new: &ZoneTable) -> Vec<Changed> {
     all
 }
 
-fn soa(table: &ZoneTable) -> Option<&Record> {
-    table.apex.rrset(RecordType::SOA)?.records.first()
+fn soa(table: &ZoneTable) -> Option<Record> {
+    table.apex.rrset(RecordType::SOA)?.records(&table.apex.key.to_name()).next()
 }
 
 fn sets_of(node: Option<&Node>) -> &[RrSet] {
     node.map_or(&[], |node| &node.rrsets)
-}
-
-/// Octet for octet, and in TTL, in whatever order they stand. To hickory records are
-/// equal whatever their TTL and the case of their names.
-fn is_same(old: &Arc<[Record]>, new: &Arc<[Record]>) -> bool {
-    if Arc::ptr_eq(old, new) {
-        return true;
-    }
-    if let ([was], [is]) = (&old[..], &new[..])
-        && let (RData::A(a), RData::A(b)) = (&was.data, &is.data)
-    {
-        return a == b && was.ttl == is.ttl;
-    }
-    let octets = |records: &[Record]| {
-        let one = |record: &Record| (record.ttl, record.data.to_bytes().unwrap_or_default());
-        let mut all: Vec<_> = records.iter().map(one).collect();
-        all.sort_unstable();
-        all
-    };
-    old.len() == new.len() && octets(old) == octets(new)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hickory_proto::rr::rdata::{CNAME, SOA, TXT};
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::rr::rdata::{SOA, TXT};
+use hickory_proto::rr::{RData, RecordType};
 
 use super::{Input, difference, prebuilt, serial, standing};
 use crate::config::{ViewId, Zone};
@@ -93,9 +93,9 @@ impl Draft {
     pub(super) fn of(zone: &Zone, table: &ZoneTable) -> Self {
         let (soa, others): (Vec<&RrSet>, Vec<&RrSet>) =
             table.apex.rrsets.iter().partition(|set| set.rtype == RecordType::SOA);
-        let record = soa.first().and_then(|set| set.records.first());
-        let soa = match record.map(|record| (record.ttl, &record.data)) {
-            Some((ttl, RData::SOA(soa))) => (ttl, soa.clone()),
+        let given = soa.first().and_then(|set| Some((set.ttl, set.data().next()?.into_owned())));
+        let soa = match given {
+            Some((ttl, RData::SOA(soa))) => (ttl, soa),
             _ => (zone.ttl, standing::own_soa(zone)),
         };
         let apex = Node { rrsets: others.into_iter().cloned().collect(), ..(*table.apex).clone() };
@@ -281,7 +281,7 @@ impl<'d> Edit<'d> {
         let occluders = &draft.occluders;
         let ready = |node: &Node| {
             let is_reached = standing::is_reached(occluders, node);
-            Ready::new(node, is_reached, |set| prebuilt::of_set(&set.records))
+            Ready::new(node, is_reached, |set| prebuilt::of_set(&node.key, set))
         };
         draft.nodes.change(&nodes, ready);
     }
@@ -291,7 +291,7 @@ impl<'d> Edit<'d> {
 fn node(origin: &Key, key: &Key, beside: &[RrSet], resolved: Option<&Resolved>) -> Node {
     let mut rrsets: Vec<RrSet> = beside.to_vec();
     if let Some(resolved) = resolved {
-        rrsets.extend(laid_records(key, resolved, beside.is_empty()));
+        rrsets.extend(laid_records(resolved, beside.is_empty()));
     }
     let has = |rtype| rrsets.iter().any(|set| set.rtype == rtype);
     let kind = if has(RecordType::NS) && key != origin {
@@ -306,23 +306,17 @@ fn node(origin: &Key, key: &Key, beside: &[RrSet], resolved: Option<&Resolved>) 
     Node { key: key.clone(), rrsets: rrsets.into(), kind, basis, digest }
 }
 
-fn laid_records(key: &Key, resolved: &Resolved, alone: bool) -> Vec<RrSet> {
-    let owner = key.to_name();
-    let set = |rtype, all: Vec<RData>| {
-        let record = |data| Record::from_rdata(owner.clone(), resolved.ttl, data);
-        RrSet { rtype, records: all.into_iter().map(record).collect() }
-    };
+fn laid_records(resolved: &Resolved, alone: bool) -> Vec<RrSet> {
+    let ttl = resolved.ttl;
     match &resolved.data {
         Data::Absent | Data::NotReady => Vec::new(),
-        Data::Cname(target) => {
-            vec![set(RecordType::CNAME, vec![RData::CNAME(CNAME(target.to_name()))])]
-        }
+        Data::Cname(target) => vec![RrSet::alias(ttl, target.clone())],
         Data::Addresses(all) => {
             let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = all.iter().partition(|ip| ip.is_ipv4());
             [(RecordType::A, v4), (RecordType::AAAA, v6)]
                 .into_iter()
                 .filter(|(_, all)| !all.is_empty())
-                .map(|(rtype, all)| set(rtype, all.into_iter().map(RData::from).collect()))
+                .map(|(rtype, all)| RrSet::addresses(rtype, ttl, &all))
                 .collect()
         }
         // So that the name exists for whoever transfers the zone; a name
@@ -331,7 +325,7 @@ fn laid_records(key: &Key, resolved: &Resolved, alone: bool) -> Vec<RrSet> {
             let text = format!("eipdns: {why}");
             // A character-string holds 255 octets (RFC 1035 section 3.3).
             let strings = text.as_bytes().chunks(255).collect();
-            vec![set(RecordType::TXT, vec![RData::TXT(TXT::from_bytes(strings))])]
+            vec![RrSet::new(RecordType::TXT, ttl, vec![RData::TXT(TXT::from_bytes(strings))])]
         }
         Data::Nothing(_) => Vec::new(),
     }

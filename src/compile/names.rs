@@ -203,7 +203,7 @@ mod tests {
     use crate::compile::{Ground, Serials};
     use crate::config::Config;
     use crate::dns::ede::Remark;
-    use crate::snapshot::{Basis, Data, Snapshot, ViewTable, ZoneTable};
+    use crate::snapshot::{Basis, Data, RrSet, Snapshot, ViewTable, ZoneTable};
     use crate::source::clock::Drift;
     use crate::source::inventory::Inventory;
     use crate::testing;
@@ -339,15 +339,15 @@ mod tests {
     /// RRsets by owner and type, less the SOA.
     type Sets = BTreeMap<(String, RecordType), BTreeSet<String>>;
 
-    fn words(records: &[hickory_proto::rr::Record]) -> BTreeSet<String> {
-        records.iter().map(ToString::to_string).collect()
+    fn words(owner: &Key, set: &RrSet) -> BTreeSet<String> {
+        set.records(&owner.to_name()).map(|record| record.to_string()).collect()
     }
 
     fn sets(zone: &ZoneTable) -> Sets {
         let nodes = zone.nodes.values().chain([&zone.apex]);
         let all = nodes.flat_map(|node| node.rrsets.iter().map(move |set| (node, set)));
         all.filter(|(_, set)| set.rtype != RecordType::SOA)
-            .map(|(node, set)| ((node.key.to_string(), set.rtype), words(&set.records)))
+            .map(|(node, set)| ((node.key.to_string(), set.rtype), words(&node.key, set)))
             .collect()
     }
 
@@ -362,8 +362,8 @@ mod tests {
             assert_eq!(of(&one.from), serial);
             for changed in &one.changed {
                 let at = (changed.owner.to_string(), changed.rtype);
-                let [old, new] =
-                    [&changed.old, &changed.new].map(|set| set.as_ref().map(|set| words(set)));
+                let [old, new] = [&changed.old, &changed.new]
+                    .map(|set| set.as_ref().map(|set| words(&changed.owner, set)));
                 assert_ne!(old, new, "{at:?}");
                 assert_eq!(sets.remove(&at), old, "{at:?}");
                 sets.extend(new.map(|new| (at, new)));

@@ -197,7 +197,7 @@ fn update(
 /// The overlay zone of a name, with its answers.
 fn overlay(name: &Key, said: Said) -> Overlay {
     let owner = name.to_name();
-    let set = |record: Record| RrSet { rtype: record.record_type(), records: [record].into() };
+    let set = |record: Record| RrSet::new(record.record_type(), record.ttl, vec![record.data]);
     let (sources, remark) = (vec![said.source], said.remark.clone());
     let apex = Node {
         key: name.clone(),
@@ -206,7 +206,7 @@ fn overlay(name: &Key, said: Said) -> Overlay {
         basis: Some(Arc::new(Basis { sources, not_ready: false, remark })),
         digest: 0,
     };
-    let ready = Ready::new(&apex, true, |set| prebuilt::of_set(&set.records));
+    let ready = Ready::new(&apex, true, |set| prebuilt::of_set(name, set));
     let negative = prebuilt::negative(name, &said.soa(&owner));
     Overlay::new(said, ready, negative)
 }

@@ -5,13 +5,14 @@
 //! meaning and two speeds.
 
 use std::iter::{empty, once};
+use std::net::IpAddr;
 
 use hickory_proto::op::{MessageType, Metadata, OpCode, Query, emit_message_parts};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinEncoder;
 
 use crate::answer::lookup::{self, Found};
-use crate::dns::name::{self, End, Key};
+use crate::dns::name::{self, End, Key, MAX_NAME};
 use crate::dns::wire::{HEADER, TYPE_AND_CLASS};
 use crate::snapshot::nodes::Sheet;
 use crate::snapshot::ready::Ready;
@@ -28,8 +29,8 @@ const MAX_MOVED_LABELS: usize = 12;
 /// Makes what depends on a whole zone: the tails of its apex, whose records
 /// may bring addresses of other names along, and the negative one.
 pub(crate) fn prebuild(table: &mut ZoneTable) {
-    let name = table.apex.key.to_name();
-    let tail = |set: &RrSet| of_found(&name, set.rtype, &lookup::at_apex(table, set.rtype));
+    let name = &table.apex.key;
+    let tail = |set: &RrSet| of_found(name, set.rtype, &lookup::at_apex(table, set.rtype));
     let ready = Ready::new(&table.apex, true, tail);
     table.top = Sheet::of_one(ready.borrow(), &table.apex);
     table.negative = negative(&table.zone.origin, &table.negative_soa);
@@ -37,56 +38,56 @@ pub(crate) fn prebuild(table: &mut ZoneTable) {
 
 /// What a set of records answers a question for their own name with; none
 /// when that takes more than the set, or would be too long.
-pub(crate) fn of_set(records: &[Record]) -> Option<Tail> {
-    let first = records.first()?;
-    let octets = match plain(records) {
+pub(crate) fn of_set(owner: &Key, set: &RrSet) -> Option<Tail> {
+    let octets = match plain(owner, set) {
         Some(octets) => octets,
         None => {
             // The addresses of what these name belong to the answer too.
             use RecordType::{HTTPS, MX, NS, SRV, SVCB};
-            if matches!(first.record_type(), NS | MX | SRV | SVCB | HTTPS) {
+            if matches!(set.rtype, NS | MX | SRV | SVCB | HTTPS) {
                 return None;
             }
-            let sections = (records.iter(), empty(), empty());
-            encode(&first.name, first.record_type(), sections)?
+            let owner = owner.to_name();
+            let records: Vec<Record> = set.records(&owner).collect();
+            encode(&owner, set.rtype, (records.iter(), empty(), empty()))?
         }
     };
-    let mut tail = Tail::new(octets, &first.name)?;
-    if first.name.is_wildcard() {
-        synthesise(&mut tail, records);
+    let mut tail = Tail::new(octets, owner.octets().len())?;
+    if owner.is_wildcard() {
+        synthesise(&mut tail, owner, set);
     }
     Some(tail)
 }
 
 /// What `found` is answered with.
-fn of_found(name: &Name, rtype: RecordType, found: &Found<'_>) -> Option<Tail> {
+fn of_found(name: &Key, rtype: RecordType, found: &Found<'_>) -> Option<Tail> {
     let sections = (
-        found.answers.iter().map(|r| -> &Record { r }),
+        found.answers.iter(),
         found.authority.iter().map(|r| -> &Record { r }),
-        found.glue.iter().copied().chain(found.extra.iter().map(|r| -> &Record { r })),
+        found.glue.iter().chain(&found.extra),
     );
-    Tail::new(encode(name, rtype, sections)?, name)
+    Tail::new(encode(&name.to_name(), rtype, sections)?, name.octets().len())
 }
 
 /// A wildcard's tail fits the names it stands in for when all names in it
 /// are known to share no more with them than with the closest encloser.
-fn synthesise(tail: &mut Tail, records: &[Record]) {
-    match records {
-        [Record { data: RData::A(_) | RData::AAAA(_) | RData::TXT(_), .. }, ..] => {
-            tail.fits_synthesis();
-        }
-        [Record { name, data: RData::CNAME(target), .. }] if is_short(&target.0) => {
-            let encloser = name.base_name();
-            // The owner of the CNAME is a pointer to the question.
-            let at = COUNTS + TO_QUESTION.len() + BETWEEN;
-            if !encloser.zone_of(&target.0)
-                && let Some((pointer, _)) = pointer_of(tail.octets(), at)
-            {
-                tail.move_at([pointer, 0, 0]);
-                tail.fits_synthesis();
-            }
-        }
-        _ => {}
+fn synthesise(tail: &mut Tail, owner: &Key, set: &RrSet) {
+    if matches!(set.rtype, RecordType::A | RecordType::AAAA | RecordType::TXT) {
+        return tail.fits_synthesis();
+    }
+    let mut place = [0; MAX_NAME];
+    let (Some(target), Some(encloser)) = (set.target(&mut place), name::parent(owner.octets()))
+    else {
+        return;
+    };
+    // The owner of the CNAME is a pointer to the question.
+    let at = COUNTS + TO_QUESTION.len() + BETWEEN;
+    if name::labels(target).count() <= MAX_MOVED_LABELS
+        && !name::is_under(target, encloser)
+        && let Some((pointer, _)) = pointer_of(tail.octets(), at)
+    {
+        tail.move_at([pointer, 0, 0]);
+        tail.fits_synthesis();
     }
 }
 
@@ -94,13 +95,14 @@ fn synthesise(tail: &mut Tail, records: &[Record]) {
 pub(crate) fn negative(origin: &Key, soa: &Record) -> Option<Negative> {
     let RData::SOA(data) = &soa.data else { return None };
     // Any name of the zone that the SOA does not hold.
-    let asked = origin.child(b"\0")?.to_name();
+    let asked = origin.child(b"\0")?;
+    let (length, asked) = (asked.octets().len(), asked.to_name());
     let names = [&data.mname, &data.rname];
     if asked.iter().count() > MAX_ASKED_LABELS || !names.iter().all(|name| is_short(name)) {
         return None;
     }
     let sections = (empty(), once(soa), empty());
-    let mut tail = Tail::new(encode(&asked, RecordType::A, sections)?, &asked)?;
+    let mut tail = Tail::new(encode(&asked, RecordType::A, sections)?, length)?;
     let (owner, behind) = pointer_of(tail.octets(), COUNTS)?;
     let (mname, behind) = pointer_of(tail.octets(), behind + BETWEEN)?;
     let (rname, _) = pointer_of(tail.octets(), behind)?;
@@ -110,29 +112,29 @@ pub(crate) fn negative(origin: &Key, soa: &Record) -> Option<Negative> {
 }
 
 /// Addresses, which are most of what there is, without the encoder's detours.
-fn plain(records: &[Record]) -> Option<Vec<u8>> {
-    if records.len() > MAX_TAIL / (TO_QUESTION.len() + BETWEEN + 4) {
+fn plain(owner: &Key, set: &RrSet) -> Option<Vec<u8>> {
+    let ips = set.ips()?;
+    // Nothing is shorter than the root, so nobody points to it.
+    let is_root = owner.octets().len() == 1;
+    if is_root || set.len() > MAX_TAIL / (TO_QUESTION.len() + BETWEEN + 4) {
         return None;
     }
     let longest = TO_QUESTION.len() + BETWEEN + 16;
-    let mut octets = Vec::with_capacity(COUNTS + records.len() * longest);
-    octets.extend_from_slice(&(records.len() as u16).to_be_bytes());
+    let mut octets = Vec::with_capacity(COUNTS + set.len() * longest);
+    octets.extend_from_slice(&(set.len() as u16).to_be_bytes());
     octets.extend_from_slice(&[0; 4]);
-    for record in records {
-        let mut add = |data: &[u8]| {
-            octets.extend_from_slice(&TO_QUESTION);
-            octets.extend_from_slice(&u16::from(record.record_type()).to_be_bytes());
-            octets.extend_from_slice(&u16::from(record.dns_class).to_be_bytes());
-            octets.extend_from_slice(&record.ttl.to_be_bytes());
-            octets.extend_from_slice(&(data.len() as u16).to_be_bytes());
-            octets.extend_from_slice(data);
-        };
-        match &record.data {
-            // Nothing is shorter than the root, so nobody points to it.
-            _ if record.name.is_root() => return None,
-            RData::A(ip) => add(&ip.octets()),
-            RData::AAAA(ip) => add(&ip.octets()),
-            _ => return None,
+    let mut add = |data: &[u8]| {
+        octets.extend_from_slice(&TO_QUESTION);
+        octets.extend_from_slice(&u16::from(set.rtype).to_be_bytes());
+        octets.extend_from_slice(&u16::from(DNSClass::IN).to_be_bytes());
+        octets.extend_from_slice(&set.ttl.to_be_bytes());
+        octets.extend_from_slice(&(data.len() as u16).to_be_bytes());
+        octets.extend_from_slice(data);
+    };
+    for ip in ips.iter() {
+        match ip {
+            IpAddr::V4(ip) => add(&ip.octets()),
+            IpAddr::V6(ip) => add(&ip.octets()),
         }
     }
     Some(octets)

@@ -6,8 +6,8 @@ use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::SOA;
-use hickory_proto::rr::{RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -172,23 +172,23 @@ fn from_whole(whole: Serial, seen: &[InView<'_>]) -> Views {
 pub(crate) fn node_digest(owner: &Key, rrsets: &[RrSet]) -> u128 {
     let mut sum = 0u128;
     for set in rrsets {
-        for record in set.records.iter() {
-            sum = sum.wrapping_add(record_digest(owner, record));
+        for data in set.data() {
+            sum = sum.wrapping_add(record_digest(owner, set.ttl, &data));
         }
     }
     sum
 }
 
 /// An SOA counts without its serial.
-fn record_digest(owner: &Key, record: &Record) -> u128 {
+fn record_digest(owner: &Key, ttl: u32, data: &RData) -> u128 {
     let mut hasher = SipHasher13::new();
     hasher.write(owner.octets());
-    hasher.write_u16(record.record_type().into());
-    hasher.write_u32(record.ttl);
+    hasher.write_u16(data.record_type().into());
+    hasher.write_u32(ttl);
     let mut octets = Vec::with_capacity(64);
     let mut encoder = BinEncoder::new(&mut octets);
     encoder.set_name_encoding(NameEncoding::Uncompressed);
-    let emitted = match &record.data {
+    let emitted = match data {
         RData::SOA(soa) => {
             let mut soa = soa.clone();
             soa.serial = 0;
@@ -205,7 +205,7 @@ fn record_digest(owner: &Key, record: &Record) -> u128 {
 
 /// The hash of an SOA, which counts without its serial.
 pub(crate) fn soa_digest(origin: &Key, ttl: u32, soa: &SOA) -> u128 {
-    record_digest(origin, &Record::from_rdata(origin.to_name(), ttl, RData::SOA(soa.clone())))
+    record_digest(origin, ttl, &RData::SOA(soa.clone()))
 }
 
 /// A zone's digest over the views it exists in.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hickory_proto::rr::rdata::{NS, SOA};
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::rr::{RData, RecordType};
 
 use super::Input;
 use crate::config::{ViewId, Zone};
@@ -117,17 +117,17 @@ fn default_nameserver(zone: &Zone) -> Option<Key> {
 }
 
 fn grouped(all: Vec<(Key, u32, RData)>) -> Records {
-    let mut sets: HashMap<Key, Vec<(RecordType, Vec<Record>)>> = HashMap::new();
+    type OfType = (RecordType, u32, Vec<RData>);
+    let mut sets: HashMap<Key, Vec<OfType>> = HashMap::new();
     for (key, ttl, data) in all {
         let rtype = data.record_type();
-        let record = Record::from_rdata(key.to_name(), ttl, data);
         let of_name = sets.entry(key).or_default();
-        match of_name.iter_mut().find(|(t, _)| *t == rtype) {
-            Some((_, records)) => records.push(record),
-            None => of_name.push((rtype, vec![record])),
+        // The reader has given all of a set one TTL.
+        match of_name.iter_mut().find(|(t, ..)| *t == rtype) {
+            Some((.., all)) => all.push(data),
+            None => of_name.push((rtype, ttl, vec![data])),
         }
     }
-    let set =
-        |(rtype, records): (RecordType, Vec<Record>)| RrSet { rtype, records: records.into() };
+    let set = |(rtype, ttl, all): OfType| RrSet::new(rtype, ttl, all);
     sets.into_iter().map(|(key, all)| (key, all.into_iter().map(set).collect())).collect()
 }

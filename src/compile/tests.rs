@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -373,10 +373,15 @@ fn entries_of(all: Vec<Option<Entry>>) -> Arc<Entries> {
     Arc::new((0u8..).zip(all).filter_map(|(n, entry)| Some(at(n, entry?))).collect())
 }
 
+fn records_of(node: &Node) -> Vec<Record> {
+    let owner = node.key.to_name();
+    node.rrsets.iter().flat_map(|set| set.records(&owner)).collect()
+}
+
 /// All that a node holds, in words.
 fn words(node: &Node) -> String {
     let mut words = format!("{} {:?} {:?} {:x}", node.key, node.kind, node.basis, node.digest);
-    for record in node.rrsets.iter().flat_map(|set| set.records.iter()) {
+    for record in records_of(node) {
         write!(words, "\n  {record}").unwrap();
     }
     words
@@ -498,8 +503,7 @@ fn contents(snapshot: &Snapshot) -> BTreeMap<(String, String), (u32, bool, BTree
     for view in &snapshot.views {
         for (origin, zone) in view.zones.iter() {
             let nodes = zone.nodes.values().chain([&zone.apex]);
-            let records = nodes.flat_map(|node| node.rrsets.iter()).flat_map(|s| s.records.iter());
-            let said = records.map(|record| match &record.data {
+            let said = nodes.flat_map(|node| records_of(node)).map(|record| match &record.data {
                 RData::SOA(soa) => {
                     let mut soa = soa.clone();
                     soa.serial = 0;

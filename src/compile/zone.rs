@@ -232,11 +232,10 @@ fn finish(zone: &Arc<Zone>, draft: Draft, serial: u32) -> ZoneTable {
     soa.serial = serial;
     // RFC 2308 section 3: a negative answer lives as long as the smaller.
     let negative_ttl = ttl.min(soa.minimum);
-    let soa = Record::from_rdata(zone.origin.to_name(), ttl, RData::SOA(soa));
-    let mut negative_soa = soa.clone();
-    negative_soa.ttl = negative_ttl;
+    let soa = RData::SOA(soa);
+    let negative_soa = Record::from_rdata(zone.origin.to_name(), negative_ttl, soa.clone());
     let mut apex = draft.apex;
-    let set = RrSet { rtype: RecordType::SOA, records: [soa].into() };
+    let set = RrSet::new(RecordType::SOA, ttl, vec![soa]);
     apex.rrsets = std::iter::once(set).chain(apex.rrsets).collect();
     let mut table = ZoneTable {
         zone: zone.clone(),

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use hickory_proto::rr::{RData, Record, RecordType};
-use hickory_proto::serialize::binary::BinEncodable;
 
 use crate::dns::name::Key;
+use crate::snapshot::RrSet;
 
 /// So many differences of a zone and view are kept: a secondary that lags further
 /// behind takes the whole zone.
@@ -29,9 +29,9 @@ pub struct Changed {
     /// Its type.
     pub rtype: RecordType,
     /// What it was; none: there was none.
-    pub old: Option<Arc<[Record]>>,
+    pub old: Option<RrSet>,
     /// What it is; none: there is none.
-    pub new: Option<Arc<[Record]>>,
+    pub new: Option<RrSet>,
 }
 
 /// From one serial of a zone to the next one.
@@ -62,9 +62,8 @@ impl Difference {
 
 impl Changed {
     fn octets(&self) -> usize {
-        let records = self.old.iter().chain(&self.new).flat_map(|set| set.iter());
-        let of_records: usize = records.map(|record| size_of::<Record>() + octets_of(record)).sum();
-        size_of::<Self>() + of_records
+        let sets = self.old.iter().chain(&self.new);
+        size_of::<Self>() + sets.map(RrSet::octets).sum::<usize>()
     }
 }
 
@@ -110,16 +109,6 @@ fn serial_of(soa: &Record) -> Option<u32> {
     }
 }
 
-/// Octets of a record's data; most are addresses.
-fn octets_of(record: &Record) -> usize {
-    match &record.data {
-        RData::A(_) => 4,
-        RData::AAAA(_) => 16,
-        RData::CNAME(target) => target.0.len(),
-        data => data.to_bytes().map_or(usize::from(u16::MAX), |octets| octets.len()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use hickory_proto::rr::rdata::{SOA, TXT};
@@ -136,8 +125,7 @@ mod tests {
     fn step(serial: u32, octets: usize) -> Difference {
         let owner = Key::parse("a.example.com", None).unwrap();
         let text = TXT::new(vec!["x".repeat(250); 40]);
-        let text = Record::from_rdata(owner.to_name(), 5, RData::TXT(text));
-        let new = Some([text].into());
+        let new = Some(RrSet::new(RecordType::TXT, 5, vec![RData::TXT(text)]));
         let changed = Changed { owner, rtype: RecordType::TXT, old: None, new };
         let changed = vec![changed; octets / 10_000];
         Difference::new(soa(serial), soa(serial.wrapping_add(1)), changed)

@@ -12,6 +12,7 @@ pub(crate) mod overlay;
 pub(crate) mod prefixes;
 pub(crate) mod ready;
 mod resolved;
+mod rrset;
 mod selector;
 pub(crate) mod spot;
 pub(crate) mod tail;
@@ -33,8 +34,9 @@ pub use difference::{
     Changed, Difference, Differences, MAX_DIFFERENCES, MAX_OCTETS, MAX_OCTETS_IN_ALL,
 };
 pub use resolved::{Data, Resolved};
+pub use rrset::RrSet;
 pub use selector::Selector;
-pub use zone::{Basis, Node, NodeKind, RrSet, ZoneTable};
+pub use zone::{Basis, Node, NodeKind, ZoneTable};
 
 /// The state of the world that answers are made from.
 #[derive(Debug)]

@@ -8,8 +8,6 @@
 //! they share with the name above both, which is checked where it is made and in
 //! [`Negative::for_name`].
 
-use hickory_proto::rr::Name;
-
 use crate::dns::wire::MAX_UDP;
 
 /// Octets of ANCOUNT, NSCOUNT and ARCOUNT.
@@ -36,10 +34,9 @@ pub struct Tail<O = Box<[u8]>> {
 }
 
 impl Tail {
-    /// Of the octets behind a question for `name`; none when there are too many.
-    pub(crate) fn new(octets: Vec<u8>, name: &Name) -> Option<Self> {
-        // Labels with their length octets, and the root.
-        let made_for = name.iter().map(|label| label.len() + 1).sum::<usize>() + 1;
+    /// Of the octets behind a question for a name of `made_for` octets; none when there
+    /// are too many.
+    pub(crate) fn new(octets: Vec<u8>, made_for: usize) -> Option<Self> {
         let made_for = u8::try_from(made_for).ok()?;
         (octets.len() <= COUNTS + MAX_TAIL).then(|| Self {
             octets: octets.into(),

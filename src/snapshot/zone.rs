@@ -12,7 +12,7 @@ use crate::snapshot::name_map::NameMap;
 use crate::snapshot::nodes::{Entry, Nodes, Sheet};
 use crate::snapshot::spot::Spot;
 use crate::snapshot::tail::Negative;
-use crate::snapshot::{Differences, Freshness, Resolved, Snapshot};
+use crate::snapshot::{Differences, Freshness, Resolved, RrSet, Snapshot};
 
 /// One zone as one view sees it.
 #[derive(Debug)]
@@ -140,15 +140,6 @@ pub enum NodeKind {
     Cut,
     /// A DNAME (RFC 6672).
     Dname,
-}
-
-/// All records of one name and type.
-#[derive(Debug, Clone)]
-pub struct RrSet {
-    /// The type.
-    pub rtype: RecordType,
-    /// At least one, all with the same TTL (RFC 2181 section 5.2).
-    pub records: Arc<[Record]>,
 }
 
 /// On what a bound name's records rest.

@@ -245,9 +245,9 @@ impl ZoneText<'_> {
             if too_old && !self.is_beside(node, set) {
                 continue;
             }
-            for record in set.records.iter() {
+            for record in set.records(&node.key.to_name()) {
                 // Writing to a string does not fail.
-                let _ = writeln!(self.text, "{}", record_line(record));
+                let _ = writeln!(self.text, "{}", record_line(&record));
                 if self.text.len() > self.most {
                     return false;
                 }

@@ -11,13 +11,13 @@ mod query;
 use std::hint::black_box;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::rr::RecordType;
 
 use self::query::Query;
 use super::lookup::{Match, comes_back, walk_to};
 use super::{Asker, Elsewhere, Outcome, Path, Transport, at_hand, path_of};
 use crate::config::ViewId;
-use crate::dns::name::{MAX_NAME, folded};
+use crate::dns::name::MAX_NAME;
 use crate::dns::wire::HEADER;
 use crate::forward;
 use crate::snapshot::nodes::Entry;
@@ -331,12 +331,9 @@ impl<'s> Plain<'s, '_> {
     /// Does the CNAME leave our zones, with no recursion to follow it?
     fn ends_outside(&self, node: &Node) -> bool {
         let (_, table) = self.view;
-        let alias = node.rrset(RecordType::CNAME).and_then(|set| set.records.first());
-        let Some(RData::CNAME(target)) = alias.map(|record| &record.data) else {
-            return false;
-        };
         let mut octets = [0; MAX_NAME];
-        let target = folded(&target.0, &mut octets);
+        let alias = node.rrset(RecordType::CNAME);
+        let target = alias.and_then(|set| set.target(&mut octets));
         let outside = target.is_some_and(|name| table.authority_of(name).is_none());
         outside && !self.query.may_ask(table)
     }

@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query as HickoryQuery};
-use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::{RData, Record};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
