@@ -98,7 +98,7 @@ pub(crate) fn entry(public_ip: Ipv4Addr, private_ip: Option<Ipv4Addr>) -> Entry 
             allocation_id: Some(format!("eipalloc-{:08x}", u32::from(public_ip))),
             association_id: private_ip.map(|ip| format!("eipassoc-{:08x}", u32::from(ip))),
             private_ip,
-            tags: [("Role".to_string(), "db".to_string())].into(),
+            tags: [("Role", "db")].into(),
             ..Address::unassociated(public_ip)
         }),
         standing: Standing::Live,

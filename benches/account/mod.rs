@@ -66,7 +66,7 @@ pub(crate) fn address(n: u32, k: u32) -> Address {
         network_interface_owner_id: Some("123456789012".into()),
         private_ip: Some(private_ip(n + k * 10_000)),
         service_managed: None,
-        tags: [("Name".to_string(), format!("host {n}"))].into(),
+        tags: [("Name", format!("host {n}"))].into(),
     }
 }
 

@@ -223,7 +223,7 @@ async fn an_answer_becomes_addresses() {
             network_interface_owner_id: Some("111122223333".into()),
             private_ip: Some(Ipv4Addr::new(10, 0, 1, 5)),
             service_managed: None,
-            tags: [("Role", "db"), ("Spare", "")].map(|(k, v)| (k.into(), v.into())).into(),
+            tags: [("Role", "db"), ("Spare", "")].into(),
         }]
     );
     let sparse = "<addressesSet><item><publicIp>75.101.137.244</publicIp><instanceId/>\

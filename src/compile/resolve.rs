@@ -104,7 +104,7 @@ impl<'a> Index<'a> {
             let is_wanted = |k, v| self.only.is_none_or(|only| only.has_tag(k, v));
             let mut all = Vec::new();
             for sighting in self.everything() {
-                let tags = sighting.entry.address.tags.iter().map(|(k, v)| (&**k, &**v));
+                let tags = sighting.entry.address.tags.iter();
                 let wanted = tags.filter(|(k, v)| is_wanted(k, v));
                 all.extend(wanted.map(|(k, v)| (k, v, sighting)));
             }
@@ -139,7 +139,7 @@ impl<'a> Index<'a> {
                 let Some((key, value)) = wanted.next() else { return Vec::new() };
                 let first = run(self.by_tag(), |(k, v, _)| (*k, *v).cmp(&(key, value)));
                 let rest = |s: &Sighting<'_>| {
-                    wanted.clone().all(|(k, v)| s.entry.address.tags.get(k) == Some(v))
+                    wanted.clone().all(|(k, v)| s.entry.address.tags.get(k) == Some(v.as_str()))
                 };
                 first.map(|e| e.2).filter(rest).collect()
             }

@@ -99,7 +99,7 @@ impl<'a> Touched<'a> {
     fn touch(&mut self, entry: &'a Entry) {
         self.ips.insert(entry.address.public_ip);
         self.allocations.extend(entry.address.allocation_id.as_deref());
-        self.tags.extend(entry.address.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+        self.tags.extend(entry.address.tags.iter());
     }
 
     /// Can a name bound to `target` stand for something else than before?
@@ -174,7 +174,7 @@ mod tests {
         let entries = Arc::make_mut(after.sources[0].entries.as_mut().unwrap());
         let address = Arc::make_mut(&mut entries.get_mut(&Allocation::from(B)).unwrap().address);
         let old = address.allocation_id.replace("eipalloc-new".into()).unwrap();
-        address.tags.insert("Site".into(), "x".into());
+        address.tags.insert("Site", "x");
         let touched = Touched::between(&before, &after).unwrap();
         let other =
             before.sources[1].entries.as_ref().unwrap()[&Allocation::from(A)].address.clone();

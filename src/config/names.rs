@@ -39,6 +39,8 @@ pub(super) fn read_all(section: &Table<'_>, zone: &Context<'_>) -> Vec<Binding> 
         names.extend(binding(&written, &v, name, zone));
     }
     names.sort_by(|a, b| a.name.cmp(&b.name));
+    // They stay for as long as the configuration.
+    names.shrink_to_fit();
     names
 }
 

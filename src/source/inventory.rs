@@ -5,7 +5,6 @@
 //! and hands it to `compile`. Two inventories that compare equal compile to
 //! the same answers, so nothing is published for them.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::allocation::Allocation;
 use super::discover::{Answered, Discovered, Now, Remembered, Rules, discover};
+use super::tags::Tags;
 
 /// One Elastic IP as `DescribeAddresses` tells of it
 /// (EC2 API reference, `Address`). An empty string is none.
@@ -46,8 +46,8 @@ pub struct Address {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_managed: Option<String>,
     /// Tags, by key.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
 }
 
 impl Address {

@@ -38,6 +38,7 @@ mod post;
 pub(crate) mod resolvers;
 pub(crate) mod stats;
 pub(crate) mod successor;
+pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod usable;

@@ -8,6 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::source::inventory::Address;
+use crate::source::tags::Tags;
 
 /// An address that nothing holds.
 pub(crate) fn address(public_ip: Ipv4Addr) -> Address {
@@ -51,7 +52,7 @@ pub(crate) fn addresses() -> impl Strategy<Value = Vec<Address>> {
                         network_interface_owner_id: owner,
                         private_ip: private,
                         service_managed: by,
-                        tags,
+                        tags: tags.into(),
                     }
                 },
             )

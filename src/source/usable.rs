@@ -175,7 +175,7 @@ impl Item {
             network_interface_owner_id: self.network_interface_owner_id,
             private_ip,
             service_managed: self.service_managed,
-            tags: self.tags,
+            tags: self.tags.into(),
         }))
     }
 }

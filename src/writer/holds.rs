@@ -55,10 +55,13 @@ impl Holds {
             address.allocation_id.as_ref().and_then(|id| self.by_allocation.get(id)).copied();
         let by_tag = || {
             let tags = address.tags.iter();
-            let candidates = tags.filter_map(|(k, v)| self.by_tag.get(&(k.clone(), v.clone())));
+            let candidates =
+                tags.filter_map(|(k, v)| self.by_tag.get(&(k.to_owned(), v.to_owned())));
             candidates
                 .flatten()
-                .filter(|(wanted, _)| wanted.iter().all(|(k, v)| address.tags.get(k) == Some(v)))
+                .filter(|(wanted, _)| {
+                    wanted.iter().all(|(k, v)| address.tags.get(k) == Some(v.as_str()))
+                })
                 .map(|(_, hold)| *hold)
                 .max()
         };
@@ -94,7 +97,7 @@ mod tests {
         assert_eq!(holds.bound(&address), Some(Duration::from_secs(2)), "by allocation");
         address = testing::entry(Ipv4Addr::new(198, 51, 100, 3), None).address;
         assert_eq!(holds.bound(&address), None);
-        std::sync::Arc::make_mut(&mut address).tags.insert("Site".into(), "x".into());
+        std::sync::Arc::make_mut(&mut address).tags.insert("Site", "x");
         assert_eq!(holds.bound(&address), Some(Duration::from_secs(9)), "by tags");
         assert_eq!(Holds::new(&config, 1).bound(&address), Some(Duration::from_secs(9)));
     }

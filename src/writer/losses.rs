@@ -308,8 +308,8 @@ fn bound_to(
         addresses.iter().filter_map(|a| Some((a.allocation_id.as_deref()?, *a))).collect();
     let mut by_tag: HashMap<(&str, &str), Vec<&Address>> = HashMap::new();
     for address in breathing(addresses.iter().copied()) {
-        for (key, value) in &address.tags {
-            by_tag.entry((key.as_str(), value.as_str())).or_default().push(address);
+        for (key, value) in address.tags.iter() {
+            by_tag.entry((key, value)).or_default().push(address);
         }
     }
     let mut all: HashMap<Allocation, Names> = HashMap::new();
@@ -324,7 +324,8 @@ fn bound_to(
             Target::Tags(tags) => {
                 let first = tags.first_key_value().map(|(key, value)| (&**key, &**value));
                 let some = first.and_then(|first| by_tag.get(&first)).into_iter().flatten();
-                let has = |a: &&&Address| tags.iter().all(|(k, v)| a.tags.get(k) == Some(v));
+                let has =
+                    |a: &&&Address| tags.iter().all(|(k, v)| a.tags.get(k) == Some(v.as_str()));
                 some.filter(has).copied().collect()
             }
         };

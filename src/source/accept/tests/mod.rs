@@ -107,7 +107,7 @@ fn an_unassociated_address_keeps_its_association_for_the_hold() {
     source.says(0, &[held_by(1, 1), held_by(2, 1)]);
     assert_eq!(source.losses, Losses::default());
     let mut loose = address(ip(1));
-    loose.tags.insert("Role".into(), "db".into());
+    loose.tags.insert("Role", "db");
     source.says(10, &[loose.clone(), held_by(2, 1)]);
     assert_eq!(source.private(1), Some(1));
     let entry = source.entry(1).unwrap();
@@ -391,7 +391,7 @@ fn the_contents_of_a_file_are_the_truth() {
     let since = |n| moved.entries.get(&of(n)).map(|e| (e.since, e.is_live()));
     assert_eq!((since(1), since(2)), (Some((at(10), true)), None));
     let mut tagged = held_by(1, 2);
-    tagged.tags.insert("Role".into(), "db".into());
+    tagged.tags.insert("Role", "db");
     let moved = accept_file(&moved, &[tagged.clone()], at(20));
     let entry = Entry { address: tagged.into(), standing: Standing::Live, since: at(10) };
     assert_eq!(moved.entries.get(&of(1)), Some(&entry));
