@@ -2,7 +2,8 @@
 //! each with its place and the remedy.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Whether a problem stops the configuration from being used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,8 +17,8 @@ pub enum Severity {
 /// A place in a file. Lines and columns count from 1; 0 means the whole file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// The file, as it was named to us.
-    pub file: PathBuf,
+    /// The file, as it was named to us. Every name has a place, and shares this.
+    pub file: Arc<Path>,
     /// Line, from 1; 0 for the whole file.
     pub line: usize,
     /// Column in characters, from 1; 0 for the whole line.
@@ -27,7 +28,7 @@ pub struct Place {
 impl Place {
     /// A whole file.
     pub fn file(file: &Path) -> Self {
-        Self { file: file.to_owned(), line: 0, column: 0 }
+        Self { file: file.into(), line: 0, column: 0 }
     }
 }
 

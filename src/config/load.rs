@@ -228,7 +228,7 @@ pub(super) fn text_of(path: &Path, files: &mut Files, problems: &mut Problems) -
             let good = e.as_bytes().get(..e.utf8_error().valid_up_to()).unwrap_or_default();
             let line = 1 + good.iter().filter(|b| **b == b'\n').count();
             problems.error(
-                Place { file: path.to_owned(), line, column: 0 },
+                Place { file: path.into(), line, column: 0 },
                 "the file is not UTF-8 from this line on",
                 "save it as UTF-8",
             );

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use ::toml::Spanned;
 use ::toml::de::DeString;
@@ -24,7 +25,7 @@ pub(super) type KeyAndValue<'f> = (&'f Spanned<DeString<'f>>, &'f Spanned<DeValu
 
 /// One TOML file and what is wrong with it.
 pub(super) struct File<'t> {
-    path: &'t Path,
+    path: Arc<Path>,
     text: &'t str,
     /// Offset of each line's first octet.
     lines: Vec<usize>,
@@ -38,13 +39,13 @@ pub(super) struct File<'t> {
 
 impl<'t> File<'t> {
     /// Parses `text`; `path` is how the file is called in messages.
-    pub(super) fn parse(path: &'t Path, text: &'t str) -> Self {
+    pub(super) fn parse(path: &Path, text: &'t str) -> Self {
         let (tree, errors) = DeTable::parse_recoverable(text);
         let (errors, lost) = syntax::explain(text, &errors);
         let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
         let tree = tree.into_inner();
         let mut file = Self {
-            path,
+            path: path.into(),
             text,
             lines: std::iter::once(0).chain(starts).collect(),
             broken: BTreeSet::new(),
@@ -63,7 +64,7 @@ impl<'t> File<'t> {
 
     /// The keys outside any section.
     pub(super) fn root(&self, scope: Scope) -> Table<'_> {
-        Table::new(self, scope, Place::file(self.path), Some(&self.tree))
+        Table::new(self, scope, Place::file(&self.path), Some(&self.tree))
     }
 
     /// Are there syntax errors, so that keys may be missing from the tree?
@@ -82,7 +83,7 @@ impl<'t> File<'t> {
         let line = self.lines.partition_point(|start| *start <= at);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
         let before = self.text.get(start..at).map_or(at - start, |s| s.chars().count());
-        Place { file: self.path.to_owned(), line, column: before + 1 }
+        Place { file: Arc::clone(&self.path), line, column: before + 1 }
     }
 
     /// The place of an offset, unless what stands there is only a guess of

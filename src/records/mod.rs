@@ -77,7 +77,7 @@ impl MasterFile {
     pub fn place(&self, record: &StaticRecord) -> Place {
         let Spot { line, column, .. } = record.spot;
         Place {
-            file: self.file_of(record).map(Path::to_owned).unwrap_or_default(),
+            file: self.file_of(record).unwrap_or(Path::new("")).into(),
             line: line as usize,
             column: column.into(),
         }

@@ -170,7 +170,7 @@ impl Reader<'_, '_> {
             if let Err(Flaw { at, fault }) = outcome {
                 let place = || {
                     let (line, column) = position(text, at);
-                    Place { file: path.to_owned(), line, column }
+                    Place { file: path.into(), line, column }
                 };
                 self.report.error(place, &fault);
             }

@@ -8,7 +8,6 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::source::inventory::Address;
-use crate::source::tags::Tags;
 
 /// An address that nothing holds.
 pub(crate) fn address(public_ip: Ipv4Addr) -> Address {

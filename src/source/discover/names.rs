@@ -95,24 +95,8 @@ impl Discovered {
 
     /// What is wrong now and was not `before`, or otherwise.
     pub fn new_problems(&self, before: &Self) -> Vec<&Problem> {
-        fn news<'d, K: Ord + Clone>(
-            was: &OrdMap<K, Arc<[Problem]>>,
-            is: &'d OrdMap<K, Arc<[Problem]>>,
-        ) -> Vec<&'d Problem> {
-            let mut all = Vec::new();
-            for difference in was.diff(is) {
-                let (old, new) = match difference {
-                    DiffItem::Add(key, _) => (None, is.get(key)),
-                    DiffItem::Update { old: (_, old), new: (key, _) } => (Some(old), is.get(key)),
-                    DiffItem::Remove(..) => (None, None),
-                };
-                let is_new = |one: &&Problem| old.is_none_or(|old| !old.contains(one));
-                all.extend(new.into_iter().flat_map(|new| new.iter()).filter(is_new));
-            }
-            all
-        }
-        let mut all = news(&before.of_values, &self.of_values);
-        all.extend(news(&before.of_names, &self.of_names));
+        let mut all = self.of_values.news(&before.of_values);
+        all.extend(self.of_names.news(&before.of_names));
         all
     }
 

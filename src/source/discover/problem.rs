@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, MAX_PROBLEMS};
@@ -87,6 +88,21 @@ impl<K: Ord> PartialEq for Problems<K> {
 impl<K: Ord + Clone> Problems<K> {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.all.values().flat_map(|some| some.iter())
+    }
+
+    /// Those that were not there `before`.
+    pub(super) fn news(&self, before: &Self) -> Vec<&Problem> {
+        let mut all = Vec::new();
+        for difference in before.all.diff(&self.all) {
+            let (old, new) = match difference {
+                DiffItem::Add(key, _) => (None, self.all.get(key)),
+                DiffItem::Update { old: (_, old), new: (key, _) } => (Some(old), self.all.get(key)),
+                DiffItem::Remove(..) => (None, None),
+            };
+            let is_new = |one: &&Problem| old.is_none_or(|old| !old.contains(one));
+            all.extend(new.into_iter().flat_map(|new| new.iter()).filter(is_new));
+        }
+        all
     }
 
     pub(super) fn ptr_eq(&self, other: &Self) -> bool {

@@ -152,7 +152,7 @@ impl Rules {
 
     /// How long the loss of an address whose tag gives names is held; none: it gives none.
     pub fn bound(&self, source: SourceId, address: &Address) -> Option<Duration> {
-        if self.tags.keys().all(|tag| !address.tags.contains_key(tag)) {
+        if self.tags.keys().all(|tag| address.tags.get(tag).is_none()) {
             return None;
         }
         let given = self.given(source, address);

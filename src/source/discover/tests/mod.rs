@@ -13,6 +13,7 @@ use super::*;
 use crate::config::Config;
 use crate::source::accept::STALE_READ;
 use crate::source::inventory::{Address, Entries, Standing};
+use crate::source::tags::Tags;
 use crate::source::testing::address;
 use crate::testing;
 
@@ -75,8 +76,8 @@ fn ip(n: u8) -> Ipv4Addr {
 fn entry(n: u8, tag: &str, associated: bool) -> Entry {
     let private_ip = associated.then(|| Ipv4Addr::new(10, 0, 0, n));
     let tags = match tag {
-        "" => BTreeMap::new(),
-        value => [("dns-name".to_owned(), value.to_owned())].into(),
+        "" => Tags::default(),
+        value => [("dns-name", value)].into(),
     };
     let association_id = associated.then(|| format!("eipassoc-{n}"));
     let address = Address { private_ip, association_id, tags, ..address(ip(n)) };

@@ -407,7 +407,7 @@ impl Test {
     fn seen(&self) -> BTreeMap<Who, Seen> {
         let one = |source: usize, entry: &Entry| {
             let address = &entry.address;
-            let value = address.tags.get("dns-name").map_or("", String::as_str);
+            let value = address.tags.get("dns-name").unwrap_or_default();
             let value = VALUES.iter().position(|known| known.0 == value).unwrap();
             let rank = match (address.private_ip, entry.is_live()) {
                 (None, _) => IDLE,

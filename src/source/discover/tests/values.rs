@@ -129,7 +129,7 @@ fn each_tag_is_that_of_its_zones() {
     ];
     let mut world = World::new(&files);
     let mut both = (*good(1, "db").address).clone();
-    both.tags.insert("Name".into(), "web".into());
+    both.tags.insert("Name", "web");
     world.says(0, EAST, &[Entry { address: both.into(), ..good(1, "") }]);
     assert_eq!(
         (world.has("db.one.test"), world.has("web.two.test")),
