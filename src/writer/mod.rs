@@ -141,7 +141,7 @@ impl Writer {
         else {
             return Ok(());
         };
-        let discovered = Arc::clone(&self.world.inventory.discovered);
+        let names = self.world.names();
         let before = (source.clone(), kept.clone());
         let waited = self.world.sources[id].waiting.take_if(|_| delivery.answer.is_err());
         let is_served_now = waited.is_some();
@@ -155,12 +155,12 @@ impl Writer {
         let same = source.entries == before.0.entries
             && source.health.is_like(&before.0.health)
             && source.region == before.0.region
-            && self.world.inventory.discovered.is_same(&discovered);
+            && self.world.inventory.discovered.is_same(&names.0);
         if (!same || self.trouble.is_some())
             && let Err(panicked) = self.publish(began)
         {
             (self.world.inventory.sources[id], self.world.sources[id]) = before;
-            self.world.inventory.discovered = discovered;
+            self.world.restore_names(names);
             return Err(panicked);
         }
         self.telling(|writer| {

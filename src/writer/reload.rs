@@ -87,7 +87,7 @@ impl Writer {
         let epoch = self.world.epoch + 1;
         let sources = kept(&config, &at_hand);
         let rules = Rules::of(&config).into();
-        let (inventory, remembered) = (at_hand, Remembered::new());
+        let (inventory, remembered) = (at_hand, Arc::default());
         let mut world =
             World { config, rules, remembered, epoch, inventory, sources, addresses, forwarder };
         // Found anew: zones and tags may be others.
@@ -109,18 +109,20 @@ impl Writer {
     fn carry_on_names(&self, world: &mut World, predecessors: &[Option<SourceId>]) {
         let old = &self.world;
         let mut known = old.inventory.discovered.memories();
-        known.extend(old.remembered.clone());
+        known.extend(old.remembered.iter().map(|(name, memory)| (name.clone(), memory.clone())));
         let tag = |world: &World, name: &Key| {
             let zone = world.rules.zone(name)?;
             Some(world.rules.discover(zone)?.tag.clone())
         };
+        let mut remembered = Remembered::new();
         for (name, (former, memory)) in known {
             let is = predecessors.iter().position(|known| *known == Some(former));
             let same = memory.gone.is_none() || tag(old, &name) == tag(world, &name);
             if let Some(id) = is.filter(|_| same) {
-                world.remembered.insert(name, (id, memory));
+                remembered.insert(name, (id, memory));
             }
         }
+        world.remembered = remembered.into();
         for (id, former) in predecessors.iter().enumerate() {
             let losses = former.and_then(|former| old.inventory.discovered.losses.get(former));
             let released = losses.map(|losses| losses.released.clone()).unwrap_or_default();

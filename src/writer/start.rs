@@ -1,5 +1,6 @@
 //! The first snapshot: from what files hold and what the last process kept.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::forward::Forwarder;
 use crate::host::often::Often;
 use crate::source::accept::Accepted;
 use crate::source::clock::Clock;
-use crate::source::discover::{Discovered, Remembered, Rules};
+use crate::source::discover::{Discovered, Rules};
 use crate::source::inventory::{Inventory, SourceInventory};
 use crate::source::silent;
 use crate::source::successor::fingerprint;
@@ -56,7 +57,7 @@ impl Writer {
             sources: kept(&config, inventory),
             config: Arc::clone(&config),
             rules: Arc::clone(&rules),
-            remembered: Remembered::new(),
+            remembered: Arc::default(),
             epoch: 1,
             inventory: inventory.clone(),
             addresses: addresses.clone(),
@@ -106,12 +107,20 @@ impl Writer {
 
     fn take_states(&mut self, state: State) {
         self.serials = Serials::restored(&state.serials);
-        let now = self.clock.now();
+        let (config, now) = (Arc::clone(&self.world.config), self.clock.now());
         let mut states = state.sources;
-        for (id, source) in self.world.config.clone().server.sources.iter().enumerate() {
-            if let Some(known) = states.remove(&source.name) {
-                self.take_state(id, known, now);
-            }
+        let known = config.server.sources.iter().enumerate();
+        let known = known.filter_map(|(id, source)| Some((id, states.remove(&source.name)?)));
+        let known: Vec<(SourceId, state::SourceState)> = known.collect();
+        // Who had which name, of all sources before any of them is served: else one takes a
+        // name over that another had. Of two that had one, the last to be heard of.
+        let mut newest: Vec<_> = known.iter().collect();
+        newest.sort_by_key(|(_, known)| Reverse(known.delivered_at));
+        for (id, known) in newest {
+            self.world.remember(*id, known.names.clone());
+        }
+        for (id, known) in known {
+            self.take_state(id, known, now);
         }
     }
 
@@ -136,6 +145,7 @@ impl Writer {
     /// the start.
     pub fn serve_waiting_state(&mut self) {
         let before = (self.world.inventory.clone(), self.world.sources.clone());
+        let names = self.world.names();
         let waiting: Vec<_> = self
             .world
             .sources
@@ -155,7 +165,10 @@ impl Writer {
         // no other source's word has to be compiled with it.
         match self.publish(began) {
             Ok(()) => served.into_iter().for_each(|id| self.tell_old_state(id)),
-            Err(_) => (self.world.inventory, self.world.sources) = before,
+            Err(_) => {
+                (self.world.inventory, self.world.sources) = before;
+                self.world.restore_names(names);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::forward::Forwarder;
 use crate::source::Delivery;
 use crate::source::accept::{Accepted, Losses, Policy, accept, accept_file};
 use crate::source::clock::Clock;
-use crate::source::discover::{Answered, Remembered, Rules};
+use crate::source::discover::{Answered, Discovered, Remembered, Rules};
 use crate::source::inventory::{Address, Inventory};
 use crate::source::successor::{Former, Settings, fingerprint};
 use crate::state;
@@ -22,7 +22,7 @@ pub(super) struct World {
     /// What it says of names from tags.
     pub(super) rules: Arc<Rules>,
     /// Who had names before a restart or a reload, of sources that have not said anything.
-    pub(super) remembered: Remembered,
+    pub(super) remembered: Arc<Remembered>,
     pub(super) epoch: u64,
     pub(super) inventory: Inventory,
     pub(super) sources: Vec<SourceMemory>,
@@ -59,15 +59,16 @@ impl World {
         let kept = &mut self.sources[id];
         kept.accepted = known.accepted;
         (kept.of, kept.region) = (known.of, known.region);
-        self.remember(id, known.names);
         self.discover(None, clock.now());
         self.judge(id, clock);
     }
 
-    /// Who had which of a source's names.
+    /// Who had which of a source's names. What is remembered already counts more.
     pub(super) fn remember(&mut self, id: SourceId, names: state::Names) {
-        let memories = names.held.into_iter().map(|(name, memory)| (name, (id, memory)));
-        self.remembered.extend(memories);
+        let remembered = Arc::make_mut(&mut self.remembered);
+        for (name, memory) in names.held {
+            remembered.entry(name).or_insert((id, memory));
+        }
         let discovered = Arc::make_mut(&mut self.inventory.discovered);
         discovered.remember_released(id, names.released);
     }
@@ -79,10 +80,21 @@ impl World {
         // What is known of a source from now on counts more.
         let is_silent =
             |id: &SourceId| inventory.sources.get(*id).is_some_and(|s| s.entries.is_none());
-        remembered.retain(|_, (id, _)| is_silent(id));
-        for (kept, losses) in sources.iter_mut().zip(&inventory.discovered.losses) {
-            kept.names_wake_at = losses.wake_at;
+        if !remembered.values().all(|(id, _)| is_silent(id)) {
+            Arc::make_mut(remembered).retain(|_, (id, _)| is_silent(id));
         }
+        names_due(sources, &inventory.discovered);
+    }
+
+    /// What is known of names, to go back to.
+    pub(super) fn names(&self) -> (Arc<Discovered>, Arc<Remembered>) {
+        (Arc::clone(&self.inventory.discovered), Arc::clone(&self.remembered))
+    }
+
+    /// Back to that.
+    pub(super) fn restore_names(&mut self, names: (Arc<Discovered>, Arc<Remembered>)) {
+        (self.inventory.discovered, self.remembered) = names;
+        names_due(&mut self.sources, &self.inventory.discovered);
     }
 
     /// Looks anew at what is kept: the state or the configuration came in.
@@ -147,5 +159,12 @@ impl World {
             let held = held.get(&address.allocation()).copied();
             holds.bound(address).max(by_tag).max(held)
         }
+    }
+}
+
+/// When the first of each source's names becomes due.
+fn names_due(sources: &mut [SourceMemory], discovered: &Discovered) {
+    for (kept, losses) in sources.iter_mut().zip(&discovered.losses) {
+        kept.names_wake_at = losses.wake_at;
     }
 }

@@ -1,5 +1,6 @@
-//! What stands, whatever is touched or fails.
+//! What stands, whatever is touched or fails; `names`: of names from tags.
 
+mod names;
 mod panics;
 mod sources;
 mod told;
