@@ -1,7 +1,7 @@
 //! DescribeAddresses through the AWS SDK, in a crate of its own: nothing else knows
-//! the SDK. `answer` reads what comes back, `credentials` keeps what calls are signed with,
-//! `files` bounds what the SDK reads of them, `http_client` connects, `trouble`
-//! names what goes wrong.
+//! the SDK. `answer` reads what comes back, and only what is new of it; `credentials` keeps what
+//! calls are signed with, `files` bounds what the SDK reads of them, `http_client` connects,
+//! `trouble` names what goes wrong.
 //!
 //! The SDK retries nothing and waits for nothing here: one call has one
 //! deadline, a second try on a connection of its own when the first is slow,
@@ -36,7 +36,7 @@ use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
-use answer::{WholeXml, described};
+use answer::{Answer, Memory, WholeXml};
 use credentials::{Keeper, Owner};
 use eipdns::config::Ec2Source;
 use eipdns::source::error::PollError;
@@ -194,6 +194,7 @@ struct Caller {
     /// Has a new connection for each call.
     fresh: Client,
     keeper: Keeper,
+    memory: Memory,
     filters: Option<Vec<Filter>>,
     limits: Limits,
 }
@@ -228,7 +229,7 @@ impl Caller {
             Filter::builder().name(name).set_values(Some(values.clone())).build()
         });
         let filters = Some(filters.collect()).filter(|f: &Vec<_>| !f.is_empty());
-        Ok(Self { region, main, fresh, keeper, filters, limits })
+        Ok(Self { region, main, fresh, keeper, memory: Memory::default(), filters, limits })
     }
 
     async fn describe(&mut self) -> Result<Described, PollError> {
@@ -248,14 +249,14 @@ impl Caller {
                     None => PollError::Refused { code, message },
                 })
             }
-            outcome => outcome,
+            outcome => outcome.map(|answer| self.memory.take(answer)),
         }
     }
 
     /// One call, and a second one beside it when it is slow: the first good
     /// answer counts. Connections die in silence, and a packet lost costs a
     /// second.
-    async fn hedged(&self, failed: &mut Option<PollError>) -> Result<Described, PollError> {
+    async fn hedged(&self, failed: &mut Option<PollError>) -> Result<Answer, PollError> {
         let mut first = pin!(self.call(&self.main));
         tokio::select! {
             // The connect timeout may be the same second.
@@ -269,7 +270,7 @@ impl Caller {
             outcome = &mut second => (outcome, true),
         };
         match outcome {
-            Ok(described) => Ok(described),
+            Ok(answer) => Ok(answer),
             Err(error) => {
                 *failed = Some(error);
                 if first_left { first.await } else { second.await }
@@ -277,8 +278,10 @@ impl Caller {
         }
     }
 
-    async fn call(&self, client: &Client) -> Result<Described, PollError> {
+    async fn call(&self, client: &Client) -> Result<Answer, PollError> {
+        let reading = self.memory.reading();
         let call = client.describe_addresses().set_filters(self.filters.clone());
-        described(call.send().await.map_err(|e| of_call(DESCRIBE, &e))?)
+        let read = call.customize().interceptor(reading.clone()).send().await;
+        reading.finish(read.map_err(|e| of_call(DESCRIBE, &e))?)
     }
 }

@@ -18,6 +18,7 @@ use super::trouble::ASSUME;
 use super::*;
 use eipdns::source::error::Class;
 use eipdns::source::inventory::Address;
+use eipdns::source::usable::LeftOut;
 
 /// Short enough for a test, long enough for a busy machine.
 const BRIEF: Limits = Limits {
@@ -206,7 +207,13 @@ async fn described(
 async fn said(
     reply: impl Fn(usize) -> Reply + Send + Sync + 'static,
 ) -> Result<Vec<Address>, PollError> {
-    described(reply).await.map(|described| described.addresses)
+    described(reply).await.map(|described| new(described).0)
+}
+
+/// What an answer says that is not equal to one before.
+fn new(described: Described) -> (Vec<Address>, LeftOut) {
+    let Described::New { addresses, left_out } = described else { panic!("equal to nothing") };
+    (addresses.iter().map(|address| (**address).clone()).collect(), left_out)
 }
 
 #[tokio::test]
@@ -254,12 +261,12 @@ async fn what_cannot_be_used_is_left_out_and_the_rest_is_taken() {
         of(3, "127.0.0.1"),
     ];
     let set = format!("<addressesSet>{}</addressesSet>", items.concat());
-    let said = described(move |_| http("200 OK", &xml(&set))).await.unwrap();
+    let (addresses, left_out) = new(described(move |_| http("200 OK", &xml(&set))).await.unwrap());
     let last = |ip: &Ipv4Addr| ip.octets()[3];
-    assert_eq!(said.addresses.iter().map(|a| last(&a.public_ip)).collect::<Vec<_>>(), [1]);
+    assert_eq!(addresses.iter().map(|a| last(&a.public_ip)).collect::<Vec<_>>(), [1]);
     let unknown = [2, 3].map(|n| Ipv4Addr::new(75, 101, 137, n).into());
-    assert_eq!(said.left_out.unknown, unknown.into());
-    assert_eq!(said.left_out.count, 4);
+    assert_eq!(left_out.unknown, unknown.into());
+    assert_eq!(left_out.count, 4);
 }
 
 #[tokio::test]
@@ -288,6 +295,45 @@ async fn what_is_not_whole_is_no_answer() {
         said(|_| Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n<?xml".to_vec()));
     let error = error.await.unwrap_err();
     assert_eq!(error.class(), Class::NotWhole, "{error}");
+}
+
+/// Whatever comes between, an answer is compared with the last good one of its caller.
+#[tokio::test]
+async fn an_answer_that_is_equal_to_the_last_one_is_said_to_be() {
+    let again = |request: &str| xml(ONE).replace("59dbff89", request);
+    let other_order = "<tagSet><item><key>Spare</key><value/></item>\
+        <item><key>Role</key><value>db</value></item></tagSet>";
+    let tags = &ONE[ONE.find("<tagSet>").unwrap()..ONE.find("</item></addressesSet>").unwrap()];
+    let replies = [
+        ("200 OK", xml(ONE), Ok("new")),
+        ("200 OK", again("00000001"), Ok("equal")),
+        ("200 OK", again("00000002").replace(tags, other_order), Ok("equal")),
+        ("503 Service Unavailable", fault("RequestLimitExceeded"), Err(Class::Throttled)),
+        // Equal as far as it goes.
+        ("200 OK", again("3")[..again("3").len() - 1].to_owned(), Err(Class::NotWhole)),
+        ("200 OK", again("4").replace("</addressesSet>", ""), Ok("new")),
+        ("500 Internal Server Error", again("5"), Err(Class::Server)),
+        ("200 OK", again("6"), Ok("new")),
+        ("200 OK", again("7"), Ok("equal")),
+        ("200 OK", again("8").replace("<value>db", "<value>web"), Ok("new")),
+        ("200 OK", xml("<addressesSet/>"), Ok("new")),
+        ("200 OK", xml("<addressesSet></addressesSet>"), Ok("equal")),
+        ("200 OK", again("9"), Ok("new")),
+    ];
+    let said = replies.clone().map(|(status, body, _)| (status, body));
+    let count = said.len();
+    let server = Server::start(move |n| http(said[n % count].0, &said[n % count].1)).await;
+    let mut first = caller(server.url(), PATIENT);
+    for (n, (_, body, expected)) in replies.iter().enumerate() {
+        let found = match first.describe().await {
+            Ok(Described::Equal) => Ok("equal"),
+            Ok(Described::New { .. }) => Ok("new"),
+            Err(error) => Err(error.class()),
+        };
+        assert_eq!(found, *expected, "answer {n}: {body}");
+    }
+    // What one caller has heard is nothing to another.
+    assert_eq!(new(caller(server.url(), PATIENT).describe().await.unwrap()).0.len(), 1);
 }
 
 #[tokio::test]
@@ -366,8 +412,8 @@ async fn the_first_of_two_tries_that_is_good_counts() {
     let server =
         Server::start(|n| if n == 0 { Reply::Hang } else { http("200 OK", &xml(ONE)) }).await;
     let mut caller = caller(server.url(), BRIEF);
-    assert_eq!(caller.describe().await.unwrap().addresses.len(), 1);
-    assert_eq!(caller.describe().await.unwrap().addresses.len(), 1);
+    assert_eq!(new(caller.describe().await.unwrap()).0.len(), 1);
+    assert_eq!(caller.describe().await.unwrap(), Described::Equal);
     let on: Vec<usize> = server.requests().iter().map(|r| r.connection).collect();
     assert_eq!(on, [0, 1, 2], "the dead connection is not used again, nor is the hedge's");
 

@@ -38,13 +38,14 @@ impl<'k> KnownAddresses<'k> {
     }
 
     /// `said`, or the equal one of before.
-    pub fn share(&mut self, said: Address) -> Arc<Address> {
+    pub fn share(&mut self, said: Arc<Address>) -> Arc<Address> {
         match self.place(&said.allocation()).and_then(|at| Some((at, self.all.get(at)?))) {
             Some((at, known)) => {
                 self.next = at + 1;
-                if **known == said { Arc::clone(known) } else { said.into() }
+                // The same memory is equal without a look at it.
+                if *known == said { Arc::clone(known) } else { said }
             }
-            None => said.into(),
+            None => said,
         }
     }
 
@@ -61,9 +62,9 @@ impl<'k> KnownAddresses<'k> {
 }
 
 /// All of an answer, sharing with the one `before` what is in both.
-pub fn shared(before: &[Arc<Address>], said: Vec<Address>) -> Addresses {
+pub fn shared(before: &[Arc<Address>], said: Vec<impl Into<Arc<Address>>>) -> Addresses {
     let mut known = KnownAddresses::new(before);
-    said.into_iter().map(|address| known.share(address)).collect()
+    said.into_iter().map(|address| known.share(address.into())).collect()
 }
 
 #[cfg(test)]

@@ -46,10 +46,8 @@ fn ask_ec2(config: &Config, mut inventory: Inventory, caller: Caller) -> Invento
         }
         for (id, answer, region) in calls.join_all().await {
             let source = &config.server.sources[id];
-            inventory.sources[id] = answered(
-                source,
-                answer.map(|said| said.beside(&Said::default())).map_err(Into::into),
-            );
+            inventory.sources[id] =
+                answered(source, answer.and_then(|said| said.beside(None)).map_err(Into::into));
             if region.is_some() {
                 inventory.sources[id].region = region;
             }

@@ -97,6 +97,11 @@ impl Post {
         self.asks.try_recv().ok()
     }
 
+    /// Counts an answer that is equal to the one before.
+    pub(super) fn count_unchanged(&self) {
+        self.stats.count_unchanged();
+    }
+
     /// Counts and judges a call, without telling anybody.
     pub(super) fn note(&mut self, took: Duration, answer: &Answer) -> SystemTime {
         let now = self.clock.now();

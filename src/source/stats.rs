@@ -19,6 +19,8 @@ pub struct Totals {
     pub polls: u64,
     /// Those of them that failed, by [`Class`] in the order of [`Class::ALL`].
     pub failures: [u64; Class::ALL.len()],
+    /// Good answers that were equal to the one before, and not read again.
+    pub unchanged: u64,
     /// When the last good answer came.
     pub last_good: Option<SystemTime>,
     /// When the source was heard of last: the end of its last call, good or not,
@@ -59,6 +61,11 @@ impl Stats {
     /// When the source was heard of last.
     pub fn heard(&self) -> Option<SystemTime> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).heard
+    }
+
+    /// Counts an answer that is equal to the one before.
+    pub(super) fn count_unchanged(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unchanged += 1;
     }
 
     /// Counts a call.

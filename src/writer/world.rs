@@ -8,7 +8,7 @@ use super::holds::Holds;
 use crate::config::{Config, SourceId, SourceKind};
 use crate::forward::Forwarder;
 use crate::source::Delivery;
-use crate::source::accept::{Accepted, Losses, Policy, accept, accept_file};
+use crate::source::accept::{Accepted, Losses, Policy, Settled, accept, accept_file};
 use crate::source::clock::Clock;
 use crate::source::discover::{Answered, Discovered, Remembered, Rules};
 use crate::source::inventory::{Address, Inventory};
@@ -37,6 +37,7 @@ pub(super) struct SourceMemory {
     pub(super) losses: Losses,
     /// When the first of its names becomes due that are held.
     pub(super) names_wake_at: Option<SystemTime>,
+    pub(super) settled: Settled,
     pub(super) holds: Arc<Holds>,
     /// The settings of the source that said what is accepted, and the region
     /// it was in: after a reload, perhaps not those configured.
@@ -125,11 +126,16 @@ impl World {
         let former = Former { name: &config.name, of: &kept.of, region: kept.region.as_deref() };
         let elsewhere = former.is_elsewhere(&of, source.region.as_deref());
         let accepted = match &config.kind {
+            SourceKind::Ec2(_) if !elsewhere && kept.settled.is(&kept.accepted, answer) => {
+                kept.losses = Losses::default();
+                kept.accepted.clone()
+            }
             SourceKind::Ec2(_) if !elsewhere => {
                 let accept_losses = delivery.accept_losses;
                 let policy =
                     Policy { guard: self.config.server.guard, bound: &bound, accept_losses };
                 let (accepted, losses) = accept(&kept.accepted, answer, delivery.at, &policy);
+                kept.settled = Settled::after(&kept.accepted, answer, (&accepted, &losses));
                 kept.losses = losses;
                 accepted
             }

@@ -42,6 +42,7 @@
 
 mod guard;
 mod news;
+mod settled;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +51,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use guard::{Held, Losses, MASS_LEAST};
+pub use settled::Settled;
 
 use super::allocation::Allocation;
 use super::usable::Said;
@@ -78,6 +80,13 @@ pub struct Accepted {
     pub superseded: BTreeMap<Allocation, BTreeMap<String, SystemTime>>,
 }
 
+impl Accepted {
+    /// Nothing but what is answered matters for the next answer.
+    fn remembers_nothing(&self) -> bool {
+        self.superseded.is_empty() && self.released.is_empty()
+    }
+}
+
 /// What decides how losses are taken.
 #[derive(Clone, Copy)]
 pub struct Policy<'p> {
@@ -103,8 +112,7 @@ pub fn accept(
 ) -> (Accepted, Losses) {
     let news = News::of(previous, answer);
     let unknown = &answer.left_out.unknown;
-    let nothing_else = previous.superseded.is_empty() && previous.released.is_empty();
-    if news.is_none() && nothing_else && unknown.is_empty() {
+    if news.is_none() && previous.remembers_nothing() && unknown.is_empty() {
         return (previous.clone(), Losses::default());
     }
     let mut superseded = previous.superseded.clone();

@@ -119,7 +119,7 @@ impl<'r> Reader<'r> {
         let address = match again.and_then(|_| self.known.again()) {
             Some(address) => address,
             None => match address(item, &place, self.text)? {
-                Ok(address) => self.known.share(address),
+                Ok(address) => self.known.share(address.into()),
                 Err(why) => {
                     self.gather.leave_out(why);
                     return Ok(());

@@ -25,31 +25,49 @@ use pace::{Pace, jitter};
 
 /// Something that says, when called, which addresses there are.
 pub trait Describe: Send {
-    /// One call, with its own deadline. Dropping it ends it. No Elastic IP
-    /// stands twice in what it says.
+    /// One call, with its own deadline. Dropping it ends it.
     fn describe(&mut self) -> BoxFuture<'_, Result<Described, PollError>>;
 
     /// The region that is asked, once known.
     fn region(&self) -> Option<String>;
 }
 
-/// What a call brought.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Described {
-    /// The addresses, each Elastic IP once.
-    pub addresses: Vec<Address>,
-    /// What of the answer cannot be used.
-    pub left_out: LeftOut,
+/// What a good call brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Described {
+    /// The same as the last good call of this caller, in whatever order.
+    Equal,
+    /// Perhaps something else.
+    New {
+        /// The addresses, each Elastic IP once.
+        addresses: Vec<Arc<Address>>,
+        /// What of the answer cannot be used.
+        left_out: LeftOut,
+    },
 }
 
 impl Described {
-    /// The same, in the memory of what was said `before` where that is equal.
-    pub(crate) fn beside(self, before: &Said) -> Said {
-        let left_out = match &before.left_out {
-            known if **known == self.left_out => Arc::clone(known),
-            _ => self.left_out.into(),
-        };
-        Said { addresses: shared(&before.addresses, self.addresses), left_out }
+    /// What it says, in the memory of what was said `before` where that is equal.
+    ///
+    /// # Errors
+    /// It is to be equal to what nobody has said.
+    pub(crate) fn beside(self, before: Option<&Said>) -> Result<Said, PollError> {
+        match (self, before) {
+            (Self::Equal, Some(before)) => Ok(before.clone()),
+            (Self::Equal, None) => {
+                Err(PollError::NotWhole { what: "it is equal to none before".into() })
+            }
+            (Self::New { addresses, left_out }, None) => {
+                Ok(Said { addresses: addresses.into(), left_out: left_out.into() })
+            }
+            (Self::New { addresses, left_out }, Some(before)) => {
+                let left_out = match &before.left_out {
+                    known if **known == left_out => Arc::clone(known),
+                    _ => left_out.into(),
+                };
+                Ok(Said { addresses: shared(&before.addresses, addresses), left_out })
+            }
+        }
     }
 }
 
@@ -60,8 +78,8 @@ pub(crate) struct Poller {
     post: Post,
     /// Who asked while a call was under way.
     later: Pending,
-    /// The last good answer.
-    said: Said,
+    /// The last good answer, if there was one.
+    said: Option<Said>,
 }
 
 impl Poller {
@@ -69,8 +87,7 @@ impl Poller {
     pub(crate) fn new(setup: Setup, poll: Duration, called: Box<dyn Describe>) -> (Self, Handle) {
         let pace = setup.throttled.map_or_else(|| Pace::new(poll), |p| Pace::throttled(poll, p));
         let (post, handle) = Post::new(setup);
-        let (later, said) = (Pending::default(), Said::default());
-        (Self { called, pace, post, later, said }, handle)
+        (Self { called, pace, post, later: Pending::default(), said: None }, handle)
     }
 
     /// Calls at once, and again and again, until nobody takes deliveries or
@@ -98,14 +115,19 @@ impl Poller {
         }
         let began = Instant::now();
         self.pace.started(began, asked.by());
-        let said = self.call().await?;
+        let described = self.call().await?;
+        let is_equal = matches!(described, Ok(Described::Equal));
+        let said = described.and_then(|described| described.beside(self.said.as_ref()));
+        if is_equal && said.is_ok() {
+            self.post.count_unchanged();
+        }
         let took = began.elapsed();
         self.pace.ended(said.as_ref().err().map(PollError::class), jitter());
         self.post.throttled.set(self.pace.throttled_pause());
         let answer: Answer = match said {
             Ok(said) => {
-                self.said = said.beside(&self.said);
-                Ok(self.said.clone())
+                self.said = Some(said.clone());
+                Ok(said)
             }
             Err(error) => Err(Arc::new(error.into())),
         };

@@ -75,8 +75,8 @@ impl Running {
 }
 
 fn one(last: u8) -> Reply {
-    let addresses = vec![address(Ipv4Addr::new(75, 101, 137, last))];
-    Ok(Described { addresses, ..Described::default() })
+    let addresses = vec![address(Ipv4Addr::new(75, 101, 137, last)).into()];
+    Ok(Described::New { addresses, left_out: LeftOut::default() })
 }
 
 fn server_error() -> PollError {
@@ -154,6 +154,47 @@ async fn it_goes_on_by_itself_and_tells_health_and_counts() {
     let totals = east.handle.stats().read();
     assert_eq!((totals.polls, totals.failed(Class::Server), totals.failed_in_all()), (4, 2, 2));
     assert!(totals.last_good.is_some_and(|at| at >= since));
+}
+
+/// An answer that is equal to the last one is a good answer like any other.
+#[tokio::test]
+async fn an_equal_answer_delivers_the_last_one() {
+    let mut east = Running::start(NEVER);
+    let equal = || Ok(Described::Equal);
+    // Equal to nothing: no answer at all, rather than one without addresses.
+    let asked = east.ask(Some(&Accept::new())).await;
+    east.call().await.send(equal()).unwrap();
+    let delivery = east.delivery().await;
+    let error = delivery.answer.as_ref().unwrap_err();
+    assert_eq!((error.class(), delivery.accept_losses), (Class::NotWhole, false));
+    delivery.published(None);
+    assert!(asked.await.unwrap().failed.is_some());
+
+    let mut asked = Vec::new();
+    let mut said = Vec::new();
+    // What failed in between is no answer, and changes nothing about the last one.
+    for reply in [one(1), equal(), Err(server_error()), equal(), one(2), equal()] {
+        let is_good = reply.is_ok();
+        let accept = Accept::new();
+        asked.push(east.ask(Some(&accept)).await);
+        east.call().await.send(reply).unwrap();
+        let delivery = east.delivery().await;
+        assert_eq!(delivery.accept_losses, is_good, "an operator accepts what an answer shows");
+        assert_eq!(delivery.health == Health::Healthy, is_good);
+        said.extend(delivery.answer.as_ref().ok().cloned().map(|said| (said, delivery.at)));
+        delivery.published(None);
+    }
+    for asked in asked {
+        asked.await.unwrap();
+    }
+    let same = |a: usize, b: usize| {
+        let (a, b): (&Said, &Said) = (&said[a].0, &said[b].0);
+        Arc::ptr_eq(&a.addresses, &b.addresses) && Arc::ptr_eq(&a.left_out, &b.left_out)
+    };
+    assert!(same(0, 1) && same(1, 2) && same(3, 4) && !same(2, 3));
+    let totals = east.handle.stats().read();
+    assert_eq!((totals.unchanged, totals.polls, totals.failed_in_all()), (3, 7, 2));
+    assert_eq!(totals.last_good, Some(said[4].1), "its age begins anew");
 }
 
 #[tokio::test]

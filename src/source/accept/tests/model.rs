@@ -213,6 +213,21 @@ proptest! {
             prop_assert_eq!(&again, &source.accepted);
             prop_assert_eq!(&losses, &source.losses);
 
+            // Where nothing is kept, it changes nothing at any time, whoever asks.
+            let said = Said::from(Arc::clone(&source.said));
+            let settled = Settled::after(&source.accepted, &said, (&again, &losses));
+            let kept = again.entries.values().any(|entry| !entry.is_live());
+            prop_assert_eq!(settled.is(&again, &said), !kept && again.remembers_nothing());
+            if settled.is(&again, &said) {
+                for policy in [POLICY, UNGUARDED, OPERATOR] {
+                    for later in [now, now + 1, now + 10_000] {
+                        let (later, losses) = accept(&again, &said, at(later), &policy);
+                        prop_assert!(Arc::ptr_eq(&later.entries, &again.entries));
+                        prop_assert_eq!((later, losses), (again.clone(), Losses::default()));
+                    }
+                }
+            }
+
             let had = |n: u8| before.entries.get(&of(n)).and_then(|e| e.address.private_ip);
             let has = |n: u8| source.accepted.entries.get(&of(n)).and_then(|e| e.address.private_ip);
             let said = |n: u8| answer.iter().find(|a| a.public_ip == ip(n));
