@@ -201,11 +201,6 @@ impl KeptCredentials {
         given
     }
 
-    /// When they ended, if they have.
-    pub(super) fn ended(&self, now: SystemTime) -> Option<SystemTime> {
-        self.keys().as_ref()?.credentials.expiry().filter(|end| *end <= now)
-    }
-
     /// Uses the old ones for another while; false if they are not good.
     fn use_on(&self, now: SystemTime) -> bool {
         let mut keys = self.keys();
@@ -214,9 +209,30 @@ impl KeptCredentials {
         true
     }
 
-    /// The service does not take them: the next call waits for new ones.
-    pub(super) fn forget(&self) {
-        *self.keys() = None;
+    /// Those that a call is signed with now.
+    pub(super) fn current(&self) -> Option<Credentials> {
+        self.keys().as_ref().map(|keys| keys.credentials.clone())
+    }
+
+    /// What a failure is of a call that was signed with `used`. If the service does not take
+    /// those, the next call waits for new ones; if it has them already, because they were
+    /// renewed beside the call, it uses them.
+    pub(super) fn judge(&self, used: Option<&Credentials>, error: PollError) -> PollError {
+        let PollError::Refused { code, message } = error else { return error };
+        self.forget(used);
+        let ended = used.and_then(Credentials::expiry).filter(|end| *end <= SystemTime::now());
+        match ended {
+            Some(at) => PollError::Ended { at, code },
+            None => PollError::Refused { code, message },
+        }
+    }
+
+    fn forget(&self, used: Option<&Credentials>) {
+        let mut keys = self.keys();
+        let key_of = |credentials: &Credentials| credentials.access_key_id().to_owned();
+        if keys.as_ref().map(|keys| key_of(&keys.credentials)) == used.map(key_of) {
+            *keys = None;
+        }
     }
 }
 
@@ -225,8 +241,7 @@ impl ProvideCredentials for KeptCredentials {
     where
         Self: 'a,
     {
-        let keys = self.keys().as_ref().map(|keys| keys.credentials.clone());
-        let keys = keys.ok_or_else(CredentialsError::not_loaded_no_source);
+        let keys = self.current().ok_or_else(CredentialsError::not_loaded_no_source);
         future::ProvideCredentials::ready(keys)
     }
 }

@@ -18,12 +18,14 @@ mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{ConfigLoader, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::{
@@ -172,6 +174,10 @@ impl Describe for Ec2 {
         })
     }
 
+    fn requests(&self) -> u64 {
+        self.caller.as_ref().map_or(0, |caller| caller.requests.load(Ordering::Relaxed))
+    }
+
     fn region(&self) -> Option<String> {
         self.caller.as_ref().map(|caller| caller.region.clone()).or_else(|| self.region.clone())
     }
@@ -195,6 +201,8 @@ struct Caller {
     fresh: Client,
     keeper: Keeper,
     memory: Memory,
+    /// Sent so far.
+    requests: AtomicU64,
     filters: Option<Vec<Filter>>,
     limits: Limits,
 }
@@ -229,7 +237,8 @@ impl Caller {
             Filter::builder().name(name).set_values(Some(values.clone())).build()
         });
         let filters = Some(filters.collect()).filter(|f: &Vec<_>| !f.is_empty());
-        Ok(Self { region, main, fresh, keeper, memory: Memory::default(), filters, limits })
+        let (memory, requests) = Default::default();
+        Ok(Self { region, main, fresh, keeper, memory, requests, filters, limits })
     }
 
     async fn describe(&mut self) -> Result<Described, PollError> {
@@ -238,25 +247,23 @@ impl Caller {
         let outcome = match timeout(self.limits.whole, self.hedged(&mut failed)).await {
             Ok(outcome) => outcome,
             // What is known of one try says more than that the other is late.
-            Err(_) => Err(failed.unwrap_or(PollError::Timeout { after: self.limits.whole })),
+            Err(_) => Err(failed.unwrap_or(Failed {
+                error: PollError::Timeout { after: self.limits.whole },
+                signed_with: None,
+            })),
         };
         match outcome {
-            Err(PollError::Refused { code, message }) => {
-                let ended = self.keeper.kept.ended(SystemTime::now());
-                self.keeper.kept.forget();
-                Err(match ended {
-                    Some(at) => PollError::Ended { at, code },
-                    None => PollError::Refused { code, message },
-                })
+            Ok(answer) => Ok(self.memory.take(answer)),
+            Err(Failed { error, signed_with }) => {
+                Err(self.keeper.kept.judge(signed_with.as_ref(), error))
             }
-            outcome => outcome.map(|answer| self.memory.take(answer)),
         }
     }
 
     /// One call, and a second one beside it when it is slow: the first good
     /// answer counts. Connections die in silence, and a packet lost costs a
     /// second.
-    async fn hedged(&self, failed: &mut Option<PollError>) -> Result<Answer, PollError> {
+    async fn hedged(&self, failed: &mut Option<Failed>) -> Result<Answer, Failed> {
         let mut first = pin!(self.call(&self.main));
         tokio::select! {
             // The connect timeout may be the same second.
@@ -278,10 +285,21 @@ impl Caller {
         }
     }
 
-    async fn call(&self, client: &Client) -> Result<Answer, PollError> {
+    async fn call(&self, client: &Client) -> Result<Answer, Failed> {
+        let signed_with = self.keeper.kept.current();
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let reading = self.memory.reading();
         let call = client.describe_addresses().set_filters(self.filters.clone());
         let read = call.customize().interceptor(reading.clone()).send().await;
-        reading.finish(read.map_err(|e| of_call(DESCRIBE, &e))?)
+        let answer = read.map_err(|error| of_call(DESCRIBE, &error));
+        let answer = answer.and_then(|read| reading.finish(read));
+        answer.map_err(|error| Failed { error, signed_with })
     }
+}
+
+/// A call that has failed.
+#[derive(Debug)]
+struct Failed {
+    error: PollError,
+    signed_with: Option<Credentials>,
 }

@@ -13,6 +13,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::credentials::{KeptCredentials, Keys};
 use super::http_client::is_near;
 use super::trouble::ASSUME;
 use super::*;
@@ -416,6 +417,7 @@ async fn the_first_of_two_tries_that_is_good_counts() {
     assert_eq!(caller.describe().await.unwrap(), Described::Equal);
     let on: Vec<usize> = server.requests().iter().map(|r| r.connection).collect();
     assert_eq!(on, [0, 1, 2], "the dead connection is not used again, nor is the hedge's");
+    assert_eq!(caller.requests.load(Ordering::Relaxed), 3, "each try is a request");
 
     // The second fails: the first one's answer is waited for.
     let server = Server::start(|n| match n {
@@ -518,7 +520,7 @@ async fn credentials_are_kept_while_they_are_good() {
         keeper.provide().await.unwrap();
     }
     assert_eq!((key(&keeper).as_deref(), fetched.load(Ordering::SeqCst)), (Some("key0"), 1));
-    keeper.kept.forget();
+    *keeper.kept.keys() = None;
     let error = keeper.provide().await.unwrap_err();
     assert_eq!(error.class(), Class::Credentials);
 
@@ -693,6 +695,33 @@ async fn refused_credentials_are_fetched_anew() {
     assert!(caller.keeper.kept.keys().is_none());
     caller.describe().await.unwrap_err();
     assert_eq!(server.requests().len(), 2);
+}
+
+/// New ones came while a call was under way that was signed with the old ones.
+#[tokio::test]
+async fn renewed_credentials_are_not_forgotten_with_the_refused_ones() {
+    let kept = Arc::new(Mutex::new(None::<KeptCredentials>));
+    let renews = Arc::clone(&kept);
+    let server = Server::start(move |n| {
+        if n > 0 {
+            return http("200 OK", &xml(ONE));
+        }
+        let credentials = Credentials::new("renewed", "test", None, None, "test");
+        let renew_at = SystemTime::now() + Duration::from_secs(60);
+        let kept = renews.lock().unwrap().clone().unwrap();
+        *kept.keys() = Some(Keys { credentials, renew_at });
+        http("401 Unauthorized", &fault("AuthFailure"))
+    })
+    .await;
+    let mut caller = caller(server.url(), PATIENT);
+    *kept.lock().unwrap() = Some(caller.keeper.kept.clone());
+    assert_eq!(caller.describe().await.unwrap_err().class(), Class::Credentials);
+    caller.describe().await.unwrap();
+    let signed_with = |n: usize, key: &str| {
+        assert!(server.requests()[n].head.contains(&format!("Credential={key}/")), "{n}");
+    };
+    signed_with(0, "test");
+    signed_with(1, "renewed");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::dns::name::Key;
 /// Faster only meets EC2's throttling; slower than a day is no polling.
 const POLL: RangeInclusive<Duration> =
     Duration::from_millis(500)..=Duration::from_secs(24 * 60 * 60);
-const POLL_DEFAULT: Duration = Duration::from_secs(2);
+const POLL_DEFAULT: Duration = Duration::from_secs(1);
 const TTL_DEFAULT: u32 = 5;
 
 /// ARNs (AWS General Reference) and every other id we pass on are shorter.
@@ -209,7 +209,7 @@ fn ec2(t: &mut Table<'_>) -> Ec2Source {
         );
     }
     Ec2Source {
-        poll: t.take("poll", duration(POLL, "2s")).unwrap_or(POLL_DEFAULT),
+        poll: t.take("poll", duration(POLL, "1s")).unwrap_or(POLL_DEFAULT),
         endpoint_url: t.take("endpoint_url", endpoint_url),
         profile: t.take("profile", text(MAX_TEXT, "default")),
         role_arn,

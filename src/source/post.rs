@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::asks::{Ask, Handle, MAX_ASKS, Pending};
 use super::clock::Clock;
-use super::poll::{Pause, Throttled};
+use super::poll::{Pause, Slowed, Throttled};
 use super::stats::Stats;
 use super::{Answer, Delivery, Waiters, health, usable};
 use crate::config::SourceId;
@@ -100,6 +100,11 @@ impl Post {
     /// Counts an answer that is equal to the one before.
     pub(super) fn count_unchanged(&self) {
         self.stats.count_unchanged();
+    }
+
+    /// Counts requests that were sent, and says whether the next is later than `poll` says.
+    pub(super) fn count_requests(&self, sent: u64, slowed: Option<Slowed>) {
+        self.stats.count_requests(sent, slowed);
     }
 
     /// Counts and judges a call, without telling anybody.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Answer;
 use super::error::Class;
+use super::poll::Slowed;
 use super::usable::LeftOut;
 
 /// Counters of one source: written by its loop a few times a second, read by
@@ -21,6 +22,10 @@ pub struct Totals {
     pub failures: [u64; Class::ALL.len()],
     /// Good answers that were equal to the one before, and not read again.
     pub unchanged: u64,
+    /// Requests that calls of EC2 have sent: a slow call sends a second one.
+    pub requests: u64,
+    /// EC2 is asked less often than `poll` says.
+    pub slowed: Option<Slowed>,
     /// When the last good answer came.
     pub last_good: Option<SystemTime>,
     /// When the source was heard of last: the end of its last call, good or not,
@@ -66,6 +71,13 @@ impl Stats {
     /// Counts an answer that is equal to the one before.
     pub(super) fn count_unchanged(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).unchanged += 1;
+    }
+
+    /// Counts requests, and says how often there will be.
+    pub(super) fn count_requests(&self, sent: u64, slowed: Option<Slowed>) {
+        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.requests += sent;
+        totals.slowed = slowed;
     }
 
     /// Counts a call.

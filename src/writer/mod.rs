@@ -163,6 +163,7 @@ impl Writer {
             self.world.restore_names(names);
             return Err(panicked);
         }
+        let (discovered, _) = names;
         self.telling(|writer| {
             if before.1.silent {
                 silence::heard_again(&writer.world.inventory.sources[id]);

@@ -12,8 +12,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-/// What an answer begins with, and what it ends with.
-const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
+/// What an answer begins with, and what it ends with. EC2 writes the first, others the second.
+const DECLARATIONS: [&[u8]; 2] =
+    [b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>", b"<?xml version=\"1.0\" encoding=\"utf-8\"?>"];
 const ROOT: &[u8] = b"<DescribeAddressesResponse";
 const ROOT_END: &[u8] = b"</DescribeAddressesResponse>";
 
@@ -79,6 +80,33 @@ pub(super) struct Item<'b> {
     pub(super) digest: Digest,
 }
 
+/// The items of the last answer, in its order, which most answers keep: what is there again need
+/// not be taken apart again. As large as the answer, without what stands between its items.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    octets: Vec<u8>,
+    /// Where each ends, and its digest.
+    items: Vec<(usize, Digest)>,
+}
+
+impl Before {
+    pub(super) fn of(items: &[Item<'_>]) -> Self {
+        let mut before = Self::default();
+        for item in items {
+            before.octets.extend_from_slice(item.octets);
+            before.items.push((before.octets.len(), item.digest));
+        }
+        before
+    }
+
+    fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        let begins = std::iter::once(0).chain(self.items.iter().map(|(end, _)| *end));
+        begins.zip(&self.items).filter_map(|(begin, (end, digest))| {
+            Some(Item { octets: self.octets.get(begin..*end)?, digest: *digest })
+        })
+    }
+}
+
 /// A whole answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sum {
@@ -95,18 +123,29 @@ impl Sum {
     }
 }
 
-/// The items of a whole answer, in its order; none if it is not understood.
-pub(super) fn split(body: &[u8], digests: Digests) -> Option<Vec<Item<'_>>> {
+/// The items of a whole answer, in its order; none if it is not understood. `before` has digests
+/// of the same key.
+pub(super) fn split<'b>(
+    body: &'b [u8],
+    digests: Digests,
+    before: &Before,
+) -> Option<Vec<Item<'b>>> {
     // EC2 writes UTF-8, and the SDK reads nothing else.
     std::str::from_utf8(body).ok()?;
     let mut reader = Reader { rest: body };
     reader.root()?;
     reader.leaves_before(SET)?;
-    let mut items = Vec::new();
+    let (mut items, mut expected) = (Vec::new(), before.items());
     if !reader.eat(NO_SET) {
         reader.expect(SET)?;
         while !reader.ends_with(SET_END) {
-            items.push(reader.item(digests)?);
+            let rest = reader.rest;
+            items.push(match expected.next() {
+                Some(known) if reader.eat(known.octets) => {
+                    Item { octets: reader.since(rest)?, digest: known.digest }
+                }
+                _ => reader.item(digests)?,
+            });
         }
     }
     reader.leaves_before(ROOT_END)?;
@@ -169,7 +208,7 @@ impl<'b> Reader<'b> {
 
     /// Up to the end of the root element's start tag.
     fn root(&mut self) -> Option<()> {
-        if self.eat(DECLARATION) {
+        if DECLARATIONS.iter().any(|declaration| self.eat(declaration)) {
             self.space();
         }
         self.expect(ROOT)?;

@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponse
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::FrozenLayer;
 
-use super::items::{Digest, Digests, Sum, answer_of, is_whole, split};
+use super::items::{Before, Digest, Digests, Sum, answer_of, is_whole, split};
 use super::{Judged, described, judged};
 use crate::trouble::not_whole;
 use eipdns::source::error::PollError;
@@ -38,6 +38,7 @@ pub(crate) struct Memory {
 #[derive(Debug)]
 struct Known {
     sum: Sum,
+    before: Before,
     items: HashMap<Digest, Judged>,
 }
 
@@ -80,7 +81,7 @@ enum Found {
     /// Nothing: it is the last one again.
     Equal,
     /// The items that were not in the last one; the others stand here.
-    Part(Sum, Vec<(Digest, Option<Judged>)>),
+    Part(Sum, Before, Vec<(Digest, Option<Judged>)>),
 }
 
 impl Reading {
@@ -92,7 +93,7 @@ impl Reading {
         let found = std::mem::take(&mut *self.found());
         let read = read.addresses.ok_or_else(|| not_whole("it has no addressesSet"))?;
         let mut read = read.into_iter().map(judged);
-        let (sum, items) = match found {
+        let (sum, before, items) = match found {
             Found::All => {
                 return Ok(Answer {
                     said: described(read.collect::<Result<_, _>>()?),
@@ -100,13 +101,13 @@ impl Reading {
                 });
             }
             Found::Equal => return Ok(Answer { said: Described::Equal, known: self.last }),
-            Found::Part(sum, items) => (sum, items),
+            Found::Part(sum, before, items) => (sum, before, items),
         };
         let mut next = || read.next().ok_or_else(|| not_whole("an address in it is missing"))?;
         let whole = |(digest, item): (_, Option<_>)| Ok((digest, item.map_or_else(&mut next, Ok)?));
         let items = items.into_iter().map(whole).collect::<Result<Vec<_>, PollError>>()?;
         let said = described(items.iter().map(|(_, item)| item.clone()).collect());
-        let known = Known { sum, items: items.into_iter().collect() };
+        let known = Known { sum, before, items: items.into_iter().collect() };
         Ok(Answer { said, known: Some(known.into()) })
     }
 
@@ -116,8 +117,10 @@ impl Reading {
         if response.status().as_u16() != OK || !is_whole(body) {
             return None;
         }
-        let items = split(body, self.digests)?;
-        let (sum, last) = (Sum::of(&items), self.last.as_deref());
+        let last = self.last.as_deref();
+        let nothing = Before::default();
+        let items = split(body, self.digests, last.map_or(&nothing, |last| &last.before))?;
+        let sum = Sum::of(&items);
         if last.is_some_and(|last| last.sum == sum) {
             return Some((Found::Equal, 0, answer_of(&[])));
         }
@@ -125,7 +128,7 @@ impl Reading {
         let found: Vec<_> = items.iter().map(|item| (item.digest, known(&item.digest))).collect();
         let new = items.iter().zip(&found).filter(|(_, (_, known))| known.is_none());
         let new: Vec<_> = new.map(|(item, _)| item.octets).collect();
-        Some((Found::Part(sum, found), new.len(), answer_of(&new)))
+        Some((Found::Part(sum, Before::of(&items), found), new.len(), answer_of(&new)))
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {

@@ -5,6 +5,7 @@
 //! script it.
 
 mod pace;
+mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -19,14 +20,19 @@ use crate::source::inventory::Address;
 use crate::source::known::shared;
 use crate::source::usable::{LeftOut, Said};
 use crate::source::{Answer, Ended, Handle, Pending, Post, Setup};
-pub(crate) use pace::Pause;
 pub(super) use pace::Throttled;
+pub(crate) use pace::{MEAN_PART, Pause};
 use pace::{Pace, jitter};
+pub use pace::{Slowed, SlowedBy};
+use tell::Teller;
 
 /// Something that says, when called, which addresses there are.
 pub trait Describe: Send {
     /// One call, with its own deadline. Dropping it ends it.
     fn describe(&mut self) -> BoxFuture<'_, Result<Described, PollError>>;
+
+    /// How many requests it has sent so far: a slow call sends a second one.
+    fn requests(&self) -> u64;
 
     /// The region that is asked, once known.
     fn region(&self) -> Option<String>;
@@ -75,6 +81,9 @@ impl Described {
 pub(crate) struct Poller {
     called: Box<dyn Describe>,
     pace: Pace,
+    teller: Teller,
+    /// How many requests were counted.
+    requests: u64,
     post: Post,
     /// Who asked while a call was under way.
     later: Pending,
@@ -85,9 +94,11 @@ pub(crate) struct Poller {
 impl Poller {
     /// A source that calls `called` each `poll`, and delivers what it says.
     pub(crate) fn new(setup: Setup, poll: Duration, called: Box<dyn Describe>) -> (Self, Handle) {
+        let teller = Teller::new(&setup.name);
         let pace = setup.throttled.map_or_else(|| Pace::new(poll), |p| Pace::throttled(poll, p));
         let (post, handle) = Post::new(setup);
-        (Self { called, pace, post, later: Pending::default(), said: None }, handle)
+        let (requests, later, said) = (0, Pending::default(), None);
+        (Self { called, pace, teller, requests, post, later, said }, handle)
     }
 
     /// Calls at once, and again and again, until nobody takes deliveries or
@@ -122,8 +133,8 @@ impl Poller {
             self.post.count_unchanged();
         }
         let took = began.elapsed();
-        self.pace.ended(said.as_ref().err().map(PollError::class), jitter());
-        self.post.throttled.set(self.pace.throttled_pause());
+        self.pace.ended(said.as_ref().err().map(PollError::class), took, jitter());
+        self.tell_pace();
         let answer: Answer = match said {
             Ok(said) => {
                 self.said = Some(said.clone());
@@ -132,6 +143,15 @@ impl Poller {
             Err(error) => Err(Arc::new(error.into())),
         };
         self.post.deliver(took, self.called.region(), answer, asked).await
+    }
+
+    /// Says how often EC2 is asked, and how often it will be.
+    fn tell_pace(&mut self) {
+        let (requests, slowed) = (self.called.requests(), self.pace.slowed());
+        self.post.count_requests(requests.saturating_sub(self.requests), slowed);
+        self.requests = requests;
+        self.teller.hear(slowed);
+        self.post.throttled.set(self.pace.throttled_pause());
     }
 
     /// One call. Whoever asks meanwhile may know of a change that it does not

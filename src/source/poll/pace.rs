@@ -14,6 +14,16 @@ use crate::source::{Ask, By, Pending};
 /// of it. Replicas started together drift apart.
 const LEAST_PART: f64 = 0.85;
 
+/// The mean of that.
+pub(crate) const MEAN_PART: f64 = (LEAST_PART + 1.0) / 2.0;
+
+/// The least part of `poll`, or of [`BACKOFF`] if that is shorter, between the end of a call and
+/// the start of the next: whoever answers slowly is not asked without a pause.
+const LEAST_REST: f64 = 0.5;
+
+/// So many slow calls in a row are no accident, as a lost packet is one.
+const SLOW_CALLS: u32 = 3;
+
 /// The first pause after a failure, unless `poll` is shorter; doubled with
 /// each further one.
 const BACKOFF: Duration = Duration::from_secs(2);
@@ -42,6 +52,8 @@ const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Pace {
     poll: Duration,
     failures: u32,
+    /// Good calls in a row that took so long that the next one is late.
+    slow: u32,
     /// From the start of the last call to that of the next.
     pub(super) pause: Duration,
     started: Option<Instant>,
@@ -58,6 +70,7 @@ impl Pace {
         Self {
             poll,
             failures: 0,
+            slow: 0,
             pause: poll,
             started: None,
             started_asked: None,
@@ -79,6 +92,17 @@ impl Pace {
         let Self { failures, pause: lasts, started_asked, cut, .. } = *self;
         let started = self.started.filter(|_| self.throttled)?;
         Some(Pause { failures, lasts, started, started_asked, cut })
+    }
+
+    /// Calls come less often than `poll` says: how, if not because they fail, which is told
+    /// by itself.
+    pub(super) fn slowed(&self) -> Option<Slowed> {
+        let by = match () {
+            () if self.throttled => SlowedBy::Throttling,
+            () if self.slow >= SLOW_CALLS => SlowedBy::SlowCalls,
+            () => return None,
+        };
+        (self.pause > self.poll).then_some(Slowed { every: self.pause, by })
     }
 
     /// An ask is about the pace, or for the next call.
@@ -125,9 +149,14 @@ impl Pace {
         }
     }
 
-    /// A call has ended, well or with trouble of a class. `jitter` is from 0
+    /// The least time between the end of a call and the start of the next.
+    fn rest(&self) -> Duration {
+        self.poll.min(BACKOFF).mul_f64(LEAST_REST)
+    }
+
+    /// A call has ended after so long, well or with trouble of a class. `jitter` is from 0
     /// to 1.
-    pub(super) fn ended(&mut self, trouble: Option<Class>, jitter: f64) {
+    pub(super) fn ended(&mut self, trouble: Option<Class>, took: Duration, jitter: f64) {
         self.failures = if trouble.is_some() { self.failures.saturating_add(1) } else { 0 };
         self.throttled |= trouble == Some(Class::Throttled);
         if trouble.is_none() {
@@ -142,7 +171,39 @@ impl Pace {
             }
             Some(_) => doubled(BACKOFF.min(self.poll), self.failures - 1).min(BACKOFF_CAP),
         };
-        self.pause = longest.mul_f64(LEAST_PART + (1.0 - LEAST_PART) * jitter.clamp(0.0, 1.0));
+        let jitter = LEAST_PART + (1.0 - LEAST_PART) * jitter.clamp(0.0, 1.0);
+        let rested = took.saturating_add(self.rest()).min(LONGEST_POLL);
+        let is_slow = trouble.is_none() && rested > self.poll;
+        self.slow = if is_slow { self.slow.saturating_add(1) } else { 0 };
+        self.pause = longest.mul_f64(jitter).max(rested);
+    }
+}
+
+/// A source that is asked less often than its `poll` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slowed {
+    /// From the start of the last call to that of the next.
+    pub every: Duration,
+    /// Why.
+    pub by: SlowedBy,
+}
+
+/// Why a source is asked less often than its `poll` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowedBy {
+    /// EC2 has said that there are too many calls.
+    Throttling,
+    /// Each call takes so long that a pause after it makes the next one late.
+    SlowCalls,
+}
+
+impl SlowedBy {
+    /// For an operator.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttling => "EC2 throttles calls of this account and region",
+            Self::SlowCalls => "each call takes long, and a pause follows it",
+        }
     }
 }
 
@@ -193,7 +254,7 @@ mod tests {
             let mut pace = Pace::new(Duration::from_secs(poll));
             (0..6)
                 .map(|_| {
-                    pace.ended(Some(trouble), 1.0);
+                    pace.ended(Some(trouble), Duration::ZERO, 1.0);
                     pace.pause.as_secs()
                 })
                 .collect()
@@ -206,17 +267,43 @@ mod tests {
     }
 
     #[test]
+    fn slow_calls_are_not_made_one_after_the_other_and_that_is_said() {
+        let mut pace = Pace::new(Duration::from_secs(1));
+        let (millis, now) = (Duration::from_millis, Instant::now());
+        let mut call = |trouble, took| {
+            pace.started(now, By::Time);
+            pace.ended(trouble, millis(took), 1.0);
+            (pace.next_start(By::Time, now) - now, pace.slowed())
+        };
+        let slow = |every| Some(Slowed { every: millis(every), by: SlowedBy::SlowCalls });
+        assert_eq!(call(None, 20), (millis(1000), None));
+        assert_eq!(call(None, 500), (millis(1000), None));
+        // One or two are no reason to say anything.
+        assert_eq!(call(None, 900), (millis(1400), None));
+        assert_eq!(call(None, 900), (millis(1400), None));
+        assert_eq!(call(None, 900), (millis(1400), slow(1400)));
+        assert_eq!(call(None, 2900), (millis(3400), slow(3400)));
+        assert_eq!(call(None, 20), (millis(1000), None));
+        // A failure is told by itself, but for what it says of the pace.
+        assert_eq!(call(Some(Class::Timeout), 3000), (millis(3500), None));
+        let throttled = |every| Some(Slowed { every: millis(every), by: SlowedBy::Throttling });
+        assert_eq!(call(Some(Class::Throttled), 20), (millis(8000), throttled(8000)));
+        assert_eq!(call(Some(Class::Server), 20), (millis(4000), throttled(4000)));
+        assert_eq!(call(None, 20), (millis(1000), None));
+    }
+
+    #[test]
     fn another_pace_holds_from_the_next_call_on_and_ends_no_backoff() {
         let mut pace = Pace::new(Duration::from_secs(60));
         let now = Instant::now();
         pace.started(now, By::Time);
-        pace.ended(None, 1.0);
+        pace.ended(None, Duration::ZERO, 1.0);
         pace.set_poll(Duration::from_secs(5));
         assert_eq!(pace.next_start(By::Time, now), now + Duration::from_secs(5));
-        pace.ended(Some(Class::Throttled), 1.0);
+        pace.ended(Some(Class::Throttled), Duration::ZERO, 1.0);
         pace.set_poll(Duration::from_secs(1));
         assert_eq!(pace.next_start(By::Time, now), now + Duration::from_secs(5));
-        pace.ended(None, 1.0);
+        pace.ended(None, Duration::ZERO, 1.0);
         assert_eq!(pace.next_start(By::Time, now), now + Duration::from_secs(1));
     }
 
@@ -226,14 +313,14 @@ mod tests {
         let mut pace = Pace::new(Duration::from_secs(2));
         let start = Instant::now();
         pace.started(start, By::Time);
-        pace.ended(Some(Class::Throttled), 1.0);
+        pace.ended(Some(Class::Throttled), Duration::ZERO, 1.0);
         let mut starts = Vec::new();
         let mut now = start;
         while now < start + Duration::from_secs(30) {
             let at = pace.next_start(By::Refresh, now);
             assert_eq!(pace.next_start(By::Look, now), pace.next_start(By::Time, now));
             pace.started(at, By::Refresh);
-            pace.ended(Some(Class::Throttled), 1.0);
+            pace.ended(Some(Class::Throttled), Duration::ZERO, 1.0);
             starts.push(at);
             now = at + Duration::from_millis(200);
         }
@@ -242,10 +329,10 @@ mod tests {
             assert_eq!(two[1] - two[0], THROTTLED_SPACING);
         }
         // Any other failure does not let it go on faster; a good answer does.
-        pace.ended(Some(Class::Timeout), 1.0);
+        pace.ended(Some(Class::Timeout), Duration::ZERO, 1.0);
         let last = starts[starts.len() - 1];
         assert_eq!(pace.next_start(By::Refresh, last), last + THROTTLED_SPACING);
-        pace.ended(None, 1.0);
+        pace.ended(None, Duration::ZERO, 1.0);
         assert_eq!(pace.next_start(By::Refresh, last), last + ASKED_SPACING);
         assert_eq!(pace.next_start(By::Look, last), last + ASKED_SPACING);
     }
@@ -255,7 +342,7 @@ mod tests {
         let (mut pace, now) = (Pace::new(Duration::from_secs(2)), Instant::now());
         for pause in [4, 8] {
             pace.started(now, By::Time);
-            pace.ended(Some(Class::Throttled), 1.0);
+            pace.ended(Some(Class::Throttled), Duration::ZERO, 1.0);
             let carried = pace.throttled_pause().unwrap();
             let mut next = Pace::throttled(Duration::from_secs(1), carried);
             let due = now + Duration::from_secs(pause);
@@ -264,7 +351,7 @@ mod tests {
             assert_eq!(next.next_start(By::Refresh, now), now, "a refresh cuts it");
             // And grows on from there; it is cut at once no more than before.
             next.started(now, By::Refresh);
-            next.ended(Some(Class::Throttled), 1.0);
+            next.ended(Some(Class::Throttled), Duration::ZERO, 1.0);
             let last = Pace::throttled(Duration::from_secs(1), next.throttled_pause().unwrap());
             assert_eq!(last.next_start(By::Time, now), now + Duration::from_secs(2 * pause));
             assert_eq!(last.next_start(By::Refresh, now), now + THROTTLED_SPACING);
@@ -277,7 +364,7 @@ mod tests {
         let now = Instant::now();
         pace.started(now, By::Time);
         for trouble in [None, Some(Class::Throttled), Some(Class::Dns)] {
-            pace.ended(trouble, 1.0);
+            pace.ended(trouble, Duration::ZERO, 1.0);
             assert!(pace.next_start(By::Time, now) <= now + LONGEST_POLL);
         }
     }
@@ -300,8 +387,9 @@ mod tests {
                 let trouble = trouble.map(|i| Class::ALL[i]);
                 pace.started(now, if asked { By::Refresh } else { By::Time });
                 let began = now;
-                now += Duration::from_millis(took);
-                pace.ended(trouble, jitter);
+                let took = Duration::from_millis(took);
+                now += took;
+                pace.ended(trouble, took, jitter);
                 failures = if trouble.is_some() { failures + 1 } else { 0 };
                 let by_itself = pace.next_start(By::Time, now);
                 let when_asked = pace.next_start(By::Refresh, now);
@@ -314,21 +402,26 @@ mod tests {
                 let spacing = if throttled { THROTTLED_SPACING } else { ASKED_SPACING };
                 prop_assert!(when_asked <= now.max(began + spacing));
                 prop_assert!(!throttled || when_looked == by_itself, "only a refresh cuts it");
-                let pause = by_itself - began;
+                // However long it took, nobody is called without a pause.
+                prop_assert!(by_itself - now >= pace.rest());
+                let (pause, rested) = (by_itself - began, took + pace.rest());
+                prop_assert!(pause >= rested);
                 match trouble {
                     None => {
-                        prop_assert!(pause >= poll.mul_f64(LEAST_PART) || by_itself == now);
-                        prop_assert!(pause <= poll || by_itself == now);
+                        prop_assert!(pause >= poll.mul_f64(LEAST_PART));
+                        prop_assert!(pause <= poll.max(rested));
                     }
                     Some(Class::Throttled) => {
-                        prop_assert!(pause <= THROTTLED_CAP.max(poll) || by_itself == now);
-                        prop_assert!(pause >= poll.mul_f64(LEAST_PART) || by_itself == now);
+                        prop_assert!(pause <= THROTTLED_CAP.max(poll).max(rested));
+                        prop_assert!(pause >= poll.mul_f64(LEAST_PART));
                     }
                     Some(_) => {
-                        prop_assert!(pause <= BACKOFF_CAP || by_itself == now);
-                        prop_assert!(failures > 1 || pause <= poll || by_itself == now);
+                        prop_assert!(pause <= BACKOFF_CAP.max(rested));
+                        prop_assert!(failures > 1 || pause <= poll.max(rested));
                     }
                 }
+                let slowed = pace.slowed().map(|slowed| slowed.every);
+                prop_assert!(slowed.is_none_or(|every| every == pause && every > poll));
                 now = by_itself;
             }
         }

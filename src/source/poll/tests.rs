@@ -20,15 +20,22 @@ type Reply = Result<Described, PollError>;
 /// Each call is handed to the test, which answers it.
 struct Script {
     calls: mpsc::Sender<oneshot::Sender<Reply>>,
+    requests: u64,
 }
 
 impl Describe for Script {
     fn describe(&mut self) -> BoxFuture<'_, Reply> {
         let (answer, said) = oneshot::channel();
+        self.requests += 2;
         Box::pin(async move {
             self.calls.send(answer).await.unwrap();
             said.await.unwrap()
         })
+    }
+
+    /// Each call is slow.
+    fn requests(&self) -> u64 {
+        self.requests
     }
 
     fn region(&self) -> Option<String> {
@@ -51,7 +58,7 @@ impl Running {
     fn start(poll: Duration) -> Self {
         let (calls_in, calls) = mpsc::channel(1);
         let (deliver, deliveries) = mpsc::channel(4);
-        let script = Script { calls: calls_in };
+        let script = Script { calls: calls_in, requests: 0 };
         let setup = Setup::new(3, "east", Clock::start(), deliver);
         let (poller, handle) = Poller::new(setup, poll, Box::new(script));
         Self { handle, calls, deliveries, task: tokio::spawn(poller.run()) }
@@ -153,6 +160,7 @@ async fn it_goes_on_by_itself_and_tells_health_and_counts() {
     assert!(Arc::ptr_eq(&first[0], &again[0]), "an address that is as before was copied");
     let totals = east.handle.stats().read();
     assert_eq!((totals.polls, totals.failed(Class::Server), totals.failed_in_all()), (4, 2, 2));
+    assert_eq!(totals.requests, 8);
     assert!(totals.last_good.is_some_and(|at| at >= since));
 }
 

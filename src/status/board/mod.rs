@@ -3,9 +3,10 @@
 //!
 //! * `status`: all of it as [`report::Status`](super::report::Status), made of
 //!   `sources`: each source; `forwarding`: what is asked elsewhere; `names`: which
-//!   have an address; `worst_case`: from a change to the answer.
+//!   have an address; `worst_case`: from a change to the answer; `budget`: requests to EC2.
 //! * `readiness`: whether to send clients here.
 
+mod budget;
 mod forwarding;
 mod names;
 mod readiness;

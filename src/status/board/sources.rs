@@ -11,7 +11,8 @@ use crate::source::accept::Losses;
 use crate::source::clock::{Drift, elapsed};
 use crate::source::discover;
 use crate::source::inventory::{Health, SourceInventory};
-use crate::status::report::{HeldAddress, HeldName, SourceReport, TagProblem};
+use crate::source::poll::Slowed;
+use crate::status::report::{HeldAddress, HeldName, SlowedReport, SourceReport, TagProblem};
 use crate::writer::losses::Bindings;
 
 impl Facts {
@@ -48,7 +49,10 @@ impl Facts {
             last_good: last_good.map(|at| time(at, drift)),
             age: last_good.map(|at| elapsed(at, now).as_secs_f64()),
             poll,
+            slowed: totals.slowed.map(slowed),
             polls: totals.polls,
+            requests: totals.requests,
+            unchanged: totals.unchanged,
             failures: totals.failed_in_all(),
             last_call_ms: totals.last_took.map(|t| t.as_secs_f64() * 1000.0),
             addresses: source.entries.as_ref().map_or(0, |e| e.len()),
@@ -87,6 +91,10 @@ impl Facts {
         };
         all.map(report).collect()
     }
+}
+
+fn slowed(slowed: Slowed) -> SlowedReport {
+    SlowedReport { every: slowed.every.as_secs_f64(), why: slowed.by.as_str().to_owned() }
 }
 
 /// What is kept, with the names that an operator knows it by.

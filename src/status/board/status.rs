@@ -11,7 +11,7 @@ use crate::host::log::STDERR;
 use crate::snapshot::Snapshot;
 use crate::source::clock::{Drift, elapsed};
 use crate::source::inventory::Health;
-use crate::status::report::{self, Status, WorstCase};
+use crate::status::report::{self, Status};
 
 impl Board {
     /// All of it at one moment.
@@ -20,7 +20,7 @@ impl Board {
         let current = self.store.full();
         let snapshot = &current.snapshot;
         let (now, drift) = (self.clock.now(), self.clock.drift());
-        let (publishing, worst_case) = (self.publishing(), WorstCase::of(&known.config));
+        let (publishing, worst_case) = (self.publishing(), known.worst_case());
         let not_ready = self.ready().err();
         let forwarder = current.forwarder.as_ref();
         Status {
@@ -36,6 +36,7 @@ impl Board {
             moves: known.moves,
             zones: zones(&known.config, snapshot),
             sources: known.sources(now, drift),
+            budgets: known.budgets(),
             forwarding: forwarder.map(|forwarder| forwarding::report(forwarder, &known.loops)),
             state_trouble: known.state_trouble.clone(),
             file_readings_hanging: aside::hanging().0,

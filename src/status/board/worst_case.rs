@@ -1,14 +1,33 @@
 //! From a change to the answer: how long that takes at most.
 
+use std::time::Duration;
+
+use super::Facts;
 use crate::config::{Config, SourceKind, View};
 use crate::source::health::MAX_CALL;
 use crate::status::report::WorstCase;
 
+impl Facts {
+    /// Worst case from associate-address to answer, now: a source that is asked less often
+    /// than its `poll` says counts with that.
+    pub(crate) fn worst_case(&self) -> WorstCase {
+        let handles = self.handles.iter().flatten();
+        let slowed = handles.filter_map(|handle| handle.stats().read().slowed);
+        WorstCase::of(&self.config).slowed_to(slowed.map(|slowed| slowed.every).max())
+    }
+}
+
 impl WorstCase {
+    /// Some source is asked this often only.
+    fn slowed_to(self, every: Option<Duration>) -> Self {
+        let every = every.map(|every| every.as_secs_f64());
+        Self { poll: self.poll.map(|poll| every.map_or(poll, |every| poll.max(every))), ..self }
+    }
+
     /// Worst case from associate-address to answer: poll + 3 s + TTL. A file
     /// has neither poll nor call, and what no association changes does not
     /// count.
-    pub(crate) fn of(config: &Config) -> Self {
+    fn of(config: &Config) -> Self {
         let server = &config.server;
         let poll = server.sources.iter().filter_map(|source| match &source.kind {
             SourceKind::Ec2(ec2) => Some(ec2.poll),
@@ -48,8 +67,6 @@ impl WorstCase {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::testing;
 
@@ -74,5 +91,10 @@ mod tests {
         let ec2 = of(&server);
         assert_eq!(ec2, WorstCase { poll: Some(2.0), call: Some(3.0), ttl: 60, ttl_of: name });
         assert_eq!(ec2.total(), Duration::from_secs(65));
+        let slowed = ec2.clone().slowed_to(Some(Duration::from_secs(8)));
+        assert_eq!((slowed.poll, slowed.total()), (Some(8.0), Duration::from_secs(71)));
+        assert_eq!(ec2.clone().slowed_to(Some(Duration::from_secs(1))), ec2);
+        assert_eq!(ec2.clone().slowed_to(None), ec2);
+        assert_eq!(file.clone().slowed_to(Some(Duration::from_secs(8))), file);
     }
 }

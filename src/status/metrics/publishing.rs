@@ -5,7 +5,6 @@ use super::unix;
 use crate::dns::serial::highest;
 use crate::host::aside;
 use crate::status::board::{Board, Facts};
-use crate::status::report::WorstCase;
 
 pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
     names(page, board);
@@ -55,7 +54,7 @@ fn publishing(page: &mut Page, board: &Board, known: &Facts) {
     let help = "Time the last snapshot took to build";
     page.gauge("eipdns_build_seconds", help).is(known.built_in.as_secs_f64());
     let help = "From associate-address to answer: poll + 3 s + TTL; of a file: the TTL";
-    let worst = WorstCase::of(&known.config).total();
+    let worst = known.worst_case().total();
     page.gauge("eipdns_worst_case_seconds", help).is(worst.as_secs_f64());
 }
 

@@ -40,6 +40,7 @@ pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
         })
         .collect();
     calls(page, &all);
+    budgets(page, known, &all);
     answers(page, board, &all);
     addresses(page, &all);
     tags(page, known);
@@ -49,6 +50,21 @@ fn calls(page: &mut Page, all: &[Source<'_>]) {
     let mut polls = page.counter("eipdns_source_polls_total", "Calls or readings that ended");
     for source in all {
         polls.with(&[("source", source.name())], source.totals.polls);
+    }
+    let help = "Requests that calls of EC2 sent: a slow call sends a second one";
+    let mut requests = page.counter("eipdns_source_requests_total", help);
+    for source in all {
+        requests.with(&[("source", source.name())], source.totals.requests);
+    }
+    let help = "Good answers of EC2 that were equal to the one before";
+    let mut unchanged = page.counter("eipdns_source_unchanged_total", help);
+    for source in all {
+        unchanged.with(&[("source", source.name())], source.totals.unchanged);
+    }
+    let help = "1: EC2 is asked less often than poll says, because it throttles or is slow";
+    let mut slowed = page.gauge("eipdns_source_slowed", help);
+    for source in all {
+        slowed.with(&[("source", source.name())], source.totals.slowed.is_some());
     }
     let help = "Calls that failed, by class";
     let mut failures = page.counter("eipdns_source_failures_total", help);
@@ -67,6 +83,20 @@ fn calls(page: &mut Page, all: &[Source<'_>]) {
     for source in all {
         let took = source.totals.last_took.unwrap_or_default();
         last.with(&[("source", source.name())], took.as_secs_f64());
+    }
+}
+
+fn budgets(page: &mut Page, known: &Facts, all: &[Source<'_>]) {
+    let help = "Requests a second to EC2 at the configured poll; an account has 20 in a region";
+    let mut rate = page.gauge("eipdns_source_requests_per_second", help);
+    for (id, source) in all.iter().enumerate() {
+        let budget = known.budget(id);
+        let labels = [
+            ("source", source.name()),
+            ("region", source.said.region.as_deref().unwrap_or_default()),
+            ("credentials", budget.as_ref().map_or("", |budget| &budget.credentials)),
+        ];
+        rate.with(&labels, budget.as_ref().map_or(0.0, |budget| budget.per_second));
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Status {
     pub zones: Vec<ZoneReport>,
     /// Each source.
     pub sources: Vec<SourceReport>,
+    /// Requests to EC2, where they count together.
+    pub budgets: Vec<BudgetReport>,
     /// Questions for others; none when no view forwards.
     #[serde(deserialize_with = "Option::deserialize")]
     pub forwarding: Option<ForwardingReport>,
@@ -87,8 +89,8 @@ pub(crate) struct Status {
 /// From a change to the last answer from before it in any cache.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WorstCase {
-    /// The slowest EC2 source's poll, in seconds; none where all are files: an
-    /// edit is seen at once.
+    /// The slowest EC2 source's poll, or how often it is asked now if that is less often, in
+    /// seconds; none where all are files: an edit is seen at once.
     #[serde(deserialize_with = "Option::deserialize")]
     pub poll: Option<f64>,
     /// The longest call, in seconds; none likewise.
@@ -153,8 +155,15 @@ pub(crate) struct SourceReport {
     /// Start to start, in seconds; none for files.
     #[serde(deserialize_with = "Option::deserialize")]
     pub poll: Option<f64>,
+    /// While it is asked less often than `poll` says: how often, and why.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub slowed: Option<SlowedReport>,
     /// Calls or readings so far.
     pub polls: u64,
+    /// Requests to EC2 so far: a slow call sends a second one.
+    pub requests: u64,
+    /// Good answers of EC2 that were equal to the one before.
+    pub unchanged: u64,
     /// Those that failed.
     pub failures: u64,
     /// How long the last one took, in milliseconds.
@@ -205,6 +214,36 @@ pub(crate) struct TagProblem {
     pub elastic_ip: Allocation,
     /// Why it gives no name.
     pub why: String,
+}
+
+/// A source that is asked less often than its `poll` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SlowedReport {
+    /// From the start of the last call to that of the next, in seconds.
+    pub every: f64,
+    /// Why.
+    pub why: String,
+}
+
+/// Requests to EC2 that count together, as far as is configured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BudgetReport {
+    /// The region, once known.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub region: Option<String>,
+    /// The endpoint, if one is configured.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub endpoint: Option<String>,
+    /// What they are signed with. Others may be of the same account.
+    pub credentials: String,
+    /// The sources that send them.
+    pub sources: Vec<String>,
+    /// How many a second, at the configured `poll`, with as many second tries as so far.
+    pub per_second: f64,
+    /// How many a second EC2 grants an account in a region, whoever sends them.
+    pub granted_per_second: f64,
+    /// How many at once.
+    pub granted_at_once: u32,
 }
 
 /// One address that is kept.

@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::{
-    ForwardingReport, HeldAddress, HeldName, SourceReport, Status, TagProblem, UpstreamReport,
-    ViewNames, WorstCase, ZoneReport,
+    BudgetReport, ForwardingReport, HeldAddress, HeldName, SlowedReport, SourceReport, Status,
+    TagProblem, UpstreamReport, ViewNames, WorstCase, ZoneReport,
 };
 use crate::host::text::OneLine;
 
@@ -20,6 +20,7 @@ impl Display for Status {
             out.line(format_args!("readings of files that hang: {hanging}"))?;
         }
         self.sources.iter().try_for_each(|source| out.source(source))?;
+        self.budgets.iter().try_for_each(|budget| out.budget(budget))?;
         if let Some(forwarding) = &self.forwarding {
             out.forwarding(forwarding)?;
         }
@@ -137,6 +138,9 @@ impl Lines<'_, '_> {
         if let Some(why) = &source.why {
             self.line(format_args!("  since {}: {why}", or_dash(source.since.as_ref())))?;
         }
+        if let (Some(SlowedReport { every, why }), Some(poll)) = (&source.slowed, source.poll) {
+            self.line(format_args!("  SLOWED: a call every {every:.1} s, not {poll} s: {why}"))?;
+        }
         self.left_out(source)?;
         if source.mass_loss {
             let what = "  MASS LOSS held back: `eipdns refresh --accept` if it is meant";
@@ -185,6 +189,21 @@ impl Lines<'_, '_> {
         };
         self.line(format_args!(
             "  held: {elastic_ip} ({allocation}) {names}: {standing} since {since}, until {until}"
+        ))
+    }
+
+    /// What sources take of what EC2 grants.
+    fn budget(&mut self, budget: &BudgetReport) -> fmt::Result {
+        let BudgetReport { credentials, per_second, granted_per_second, granted_at_once, .. } =
+            budget;
+        let (region, sources) = (or_dash(budget.region.as_ref()), joined(&budget.sources, ", "));
+        let endpoint =
+            budget.endpoint.as_ref().map_or(String::new(), |endpoint| format!(" at {endpoint}"));
+        let share = 100.0 * per_second / granted_per_second;
+        self.line(format_args!(
+            "requests to EC2 in {region}{endpoint} with {credentials}: {per_second:.1} a second of \
+             {granted_per_second} ({share:.0} %, {granted_at_once} at once) that an account has \
+             there, others' included; sources {sources}"
         ))
     }
 

@@ -12,6 +12,7 @@ mod losses;
 mod moto;
 mod moves;
 mod night;
+mod polls;
 mod production;
 mod reload;
 mod resolvers;

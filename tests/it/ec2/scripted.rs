@@ -3,7 +3,7 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +19,9 @@ const DRIP: Duration = Duration::from_millis(100);
 
 /// Octets of an answer without end, so that a test of it ends.
 const MOST: usize = 4 << 30;
+
+/// Each answer has a number of its own.
+static NEXT: AtomicUsize = AtomicUsize::new(1);
 
 /// The fields of an address in DescribeAddresses' answer, tags apart
 /// (botocore, ec2/2016-11-15/service-2.json, shape `Address`).
@@ -97,20 +100,27 @@ impl Address {
         self.fields.iter().any(|(name, value)| *name == "publicIp" && value == public)
     }
 
-    fn xml(&self) -> String {
+    /// In answer number `nth`: each has another order of tags.
+    fn xml(&self, nth: usize) -> String {
         let mut xml = String::from("<item>");
         for (name, value) in &self.fields {
             xml += &format!("<{name}>{value}</{name}>");
         }
         if !self.tags.is_empty() {
             xml += "<tagSet>";
-            for (key, value) in &self.tags {
+            for (key, value) in rotated(&self.tags, nth) {
                 xml += &format!("<item><key>{key}</key><value>{value}</value></item>");
             }
             xml += "</tagSet>";
         }
         xml + "</item>"
     }
+}
+
+/// In an order that is another one for the next number.
+fn rotated<T>(all: &[T], nth: usize) -> impl Iterator<Item = &T> {
+    let (before, after) = all.split_at(nth.checked_rem(all.len()).unwrap_or_default());
+    after.iter().chain(before)
 }
 
 /// An address as the digits of an id.
@@ -452,7 +462,7 @@ impl Shared {
                     }
                 }
                 Fault::Endless => {
-                    let some: String = addresses.iter().map(Address::xml).collect();
+                    let some: String = addresses.iter().map(|a| a.xml(0)).collect();
                     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n\r\n";
                     to.write_all(head.as_bytes())?;
                     let whole = describe(&addresses);
@@ -560,15 +570,18 @@ fn ok(content_type: &str, body: &str) -> Vec<u8> {
 }
 
 fn envelope(call: &str, inside: &str) -> String {
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <{call}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
-         <requestId>3be1508e-c444-4fef-89cc-0b1223c4f02f</requestId>{inside}</{call}Response>"
+         <requestId>3be1508e-c444-4fef-89cc-{id:012x}</requestId>{inside}</{call}Response>"
     )
 }
 
+/// Nobody promises the order of items, nor that of tags: each answer has another one.
 fn describe(addresses: &[Address]) -> String {
-    let items: String = addresses.iter().map(Address::xml).collect();
+    let nth = NEXT.fetch_add(1, Ordering::Relaxed);
+    let items: String = rotated(addresses, nth).map(|address| address.xml(nth)).collect();
     envelope("DescribeAddresses", &format!("<addressesSet>{items}</addressesSet>"))
 }
 
