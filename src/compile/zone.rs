@@ -52,15 +52,16 @@ enum Content<'p> {
 struct Alike<'p> {
     serial: u32,
     old: Option<&'p Arc<ZoneTable>>,
+    denial: Option<&'p Arc<Basis>>,
     views: Vec<ViewId>,
 }
 
 /// The zone's tables, with its `names` laid into them.
-pub(super) fn parts(
+pub(super) fn parts<'p>(
     input: &Input<'_>,
     zone: &Arc<Zone>,
-    names: &Names,
-    past: &Past<'_, '_>,
+    names: &'p Names,
+    past: &Past<'p, '_>,
     serials: &mut Serials,
 ) -> Vec<Part> {
     let views = &input.config.server.views;
@@ -78,9 +79,15 @@ pub(super) fn parts(
     let mut serials = serials.advance(&zone.origin, &in_views, now).into_iter();
     let room = difference::room(input.config);
     let mut all: Vec<Part> = Vec::with_capacity(contents.len());
+    // Where tags give nothing, nothing rests on them.
+    let may_have = |view: ViewId| {
+        let mode = zone.discover.as_ref().and_then(|discover| *discover.modes.get(view)?);
+        mode.is_some()
+    };
+    let denial = |view: ViewId| names.denial.as_ref().filter(|_| may_have(view));
     for (views, content) in &contents {
-        for Alike { serial, old, views } in alike(views, &mut serials, past) {
-            let table = content.table(zone, serial, old, room, names.denial.as_ref());
+        for Alike { serial, old, denial, views } in alike(views, &mut serials, past, denial) {
+            let table = content.table(zone, serial, old, room, denial);
             all.push(Part { views, table });
         }
     }
@@ -120,22 +127,25 @@ fn contents<'p>(
     seen.into_iter().map(content).collect()
 }
 
-/// Views that see the same now, but did not always, differ in serial, or in what led
-/// there.
+/// Views that see the same now, but did not always, differ in serial, in what led
+/// there, or in what it rests on.
 fn alike<'p>(
     views: &[ViewId],
     serials: &mut impl Iterator<Item = u32>,
     past: &Past<'p, '_>,
+    denial: impl Fn(ViewId) -> Option<&'p Arc<Basis>>,
 ) -> Vec<Alike<'p>> {
     let mut all: Vec<Alike<'p>> = Vec::new();
     for (view, serial) in views.iter().zip(serials) {
-        let old = (past.table)(*view);
+        let (old, denial) = ((past.table)(*view), denial(*view));
         let is_it = |known: &&mut Alike<'_>| {
-            known.serial == serial && old.map(Arc::as_ptr) == known.old.map(Arc::as_ptr)
+            known.serial == serial
+                && old.map(Arc::as_ptr) == known.old.map(Arc::as_ptr)
+                && denial.is_some() == known.denial.is_some()
         };
         match all.iter_mut().find(is_it) {
             Some(known) => known.views.push(*view),
-            None => all.push(Alike { serial, old, views: vec![*view] }),
+            None => all.push(Alike { serial, old, denial, views: vec![*view] }),
         }
     }
     all

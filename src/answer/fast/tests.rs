@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query as HickoryQuery};
@@ -19,6 +20,8 @@ use super::*;
 use crate::answer::ordinary;
 use crate::dns::name::Key;
 use crate::forward::Hit;
+use crate::source::allocation::Allocation;
+use crate::source::discover::{Remembered, Rules};
 use crate::source::inventory::Health;
 use crate::testing::{self, SERVER};
 
@@ -72,6 +75,12 @@ pool = { tag = { Role = \"db\" } }
 \"*.alias\" = { elastic_ip = \"198.51.100.4\", answer = \"cname\" }
 none = { elastic_ip = \"198.51.100.1\", answer = { vpc = \"none\" } }
 ";
+
+/// A zone whose names come from tags, beside records.
+const DISCOVER: &str = "records = \"disc.test.zone\"\n[discover]\ntag = \"dns-name\"\n\
+    apex_and_wildcards = true\nanswer = { peered = \"none\", outside = \"cname\" }\n";
+const DISCOVERS: &str = "@ MX 10 a\ntext TXT \"t\"\nlab NS ns.lab\nns.lab A 10.0.0.8\n\
+    c CNAME b\nold DNAME star\n*.x.y TXT \"w\"\n";
 
 const MNAMES: &[&str] = &["ns1", "@", "a.b.kid", "ns.other.org.", "NS1.Example.COM.", "."];
 const RNAMES: &[&str] = &["hostmaster", "who\\.ever.x.y", "@", "root.example.org."];
@@ -167,6 +176,8 @@ impl World {
             ("example.com.toml", &zone),
             ("example.com.zone", &records),
             ("other.org.toml", BOUND),
+            ("disc.test.toml", DISCOVER),
+            ("disc.test.zone", DISCOVERS),
             (
                 "8.b.d.0.1.0.0.2.ip6.arpa.toml",
                 "[names]\n\"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0\" = { address = \"10.0.0.9\" }\n",
@@ -186,6 +197,13 @@ impl World {
             .collect();
         let mut inventory = testing::inventory(&all);
         let source = &mut inventory.sources[0];
+        let entries = Arc::make_mut(source.entries.as_mut().unwrap());
+        for (ip, tag) in [(1, "a"), (2, "x.y text"), (3, "* @ deep.er.est"), (4, "*.star pool")] {
+            let ip = Ipv4Addr::new(198, 51, 100, ip);
+            let entry = entries.get_mut(&Allocation::from(ip)).unwrap();
+            let address = Arc::make_mut(&mut entry.address);
+            address.tags.insert("dns-name", tag);
+        }
         match self.health {
             // Within max_stale, beyond it, and never heard of.
             1 => source.delivered_at = Some(testing::noon() - Duration::from_secs(60)),
@@ -197,6 +215,8 @@ impl World {
             let since = testing::noon() - Duration::from_secs(50);
             source.health = Health::Stalled { since, why: "test".into() };
         }
+        let (rules, none) = (Rules::of(&config), Remembered::new());
+        inventory.discover(&rules, None, &none, testing::noon());
         testing::snapshot(&config, &inventory)
     }
 }
@@ -256,7 +276,17 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     owners
         .extend(["", "ns1", "db", "www", "idle", "pool", "shard", "alias", "none", "y", "er.est"]);
     owners.extend(["lab", "ns.lab", "far", "old", "gone", "kid", "db.kid", "ns1.kid", "star"]);
-    let origins = ["example.com", "example.com", "example.com", "other.org", "com", "example.net"];
+    owners.extend(["text"]);
+    let origins = [
+        "example.com",
+        "example.com",
+        "example.com",
+        "other.org",
+        "com",
+        "example.net",
+        "disc.test",
+        "disc.test",
+    ];
     let ec2 = "ec2-198-51-100-1.compute-1.amazonaws.com";
     let arpa = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
     let below = ["x", "a", "b", "ns1", "hostmaster", "*", "kid", "\0", "an-absent-one"];

@@ -1,6 +1,7 @@
 //! Properties of the seam: any octets get an answer that can be read, of the
 //! right size, and the same one however the snapshot came about.
 
+mod discovered;
 mod elsewhere;
 mod overlay;
 mod sizes;

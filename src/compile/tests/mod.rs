@@ -1,4 +1,7 @@
-//! With or without a previous snapshot, the same inputs give the same answers.
+//! With or without a previous snapshot, the same inputs give the same answers;
+//! `discovered`: with names from tags.
+
+mod discovered;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -416,7 +419,7 @@ fn table_words(zone: &ZoneTable) -> BTreeSet<String> {
     let nodes = zone.nodes.entries().chain(zone.top.one());
     let nodes = nodes.map(|entry| format!("{} {entry:?}", words(entry.node().unwrap())));
     let rest = format!("{} {:x} {} {}", zone.serial, zone.digest, zone.negative_soa, zone.own_soa);
-    let denial = format!("{} {:?}", zone.wildcards, zone.negative);
+    let denial = format!("{} {:?} {:?}", zone.wildcards, zone.negative, zone.denial);
     let children = zone.children.iter().map(|(name, count)| format!("{name} has {count}"));
     let beside = zone.beside.iter().map(|(name, sets)| format!("beside {name}: {sets:?}"));
     resolved.chain(nodes).chain(children).chain(beside).chain([rest, denial]).collect()
