@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use http_body_util::LengthLimitError;
 use rustls::CertificateError;
 
-use super::answer::CutShort;
+use super::answer::{CutShort, Malformed};
 use super::http_client::{MAX_ANSWER, Unresolved};
 use eipdns::host::text::{BRIEF, brief};
 use eipdns::source::error::PollError;
@@ -82,6 +82,9 @@ where
         }
         SdkError::ResponseError(_) if find::<CutShort>(error).is_some() => {
             not_whole(&CutShort.to_string())
+        }
+        SdkError::ResponseError(_) if find::<Malformed>(error).is_some() => {
+            not_whole(&Malformed.to_string())
         }
         SdkError::ResponseError(_) => PollError::NotWhole { what: told(error) },
         _ => PollError::Other { what: told(error) },

@@ -162,6 +162,23 @@ fn the_shipped_directory_is_sound() {
     );
 }
 
+#[test]
+fn ec2_is_polled_each_second_unless_it_says_otherwise() {
+    let poll = |line: &str| {
+        let source = format!("[[source]]\nname = \"main\"\ntype = \"ec2\"\n{line}\n");
+        let view = "[[view]]\nname = \"all\"\nclients = [\"10.0.0.0/8\"]\nanswer = \"private\"";
+        let server = format!("[listen]\ndns = [\"127.0.0.1:5300\"]\n{source}{view}\n");
+        let dir = directory(&[("server.toml", &server), ("example.com.toml", "")]);
+        load_all(dir.path()).map(|loaded| match &loaded.config.server.sources[0].kind {
+            SourceKind::Ec2(ec2) => ec2.poll,
+            SourceKind::File { .. } => panic!("a file"),
+        })
+    };
+    assert_eq!(poll("").unwrap(), Duration::from_secs(1));
+    assert_eq!(poll("poll = \"500ms\"").unwrap(), Duration::from_millis(500));
+    assert!(poll("poll = \"499ms\"").is_err());
+}
+
 /// Every key of the contract that this version has, and what becomes of it.
 #[test]
 fn every_key_is_read() {

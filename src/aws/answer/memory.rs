@@ -17,6 +17,7 @@ use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponse
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::FrozenLayer;
 
+use super::form::{Malformed, is_well_formed};
 use super::items::{Before, Digest, Digests, Sum, answer_of, is_whole, split};
 use super::{Judged, described, judged};
 use crate::trouble::not_whole;
@@ -171,8 +172,21 @@ impl DeserializeResponse for Reader {
         let sdk = self.sdk().ok_or_else(|| OrchestratorError::other("the SDK has no reader"))?;
         match self.part(response, sdk, bag) {
             Some(output) => Ok(output),
-            None => sdk.deserialize_nonstreaming_with_config(response, bag),
+            None => whole(sdk, response, bag),
         }
+    }
+}
+
+/// Has the SDK's reader read all of an answer.
+fn whole(
+    sdk: &SharedResponseDeserializer,
+    response: &HttpResponse,
+    bag: &ConfigBag,
+) -> OutputOrError {
+    let output = sdk.deserialize_nonstreaming_with_config(response, bag)?;
+    match response.body().bytes() {
+        Some(body) if !is_well_formed(body) => Err(OrchestratorError::response(Malformed.into())),
+        _ => Ok(output),
     }
 }
 

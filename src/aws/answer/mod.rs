@@ -1,7 +1,9 @@
 //! What DescribeAddresses answers, read whole or not at all.
 //!
-//! * `items`: an answer split into its items; `memory`: what of them is known.
+//! * `items`: an answer split into its items; `memory`: what of them is known; `form`: whether the
+//!   SDK has read all of one that cannot be split.
 
+mod form;
 mod items;
 mod memory;
 #[cfg(test)]
@@ -20,6 +22,7 @@ use eipdns::source::error::PollError;
 use eipdns::source::inventory::Address;
 use eipdns::source::poll::Described;
 use eipdns::source::usable::{Gather, Item, Unusable};
+pub(super) use form::Malformed;
 use items::is_whole;
 pub(super) use memory::{Answer, Memory};
 
