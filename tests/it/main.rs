@@ -29,5 +29,6 @@ mod peers;
 mod readme;
 mod resolving;
 mod rooms;
+mod tags;
 mod unusable;
 mod watching;

@@ -19,6 +19,7 @@ mod resolvers;
 mod scripted;
 mod speed;
 mod state;
+mod tags;
 mod told;
 mod web;
 

@@ -79,6 +79,12 @@ impl Address {
         self
     }
 
+    /// Without tags of this key.
+    pub(super) fn untagged(mut self, key: &str) -> Self {
+        self.tags.retain(|(known, _)| known != key);
+        self
+    }
+
     /// With a private address of an interface of an instance.
     pub(super) fn at(self, private: &str, association: &str) -> Self {
         self.with("privateIpAddress", private)
