@@ -399,7 +399,7 @@ fn a_tag_moved_by_two_calls_in_either_order_has_no_gap() {
 }
 
 /// How many rounds of three changes.
-const ROUNDS: u8 = 30;
+const ROUNDS: u8 = 10;
 
 /// Asks three names that one address has, the first of them twice, until told to stop;
 /// gives what was a mixture or was lost.
