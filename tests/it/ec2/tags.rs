@@ -327,8 +327,8 @@ fn a_held_name_outlives_its_process() {
     assert_eq!(of(&server, "n2"), (answer("10.0.0.2"), vec![]));
 }
 
-/// Asks each millisecond while `moves` is done; gives the different answers in order, with
-/// when each was first seen.
+/// Asks each millisecond while `moves` is done; gives the different answers in order, and
+/// how long after the later call the last of them came.
 fn watched(
     server: &Server,
     name: &str,
