@@ -55,7 +55,7 @@ impl PartialEq for Discovered {
 impl Eq for Discovered {}
 
 impl Discovered {
-    /// What gives no name: at most [`MAX_PROBLEMS`] of values and as many of names.
+    /// What gives no name: at most [`MAX_PROBLEMS`](super::MAX_PROBLEMS) of values and as many of names.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.of_values.iter().chain(self.of_names.iter())
     }
