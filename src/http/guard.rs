@@ -132,6 +132,12 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
         && given.bytes().zip(token.bytes()).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
 }
 
+/// What is told is as new as the answers, if that does not take long.
+pub(super) async fn caught_up(State(shared): Site, request: Request, next: Next) -> Response {
+    shared.board.catch_up().await;
+    next.run(request).await
+}
+
 /// Reads the whole body, if there is one, before anything is done: it is short,
 /// and comes soon, or not at all.
 pub(super) async fn with_body(request: Request, next: Next) -> Response {

@@ -190,17 +190,21 @@ pub(crate) async fn serve(
 /// not ask is told so before anything is read or taken for it.
 fn router(shared: Arc<Shared>) -> Router {
     let limited = |most| from_fn_with_state(Arc::new(Semaphore::new(most)), guard::limited);
+    let caught_up = || from_fn_with_state(Arc::clone(&shared), guard::caught_up);
     let told = Router::new()
         .route("/metrics", get(api::metrics))
         .route("/api/status", get(api::status))
         .route("/api/history", get(api::history))
         .route("/api/explain", get(api::explanation))
         .route("/api/answered", get(api::answered))
+        .route_layer(caught_up())
         .route_layer(limited(MAX_ANSWERS));
     let done = Router::new()
         .route("/api/refresh", post(refresh::refresh))
         .route_layer(limited(MAX_REFRESHES));
-    let dumped = Router::new().route("/api/dump", get(api::dump)).route_layer(limited(MAX_DUMPS));
+    let dumped = Router::new().route("/api/dump", get(api::dump));
+    let dumped = dumped.route_layer(caught_up()).route_layer(limited(MAX_DUMPS));
+    let ready = Router::new().route("/readyz", get(health::readyz)).route_layer(caught_up());
     let closed = told
         .merge(done)
         .merge(dumped)
@@ -208,7 +212,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route_layer(from_fn_with_state(Arc::clone(&shared), guard::authorised));
     Router::new()
         .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
+        .merge(ready)
         .merge(closed)
         .layer(from_fn(guard::named))
         .with_state(shared)

@@ -19,6 +19,7 @@ use super::{Shared, api, guard};
 use crate::host::pulse::Pulse;
 use crate::serve::Stats;
 use crate::serve::stats::HttpTotals;
+use crate::snapshot::Snapshot;
 use crate::source::clock::Clock;
 use crate::status::board::{Board, Facts, Reloads};
 use crate::store::Store;
@@ -299,6 +300,7 @@ fn shared() -> Shared {
     let snapshot = testing::snapshot(&config, &inventory);
     let clock = Clock::start();
     let known = Facts {
+        generation: snapshot.generation,
         rules: Arc::default(),
         config: Arc::new(config),
         inventory,
@@ -335,6 +337,30 @@ fn shared() -> Shared {
     std::mem::forget(told_to_stop);
     let address = ([127, 0, 0, 1], 1).into();
     Shared { board, address, token: None, dumps, verdicts, explanations, stop }
+}
+
+/// Between the swap and its facts: who asks gets those that belong to the answers.
+#[tokio::test]
+async fn what_is_told_is_no_older_than_the_answers() {
+    let mut board = shared().board;
+    let before = board.known.borrow().clone();
+    let (tell, known) = watch::channel(Arc::clone(&before));
+    board.known = known;
+    let generation = before.generation + 1;
+    board.store.publish(Arc::new(Snapshot { generation, ..Snapshot::empty() }.into()));
+    let moves = async {
+        board.catch_up().await;
+        board.status().moves
+    };
+    let told = async {
+        tell.send_replace(Arc::new(Facts { generation, moves: 7, ..Facts::clone(&before) }));
+    };
+    assert_eq!(tokio::join!(moves, told).0, 7);
+
+    // If they never come, the old ones are told.
+    tell.send_replace(before);
+    board.catch_up().await;
+    assert_eq!(board.status().moves, 0);
 }
 
 /// Threads that serve DNS over TCP make none of it, and what makes it has few places.

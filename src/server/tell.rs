@@ -56,6 +56,7 @@ impl Facts {
         reloads: &Reloads,
     ) -> Self {
         Self {
+            generation: writer.store().load().snapshot.generation,
             config: Arc::clone(writer.config()),
             rules: Arc::clone(writer.rules()),
             inventory: writer.inventory().clone(),

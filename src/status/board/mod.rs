@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use super::report::Publishing;
 use crate::config::Config;
@@ -64,9 +65,15 @@ pub(crate) struct Board {
     pub names: Arc<NamesSeen>,
 }
 
+/// How long one who asks waits for facts as new as the answers. They come within
+/// milliseconds, unless the loop that publishes hangs.
+const CATCHES_UP: Duration = Duration::from_millis(500);
+
 /// What the writer knows at one moment.
 #[derive(Clone)]
 pub(crate) struct Facts {
+    /// Of the snapshot that these facts explain.
+    pub generation: u64,
     /// The configuration in use.
     pub config: Arc<Config>,
     /// What it says of names from tags.
@@ -125,6 +132,16 @@ impl Board {
     /// What is waited for.
     pub(crate) fn ready(&self) -> Result<(), String> {
         self.readiness.judge(&self.known.borrow().clone(), self.clock.now())
+    }
+
+    /// Waits, not for long, until what is known explains the current answers: who has
+    /// seen an answer and asks for its cause must not be told how it was before.
+    pub(crate) async fn catch_up(&self) {
+        let answered = self.store.load().snapshot.generation;
+        let mut known = self.known.clone();
+        let caught_up = known.wait_for(|known| known.generation >= answered);
+        // Late facts are told as they are.
+        let _ = timeout(CATCHES_UP, caught_up).await;
     }
 
     /// How the loop that publishes does.
