@@ -60,7 +60,7 @@ impl Check {
 /// How many names the tags in address files give; what EC2's give, nobody was asked.
 fn by_tag(offline: &Offline<'_>) -> String {
     match offline.config.zones.iter().any(|zone| zone.discover.is_some()) {
-        true => format!(" and {} from tags", offline.inventory.discovered.names.len()),
+        true => format!(" and {} from tags", offline.inventory.discovered.by_tag().count()),
         false => String::new(),
     }
 }

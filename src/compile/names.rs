@@ -4,11 +4,12 @@
 //! lay into a zone than those in its file adds them to its [`Names`].
 
 use std::borrow::Cow;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::touched::Touched;
 use super::{Index, Input};
-use crate::config::{Binding, Discover, Mode, Target, View, Zone};
+use crate::config::{Binding, Discover, Mode, Target, View, Zone, tag_words};
 use crate::dns::name::{self, Key};
 use crate::host::background::breathing;
 use crate::snapshot::{Basis, Data, Resolved};
@@ -42,13 +43,13 @@ pub(crate) struct NameNow {
 
 /// Those that `[names]` of the zone's file has. With `touched` only those that may
 /// stand for something else than before; `index` must know all that those need.
-pub(crate) fn configured(
-    input: &Input<'_>,
+pub(crate) fn configured<'i>(
+    input: &Input<'i>,
     zone: &Zone,
-    index: &Index<'_>,
+    index: &Index<'i>,
     touched: Option<&Touched<'_>>,
 ) -> Names {
-    let is_touched = |binding: &&Binding| touched.is_none_or(|t| t.touches(&binding.target));
+    let is_touched = |binding: &&Binding| touched.is_none_or(|t| t.touches(binding));
     let now = |binding: &Binding| NameNow {
         name: binding.name.clone(),
         views: in_views(input, zone, index, binding),
@@ -85,7 +86,9 @@ impl Names {
                 self.names.extend(breathing(all).map(now));
             }
             Some(touched) => {
-                let some = touched.names().iter().filter(|name| zone_of(input, name) == Some(nth));
+                let is_here =
+                    |name: &&&Key| zone_of(input, name) == Some(nth) && bound(zone, name).is_none();
+                let some = touched.names().iter().filter(is_here);
                 let now = |name: &&Key| {
                     let named = names.get(*name).filter(of_zone);
                     discovered(input, zone, discover, index, name, named)
@@ -127,11 +130,29 @@ pub(crate) fn binding<'z>(
     discovered: &Discovered,
     name: &Key,
 ) -> Option<Cow<'z, Binding>> {
-    if let Ok(at) = zone.names.binary_search_by(|binding| binding.name.cmp(name)) {
-        return zone.names.get(at).map(Cow::Borrowed);
+    if let Some(binding) = bound(zone, name) {
+        let held = discovered.held_set(name).map(|named| Cow::Owned(held_set(binding, named)));
+        return Some(held.unwrap_or(Cow::Borrowed(binding)));
     }
     let (discover, named) = (zone.discover.as_ref()?, discovered.names.get(name)?);
     Some(Cow::Owned(binding_of(zone, discover, name, named)))
+}
+
+/// What `[names]` binds the name to.
+fn bound<'z>(zone: &'z Zone, name: &Key) -> Option<&'z Binding> {
+    let at = zone.names.binary_search_by(|binding| binding.name.cmp(name)).ok()?;
+    zone.names.get(at)
+}
+
+/// A set of which no address has the tags any longer: those that had them.
+fn held_set(binding: &Binding, named: &Named) -> Binding {
+    let Target::Tags(tags) = &binding.target else { return binding.clone() };
+    let target = Target::Discovered { tag: tag_words(tags), addresses: addresses(named) };
+    Binding { target, ..binding.clone() }
+}
+
+fn addresses(named: &Named) -> Vec<Ipv4Addr> {
+    named.members.iter().map(|member| member.entry.address.public_ip).collect()
 }
 
 /// What a tag has given, as if the zone's file said so.
@@ -143,10 +164,7 @@ fn binding_of(zone: &Zone, discover: &Discover, name: &Key, named: &Named) -> Bi
     };
     Binding {
         name: name.clone(),
-        target: Target::Discovered {
-            tag: discover.tag.clone(),
-            addresses: named.members.iter().map(|member| member.entry.address.public_ip).collect(),
-        },
+        target: Target::Discovered { tag: discover.tag.clone(), addresses: addresses(named) },
         modes: discover.modes.iter().map(mode).collect(),
         ttl: discover.ttl,
         hold: discover.hold,
@@ -157,13 +175,21 @@ fn binding_of(zone: &Zone, discover: &Discover, name: &Key, named: &Named) -> Bi
 }
 
 /// What a binding stands for in each of the zone's views.
-fn in_views(
-    input: &Input<'_>,
+fn in_views<'i>(
+    input: &Input<'i>,
     zone: &Zone,
-    index: &Index<'_>,
+    index: &Index<'i>,
     binding: &Binding,
 ) -> Box<[Option<Arc<Resolved>>]> {
-    each_view(input, zone, binding, |view, mode| index.resolve(binding, view, mode))
+    match input.inventory.discovered.held_set(&binding.name) {
+        None => each_view(input, zone, binding, |view, mode| index.resolve(binding, view, mode)),
+        Some(named) => {
+            let binding = held_set(binding, named);
+            each_view(input, zone, &binding, |view, mode| {
+                index.resolve_named(named, &binding, true, view, mode)
+            })
+        }
+    }
 }
 
 /// Views that are answered the same share it.

@@ -10,10 +10,10 @@ use std::net::Ipv4Addr;
 
 use imbl::ordmap::DiffItem;
 
-use crate::config::Target;
+use crate::config::{Binding, Target};
 use crate::dns::name::Key;
 use crate::host::background::breathing;
-use crate::source::discover::Discovered;
+use crate::source::discover::{Discovered, Named};
 use crate::source::inventory::{Entries, Entry, Health, Inventory, SourceInventory};
 
 /// The keys of all addresses that are not as they were.
@@ -53,15 +53,27 @@ impl<'a> Touched<'a> {
     /// Names from tags, of which each knows the addresses that it stands for.
     fn names_between(&mut self, was: &'a Discovered, is: &'a Discovered) {
         for difference in was.names.diff(&is.names) {
-            let (DiffItem::Add(name, _) | DiffItem::Remove(name, _)) = difference else {
-                if let DiffItem::Update { new: (name, _), .. } = difference {
-                    self.names.insert(name);
+            match difference {
+                DiffItem::Add(name, named) | DiffItem::Remove(name, named) => {
+                    self.touch_name(name, named);
                 }
-                continue;
-            };
-            self.names.insert(name);
+                DiffItem::Update { old: (name, old), new: (_, new) } => {
+                    self.touch_name(name, old);
+                    self.touch_name(name, new);
+                }
+            }
         }
-        self.names.extend(is.notable_names());
+        for (name, named) in is.notable_names() {
+            self.touch_name(name, named);
+        }
+    }
+
+    fn touch_name(&mut self, name: &'a Key, named: &'a Named) {
+        self.names.insert(name);
+        // Whatever may be found for a bound set in place of what is held.
+        for member in named.members.iter().filter(|_| named.is_bound) {
+            self.touch(&member.entry);
+        }
     }
 
     /// The two share what did not change, and that is skipped.
@@ -102,13 +114,16 @@ impl<'a> Touched<'a> {
         self.tags.extend(entry.address.tags.iter());
     }
 
-    /// Can a name bound to `target` stand for something else than before?
-    pub(crate) fn touches(&self, target: &Target) -> bool {
-        match target {
+    /// Can a bound name stand for something else than before?
+    pub(crate) fn touches(&self, binding: &Binding) -> bool {
+        match &binding.target {
             Target::Fixed(_) | Target::Discovered { .. } => false,
             Target::ElasticIp(ip) => self.ips.contains(ip),
             Target::Allocation(id) => self.has_allocation(id),
-            Target::Tags(tags) => tags.iter().all(|(key, value)| self.has_tag(key, value)),
+            Target::Tags(tags) => {
+                let has_all = tags.iter().all(|(key, value)| self.has_tag(key, value));
+                has_all || self.names.contains(&binding.name)
+            }
         }
     }
 
@@ -166,6 +181,12 @@ mod tests {
         Target::Tags(all.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
     }
 
+    fn binding(target: Target) -> Binding {
+        let zone =
+            [("server.toml", testing::SERVER), ("e.com.toml", "[names]\na = \"192.0.2.1\"\n")];
+        Binding { target, ..testing::config(&zone).zones[0].names[0].clone() }
+    }
+
     #[test]
     fn a_change_touches_by_the_keys_of_before_and_after() {
         let before = two();
@@ -189,7 +210,8 @@ mod tests {
             (tags(&[("Role", "db"), ("Site", "y")]), false),
             (Target::Fixed(vec![]), false),
         ] {
-            assert_eq!(touched.touches(&target), expected, "{target}");
+            let binding = binding(target.clone());
+            assert_eq!(touched.touches(&binding), expected, "{target}");
         }
     }
 

@@ -414,15 +414,18 @@ pub enum Target {
     },
 }
 
+/// Tags that an address must have, as an operator reads them.
+pub(crate) fn tag_words(tags: &BTreeMap<String, String>) -> String {
+    let all: Vec<_> = tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    all.join(", ")
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Target::ElasticIp(ip) => write!(f, "{ip}"),
             Target::Allocation(id) => f.write_str(id),
-            Target::Tags(tags) => {
-                let tags: Vec<_> = tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
-                write!(f, "tag {}", tags.join(", "))
-            }
+            Target::Tags(tags) => write!(f, "tag {}", tag_words(tags)),
             Target::Fixed(all) => {
                 let all: Vec<_> = all.iter().map(ToString::to_string).collect();
                 f.write_str(&all.join(", "))

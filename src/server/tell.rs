@@ -37,7 +37,7 @@ impl App {
             dns = %dns.join(" "),
             zones = config.zones.len(),
             names = config.zones.iter().map(|z| z.names.len()).sum::<usize>(),
-            names_from_tags = self.writer.inventory().discovered.names.len(),
+            names_from_tags = self.writer.inventory().discovered.by_tag().count(),
             views = config.server.views.len(),
             sources = config.server.sources.len(),
             took_us = self.writer.built_in().as_micros() as u64,

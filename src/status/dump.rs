@@ -8,6 +8,8 @@ use std::sync::Arc;
 use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
 
+use crate::compile::names;
+use crate::config::Target;
 use crate::dns::name::{Key, labels};
 use crate::host::background::{breathe, breathing};
 use crate::host::text::one_line;
@@ -109,6 +111,7 @@ pub(crate) fn dump(
     let mut out = ZoneText { snapshot, table, text: String::new(), unanswered: Vec::new(), most };
     out.head(view, word);
     out.tags();
+    out.names_of_tags();
     let mut nodes: Vec<_> = table.nodes.values().collect();
     nodes.sort_by_cached_key(|node| {
         breathe();
@@ -200,7 +203,7 @@ impl ZoneText<'_> {
     /// Where names come from that tags give, and whether all of them are known.
     fn tags(&mut self) {
         let (table, snapshot) = (self.table, self.snapshot);
-        let (Some(denial), Some(discover)) = (&table.denial, &table.zone.discover) else { return };
+        let Some(denial) = &table.denial else { return };
         let too_old =
             denial.sources.iter().find_map(|id| match &snapshot.sources.get(*id)?.freshness {
                 Freshness::TooOld(remark) => Some(&remark.text),
@@ -213,10 +216,20 @@ impl ZoneText<'_> {
             let name = format!("other names of {}", table.zone.origin);
             self.unanswered.push(Unanswered { name, why });
         }
-        let known = |(name, _)| snapshot.inventory.discovered.names.get_key_value(name);
+    }
+
+    /// Where names come from that tags give, and sets that are held.
+    fn names_of_tags(&mut self) {
+        let (table, discovered) = (self.table, &self.snapshot.inventory.discovered);
+        let known = |(name, _)| discovered.names.get_key_value(name);
         let mut names: Vec<_> = breathing(table.resolved.iter()).filter_map(known).collect();
         names.sort_by_cached_key(|(name, _)| canonical(name));
         for (name, named) in breathing(names) {
+            let binding = names::binding(&table.zone, discovered, name);
+            let Some(Target::Discovered { tag, .. }) = binding.map(|b| b.into_owned().target)
+            else {
+                continue;
+            };
             let address = |member: &Member| {
                 let Address { public_ip, allocation_id, .. } = &*member.entry.address;
                 match allocation_id {
@@ -226,7 +239,7 @@ impl ZoneText<'_> {
             };
             let all: Vec<_> = named.members.iter().map(address).collect();
             let held = if named.gone.is_some() { ", held: no tag gives it any longer" } else { "" };
-            self.comment(&format!("{name}: tag {} of {}{held}", discover.tag, all.join(", ")));
+            self.comment(&format!("{name}: tag {tag} of {}{held}", all.join(", ")));
         }
     }
 

@@ -12,7 +12,6 @@ use tracing::info;
 use super::{Panicked, SourceMemory, World, Writer, kept};
 use crate::compile::Serials;
 use crate::config::{Config, Source, SourceId};
-use crate::dns::name::Key;
 use crate::forward::Forwarder;
 use crate::source::discover::{Remembered, Rules};
 use crate::source::inventory::{Health, Inventory, SourceInventory};
@@ -110,14 +109,11 @@ impl Writer {
         let old = &self.world;
         let mut known = old.inventory.discovered.memories();
         known.extend(old.remembered.iter().map(|(name, memory)| (name.clone(), memory.clone())));
-        let tag = |world: &World, name: &Key| {
-            let zone = world.rules.zone(name)?;
-            Some(world.rules.discover(zone)?.tag.clone())
-        };
         let mut remembered = Remembered::new();
         for (name, (former, memory)) in known {
             let is = predecessors.iter().position(|known| *known == Some(former));
-            let same = memory.gone.is_none() || tag(old, &name) == tag(world, &name);
+            let same =
+                memory.gone.is_none() || old.rules.tag_of(&name) == world.rules.tag_of(&name);
             if let Some(id) = is.filter(|_| same) {
                 remembered.insert(name, (id, memory));
             }

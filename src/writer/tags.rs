@@ -79,7 +79,7 @@ impl Writer {
         NameLoss {
             name: name.to_string(),
             source: self.source_name(named.source()),
-            tag: rules.discover(named.zone).map(|d| d.tag.clone()).unwrap_or_default(),
+            tag: rules.tag(named.zone).unwrap_or_default(),
             elastic_ips: ips.take(MAX_ADDRESSES).collect(),
             until: until.map(|at| self.shown(at)),
             accepted: accepted && turn == Turn::LetGo,
@@ -139,13 +139,14 @@ impl Writer {
 
 /// Which names begin to be held, which are no longer, and why not.
 fn turns<'d>(before: &'d Discovered, now: &'d Discovered) -> Vec<(Turn, &'d Key, &'d Named)> {
-    let gone = |of: &'d Discovered, name: &Key| of.names.get(name).filter(|n| n.gone.is_some());
-    let begun = now.notable_names().filter_map(|name| {
-        let named = gone(now, name).filter(|_| gone(before, name).is_none())?;
-        Some((Turn::Held, name, &**named))
-    });
-    let ended = before.notable_names().filter_map(|name| {
-        let was = gone(before, name).filter(|_| gone(now, name).is_none())?;
+    let is_gone =
+        |of: &Discovered, name: &Key| of.names.get(name).is_some_and(|n| n.gone.is_some());
+    let gone = |of: &'d Discovered, other: &'d Discovered| {
+        let all = of.notable_names();
+        all.filter(move |(name, named)| named.gone.is_some() && !is_gone(other, name))
+    };
+    let begun = gone(now, before).map(|(name, named)| (Turn::Held, name, named));
+    let ended = gone(before, now).filter_map(|(name, was)| {
         let back = now.names.get(name);
         let is_same = |is: &Named| {
             is.members.iter().any(|m| was.members.iter().any(|w| w.claim() == m.claim()))
@@ -154,7 +155,7 @@ fn turns<'d>(before: &'d Discovered, now: &'d Discovered) -> Vec<(Turn, &'d Key,
             Some(is) if is_same(is) => Some((Turn::Back, name, &**is)),
             // Who has it now is told as a move.
             Some(_) => None,
-            None => Some((Turn::LetGo, name, &**was)),
+            None => Some((Turn::LetGo, name, was)),
         }
     });
     begun.chain(ended).collect()

@@ -49,9 +49,9 @@ const TAGS: [&str; 10] = [
     "db.two.test. a..b",
 ];
 
-const ASKED: [&str; 22] = [
-    "@", "db", "web", "q", "w", "q.w", "r.w", "x.y.z", "y.z", "z", "text", "a", "own", "still",
-    "cut", "k.cut", "k.dn", "q.s", "r.s", "u.v", "v", "al",
+const ASKED: [&str; 23] = [
+    "@", "pool", "db", "web", "q", "w", "q.w", "r.w", "x.y.z", "y.z", "z", "text", "a", "own",
+    "still", "cut", "k.cut", "k.dn", "q.s", "r.s", "u.v", "v", "al",
 ];
 
 /// One address in an answer: its number, its tag, where it is, and how it stands.
@@ -125,7 +125,8 @@ impl Given {
 
 fn config_of(sets: bool, outside: &str) -> Config {
     let one = format!(
-        "records = \"one.zone\"\n[names]\nown = \"198.51.100.1\"\n[discover]\n\
+        "records = \"one.zone\"\n[names]\nown = \"198.51.100.1\"\n\
+         pool = {{ tag = {{ dns-name = \"db web\" }} }}\n[discover]\n\
          tag = \"dns-name\"\napex_and_wildcards = true\n{outside}"
     );
     let two = format!("[discover]\ntag = \"dns-name\"\nsource = \"s1\"\nsets = {sets}\n");
@@ -198,7 +199,7 @@ proptest! {
                 (0..3).flat_map(|view| [laid(&next, view, "one.test"), laid(&next, view, "two.test")]).flatten().collect();
             let mut known: BTreeSet<String> =
                 inventory.discovered.names.keys().map(ToString::to_string).collect();
-            known.insert("own.one.test.".into());
+            known.extend(["own.one.test.".into(), "pool.one.test.".into()]);
             prop_assert_eq!(all, known);
             if let Some(previous) = &previous {
                 changes(&config, previous, &next);

@@ -82,12 +82,13 @@ pub(super) fn decide(
         Some(Seen { claim, entry, rank: rank(entry) })
     });
     let seen: Vec<Seen<'_>> = seen.collect();
-    let case = Case { now, before, seen };
+    let is_bound = now.rules.is_bound(zone);
+    let case = Case { now, before, seen, spans: is_bound };
     let mut named = match now.rules.is_set(zone) {
         true => case.set()?,
         false => case.one()?,
     };
-    named.zone = zone;
+    (named.zone, named.is_bound) = (zone, is_bound);
     // In order, as the members are.
     let members: Vec<Claim> =
         named.members.iter().filter(|member| member.tagged).map(Member::claim).collect();
@@ -101,6 +102,8 @@ struct Case<'a> {
     before: &'a Before,
     /// In order of source, then of address.
     seen: Vec<Seen<'a>>,
+    /// Are addresses of several sources one set?
+    spans: bool,
 }
 
 impl Case<'_> {
@@ -194,7 +197,7 @@ impl Case<'_> {
 
     /// No tag has the name any longer, and it is kept; none: the source is the truth.
     fn held(&self, members: Vec<Member>) -> Option<Named> {
-        let source = members.first()?.source;
+        let source = members.iter().find(|member| !member.tagged)?.source;
         let is_truth = self.now.rules.is_file(source)
             || (self.before.remembered && self.before.gone.is_none());
         let gone = Some(self.gone());
@@ -207,10 +210,11 @@ impl Case<'_> {
         self.before.gone.unwrap_or(self.now.at).min(self.now.at)
     }
 
-    /// All addresses of one source have it.
+    /// All addresses have it, of one source unless it spans several.
     fn set(&self) -> Option<Named> {
         let holder = self.before.members.first().map(|claim| claim.source);
-        let of = |source| self.seen.iter().filter(move |seen| seen.claim.source == source);
+        let is_of = |seen: &Seen<'_>, source| self.spans || seen.claim.source == source;
+        let of = |source| self.seen.iter().filter(move |seen| is_of(seen, source));
         let is_answered = |source| of(source).any(|seen| seen.rank < Rank::Idle);
         let all = |source| {
             let members: Vec<Member> = of(source).take(MAX_CLAIMS).map(Seen::member).collect();
@@ -229,7 +233,8 @@ impl Case<'_> {
             .iter()
             .filter(|claim| self.seen.iter().all(|seen| seen.claim != *claim));
         let left = left.filter_map(|claim| Some(kept(claim, self.now.entry(claim)?)));
-        let left: Vec<Member> = left.filter(|m| rank(&m.entry) < Rank::Idle).collect();
+        let is_held = |m: &Member| rank(&m.entry) < Rank::Idle && !self.now.rules.is_file(m.source);
+        let left: Vec<Member> = left.filter(is_held).collect();
         let held = match holder {
             Some(source) if !left.is_empty() => {
                 let mut members: Vec<Member> = of(source).map(Seen::member).chain(left).collect();
@@ -253,6 +258,7 @@ fn kept(claim: &Claim, entry: &Entry) -> Member {
 fn plain(members: Box<[Member]>) -> Named {
     Named {
         zone: 0,
+        is_bound: false,
         members,
         others: Box::default(),
         gone: None,

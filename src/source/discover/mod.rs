@@ -23,11 +23,13 @@
 //! * Nobody takes a name over before the source of who had it, before a restart, has said
 //!   something, or its state is served for it.
 //! * A file is the truth, losses too.
+//! * A set that `[names]` binds by tag is as one with `sets`, but of all sources that it
+//!   may be of. `compile` finds its addresses by itself, unless it is held.
 //!
 //! What cannot be a name harms no other: it is a [`Problem`].
 //!
 //! * [`value`]: the names in a tag. [`rules`]: which of them are names of a zone, and what
-//!   stands there already. `decide`: who has a name. [`names`]: all of them, brought up to
+//!   stands there already. `sets`: those bound by tag. `decide`: who has a name. [`names`]: all of them, brought up to
 //!   date at the price of what changed. `losses`: what is held until when.
 
 mod decide;
@@ -35,6 +37,7 @@ mod losses;
 pub mod names;
 pub(crate) mod problem;
 pub mod rules;
+mod sets;
 #[cfg(test)]
 mod tests;
 pub mod value;
@@ -92,8 +95,11 @@ impl Member {
 /// Who has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The number of its zone.
+    /// The number of its zone, or of its bound set.
     pub zone: usize,
+    /// Is it a set that `[names]` binds by tag? Then it is answered from here only while
+    /// it is held.
+    pub is_bound: bool,
     /// What it stands for, in order of address: never empty, of one source, and without
     /// `sets` one.
     pub members: Box<[Member]>,

@@ -11,7 +11,7 @@ use imbl::ordmap::DiffItem;
 use super::decide::{Before, decide};
 use super::problem::{Kind, Problem, Problems};
 use super::rules::{Given, Rules};
-use super::{Claim, MAX_CLAIMS, MAX_NAMES, NameLosses, Named, Names};
+use super::{Claim, MAX_CLAIMS, MAX_NAMES, Member, NameLosses, Named, Names};
 use crate::config::SourceId;
 use crate::dns::name::Key;
 use crate::host::background::breathing;
@@ -71,8 +71,19 @@ impl Discovered {
 
     /// Names that are not just as tags say; of those that are held a remark says for how
     /// long.
-    pub fn notable_names(&self) -> impl Iterator<Item = &Key> {
-        self.notable.iter()
+    pub fn notable_names(&self) -> impl Iterator<Item = (&Key, &Named)> {
+        let named = |name| self.names.get_key_value(name);
+        self.notable.iter().filter_map(named).map(|(name, named)| (name, &**named))
+    }
+
+    /// The names that tags give: without sets that `[names]` binds.
+    pub fn by_tag(&self) -> impl Iterator<Item = &Named> {
+        breathing(self.names.values()).map(|named| &**named).filter(|named| !named.is_bound)
+    }
+
+    /// The bound set of this name, if no address has its tags any longer, and it is held.
+    pub fn held_set(&self, name: &Key) -> Option<&Arc<Named>> {
+        self.names.get(name).filter(|named| named.is_bound && named.gone.is_some())
     }
 
     /// The Elastic IPs that a name stands for.
@@ -81,13 +92,17 @@ impl Discovered {
         members.map(|member| member.entry.address.public_ip).collect()
     }
 
-    /// The names that an address of a source has: by its tags, or held.
+    /// The names that an address of a source has: by its tags, or held. Not those that
+    /// `[names]` binds to its tags.
     pub fn names_at(&self, rules: &Rules, source: SourceId, address: &Address) -> Vec<&Key> {
         let claim = Claim { source, allocation: address.allocation() };
         let given = rules.given(source, address).names;
         let by_tag = given.keys().filter_map(|name| self.names.get_key_value(name));
         let held = self.notable.iter().filter_map(|name| self.names.get_key_value(name));
-        let has = |named: &Named| named.members.iter().any(|member| member.claim() == claim);
+        let has = |named: &Named| {
+            let is_bound = |member: &Member| named.is_bound && member.tagged;
+            named.members.iter().any(|member| member.claim() == claim && !is_bound(member))
+        };
         let all: BTreeSet<&Key> =
             by_tag.chain(held).filter(|(_, named)| has(named)).map(|(name, _)| name).collect();
         all.into_iter().collect()

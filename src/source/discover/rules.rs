@@ -8,6 +8,7 @@ use hickory_proto::rr::{RData, RecordType};
 
 use super::Claim;
 use super::problem::{Kind, Problem};
+use super::sets::{BoundSet, BoundSets};
 use super::value::{self, Word};
 use crate::config::{Config, Discover, Mode, SourceId, SourceKind, ViewId, Zone};
 use crate::dns::name::{self, Key};
@@ -20,6 +21,8 @@ use crate::source::inventory::Address;
 pub struct Rules {
     /// In the order of the configuration; none: no names from tags.
     zones: Vec<Option<Ground>>,
+    /// Numbered behind the zones.
+    sets: BoundSets,
     /// By the tag's key: the zones that discover it.
     tags: BTreeMap<String, Vec<usize>>,
     /// Every zone, by origin.
@@ -74,11 +77,12 @@ impl Rules {
             tags.entry(discover.tag.clone()).or_default().push(nth);
             Some(Ground::of(zone, discover))
         });
-        let zones = zones.collect();
+        let zones: Vec<Option<Ground>> = zones.collect();
         let origins = config.zones.iter().enumerate();
         let is_file = |kind: &SourceKind| matches!(kind, SourceKind::File { .. });
         Self {
             zones,
+            sets: BoundSets::of(config),
             tags,
             origins: origins.map(|(nth, zone)| (zone.origin.clone(), nth)).collect(),
             files: config.server.sources.iter().map(|source| is_file(&source.kind)).collect(),
@@ -89,9 +93,9 @@ impl Rules {
         }
     }
 
-    /// Does no zone discover anything?
+    /// Does no zone discover anything, and is no set bound by tag?
     pub fn is_empty(&self) -> bool {
-        self.tags.is_empty()
+        self.tags.is_empty() && self.sets.len() == 0
     }
 
     /// The name of a source.
@@ -99,18 +103,31 @@ impl Rules {
         self.sources.get(source).map_or("", String::as_str)
     }
 
-    /// How many zones there are.
+    /// How many zones and bound sets there are.
     pub(super) fn zones(&self) -> usize {
-        self.zones.len()
+        self.zones.len() + self.sets.len()
     }
 
-    /// The zone of the configuration that a name lies in.
-    pub fn zone(&self, name: &Key) -> Option<usize> {
-        self.zone_of(name, true)
+    /// The bound set of this number.
+    fn set(&self, zone: usize) -> Option<&BoundSet> {
+        self.sets.get(zone.checked_sub(self.zones.len())?)
     }
 
-    /// The zone in which a name from a source would be discovered, if nothing has it.
+    fn set_of(&self, name: &Key) -> Option<usize> {
+        self.sets.of_name(name).map(|nth| self.zones.len() + nth)
+    }
+
+    /// Is it the number of a bound set, rather than that of a zone?
+    pub(super) fn is_bound(&self, zone: usize) -> bool {
+        self.set(zone).is_some()
+    }
+
+    /// The zone in which a name from a source would be discovered, if nothing has it, or
+    /// its bound set.
     pub(super) fn zone_that_discovers(&self, name: &Key, source: SourceId) -> Option<usize> {
+        if let Some(set) = self.set_of(name) {
+            return Some(set).filter(|set| self.may(*set, source));
+        }
         let zone = self.zone_of(name, true).filter(|zone| self.may(*zone, source))?;
         let claim = Claim { source, allocation: std::net::Ipv4Addr::UNSPECIFIED.into() };
         let mut given = Given::default();
@@ -123,12 +140,25 @@ impl Rules {
         self.zones.get(zone)?.as_ref().map(|ground| &ground.discover)
     }
 
-    /// How long a name of a zone is held once its tag is gone, from a source.
+    /// The tag that gives the names of a zone, or the tags of a bound set.
+    pub fn tag(&self, zone: usize) -> Option<String> {
+        let of_zone = self.discover(zone).map(|discover| discover.tag.clone());
+        of_zone.or_else(|| self.set(zone).map(BoundSet::tag))
+    }
+
+    /// What would give the name, if any tag had it.
+    pub fn tag_of(&self, name: &Key) -> Option<String> {
+        self.tag(self.set_of(name).or_else(|| self.zone_of(name, true))?)
+    }
+
+    /// How long a name of a zone, or a bound set, is held once its tag is gone, from a
+    /// source.
     pub fn hold(&self, zone: usize, source: SourceId) -> Duration {
-        match self.is_file(source) {
-            true => Duration::ZERO,
-            false => self.discover(zone).and_then(|d| d.hold).unwrap_or(self.hold),
+        if self.is_file(source) {
+            return Duration::ZERO;
         }
+        let of_zone = self.discover(zone).and_then(|discover| discover.hold);
+        of_zone.or_else(|| self.set(zone)?.hold).unwrap_or(self.hold)
     }
 
     /// How long each is held in a mass loss.
@@ -142,12 +172,13 @@ impl Rules {
     }
 
     pub(super) fn is_set(&self, zone: usize) -> bool {
-        self.discover(zone).is_some_and(|discover| discover.sets)
+        self.is_bound(zone) || self.discover(zone).is_some_and(|discover| discover.sets)
     }
 
-    /// May the zone have names from this source?
+    /// May the zone, or the bound set, have names from this source?
     pub(super) fn may(&self, zone: usize, source: SourceId) -> bool {
         self.discover(zone).is_some_and(|d| d.source.is_none_or(|only| only == source))
+            || self.set(zone).is_some_and(|set| set.may(source))
     }
 
     /// How long the loss of an address whose tag gives names is held; none: it gives none.
@@ -159,9 +190,12 @@ impl Rules {
         given.names.values().map(|zone| self.hold(*zone, source)).max()
     }
 
-    /// The names that an address' tags give.
+    /// The names that an address' tags give, and the bound sets that it is in.
     pub(super) fn given(&self, source: SourceId, address: &Address) -> Given {
         let mut given = Given::default();
+        for (nth, set) in self.sets.with(source, address) {
+            given.names.insert(set.name.clone(), self.zones.len() + nth);
+        }
         for (tag, zones) in &self.tags {
             let Some(value) = address.tags.get(tag) else { continue };
             if zones.iter().all(|zone| !self.may(*zone, source)) {

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use super::Facts;
 use super::status::time;
 use crate::config::{SourceId, SourceKind};
-use crate::host::background::breathing;
 use crate::source::accept::Losses;
 use crate::source::clock::{Drift, elapsed};
 use crate::source::discover;
@@ -60,9 +59,7 @@ impl Facts {
             left_out_first: totals.left_out.first.iter().map(ToString::to_string).collect(),
             mass_loss: losses.mass,
             held: held(&bindings, id, source, losses, drift),
-            names: breathing(discovered.names.values())
-                .filter(|named| named.source() == id)
-                .count(),
+            names: discovered.by_tag().filter(|named| named.source() == id).count(),
             names_mass_loss: discovered.losses.get(id).is_some_and(|losses| losses.mass),
             held_names: self.held_names(id, drift),
             tag_problems: self.tag_problems(id),

@@ -6,7 +6,6 @@ use super::{Board, Facts, Reloads, forwarding};
 use crate::config::Config;
 use crate::dns::serial::highest;
 use crate::host::aside;
-use crate::host::background::breathing;
 use crate::host::log::STDERR;
 use crate::snapshot::Snapshot;
 use crate::source::clock::{Drift, elapsed};
@@ -62,7 +61,7 @@ fn is_healthy(known: &Facts) -> bool {
 
 fn zones(config: &Config, snapshot: &Snapshot) -> Vec<report::ZoneReport> {
     let mut by_tag = vec![0; config.zones.len()];
-    for named in breathing(snapshot.inventory.discovered.names.values()) {
+    for named in snapshot.inventory.discovered.by_tag() {
         by_tag.get_mut(named.zone).into_iter().for_each(|count| *count += 1);
     }
     let zones = config.zones.iter().enumerate().map(|(nth, zone)| {

@@ -4,7 +4,6 @@ use std::time::SystemTime;
 
 use super::page::Page;
 use super::unix;
-use crate::host::background::breathing;
 use crate::source::accept::Losses;
 use crate::source::clock::elapsed;
 use crate::source::discover::{Kind, Problem};
@@ -148,7 +147,7 @@ fn addresses(page: &mut Page, all: &[Source<'_>]) {
 fn tags(page: &mut Page, known: &Facts) {
     let discovered = &known.inventory.discovered;
     let mut names = vec![0usize; known.inventory.sources.len()];
-    for named in breathing(discovered.names.values()) {
+    for named in discovered.by_tag() {
         names.get_mut(named.source()).into_iter().for_each(|count| *count += 1);
     }
     let all = || known.inventory.sources.iter().enumerate();

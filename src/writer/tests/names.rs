@@ -231,3 +231,37 @@ fn a_panic_changes_nothing_about_names_and_is_tried_again() {
     writer.take(WEST, &first).unwrap();
     assert_eq!(address(&writer, "web"), Some(8), "it is held");
 }
+
+/// A set that `[names]` binds by tag, of which no address has the tag any longer.
+#[test]
+fn a_bound_set_is_held_over_restarts_and_reloads_until_its_time() {
+    const SET: &str = "[names]\npool = { tag = { dns-name = \"db\" }, hold = \"30s\" }\n";
+    let mut writer = self::writer(&config(SET), State::default());
+    says(&mut writer, WEST, 0, &[]);
+    says(&mut writer, EAST, 0, &[(1, 1, "db"), (2, 2, "db")]);
+    says(&mut writer, EAST, 0, &[(1, 1, "db"), (2, 2, "")]);
+    assert_eq!((address(&writer, "pool"), writer.due().holds), (Some(1), None), "one less");
+    says(&mut writer, EAST, 0, &[(1, 1, ""), (2, 2, "")]);
+    let until = writer.due().holds.unwrap();
+    assert_eq!(address(&writer, "pool"), Some(1));
+
+    let mut writer = restarted(&writer, &config(SET));
+    assert_eq!((address(&writer, "pool"), writer.due().holds), (Some(1), Some(until)));
+    reload(&mut writer, config(SET));
+    assert_eq!((address(&writer, "pool"), writer.due().holds), (Some(1), Some(until)));
+    // It follows its allocation, and whoever has the tag ends the hold.
+    says(&mut writer, EAST, 1, &[(1, 7, ""), (2, 2, "")]);
+    assert_eq!(address(&writer, "pool"), Some(7));
+    says(&mut writer, EAST, 2, &[(1, 7, ""), (2, 2, "db")]);
+    assert_eq!((address(&writer, "pool"), writer.due().holds), (Some(2), None));
+    says(&mut writer, EAST, 3, &[(1, 7, ""), (2, 2, "")]);
+    assert_eq!(address(&writer, "pool"), Some(2));
+    says(&mut writer, EAST, 60, &[(1, 7, ""), (2, 2, "")]);
+    assert_eq!(asked(&writer, "pool.example.com."), (ResponseCode::NoError, 0));
+
+    // What gives other names now is no set of before.
+    says(&mut writer, EAST, 61, &[(1, 7, ""), (2, 2, "db")]);
+    says(&mut writer, EAST, 62, &[(1, 7, ""), (2, 2, "")]);
+    reload(&mut writer, config(&SET.replace("\"db\"", "\"web\"")));
+    assert_eq!(asked(&writer, "pool.example.com."), (ResponseCode::NoError, 0));
+}

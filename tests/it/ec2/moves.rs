@@ -71,9 +71,14 @@ fn a_move_by_the_aws_cli_is_answered() {
     assert_eq!(waited.status.code(), Some(0), "{waited:?}");
     assert_eq!(server.data(DB, RecordType::A), ["172.31.5.3"]);
 
-    // Tags choose; a tag that is gone takes the name along.
+    // Tags choose; a set that would be empty is held, then gone.
     east.call("DeleteTags", &[("ResourceId.1", &allocation), ("Tag.1.Key", "Role")]);
     assert!(refresh(&server, false).is_empty());
+    assert_eq!(server.data(&all[2], RecordType::A), ["172.31.5.3"]);
+    let held = server.status()["sources"][0]["held_names"].clone();
+    assert_eq!(held[0]["name"], all[2].as_str(), "{held}");
+    let let_go = server.wait_for("a name that no tag gives is let go");
+    assert_eq!(let_go["fields"]["tag"], "Role=db");
     assert_eq!(server.data(&all[2], RecordType::A), [""; 0]);
     assert_eq!(server.data(DB, RecordType::A), ["172.31.5.3"]);
 

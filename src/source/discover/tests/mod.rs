@@ -501,6 +501,47 @@ fn a_set_that_would_become_empty_is_held() {
     assert_eq!((world.has(POOL), world.wakes_at(EAST)), ("east3".into(), None));
 }
 
+/// As one with `sets`, but of all sources together, and beside names from tags.
+#[test]
+fn a_bound_set_that_would_become_empty_is_held() {
+    let set = "[names]\npool = { tag = { dns-name = \"db\" }, hold = \"40s\" }\n\
+               east = { tag = { dns-name = \"db\" }, source = \"east\" }\n";
+    let (pool, east) = ("pool.bound.test", "east.bound.test");
+    let mut world = World::new(&[ZONES[0], ("bound.test.toml", set)]);
+    world.says(0, EAST, &[good(1, "db"), idle(3, "db")]);
+    world.says(0, WEST, &[good(2, "db")]);
+    world.says(0, FILE, &[good(4, "db")]);
+    assert_eq!(
+        (world.has(pool), world.has(east)),
+        ("east1 east3 west2 file4".into(), "east1 east3".into())
+    );
+    assert_eq!(world.known.by_tag().count(), 1, "db.one.test");
+    // Nobody of its source: held. Of all sources there are others.
+    world.says(1, EAST, &[good(1, ""), idle(3, "")]);
+    assert_eq!((world.has(pool), world.has(east)), ("west2 file4".into(), "east1-".into()));
+    // A file is the truth, and what it had is not held with the others.
+    world.says(2, FILE, &[good(4, "")]);
+    world.says(3, WEST, &[good(2, "")]);
+    assert_eq!((world.has(pool), world.has(DB)), ("west2-".into(), "west2-".into()));
+    let wakes_at = (world.wakes_at(EAST), world.wakes_at(WEST));
+    assert_eq!(wakes_at, (Some(31), Some(33)), "as the guard says");
+    world.says(33, WEST, &[good(2, "")]);
+    assert_eq!((world.has(DB), world.wakes_at(WEST)), ("nobody".into(), Some(43)));
+    let state = world.state();
+    world.again(34, &state);
+    assert_eq!((world.has(pool), world.has(east)), ("west2-".into(), "east1-".into()));
+    // Whoever comes ends that; time too.
+    world.says(35, EAST, &[good(1, ""), good(5, "db")]);
+    assert_eq!((world.has(pool), world.has(east)), ("east5".into(), "east5".into()));
+    world.says(36, EAST, &[good(1, ""), good(5, "")]);
+    assert!(world.known.losses[EAST].mass, "with db.one.test: three of three");
+    world.says(76, EAST, &[good(1, ""), good(5, "")]);
+    assert_eq!((world.has(pool), world.has(east)), ("east5-".into(), "east5-".into()));
+    world.says(936, EAST, &[good(1, ""), good(5, "")]);
+    assert_eq!((world.has(pool), world.has(east)), ("nobody".into(), "nobody".into()));
+    assert!(world.known.problems().next().is_none());
+}
+
 #[test]
 fn an_address_that_is_released_takes_its_name_with_it() {
     let mut world = World::new(&ZONES);
