@@ -46,13 +46,14 @@ fn scrape_until(server: &Server, what: &str, is_so: impl Fn(&Scrape) -> bool) ->
     })
 }
 
-/// Once the source has spoken itself (files are read at the start too) and the
-/// status surfaces know: the log is before them.
+/// Once the source has spoken itself (files are read at the start too), the status
+/// surfaces know (the log is before them), and a slow disk has taken the state.
 fn well(server: &Server) -> Scrape {
     scrape_until(server, "all is well", |scrape| {
         scrape.value("eipdns_ready", "") == 1.0
             && scrape.value("eipdns_source_polls_total", "source=\"sample\"") >= 1.0
             && scrape.value("eipdns_source_healthy", "source=\"sample\"") == 1.0
+            && scrape.value("eipdns_state_writable", "") == 1.0
     })
 }
 

@@ -175,12 +175,20 @@ struct Watch {
 impl Watch {
     /// Begins with `names`.
     fn over(dns: SocketAddr, names: &[&str]) -> Self {
+        Self::calmly(dns, names, BETWEEN)
+    }
+
+    /// The same with so long a pause: where many watch at the same time.
+    fn calmly(dns: SocketAddr, names: &[&str], between: Duration) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let seen = Arc::new(Mutex::new(vec![Vec::new(); names.len()]));
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         let (ended, into) = (Arc::clone(&stop), Arc::clone(&seen));
         let thread = std::thread::spawn(move || {
-            while !ended.load(Ordering::Relaxed) {
+            let mut is_last = false;
+            while !is_last {
+                // Each name is asked for once more after the end.
+                is_last = ended.load(Ordering::Relaxed);
                 for (at, name) in names.iter().enumerate() {
                     let (answer, _) = asked(dns, name);
                     let all = &mut into.lock().unwrap()[at];
@@ -188,7 +196,7 @@ impl Watch {
                         all.push(answer);
                     }
                 }
-                std::thread::sleep(BETWEEN);
+                std::thread::sleep(between);
             }
         });
         Self { stop, thread: Some(thread), seen }

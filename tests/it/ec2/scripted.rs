@@ -102,6 +102,12 @@ impl Address {
             .without("instanceId")
     }
 
+    /// Where it is.
+    pub(super) fn private(&self) -> Option<String> {
+        let mut fields = self.fields.iter();
+        fields.find(|(name, _)| *name == "privateIpAddress").map(|(_, value)| value.clone())
+    }
+
     fn is(&self, public: &str) -> bool {
         self.fields.iter().any(|(name, value)| *name == "publicIp" && value == public)
     }

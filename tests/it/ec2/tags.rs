@@ -137,8 +137,9 @@ fn two_regions_and_two_accounts_with_hundreds_of_addresses() {
         assert_eq!((&source["names"], &source["addresses"]), (&MANY.into(), &MANY.into()), "{nth}");
     }
 
-    // One name in two accounts: the first configured has it. And a tag that moves.
+    // One name in two accounts: whose it was has it. And a tag that moves.
     create_tag(&here, &ours[0], "h0+same");
+    polled(&server);
     create_tag(&other, &theirs[0], "o0+same");
     polled(&server);
     assert_eq!(of(&server, "same").0, answer("172.31.1.10"));
@@ -398,8 +399,11 @@ fn a_tag_moved_by_two_calls_in_either_order_has_no_gap() {
     assert_eq!(held(&server, 0), BTreeSet::new());
 }
 
-/// How many rounds of three changes.
-const ROUNDS: u8 = 10;
+/// How many rounds: each is a move, a change of tags, and a release.
+const ROUNDS: u8 = 40;
+
+/// How long each takes.
+const ROUND: Duration = Duration::from_millis(100);
 
 /// Asks three names that one address has, the first of them twice, until told to stop;
 /// gives what was a mixture or was lost.
@@ -426,57 +430,74 @@ fn hammer(server: &Server, names: [&str; 3], stop: &AtomicBool, judged: &AtomicU
     wrong
 }
 
-/// Moves, tag changes and releases, one after the other as fast as they are published.
+/// Ten moves, tag changes and releases a second, and an operator who refreshes all the time.
 #[test]
 fn no_reader_sees_a_mixture_and_nothing_is_lost() {
     let ec2 = Ec2::start((1..=6).map(at).collect());
     retag(&ec2, 1, "a b c");
     let dir = discovering(&source("east", &ec2.url(), "1h", ""), "");
     let server = settled(&dir);
-    let (stop, judged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, judged, seen) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let begun = Instant::now();
     let wrong: Vec<String> = std::thread::scope(|scope| {
-        let (server, stop, judged) = (&server, &stop, &judged);
+        let (server, stop, judged, seen) = (&server, &stop, &judged, &seen);
         let readers = [["a", "b", "c"], ["c", "a", "b"]]
             .map(|names| scope.spawn(move || hammer(server, names, stop, judged)));
-        for round in 0..ROUNDS {
-            // A ring of five; the sixth comes and goes.
-            let (old, new) = (round % 5 + 1, (round + 1) % 5 + 1);
-            ec2.associate(&public(old), &format!("10.1.{round}.1"));
-            polled(server);
-            match round % 3 {
-                0 => {
-                    retag(&ec2, new, "a b c");
-                    untag(&ec2, old);
-                }
-                1 => {
-                    retag(&ec2, new, "c,b,a");
-                    polled(server);
-                    untag(&ec2, old);
-                }
-                _ => {
-                    untag(&ec2, old);
-                    polled(server);
-                    retag(&ec2, new, "b/a/c");
-                }
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                polled(server);
+                seen.fetch_add(1, Ordering::Relaxed);
             }
-            polled(server);
-            // Released, and allocated anew.
-            let mut all = ec2.addresses();
-            let released = all.pop().unwrap();
-            ec2.set(all.clone());
-            polled(server);
-            all.push(released);
-            ec2.set(all);
-            polled(server);
-        }
+        });
+        (0..ROUNDS).for_each(|round| changes(&ec2, round, begun));
         stop.store(true, Ordering::Relaxed);
         readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect()
     });
-    let judged = judged.load(Ordering::Relaxed);
-    println!("{ROUNDS} rounds in {:?}, {judged} triples judged", begun.elapsed());
-    assert!(judged > u64::from(ROUNDS), "the load was no load");
+    let (judged, seen) = (judged.into_inner(), seen.into_inner());
+    println!("{ROUNDS} rounds in {:?}, {seen} answers, {judged} triples judged", begun.elapsed());
+    assert!(judged > u64::from(ROUNDS) && seen > 1, "the load was no load");
     assert!(wrong.is_empty(), "{} wrong, such as {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+    // The last word counts.
+    polled(&server);
+    let last = ec2.addresses()[usize::from(ROUNDS % 5)].private().unwrap();
+    assert_eq!(of(&server, "a").0, answer(&last));
+}
+
+/// One round: its changes are spread over its time.
+fn changes(ec2: &Ec2, round: u8, begun: Instant) {
+    let at = |fifth: u32| {
+        let due = begun + ROUND * u32::from(round) + ROUND / 5 * fifth;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    };
+    // A ring of five; the sixth comes and goes.
+    let (old, new) = (round % 5 + 1, (round + 1) % 5 + 1);
+    at(0);
+    ec2.associate(&public(old), &format!("10.1.{round}.1"));
+    at(1);
+    match round % 3 {
+        0 => {
+            retag(ec2, new, "a b c");
+            untag(ec2, old);
+        }
+        1 => {
+            retag(ec2, new, "c,b,a");
+            at(2);
+            untag(ec2, old);
+        }
+        _ => {
+            untag(ec2, old);
+            at(2);
+            retag(ec2, new, "b/a/c");
+        }
+    }
+    // Released, and allocated anew.
+    let mut all = ec2.addresses();
+    let released = all.pop().unwrap();
+    at(3);
+    ec2.set(all.clone());
+    at(4);
+    all.push(released);
+    ec2.set(all);
 }
 
 /// One of four sources answers nothing: how old the others get is printed; they stay healthy
