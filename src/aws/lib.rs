@@ -1,5 +1,5 @@
 //! DescribeAddresses through the AWS SDK, in a crate of its own: nothing else knows
-//! the SDK. `answer` reads what comes back, and only what is new of it; `credentials` keeps what
+//! the SDK. `account` knows whose credentials they are, `answer` reads what comes back, and only what is new of it; `credentials` keeps what
 //! calls are signed with, `files` bounds what the SDK reads of them, `http_client` connects,
 //! `trouble` names what goes wrong.
 //!
@@ -8,6 +8,7 @@
 //! and every way to fail becomes a [`PollError`]. Its HTTP client finds hosts
 //! through [`Resolver`], for EC2, STS and whatever else it asks.
 
+mod account;
 mod answer;
 mod credentials;
 mod files;
@@ -38,6 +39,7 @@ use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
+use account::Account;
 use answer::{Answer, Memory, WholeXml};
 use credentials::{Keeper, Owner};
 use eipdns::config::Ec2Source;
@@ -74,13 +76,20 @@ const LIMITS: Limits = Limits {
 
 /// What calls EC2 for one source, for [`install`](eipdns::source::ec2::install). Set up
 /// at its first call.
-pub fn caller(settings: &Ec2Source, region: Option<&str>, resolver: Resolver) -> Box<dyn Describe> {
-    Box::new(Ec2::new(settings, region, resolver))
+pub fn caller(
+    name: &str,
+    settings: &Ec2Source,
+    region: Option<&str>,
+    resolver: Resolver,
+) -> Box<dyn Describe> {
+    Box::new(Ec2::new(name, settings, region, resolver))
 }
 
 /// One account and region of EC2.
 #[derive(Debug)]
 struct Ec2 {
+    /// The source's.
+    name: String,
     settings: Ec2Source,
     region: Option<String>,
     resolver: Resolver,
@@ -89,8 +98,9 @@ struct Ec2 {
 }
 
 impl Ec2 {
-    fn new(settings: &Ec2Source, region: Option<&str>, resolver: Resolver) -> Self {
+    fn new(name: &str, settings: &Ec2Source, region: Option<&str>, resolver: Resolver) -> Self {
         Self {
+            name: name.to_owned(),
             settings: settings.clone(),
             region: region.map(str::to_owned),
             resolver,
@@ -116,8 +126,9 @@ impl Ec2 {
         let provider = match &self.settings.role_arn {
             None => sdk.credentials_provider(),
             Some(role) => {
+                let session = session_name(&self.name);
                 let mut assume =
-                    AssumeRoleProvider::builder(role).session_name("eipdns").configure(&sdk);
+                    AssumeRoleProvider::builder(role).session_name(session).configure(&sdk);
                 if let Some(id) = &self.settings.external_id {
                     assume = assume.external_id(id);
                 }
@@ -131,7 +142,10 @@ impl Ec2 {
             None => "their provider",
         };
         let keeper = Keeper::new(provider, Owner { key: self.key(), asked });
-        Caller::new(&sdk, keeper, &self.settings, [main, http(true)], LIMITS)
+        let account = self.settings.account.as_ref();
+        let account = account.map(|a| Account::new(a, &sdk, main.clone(), LIMITS.whole));
+        let caller = Caller::new(&sdk, keeper, &self.settings, [main, http(true)], LIMITS)?;
+        Ok(Caller { account, ..caller })
     }
 
     /// Finds region and providers, and reads the CA certificates, which the SDK would do
@@ -152,9 +166,16 @@ impl Ec2 {
 
     /// What tells this source from others, before a reload and after.
     fn key(&self) -> PathBuf {
-        let Ec2Source { profile, role_arn, filters, .. } = &self.settings;
-        format!("{:?}", (&self.region, profile, role_arn, filters)).into()
+        let Ec2Source { profile, role_arn, account, filters, .. } = &self.settings;
+        format!("{:?}", (&self.region, profile, role_arn, account, filters)).into()
     }
+}
+
+/// What CloudTrail shows calls under: at most 64 characters (STS API reference,
+/// "AssumeRole").
+fn session_name(source: &str) -> String {
+    let may = |c: &char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(*c);
+    "eipdns-".chars().chain(source.chars().filter(may)).take(64).collect()
 }
 
 /// Has the SDK read the CA certificates, as it does once for the process.
@@ -200,6 +221,8 @@ struct Caller {
     /// Has a new connection for each call.
     fresh: Client,
     keeper: Keeper,
+    /// None: any account is right.
+    account: Option<Account>,
     memory: Memory,
     /// Sent so far.
     requests: AtomicU64,
@@ -238,11 +261,16 @@ impl Caller {
         });
         let filters = Some(filters.collect()).filter(|f: &Vec<_>| !f.is_empty());
         let (memory, requests) = Default::default();
-        Ok(Self { region, main, fresh, keeper, memory, requests, filters, limits })
+        let account = None;
+        Ok(Self { region, main, fresh, keeper, account, memory, requests, filters, limits })
     }
 
     async fn describe(&mut self) -> Result<Described, PollError> {
         self.keeper.provide().await?;
+        // Beside the call.
+        if let (Some(account), Some(keys)) = (&mut self.account, self.keeper.kept.current()) {
+            account.look(&keys);
+        }
         let mut failed = None;
         let outcome = match timeout(self.limits.whole, self.hedged(&mut failed)).await {
             Ok(outcome) => outcome,
@@ -253,7 +281,12 @@ impl Caller {
             })),
         };
         match outcome {
-            Ok(answer) => Ok(self.memory.take(answer)),
+            Ok((answer, signed_with)) => {
+                if let Some(account) = &mut self.account {
+                    account.verify(signed_with.as_ref()).await?;
+                }
+                Ok(self.memory.take(answer))
+            }
             Err(Failed { error, signed_with }) => {
                 Err(self.keeper.kept.judge(signed_with.as_ref(), error))
             }
@@ -263,7 +296,7 @@ impl Caller {
     /// One call, and a second one beside it when it is slow: the first good
     /// answer counts. Connections die in silence, and a packet lost costs a
     /// second.
-    async fn hedged(&self, failed: &mut Option<Failed>) -> Result<Answer, Failed> {
+    async fn hedged(&self, failed: &mut Option<Failed>) -> Result<Signed, Failed> {
         let mut first = pin!(self.call(&self.main));
         tokio::select! {
             // The connect timeout may be the same second.
@@ -285,7 +318,7 @@ impl Caller {
         }
     }
 
-    async fn call(&self, client: &Client) -> Result<Answer, Failed> {
+    async fn call(&self, client: &Client) -> Result<Signed, Failed> {
         let signed_with = self.keeper.kept.current();
         self.requests.fetch_add(1, Ordering::Relaxed);
         let reading = self.memory.reading();
@@ -293,9 +326,15 @@ impl Caller {
         let read = call.customize().interceptor(reading.clone()).send().await;
         let answer = read.map_err(|error| of_call(DESCRIBE, &error));
         let answer = answer.and_then(|read| reading.finish(read));
-        answer.map_err(|error| Failed { error, signed_with })
+        match answer {
+            Ok(answer) => Ok((answer, signed_with)),
+            Err(error) => Err(Failed { error, signed_with }),
+        }
     }
 }
+
+/// An answer, and the credentials that it was asked for with.
+type Signed = (Answer, Option<Credentials>);
 
 /// A call that has failed.
 #[derive(Debug)]

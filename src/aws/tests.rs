@@ -172,6 +172,7 @@ fn settings(endpoint_url: String) -> Ec2Source {
         profile: None,
         role_arn: None,
         external_id: None,
+        account: None,
         filters: BTreeMap::new(),
     }
 }

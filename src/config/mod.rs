@@ -173,6 +173,8 @@ pub struct Ec2Source {
     pub role_arn: Option<String>,
     /// External id for that role.
     pub external_id: Option<String>,
+    /// The account that the credentials must be of: 12 digits.
+    pub account: Option<String>,
     /// DescribeAddresses filters: name to values.
     pub filters: BTreeMap<String, Vec<String>>,
 }

@@ -26,7 +26,7 @@ const MAX_TEXT: usize = 2048;
 
 /// Keys that only an `ec2` source has.
 const EC2_KEYS: &[&str] =
-    &["poll", "endpoint_url", "profile", "role_arn", "external_id", "filters"];
+    &["poll", "endpoint_url", "profile", "role_arn", "external_id", "account", "filters"];
 
 /// Filters of DescribeAddresses (EC2 API reference); and `tag:<key>`.
 const FILTERS: &[&str] = &[
@@ -147,6 +147,7 @@ fn read(t: &mut Table<'_>, why: &str, context: &Context<'_>) -> Option<Source> {
         profile: None,
         role_arn: None,
         external_id: None,
+        account: None,
         filters: BTreeMap::new(),
     }));
     Some(Source { name: name?, kind, region, public_suffix, ttl, place: t.place() })
@@ -214,8 +215,25 @@ fn ec2(t: &mut Table<'_>) -> Ec2Source {
         profile: t.take("profile", text(MAX_TEXT, "default")),
         role_arn,
         external_id: external_id.and_then(|v| text(MAX_TEXT, "an-id")(&v)),
+        account: t.take("account", account),
         filters: t.take("filters", filters).unwrap_or_default(),
     }
+}
+
+/// An account's number: 12 digits (IAM user guide, "AWS account identifiers").
+fn account(v: &Value<'_>) -> Option<String> {
+    // As a number it would lose the zeros that it may begin with.
+    let text = text(64, "111122223333")(v)?;
+    if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(text);
+    }
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let remedy = match digits.len() {
+        12 => format!("write {}", quote(&digits)),
+        _ => "copy it from `aws sts get-caller-identity`, as in \"111122223333\"".into(),
+    };
+    v.error(format!("{} is no account: that is 12 digits", quote(&text)), remedy);
+    None
 }
 
 /// A region's name: `us-east-1`, `us-gov-west-1`, `eusc-de-east-1`.

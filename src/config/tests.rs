@@ -218,6 +218,7 @@ fn every_key_is_read() {
             profile: Some("prod".into()),
             role_arn: Some("arn:aws:iam::111122223333:role/dns".into()),
             external_id: Some("x".into()),
+            account: Some("011122223333".into()),
             filters: BTreeMap::from([
                 ("domain".into(), vec!["vpc".into()]),
                 ("tag:Role".into(), vec!["db".into(), "mail".into()]),
@@ -300,6 +301,7 @@ endpoint_url = "http://127.0.0.1:5555"
 profile = "prod"
 role_arn = "arn:aws:iam::111122223333:role/dns"
 external_id = "x"
+account = "011122223333"
 filters = { "tag:Role" = ["db", "mail"], domain = "vpc" }
 
 [[view]]

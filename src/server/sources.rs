@@ -116,7 +116,8 @@ impl Sources {
         settings: &config::Ec2Source,
     ) -> Option<Handle> {
         let token = setup.id;
-        let called = ec2::caller()?(settings, source.region.as_deref(), self.resolver.clone());
+        let called =
+            ec2::caller()?(&source.name, settings, source.region.as_deref(), self.resolver.clone());
         let (task, handle) = Poller::new(setup, settings.poll, called);
         self.tasks.spawn(async move { (token, task.run().await) });
         Some(handle)

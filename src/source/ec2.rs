@@ -7,9 +7,9 @@ use super::lookup::Resolver;
 use super::poll::Describe;
 use crate::config::Ec2Source;
 
-/// Makes what calls EC2 for one source: its settings, its region (without one the
-/// SDK's chain decides), and how hosts are found.
-pub type Caller = fn(&Ec2Source, Option<&str>, Resolver) -> Box<dyn Describe>;
+/// Makes what calls EC2 for one source: its name, its settings, its region (without one
+/// the SDK's chain decides), and how hosts are found.
+pub type Caller = fn(&str, &Ec2Source, Option<&str>, Resolver) -> Box<dyn Describe>;
 
 static CALLER: OnceLock<Caller> = OnceLock::new();
 

@@ -256,6 +256,25 @@ pub enum PollError {
     /// Not EC2 fails but who gives the credentials to ask it with.
     #[error("STS, asked for `role_arn`: {0}")]
     Sts(Box<PollError>),
+    /// They are good, but not of the account that is configured.
+    #[error(
+        "the credentials are of account {is}, and `account` says {wanted}: nothing that they are \
+         told is taken; correct `profile` or `role_arn`, or `account`"
+    )]
+    OtherAccount {
+        /// Of which they are.
+        is: String,
+        /// Of which they must be.
+        wanted: String,
+    },
+    /// Nobody says of which account they are.
+    #[error("whether the credentials are of account {wanted} is not known yet: STS: {of}")]
+    Unverified {
+        /// Of which they must be.
+        wanted: String,
+        /// What is wrong with asking.
+        of: Box<PollError>,
+    },
     /// No answer in time.
     #[error("no answer within {}", humantime::format_duration(*after))]
     Timeout {
@@ -337,9 +356,10 @@ impl PollError {
             | PollError::SdkFile { .. }
             | PollError::SdkFiles { .. }
             | PollError::Unanswered { .. }
+            | PollError::OtherAccount { .. }
             | PollError::NoCredentials { .. } => Class::Credentials,
             PollError::Imds { .. } => Class::Imds,
-            PollError::Sts(of) => of.class(),
+            PollError::Sts(of) | PollError::Unverified { of, .. } => of.class(),
             PollError::NoRegion => Class::Region,
             PollError::Dns { .. } => Class::Dns,
             PollError::Connect { .. } => Class::Connect,

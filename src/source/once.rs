@@ -41,7 +41,8 @@ fn ask_ec2(config: &Config, mut inventory: Inventory, caller: Caller) -> Invento
         let mut calls = tokio::task::JoinSet::new();
         for (id, source) in config.server.sources.iter().enumerate() {
             let SourceKind::Ec2(settings) = &source.kind else { continue };
-            let mut called = caller(settings, source.region.as_deref(), resolver.clone());
+            let mut called =
+                caller(&source.name, settings, source.region.as_deref(), resolver.clone());
             calls.spawn(async move { (id, called.describe().await, called.region()) });
         }
         for (id, answer, region) in calls.join_all().await {

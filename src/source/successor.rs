@@ -33,6 +33,7 @@ pub(crate) fn fingerprint(source: &Source) -> Settings {
             put("profile", ec2.profile.as_deref());
             put("role_arn", ec2.role_arn.as_deref());
             put("external_id", ec2.external_id.as_deref());
+            put("account", ec2.account.as_deref());
             for (name, values) in &ec2.filters {
                 put(&format!("filter {name}"), Some(&values.join(",")));
             }
@@ -66,11 +67,16 @@ pub(crate) fn changes(was: &Source, is: &Source) -> String {
 pub(crate) fn share_account(a: &Source, b: &Source) -> bool {
     let account = |source: &Source| {
         let mut of = fingerprint(source);
-        of.retain(|key, _| !key.starts_with("filter "));
+        of.retain(|key, _| key != "account" && !key.starts_with("filter "));
         of
     };
     let is_ec2 = matches!(a.kind, SourceKind::Ec2(_));
-    is_ec2 && account(a) == account(b)
+    is_ec2 && account(a) == account(b) && !are_apart(&fingerprint(a), &fingerprint(b))
+}
+
+/// Does each say of which account it is, and another one?
+fn are_apart(a: &Settings, b: &Settings) -> bool {
+    a.get("account").zip(b.get("account")).is_some_and(|(a, b)| a != b)
 }
 
 /// What differs between settings, for people; empty if nothing.
@@ -125,7 +131,7 @@ impl Former<'_> {
         let region = region.or(settings.get("region").map(String::as_str));
         let moved = matches!((self.region(), region), (Some(was), Some(is)) if was != is);
         let role = self.setting("role_arn") != settings.get("role_arn").map(String::as_str);
-        ec2(self.of) && ec2(settings) && (moved || role)
+        ec2(self.of) && ec2(settings) && (moved || role || are_apart(self.of, settings))
     }
 }
 
@@ -175,6 +181,7 @@ mod tests {
                 profile: None,
                 role_arn: role.map(str::to_owned),
                 external_id: None,
+                account: None,
                 filters: BTreeMap::new(),
             }),
             region: region.map(str::to_owned),
@@ -252,6 +259,31 @@ mod tests {
         let file = SourceKind::File { path: "addresses.json".into() };
         let file = Source { kind: file, ..east() };
         assert!(!share_account(&file, &file));
+    }
+
+    /// One that says nothing of its account may be of any.
+    #[test]
+    fn accounts_are_others_where_both_say_so() {
+        let of = |account: Option<&str>| {
+            let mut source = source("east", Some("us-east-1"), None);
+            ec2(&mut source).account = account.map(str::to_owned);
+            source
+        };
+        let (ours, theirs, any) = (of(Some("111122223333")), of(Some("444455556666")), of(None));
+        let is_elsewhere = |was: &Source, is: &Source| {
+            let former = fingerprint(was);
+            let former = Former { name: "east", of: &former, region: None };
+            former.is_elsewhere(&fingerprint(is), None)
+        };
+        for (was, is, same) in [
+            (&ours, &theirs, false),
+            (&ours, &ours, true),
+            (&any, &ours, true),
+            (&ours, &any, true),
+        ] {
+            assert_eq!((is_elsewhere(was, is), share_account(was, is)), (!same, same));
+        }
+        assert_eq!(changes(&any, &ours), "its `account` was not set and is \"111122223333\"");
     }
 
     #[test]

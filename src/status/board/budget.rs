@@ -87,6 +87,7 @@ mod tests {
             profile: None,
             role_arn: None,
             external_id: None,
+            account: None,
             filters: Default::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! The EC2 source against stand-ins for EC2: moto, driven as AWS is, and a
 //! scripted one for what moto cannot do.
 
+mod accounts;
 mod alarms;
 mod clock;
 mod commands;

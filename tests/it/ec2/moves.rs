@@ -146,7 +146,7 @@ fn several_regions_and_accounts() {
     }
 }
 
-/// `role_arn` and `external_id` reach STS, and the role's keys EC2.
+/// `role_arn`, `external_id` and the source's name reach STS, and the role's keys EC2.
 #[test]
 fn a_role_is_assumed_as_configured() {
     let ec2 = Ec2::with(1);
@@ -159,7 +159,8 @@ fn a_role_is_assumed_as_configured() {
     server.wait_for("source delivers");
     ec2.wait_for_key("call as the role", |key| key == "ASIADNS");
     let arn = "arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Fdns".to_owned();
-    assert_eq!(ec2.assumed(), [(arn, Some("x-42".into()))], "once");
+    let session = Some("eipdns-east".to_owned());
+    assert_eq!(ec2.assumed(), [(arn, Some("x-42".into()), session)], "once");
     assert!(refresh(&server, false).is_empty());
     assert_eq!(ec2.assumed().len(), 1, "its keys are good for long");
 }

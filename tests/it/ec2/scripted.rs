@@ -1,5 +1,5 @@
 //! An EC2 that says and does what a test wants: addresses with every field of
-//! the service model, STS's AssumeRole, and faults.
+//! the service model, STS's AssumeRole and GetCallerIdentity, and faults.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -192,6 +192,9 @@ pub(super) enum Fault {
     NoRole,
 }
 
+/// ARN, external id and session name, as they were escaped.
+pub(super) type Assumed = (String, Option<String>, Option<String>);
+
 struct State {
     fault: Fault,
     addresses: Vec<Address>,
@@ -203,8 +206,11 @@ struct State {
     called_at: Vec<SystemTime>,
     /// Good answers are left, then it throttles.
     good: Option<usize>,
-    /// What roles were assumed: ARN and external id, as they came.
-    assumed: Vec<(String, Option<String>)>,
+    /// What roles were assumed, as it came.
+    assumed: Vec<Assumed>,
+    /// Of which account every key is, and the keys that were asked about.
+    account: String,
+    identified: Vec<String>,
     connections: Vec<TcpStream>,
     associations: u32,
     ended: bool,
@@ -237,6 +243,8 @@ impl Ec2 {
                 called_at: Vec::new(),
                 good: None,
                 assumed: Vec::new(),
+                account: "123456789012".into(),
+                identified: Vec::new(),
                 connections: Vec::new(),
                 associations: 0,
                 ended: false,
@@ -280,6 +288,16 @@ impl Ec2 {
             assert!(Instant::now() < deadline, "the stand-in does not get to {fault:?}");
             std::thread::yield_now();
         }
+    }
+
+    /// Every key is of this account.
+    pub(super) fn account(&self, account: &str) {
+        self.0.lock().account = account.into();
+    }
+
+    /// Keys that STS was asked about, in order.
+    pub(super) fn identified(&self) -> Vec<String> {
+        self.0.lock().identified.clone()
     }
 
     /// Well for one call, and throttling again from the next one on.
@@ -345,8 +363,8 @@ impl Ec2 {
         self.0.wait("calls", |state| state.calls.len() >= at_least);
     }
 
-    /// Roles that were assumed, ARN and external id as they were escaped.
-    pub(super) fn assumed(&self) -> Vec<(String, Option<String>)> {
+    /// Roles that were assumed.
+    pub(super) fn assumed(&self) -> Vec<Assumed> {
         self.0.lock().assumed.clone()
     }
 }
@@ -439,6 +457,10 @@ impl Shared {
         while let Some(request) = Request::read(&mut from)? {
             if request.parameter("Action") == Some("AssumeRole") {
                 to.write_all(&self.assume(&request))?;
+                continue;
+            }
+            if request.parameter("Action") == Some("GetCallerIdentity") {
+                to.write_all(&self.identify(&request))?;
                 continue;
             }
             let (fault, addresses, slow) = {
@@ -546,6 +568,24 @@ impl Shared {
         }
     }
 
+    /// Whose key it is (STS API reference, "GetCallerIdentity").
+    fn identify(&self, request: &Request) -> Vec<u8> {
+        let mut state = self.lock();
+        state.identified.push(request.access_key().to_owned());
+        if state.fault != Fault::None {
+            return error("503 Service Unavailable", "ServiceUnavailable");
+        }
+        let account = &state.account;
+        let body = format!(
+            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+             <GetCallerIdentityResult><Arn>arn:aws:iam::{account}:user/dns</Arn>\
+             <UserId>AIDA</UserId><Account>{account}</Account></GetCallerIdentityResult>\
+             <ResponseMetadata><RequestId>1</RequestId></ResponseMetadata>\
+             </GetCallerIdentityResponse>"
+        );
+        ok("text/xml", &body)
+    }
+
     /// Credentials that say which role they are of (STS API reference,
     /// "AssumeRole").
     fn assume(&self, request: &Request) -> Vec<u8> {
@@ -560,9 +600,10 @@ impl Shared {
             return response("403 Forbidden", "text/xml", "", &body);
         }
         let arn = request.parameter("RoleArn").unwrap_or_default().to_owned();
-        let external_id = request.parameter("ExternalId").map(str::to_owned);
+        let parameter = |name| request.parameter(name).map(str::to_owned);
+        let (external_id, session) = (parameter("ExternalId"), parameter("RoleSessionName"));
         let role = arn.rsplit("%2F").next().unwrap_or_default().to_uppercase();
-        self.lock().assumed.push((arn, external_id));
+        self.lock().assumed.push((arn, external_id, session));
         let body = format!(
             "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
              <AssumeRoleResult><Credentials><AccessKeyId>ASIA{role}</AccessKeyId>\

@@ -39,6 +39,7 @@ fn source(name: &str, region: &str) -> Source {
             profile: None,
             role_arn: None,
             external_id: None,
+            account: None,
             filters: BTreeMap::new(),
         }),
         region: Some(region.to_owned()),
