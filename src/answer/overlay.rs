@@ -14,7 +14,7 @@ impl<'s> Found<'s> {
     /// Takes what the overlay zone that `name` lies in has for the type.
     pub(super) fn take_overlay(
         &mut self,
-        overlay: &'s Overlay,
+        overlay: Overlay<'s>,
         view: &ViewTable,
         name: &[u8],
         rtype: RecordType,
@@ -23,7 +23,7 @@ impl<'s> Found<'s> {
         if self.answers.is_empty() {
             self.authoritative = true;
         }
-        if name != overlay.name() {
+        if name != overlay.name.octets() {
             // As anywhere: DS of a zone of ours that its parent does not delegate
             // is not denied with the name (RFC 8020).
             if rtype != RecordType::DS || !view.zones.contains(name) {
@@ -32,9 +32,8 @@ impl<'s> Found<'s> {
             self.authority.push(Cow::Owned(overlay.soa()));
             return;
         }
-        let said = overlay.said();
-        self.sources.push(said.source);
-        self.remarks.extend(&said.remark);
+        self.sources.push(overlay.said.source);
+        self.remarks.extend(overlay.said.remark.as_deref());
         match overlay.record(rtype) {
             Some(record) => self.answers.push(record),
             None => self.authority.push(Cow::Owned(overlay.soa())),

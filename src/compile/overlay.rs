@@ -3,27 +3,24 @@
 //!
 //! Overlay zones are the public EC2 names of all Elastic IPs that are
 //! associated. What a view sees of them depends on little of its configuration
-//! ([`Outlook`]). Views that are alike in it share one map; of the others those
-//! share an overlay zone that see the same at its name.
+//! ([`Outlook`]). Views that are alike in it share one map.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hickory_proto::rr::Record;
 use ipnet::IpNet;
 
 use super::resolve::Sighting;
 use super::touched::Touched;
-use super::{Index, Input, prebuilt};
+use super::{Index, Input};
 use crate::config::{Mode, View, ViewId};
 use crate::dns::ec2_name;
 use crate::dns::name::Key;
 use crate::host::background::breathing;
-use crate::snapshot::overlay::{Overlay, Overlays, Said};
-use crate::snapshot::ready::Ready;
-use crate::snapshot::{Basis, Node, NodeKind, Rewrites, RrSet, Snapshot, ViewTable};
+use crate::snapshot::overlay::{Overlays, Said};
+use crate::snapshot::{Rewrites, Snapshot, ViewTable};
 
 /// Gives each view its overlay zones and rewrites. A name that lies in one of
 /// the view's own zones is left to that zone. `related` is a snapshot of the same
@@ -101,10 +98,10 @@ impl<'a> Outlook<'a> {
 
 /// What a bound name would be answered with; where that would be the very
 /// name, the address it stands for inside EC2.
-fn answered(view: &View, private: IpAddr, public: IpAddr) -> IpAddr {
+fn answered(view: &View, private: Ipv4Addr, public: Ipv4Addr) -> Ipv4Addr {
     match view.answer {
         Mode::Public => public,
-        Mode::Private | Mode::Cname if view.reaches(private) => private,
+        Mode::Private | Mode::Cname if view.reaches(private.into()) => private,
         Mode::Private | Mode::Cname => public,
     }
 }
@@ -156,11 +153,11 @@ fn update(
 ) {
     let named = associated.and_then(|(best, private)| {
         let said = Said {
-            address: private.into(),
+            address: private,
             ttl: ttl(input, &best),
             serial: unix(best.entry.since),
             source: best.source,
-            remark: index.kept(&best),
+            remark: index.kept(&best).map(Arc::new),
         };
         Some((index.public_name(&best)?, said))
     });
@@ -168,8 +165,6 @@ fn update(
         .public_names(ip)
         .filter(|other| named.as_ref().is_none_or(|(name, _)| name != other))
         .collect();
-    // Those of this name so far: most layers see the same.
-    let mut made: Vec<Arc<Overlay>> = Vec::new();
     for layer in layers {
         for other in &others {
             layer.overlays.remove(other.octets());
@@ -178,37 +173,11 @@ fn update(
         if layer.outlook.own.iter().any(|origin| name.is_under(origin)) {
             continue;
         }
-        let address = answered(layer.view, said.address, ip.into());
-        let said = Said { address, ..said.clone() };
-        let known = layer.overlays.get(name.octets());
-        let is_new = known.is_none_or(|known| *known.said() != said);
-        let overlay = match (known, made.iter().find(|made| *made.said() == said)) {
-            (Some(known), _) if !is_new => Arc::clone(known),
-            (_, Some(made)) => Arc::clone(made),
-            _ => Arc::new(overlay(name, said)),
-        };
-        if is_new {
-            layer.overlays.insert(name.clone(), Arc::clone(&overlay));
+        let said = Said { address: answered(layer.view, said.address, ip), ..said.clone() };
+        if layer.overlays.get(name.octets()) != Some(&said) {
+            layer.overlays.insert(name.clone(), said);
         }
-        made.push(overlay);
     }
-}
-
-/// The overlay zone of a name, with its answers.
-fn overlay(name: &Key, said: Said) -> Overlay {
-    let owner = name.to_name();
-    let set = |record: Record| RrSet::new(record.record_type(), record.ttl, vec![record.data]);
-    let (sources, remark) = (vec![said.source], said.remark.clone());
-    let apex = Node {
-        key: name.clone(),
-        rrsets: said.records(&owner).map(set).into(),
-        kind: NodeKind::Plain,
-        basis: Some(Arc::new(Basis { sources, not_ready: false, remark })),
-        digest: 0,
-    };
-    let ready = Ready::new(&apex, true, |set| prebuilt::of_set(name, set));
-    let negative = prebuilt::negative(name, &said.soa(&owner));
-    Overlay::new(said, ready, negative)
 }
 
 /// What forwarded answers say in place of Elastic IPs in all views that reach

@@ -39,6 +39,24 @@ pub struct Ready<O = Box<[u8]>>(O);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stale(pub bool);
 
+impl Stale {
+    /// Of an answer that rests on these sources, a bit each; none if there is something
+    /// to say about one of them. `silent`: there is no place to say it.
+    #[inline]
+    pub(crate) fn resting_on(mut sources: u32, snapshot: &Snapshot, silent: bool) -> Option<Self> {
+        let mut stale = Self(false);
+        while sources != 0 {
+            match snapshot.sources.get(sources.trailing_zeros() as usize).map(|s| &s.freshness) {
+                Some(Freshness::Fresh) | None => {}
+                Some(Freshness::Stale(_)) if silent => stale = Self(true),
+                Some(_) => return None,
+            }
+            sources &= sources - 1;
+        }
+        Some(stale)
+    }
+}
+
 /// What a name has for a type.
 #[derive(Debug, Clone, Copy)]
 pub enum Known<'r> {
@@ -126,21 +144,12 @@ impl<'r> Ready<&'r [u8]> {
         if marks & UNSURE != 0 || (marks & REMARK != 0 && !silent) {
             return None;
         }
-        let mut stale = Stale(false);
-        let mut sources = self
+        let sources = self
             .0
             .get(2..NAME)
             .and_then(<[u8]>::first_chunk)
             .map_or(0, |all| u32::from_be_bytes(*all));
-        while sources != 0 {
-            match snapshot.sources.get(sources.trailing_zeros() as usize).map(|s| &s.freshness) {
-                Some(Freshness::Fresh) | None => {}
-                Some(Freshness::Stale(_)) if silent => stale = Stale(true),
-                Some(_) => return None,
-            }
-            sources &= sources - 1;
-        }
-        Some(stale)
+        Stale::resting_on(sources, snapshot, silent)
     }
 
     /// What it has for a type.

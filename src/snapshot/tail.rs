@@ -79,6 +79,11 @@ impl Tail {
 }
 
 impl<'r> Tail<&'r [u8]> {
+    /// Of the octets behind a question for a name of `made_for` octets, and for no other.
+    pub(crate) fn of(octets: &'r [u8], made_for: usize) -> Self {
+        Self { octets, made_for: made_for as u8, moving: [0; 3], synthesis: false }
+    }
+
     /// What [`keep`](Tail::keep) kept.
     pub fn kept(octets: &'r [u8], made_for: u8, synthesis: u8, moving: [u8; 2]) -> Self {
         let moving = [u16::from_be_bytes(moving), 0, 0];

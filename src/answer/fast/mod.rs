@@ -6,6 +6,7 @@
 //! question with one definite, prebuilt answer is left to them. A property
 //! test holds the two equal, octet for octet.
 
+mod overlay;
 mod query;
 
 use std::hint::black_box;
@@ -21,7 +22,6 @@ use crate::dns::name::MAX_NAME;
 use crate::dns::wire::HEADER;
 use crate::forward;
 use crate::snapshot::nodes::Entry;
-use crate::snapshot::overlay::Overlay;
 use crate::snapshot::ready::{Known, Stale};
 use crate::snapshot::spot::Spot;
 use crate::snapshot::tail::Tail;
@@ -225,22 +225,6 @@ impl<'s> Plain<'s, '_> {
     /// Answers from a zone of ours.
     fn in_zone(&self, candidate: Candidate<'s>, reply: &mut Vec<u8>) -> Option<Outcome> {
         self.write(self.find(candidate)?, Path::Zone, reply)
-    }
-
-    /// Answers from an overlay zone.
-    fn in_overlay(&self, overlay: &Overlay, reply: &mut Vec<u8>) -> Option<Outcome> {
-        let (query, ready) = (self.query, overlay.ready());
-        if ready.name() != query.name() {
-            let denial = overlay.negative(query.name())?;
-            return self.write((denial, ResponseCode::NXDomain, Stale(false)), Path::Zone, reply);
-        }
-        let stale = ready.plain(self.snapshot, query.opt.is_none())?;
-        let tail = match ready.get(query.rtype) {
-            Known::Tail(tail) => tail,
-            Known::Parts => return None,
-            Known::Nothing => overlay.negative(query.name())?,
-        };
-        self.write((tail, ResponseCode::NoError, stale), Path::Ec2, reply)
     }
 
     /// Writes what was found, if there is room for it.

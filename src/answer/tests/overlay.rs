@@ -22,11 +22,13 @@ use crate::testing::{self, noon};
 const PAIRS: [(&str, &str); 3] =
     [("laid", "filed"), ("laid-public", "filed-public"), ("laid-forward", "filed-forward")];
 const FORWARDS: [bool; 3] = [false, false, true];
-const NAME: &str = "ec2-198-51-100-1.compute-1.amazonaws.com";
+/// What public EC2 names end in; the SOA's names may end in the same.
+const SUFFIXES: [&str; 4] = ["compute-1.amazonaws.com", "ec2.invalid", "localhost", "a.localhost"];
 const IP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
-fn config() -> Config {
-    let mut server = testing::HEAD.to_owned() + "ttl = 7\n[serve]\nmax_stale = \"1h\"\n";
+fn config(suffix: &str) -> Config {
+    let mut server = testing::HEAD.to_owned();
+    server += &format!("public_suffix = \"{suffix}\"\nttl = 7\n[serve]\nmax_stale = \"1h\"\n");
     for (nth, ((laid, filed), forward)) in PAIRS.iter().zip(FORWARDS).enumerate() {
         let answer = if nth == 1 { "public" } else { "private" };
         for (view, ec2_names) in [(laid, true), (filed, false)] {
@@ -40,8 +42,12 @@ fn config() -> Config {
                    @ NS localhost.\n";
     let zone = "views = [\"filed\", \"filed-public\", \"filed-forward\"]\nrecords = \"all.zone\"\n\
                 ttl = 7\n[names]\n\"@\" = \"198.51.100.1\"\n";
-    let file = format!("{NAME}.toml");
+    let file = format!("{}.toml", name(suffix));
     testing::config(&[("server.toml", &server), (&file, zone), ("all.zone", records)])
+}
+
+fn name(suffix: &str) -> String {
+    format!("ec2-198-51-100-1.{suffix}")
 }
 
 /// As the address may stand, and the source, so long after noon.
@@ -69,9 +75,9 @@ fn inventories() -> Vec<(Inventory, Duration)> {
     vec![fresh(Duration::ZERO), held, stalled(minute), stalled(day)]
 }
 
-fn requests() -> Vec<Vec<u8>> {
+fn requests(name: &str) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    let names = [NAME.into(), NAME.to_uppercase(), format!("x.{NAME}"), format!("a.B.x.{NAME}")];
+    let names = [name.into(), name.to_uppercase(), format!("x.{name}"), format!("a.B.x.{name}")];
     for name in names {
         // ANY may be answered with whichever RRset comes first.
         for rtype in (1..=65).chain([99, 257, 4_660]) {
@@ -90,13 +96,18 @@ fn requests() -> Vec<Vec<u8>> {
 
 #[test]
 fn an_overlay_zone_answers_as_a_zone_of_that_name() {
-    let config = config();
-    let key = Key::parse(NAME, None).unwrap();
+    for suffix in SUFFIXES {
+        answers_as_a_zone(&config(suffix), &name(suffix));
+    }
+}
+
+fn answers_as_a_zone(config: &Config, name: &str) {
+    let key = Key::parse(name, None).unwrap();
     let view = |name: &str| config.server.views.iter().position(|v| v.name == name).unwrap();
     let mut answered = 0;
     for (inventory, later) in inventories() {
         let input = Input {
-            config: &config,
+            config,
             epoch: 1,
             inventory: &inventory,
             addresses: &[],
@@ -108,7 +119,7 @@ fn an_overlay_zone_answers_as_a_zone_of_that_name() {
             let kind = |view: usize| snapshot.views[view].authority_of(key.octets()).unwrap();
             assert!(matches!(kind(laid), Authority::Overlay(_)));
             assert!(matches!(kind(filed), Authority::Zone(_)));
-            for request in requests() {
+            for request in requests(name) {
                 let ask = |view: usize, prebuilt: bool| {
                     let client = std::net::SocketAddr::from(([10, view as u8, 0, 1], 5353));
                     let asker = Asker { client, local: ([127, 0, 0, 1], 53).into() };

@@ -247,16 +247,16 @@ impl Explanation {
     }
 
     /// From memory, with no binding but the address itself.
-    fn describe_overlay(&mut self, input: &Input<'_>, overlay: &Overlay) {
-        let said = overlay.said();
+    fn describe_overlay(&mut self, input: &Input<'_>, overlay: Overlay<'_>) {
+        let said = overlay.said;
         let source = input.inventory.sources.get(said.source).map_or("", |s| s.name.as_str());
         self.zone = Some(ZoneOf {
-            origin: Key::from_folded(overlay.name()).to_string(),
+            origin: overlay.name.to_string(),
             file: format!("source {source}"),
             serial: said.serial,
         });
         self.resolved = Some(said.address.to_string());
-        if let Some((ip, _)) = ec2_name::parse_ec2_name(overlay.name()) {
+        if let Some((ip, _)) = ec2_name::parse_ec2_name(overlay.name.octets()) {
             self.see(input, &Target::ElasticIp(ip), None);
         }
     }
