@@ -275,8 +275,8 @@ mod tests {
     fn resolved() -> impl Strategy<Value = Arc<Resolved>> {
         let address = |n: u8| IpAddr::from([10, 0, 0, n]);
         let data = prop_oneof![
-            4 => (0u8..4).prop_map(move |n| Data::Addresses([address(n)].into())),
-            1 => Just(Data::Addresses([address(1), "fd00::1".parse().unwrap()].into())),
+            4 => (0u8..4).prop_map(move |n| Data::Addresses(address(n).into())),
+            1 => Just(Data::Addresses(vec![address(1), "fd00::1".parse().unwrap()].into())),
             2 => Just(Data::Cname(Key::parse("ec2-x.test", None).unwrap())),
             1 => Just(Data::Nothing("nobody has it".into())),
             1 => Just(Data::NotReady),
@@ -455,7 +455,7 @@ mod tests {
     }
 
     fn at(n: u8) -> InViews {
-        let data = Data::Addresses([IpAddr::from([10, 0, 0, n])].into());
+        let data = Data::Addresses(IpAddr::from([10, 0, 0, n]).into());
         [0; VIEWS].map(|_| Some(Resolved { data: data.clone(), ttl: 5, basis: None }.into()))
     }
 

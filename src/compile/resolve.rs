@@ -13,7 +13,7 @@ use crate::dns::ec2_name;
 use crate::dns::ede::{self, Remark};
 use crate::dns::name::Key;
 use crate::host::background::breathing;
-use crate::snapshot::{Basis, Data};
+use crate::snapshot::{Basis, Data, IpSet};
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::discover::{Member, Named};
@@ -40,6 +40,10 @@ pub(crate) struct Index<'a> {
     suffixes: Vec<Option<Key>>,
     /// Of each source: what most names that follow it rest on.
     of_source: Vec<Arc<Basis>>,
+    /// Of each source that has not delivered: what names that follow it rest on.
+    without: Vec<Option<Arc<Basis>>>,
+    /// Likewise, of names that may be in any source.
+    without_some: Option<Arc<Basis>>,
     /// Sorted when first asked.
     by_allocation: OnceCell<Vec<(&'a str, Sighting<'a>)>>,
     by_tag: OnceCell<Vec<(&'a str, &'a str, Sighting<'a>)>>,
@@ -74,6 +78,8 @@ impl<'a> Index<'a> {
             only,
             suffixes,
             of_source: (0..sources.len()).map(rests_on).collect(),
+            without: sources.iter().map(|source| waiting(std::slice::from_ref(source))).collect(),
+            without_some: waiting(sources),
             by_allocation: OnceCell::new(),
             by_tag: OnceCell::new(),
         }
@@ -204,12 +210,9 @@ impl<'a> Index<'a> {
         ec2_name::ec2_name(sighting.entry.address.public_ip, suffix)
     }
 
-    /// Has every source that could hold the binding's key delivered?
-    fn complete(&self, only: Option<SourceId>) -> bool {
-        match only {
-            Some(id) => self.sources.get(id).is_some_and(|s| s.entries.is_some()),
-            None => self.sources.iter().all(|s| s.entries.is_some()),
-        }
+    /// What is said while not every source that could hold the binding's key has delivered.
+    fn waiting(&self, only: Option<SourceId>) -> Option<&Arc<Basis>> {
+        only.map_or(self.without_some.as_ref(), |id| self.without.get(id)?.as_ref())
     }
 
     /// What `binding` is answered with in `view`, its mode there being `mode`, and on
@@ -225,7 +228,7 @@ impl<'a> Index<'a> {
             return plain(Data::Addresses(in_order(all.iter().copied())));
         }
         if let Some(pin) = binding.pin.filter(|pin| view.reaches(*pin)) {
-            return plain(Data::Addresses([pin].into()));
+            return plain(Data::Addresses(pin.into()));
         }
         let best = self.best(&binding.target, binding.source);
         if best.is_empty() {
@@ -318,33 +321,19 @@ impl<'a> Index<'a> {
         only.map_or_else(|| (0..self.sources.len()).collect(), |id| vec![id])
     }
 
-    /// What is said while not all of the sources have delivered.
-    fn waiting(&self, sources: &[SourceId]) -> Basis {
-        let waiting: Vec<_> = sources
-            .iter()
-            .filter_map(|id| self.sources.get(*id))
-            .filter(|s| s.entries.is_none())
-            .map(|s| s.name.as_str())
-            .collect();
-        let text = format!("no addresses yet from {}", waiting.join(", "));
-        let remark = Some(Remark { code: ede::NOT_READY, text: text.into() });
-        Basis { sources: Vec::new(), not_ready: true, remark }
-    }
-
     /// On what it rests that a name is not there which tags could give.
     pub(crate) fn denial(&self, only: Option<SourceId>) -> Basis {
-        let sources = self.candidates(only);
-        match self.complete(only) {
-            true => Basis { sources, not_ready: false, remark: None },
-            false => self.waiting(&sources),
+        match self.waiting(only) {
+            Some(waiting) => Basis::clone(waiting),
+            None => Basis { sources: self.candidates(only), not_ready: false, remark: None },
         }
     }
 
     fn not_found(&self, binding: &Binding) -> (Data, Option<Arc<Basis>>) {
-        let sources = self.candidates(binding.source);
-        if !self.complete(binding.source) {
-            return (Data::NotReady, Some(self.waiting(&sources).into()));
+        if let Some(waiting) = self.waiting(binding.source) {
+            return (Data::NotReady, Some(Arc::clone(waiting)));
         }
+        let sources = self.candidates(binding.source);
         let text: Arc<str> = match &binding.target {
             Target::Tags(_) => format!("no address has {}", binding.target),
             target => format!("{target} is in no source"),
@@ -372,11 +361,21 @@ struct Subject<'t> {
     is_set: bool,
 }
 
+/// What is said while one of these sources has not delivered; none when all have.
+fn waiting(sources: &[SourceInventory]) -> Option<Arc<Basis>> {
+    let silent = sources.iter().filter(|source| source.entries.is_none());
+    let silent: Vec<&str> = silent.map(|source| source.name.as_str()).collect();
+    let text = format!("no addresses yet from {}", silent.join(", "));
+    let remark = Some(Remark { code: ede::NOT_READY, text: text.into() });
+    let basis = Basis { sources: Vec::new(), not_ready: true, remark };
+    (!silent.is_empty()).then(|| basis.into())
+}
+
 fn plain(data: Data) -> (Data, Option<Arc<Basis>>) {
     (data, None)
 }
 
-fn in_order(all: impl Iterator<Item = IpAddr>) -> Box<[IpAddr]> {
+fn in_order(all: impl Iterator<Item = IpAddr>) -> IpSet {
     let mut all: Vec<IpAddr> = all.collect();
     all.sort_unstable();
     all.dedup();

@@ -33,7 +33,7 @@ use crate::source::inventory::{Health, Inventory};
 pub use difference::{
     Changed, Difference, Differences, MAX_DIFFERENCES, MAX_OCTETS, MAX_OCTETS_IN_ALL,
 };
-pub use resolved::{Data, Resolved};
+pub use resolved::{Data, IpSet, Resolved};
 pub use rrset::RrSet;
 pub use selector::Selector;
 pub use zone::{Basis, Node, NodeKind, ZoneTable};

@@ -1,6 +1,7 @@
 //! What a name that is laid into a zone stands for in a view.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::Basis;
@@ -24,7 +25,7 @@ pub enum Data {
     /// The name does not exist in this view (`answer = "none"`).
     Absent,
     /// A and AAAA records, in order, without duplicates.
-    Addresses(Box<[IpAddr]>),
+    Addresses(IpSet),
     /// A CNAME.
     Cname(Key),
     /// No address: NODATA. The text says why and stands in a TXT record, so
@@ -32,4 +33,40 @@ pub enum Data {
     Nothing(Arc<str>),
     /// A source that may know has not delivered yet.
     NotReady,
+}
+
+/// Addresses of a name. Most have one, for which nothing is allocated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IpSet(Ips);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ips {
+    One(IpAddr),
+    Some(Box<[IpAddr]>),
+}
+
+impl Deref for IpSet {
+    type Target = [IpAddr];
+
+    fn deref(&self) -> &[IpAddr] {
+        match &self.0 {
+            Ips::One(one) => std::slice::from_ref(one),
+            Ips::Some(all) => all,
+        }
+    }
+}
+
+impl From<Vec<IpAddr>> for IpSet {
+    fn from(all: Vec<IpAddr>) -> Self {
+        Self(match all[..] {
+            [one] => Ips::One(one),
+            _ => Ips::Some(all.into()),
+        })
+    }
+}
+
+impl From<IpAddr> for IpSet {
+    fn from(one: IpAddr) -> Self {
+        Self(Ips::One(one))
+    }
 }
