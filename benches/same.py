@@ -20,6 +20,8 @@ import tempfile
 CLIENTS = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"]
 TYPES = [1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 35, 39, 43, 46, 47, 48, 52, 64, 65, 99, 251, 252, 255, 256, 257, 65280]
 WINDOW = 64
+# Where serials are asked for: a zone, and a public EC2 name.
+ZONES = [b"\7example\3com\0", b"\x10ec2-198-51-100-2\x09compute-1\x09amazonaws\3com\0"]
 # A question that is always answered, at least with REFUSED; no other has its ID.
 LAST = struct.pack("!HHHHHH", 0xFFFF, 0, 1, 0, 0, 0) + b"\7example\3com\0" + struct.pack("!HH", 6, 1)
 
@@ -146,12 +148,13 @@ class Program:
             one.connect((host, int(port)))
             one.settimeout(20)
             self.sockets.append(one)
-        self.serials = {self.serial(n) for n in range(len(CLIENTS))} - {None}
+        # A second may pass between the file that is read and the zone that is made of it.
+        self.serials = {self.serial(n, zone) for n in range(len(CLIENTS)) for zone in ZONES} - {None}
 
-    def serial(self, client: int):
-        soa = struct.pack("!HHHHHH", 1, 0, 1, 0, 0, 0) + b"\7example\3com\0" + struct.pack("!HH", 6, 1)
+    def serial(self, client: int, zone: bytes):
+        soa = struct.pack("!HHHHHH", 1, 0, 1, 0, 0, 0) + zone + struct.pack("!HH", 6, 1)
         [reply] = self.ask(client, [soa])
-        # Both names of the SOA end in pointers; the five numbers are the last 20 octets.
+        # The five numbers of the SOA are the last 20 octets.
         return reply[-20:-16] if reply and reply[3] & 15 == 0 else None
 
     def ask(self, client: int, requests: list[bytes]) -> list:
