@@ -23,11 +23,11 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| {
 static OTHER: LazyLock<Listing> = LazyLock::new(|| {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("zones/addresses.json");
     let text = std::fs::read(&sample).unwrap_or_else(|e| panic!("{}: {e}", sample.display()));
-    Listing::read(text, &Listing::default()).unwrap_or_else(|e| panic!("{e}"))
+    Listing::read(&text, &Listing::default()).unwrap_or_else(|e| panic!("{e}"))
 });
 
 fn read(data: &[u8], before: &Listing) -> Result<Listing, ParseError> {
-    Listing::read(data.to_vec(), before)
+    Listing::read(data, before)
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -109,8 +109,9 @@ fn a_set_leaves_out_what_is_not_associated() {
         let zone = view.zones.values().next().unwrap();
         zone.resolved.get(Key::parse(name, None).unwrap().octets()).unwrap().data.clone()
     };
-    let addresses =
-        |all: &[[u8; 4]]| Data::Addresses(all.iter().map(|ip| IpAddr::from(*ip)).collect::<Vec<_>>().into());
+    let addresses = |all: &[[u8; 4]]| {
+        Data::Addresses(all.iter().map(|ip| IpAddr::from(*ip)).collect::<Vec<_>>().into())
+    };
     let inventory = testing::inventory(&[(ip(1), private(1)), (ip(2), None), (ip(3), private(3))]);
     let some = testing::snapshot(&config, &inventory);
     for view in ["peered", "outside"] {

@@ -50,7 +50,7 @@ pub(crate) fn read(path: &Path) -> Result<Said, FileError> {
     let reading = path.to_owned();
     let octets = aside::within(&Place::read(path), WITHIN, move || contents(&reading))
         .unwrap_or_else(|cause| Err(FileError::Hangs { path: path.to_owned(), cause }))?;
-    listing(path, octets, None).map(|listing| listing.said().clone())
+    listing(path, &octets, None).map(|listing| listing.said().clone())
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>, FileError> {
@@ -63,10 +63,10 @@ fn contents(path: &Path) -> Result<Vec<u8>, FileError> {
 /// What `text` says; `known` itself if it is the same text.
 fn listing(
     path: &Path,
-    text: Vec<u8>,
+    text: &[u8],
     known: Option<&Arc<Listing>>,
 ) -> Result<Arc<Listing>, FileError> {
-    if let Some(known) = known.filter(|known| *known.text() == *text) {
+    if let Some(known) = known.filter(|known| known.is_of(text)) {
         return Ok(Arc::clone(known));
     }
     Listing::read(text, known.map_or(&Listing::default(), |known| known))
@@ -208,7 +208,7 @@ async fn understand(
 ) -> Result<Arc<Listing>, FileError> {
     let of = path.clone();
     // As long as the process lives, it can only have panicked.
-    background::run(move || listing(&of, octets, known.as_ref())).await.unwrap_or_else(|_| {
+    background::run(move || listing(&of, &octets, known.as_ref())).await.unwrap_or_else(|_| {
         let cause = io::Error::other("reading it failed. This is a bug: report it with the file");
         Err(FileError::Read { path, cause })
     })

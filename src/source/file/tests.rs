@@ -257,8 +257,9 @@ fn what_a_look_means() {
     let mut judge = Judge::default();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.json");
-    let mut look =
-        |octets: &str, ms| judge.judge(super::listing(&path, octets.into(), judge.known()), at(ms));
+    let mut look = |octets: &str, ms| {
+        judge.judge(super::listing(&path, octets.as_bytes(), judge.known()), at(ms))
+    };
     let new = |v: Look| matches!(v, Look::New(Ok(_)));
     let same = |v: Look| matches!(v, Look::Same(Ok(_)));
     let again = |v: Look| matches!(v, Look::Again);

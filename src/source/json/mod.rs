@@ -14,12 +14,14 @@ mod tests;
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::Hasher;
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::host::background;
 use crate::source::inventory::Address;
@@ -32,12 +34,14 @@ use item::{Object, PrintedItem};
 /// UTF-8 byte order mark: some editors write one.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// A text that was read, and the addresses in it.
+/// The addresses in a text that was read. Of the text digests are kept, which tell
+/// whether another is the same: it is as long as all that is answered from it.
 #[derive(Debug, Default)]
 pub struct Listing {
-    text: Vec<u8>,
-    /// Where in the text each address stands.
-    places: Vec<Range<usize>>,
+    /// Of the whole text.
+    digest: u128,
+    /// Of the text of each address.
+    items: Vec<u128>,
     said: Said,
 }
 
@@ -51,12 +55,12 @@ impl Listing {
     /// # Errors
     /// Any text that leaves a doubt about which addresses it has; nothing is
     /// returned for a part of it.
-    pub fn read(text: Vec<u8>, before: &Listing) -> Result<Self, ParseError> {
-        let json = text.strip_prefix(BOM).unwrap_or(&text);
+    pub fn read(text: &[u8], before: &Listing) -> Result<Self, ParseError> {
+        let json = text.strip_prefix(BOM).unwrap_or(text);
         if json.trim_ascii().is_empty() {
             return Err(ParseError::Empty);
         }
-        let mut reader = Reader::new(&text, before);
+        let mut reader = Reader::new(text, before);
         let mut json = serde_json::Deserializer::from_slice(json);
         let found = WholeReply(&mut reader).deserialize(&mut json);
         match (found.and_then(|found| json.end().map(|()| found)), reader.fault.take()) {
@@ -66,14 +70,14 @@ impl Listing {
             (Err(error), None) => return Err(from_json(&error, error.line(), error.column())),
         }
         let (all, left_out) = reader.gather.finish();
-        let (places, addresses): (_, Vec<_>) = all.map(|item| (item.place, item.address)).unzip();
+        let (items, addresses): (_, Vec<_>) = all.map(|read| (read.digest, read.address)).unzip();
         let said = Said { addresses: addresses.into(), left_out: left_out.into() };
-        Ok(Self { places, said, text })
+        Ok(Self { digest: digest(text), items, said })
     }
 
-    /// What was read.
-    pub fn text(&self) -> &[u8] {
-        &self.text
+    /// Is it what was read from this very text?
+    pub fn is_of(&self, text: &[u8]) -> bool {
+        self.digest == digest(text)
     }
 
     /// What it says: the addresses, in their order.
@@ -82,13 +86,20 @@ impl Listing {
     }
 }
 
-/// An address and where it stands.
-struct Placed {
-    place: Range<usize>,
+/// Equal for equal octets, and for others once in 2^128.
+fn digest(octets: &[u8]) -> u128 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(octets);
+    hasher.finish128().as_u128()
+}
+
+/// An address, and the digest of its text.
+struct Read {
+    digest: u128,
     address: Arc<Address>,
 }
 
-impl Borrow<Address> for Placed {
+impl Borrow<Address> for Read {
     fn borrow(&self) -> &Address {
         &self.address
     }
@@ -99,7 +110,7 @@ struct Reader<'r> {
     text: &'r [u8],
     before: &'r Listing,
     known: KnownAddresses<'r>,
-    gather: Gather<Placed>,
+    gather: Gather<Read>,
     /// What is wrong with the last item: an error of serde carries only text.
     fault: Option<ParseError>,
 }
@@ -112,13 +123,11 @@ impl<'r> Reader<'r> {
 
     /// Takes the text of an item. It is JSON, and nothing else is known of it.
     fn take(&mut self, item: &str) -> Result<(), ParseError> {
-        let place = place_of(item, self.text);
-        let as_before = self.before.places.get(self.known.next());
-        let as_before = as_before.and_then(|place| self.before.text.get(place.clone()));
-        let again = as_before.filter(|as_before| *as_before == item.as_bytes());
+        let digest = digest(item.as_bytes());
+        let again = self.before.items.get(self.known.next()).filter(|before| **before == digest);
         let address = match again.and_then(|_| self.known.again()) {
             Some(address) => address,
-            None => match address(item, &place, self.text)? {
+            None => match address(item, &place_of(item, self.text), self.text)? {
                 Ok(address) => self.known.share(address.into()),
                 Err(why) => {
                     self.gather.leave_out(why);
@@ -126,7 +135,7 @@ impl<'r> Reader<'r> {
                 }
             },
         };
-        self.gather.take(Placed { place, address });
+        self.gather.take(Read { digest, address });
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ fn parse(text: &[u8]) -> Result<Addresses, ParseError> {
 }
 
 fn said(text: &[u8]) -> Result<Said, ParseError> {
-    Listing::read(text.to_vec(), &Listing::default()).map(|listing| listing.said)
+    Listing::read(text, &Listing::default()).map(|listing| listing.said)
 }
 
 /// `addresses` as the CLI prints them.
@@ -174,9 +174,9 @@ fn what_cannot_be_used_is_left_out_and_the_rest_is_read() {
     assert_eq!(said.left_out.unknown, unknown.into());
     assert_eq!((said.left_out.count, said.left_out.first.len()), (4, 4));
     // Read again as it was, and with the contradiction gone.
-    let before = Listing::read(text.to_vec(), &Listing::default()).unwrap();
+    let before = Listing::read(text, &Listing::default()).unwrap();
     let mended = String::from_utf8_lossy(text).replace("10.0.0.9", "10.0.0.2");
-    let mended = Listing::read(mended.into_bytes(), &before).unwrap().said;
+    let mended = Listing::read(mended.as_bytes(), &before).unwrap().said;
     let all: Vec<_> = mended.addresses.iter().map(|a| last(&a.public_ip)).collect();
     assert_eq!(all, [1, 2, 3]);
     assert!(Arc::ptr_eq(&mended.addresses[2], &before.said.addresses[1]), "the same memory");
@@ -234,13 +234,13 @@ proptest! {
         edits in proptest::collection::vec(any::<(prop::sample::Index, u8)>(), 0..5),
         pretty in any::<bool>(),
     ) {
-        let before = Listing::read(print(&all).into(), &Listing::default()).unwrap();
+        let before = Listing::read(print(&all).as_bytes(), &Listing::default()).unwrap();
         let now = edited(&all, &edits);
         let mut text = print(&now);
         if !pretty {
             text = serde_json::from_str::<serde_json::Value>(&text).unwrap().to_string();
         }
-        let read = Listing::read(text.clone().into(), &before).unwrap();
+        let read = Listing::read(text.as_bytes(), &before).unwrap();
         prop_assert!(read.said.addresses.iter().map(|address| &**address).eq(&now));
         prop_assert_eq!(&read.said.addresses, &parse(text.as_bytes()).unwrap());
         for address in &read.said.addresses[..] {
@@ -248,7 +248,7 @@ proptest! {
             prop_assert!(known.is_none_or(|known| Arc::ptr_eq(known, address)));
         }
         // What was read so is as good for the next time.
-        let again = Listing::read(print(&all).into(), &read).unwrap();
+        let again = Listing::read(print(&all).as_bytes(), &read).unwrap();
         prop_assert_eq!(again.said.addresses, before.said.addresses);
     }
 
@@ -259,13 +259,13 @@ proptest! {
         at in any::<prop::sample::Index>(),
         with in "[\\[\\]{}\",:0-9a-z]{0,4}",
     ) {
-        let before = Listing::read(print(&all).into(), &Listing::default()).unwrap();
+        let before = Listing::read(print(&all).as_bytes(), &Listing::default()).unwrap();
         let mut text = print(&all);
         let at = at.index(text.len() + 1);
         if text.is_char_boundary(at) {
             text.insert_str(at, &with);
         }
-        let read = Listing::read(text.clone().into(), &before).map(|read| read.said.addresses);
+        let read = Listing::read(text.as_bytes(), &before).map(|read| read.said.addresses);
         prop_assert_eq!(read, parse(text.as_bytes()));
     }
 
