@@ -11,6 +11,7 @@ use crate::config::{self, Config, Overrides};
 use crate::snapshot::Snapshot;
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
+use crate::source::identity::Identity;
 use crate::source::inventory::{
     Address, Entries, Entry, Health, Inventory, SourceInventory, Standing,
 };
@@ -95,15 +96,24 @@ pub(crate) fn inventory(all: &[(Ipv4Addr, Option<Ipv4Addr>)]) -> Inventory {
 pub(crate) fn entry(public_ip: Ipv4Addr, private_ip: Option<Ipv4Addr>) -> Entry {
     Entry {
         address: Arc::new(Address {
-            allocation_id: Some(format!("eipalloc-{:08x}", u32::from(public_ip))),
             association_id: private_ip.map(|ip| format!("eipassoc-{:08x}", u32::from(ip))),
             private_ip,
             tags: [("Role", "db")].into(),
-            ..Address::unassociated(public_ip)
+            ..Address::unassociated(Identity::Public {
+                public_ip,
+                allocation_id: Some(format!("eipalloc-{:08x}", u32::from(public_ip))),
+            })
         }),
         standing: Standing::Live,
         since: noon(),
     }
+}
+
+/// A live entry of a carrier address.
+pub(crate) fn edge_entry(id: &str, private_ip: Option<Ipv4Addr>) -> Entry {
+    let Entry { address, standing, since } = entry([198, 51, 100, 0].into(), private_ip);
+    let identity = crate::source::testing::edge(id).identity;
+    Entry { address: Address { identity, ..(*address).clone() }.into(), standing, since }
 }
 
 /// Compiles.

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use eipdns::config::{self, Config, Overrides};
 use eipdns::source::clock::Clock;
+use eipdns::source::identity::Identity;
 use eipdns::source::inventory::{Address, Addresses, Health};
 use eipdns::source::{Delivery, Waiters, silent};
 use eipdns::state::State;
@@ -58,8 +59,7 @@ pub(crate) fn delivery(answer: &[Arc<Address>]) -> Delivery {
 /// Number `n`, in its `k`-th association: to another private address each time.
 pub(crate) fn address(n: u32, k: u32) -> Address {
     Address {
-        public_ip: elastic_ip(n),
-        allocation_id: Some(allocation(n)),
+        identity: Identity::Public { public_ip: elastic_ip(n), allocation_id: Some(allocation(n)) },
         association_id: Some(format!("eipassoc-{:017x}", u64::from(k) << 32 | u64::from(n))),
         instance_id: None,
         network_interface_id: Some(format!("eni-{n:017x}")),

@@ -33,7 +33,7 @@ fn read(data: &[u8], before: &Listing) -> Result<Listing, ParseError> {
 fuzz_target!(|data: &[u8]| {
     let Ok(listing) = read(data, &Listing::default()) else { return };
     let (said, addresses) = (listing.said(), &listing.said().addresses);
-    let different: BTreeSet<_> = addresses.iter().map(|address| address.public_ip).collect();
+    let different: BTreeSet<_> = addresses.iter().map(|address| address.allocation()).collect();
     assert_eq!(different.len(), addresses.len(), "an address stands twice");
 
     // A file that is still being written is no answer.

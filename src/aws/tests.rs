@@ -18,6 +18,7 @@ use super::http_client::is_near;
 use super::trouble::ASSUME;
 use super::*;
 use eipdns::source::error::Class;
+use eipdns::source::identity::{EdgeIp, Identity};
 use eipdns::source::inventory::Address;
 use eipdns::source::usable::LeftOut;
 
@@ -224,8 +225,10 @@ async fn an_answer_becomes_addresses() {
     assert_eq!(
         full,
         [Address {
-            public_ip: Ipv4Addr::new(75, 101, 137, 243),
-            allocation_id: Some("eipalloc-01".into()),
+            identity: Identity::Public {
+                public_ip: Ipv4Addr::new(75, 101, 137, 243),
+                allocation_id: Some("eipalloc-01".into()),
+            },
             association_id: Some("eipassoc-01".into()),
             instance_id: Some("i-0aa".into()),
             network_interface_id: Some("eni-01".into()),
@@ -257,6 +260,7 @@ async fn what_cannot_be_used_is_left_out_and_the_rest_is_taken() {
         of(1, "10.0.0.1"),
         item("<carrierIp>155.146.0.1</carrierIp><allocationId>eipalloc-0c</allocationId>"),
         item("<publicIp/><customerOwnedIp>192.0.2.7</customerOwnedIp>"),
+        item("<carrierIp>155.146.0</carrierIp><allocationId>eipalloc-0d</allocationId>"),
         of(2, "10.0.0.2"),
         of(1, "10.0.0.1"),
         of(2, "10.0.0.3"),
@@ -264,9 +268,11 @@ async fn what_cannot_be_used_is_left_out_and_the_rest_is_taken() {
     ];
     let set = format!("<addressesSet>{}</addressesSet>", items.concat());
     let (addresses, left_out) = new(described(move |_| http("200 OK", &xml(&set))).await.unwrap());
-    let last = |ip: &Ipv4Addr| ip.octets()[3];
-    assert_eq!(addresses.iter().map(|a| last(&a.public_ip)).collect::<Vec<_>>(), [1]);
-    let unknown = [2, 3].map(|n| Ipv4Addr::new(75, 101, 137, n).into());
+    let all: Vec<_> = addresses.iter().map(|a| a.allocation().to_string()).collect();
+    assert_eq!(all, ["75.101.137.1", "eipalloc-0c"]);
+    let carrier = EdgeIp::Carrier(Ipv4Addr::new(155, 146, 0, 1));
+    assert_eq!(addresses[1].identity.edge_ip(), Some(carrier));
+    let unknown = ["75.101.137.2", "75.101.137.3", "eipalloc-0d"].map(|one| one.parse().unwrap());
     assert_eq!(left_out.unknown, unknown.into());
     assert_eq!(left_out.count, 4);
 }

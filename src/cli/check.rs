@@ -1,6 +1,6 @@
 //! `eipdns check`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use clap::Args;
 
 use super::{Common, Exit, print};
 use crate::cli::offline::Offline;
-use crate::compile::Index;
+use crate::compile::{Index, names};
 use crate::config::{Config, Listen, SourceKind};
 use crate::diag::{Place, Problem, Severity};
 use crate::http;
 use crate::snapshot::Data;
 use crate::source::inventory::Health;
 use crate::source::once;
-use crate::source::usable::{LeftOut, Unusable};
+use crate::source::usable::LeftOut;
 use crate::state::{self, StateError};
 
 /// Reads the configuration as `serve` would and reports every error and
@@ -40,6 +40,7 @@ impl Check {
         super::print_problems(&broken);
         super::print_problems(&unusable_entries(config, &left_out));
         super::print_problems(&unmatched(&offline));
+        super::print_problems(&without_public_address(&offline));
         super::print_problems(&tag_problems(&offline));
         if !broken.is_empty() {
             return Exit::Config;
@@ -153,12 +154,7 @@ fn unusable_entries(config: &Config, left_out: &[Arc<LeftOut>]) -> Vec<Problem> 
             what,
             remedy: remedy.into(),
         };
-        let shown = left_out.first.iter().map(|why| match why {
-            Unusable::NotElastic { .. } => {
-                problem(why.to_string(), "nothing to do if no name is meant for it")
-            }
-            _ => problem(why.to_string(), "mend the entry"),
-        });
+        let shown = left_out.first.iter().map(|why| problem(why.to_string(), "mend the entry"));
         all.extend(shown);
         let more = left_out.count - left_out.first.len();
         if more > 0 {
@@ -196,4 +192,35 @@ fn unmatched(offline: &Offline<'_>) -> Vec<Problem> {
     }
     all.sort_by(|a, b| a.place.cmp(&b.place));
     all
+}
+
+/// Names that have no address in some views, because those are answered public ones and the
+/// addresses that were found have none.
+fn without_public_address(offline: &Offline<'_>) -> Vec<Problem> {
+    let input = offline.input();
+    let index = Index::new(&input);
+    let discovered = &offline.inventory.discovered;
+    let mut found = BTreeMap::new();
+    for view in &offline.current.snapshot.views {
+        for table in view.zones.values() {
+            for (name, resolved) in table.resolved.iter() {
+                let Data::Nothing(why) = &resolved.data else { continue };
+                let Some(binding) = names::binding(&table.zone, discovered, name) else { continue };
+                let best = index.best(&binding.target, binding.source);
+                let all = || best.iter().map(|sighting| &sighting.entry.address);
+                let is_private = all().all(|address| address.public_ip().is_none());
+                if is_private && all().any(|address| address.associated().is_some()) {
+                    let key = (binding.place.clone(), name.clone(), Arc::clone(why));
+                    found.entry(key).or_insert_with(Vec::new).push(&*view.name);
+                }
+            }
+        }
+    }
+    let problem = |((place, name, why), views): ((Place, _, _), Vec<&str>)| Problem {
+        place,
+        severity: Severity::Warning,
+        what: format!("{name} has no address in {}: {why}", views.join(", ")),
+        remedy: "write `answer = { VIEW = \"none\" }` for the views that are not to have it".into(),
+    };
+    found.into_iter().map(problem).collect()
 }

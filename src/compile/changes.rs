@@ -13,9 +13,11 @@ use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::host::text::brief;
 use crate::snapshot::{Data, Resolved, Snapshot, ZoneTable};
+use crate::source::allocation::Allocation;
+use crate::source::identity::EdgeIp;
 use crate::source::inventory::Address;
 
-/// As many Elastic IPs of one name's change are told: names by tags may stand
+/// As many addresses of one name's change are told: names by tags may stand
 /// for thousands.
 const MAX_ADDRESSES: usize = 32;
 
@@ -53,7 +55,7 @@ pub struct Change {
     /// `reload`, if that made it and not a source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
-    /// The Elastic IPs the name stands or stood for that are held otherwise
+    /// The addresses the name stands or stood for that are held otherwise
     /// than before, the first few of them.
     pub addresses: Vec<Holder>,
     /// How many there are in all.
@@ -68,9 +70,9 @@ pub(crate) struct Changes {
     /// How many have their first answer: the sources had not said anything before. These
     /// are no changes, and may be all names there are.
     pub first: usize,
-    /// Every Elastic IP behind one of them that is held otherwise than before,
+    /// Every address behind one of them that is held otherwise than before,
     /// also those that its change does not show.
-    pub elastic_ips: HashSet<Ipv4Addr>,
+    pub addresses: HashSet<Allocation>,
 }
 
 /// What a change amounts to.
@@ -84,20 +86,23 @@ pub enum Kind {
     Named,
 }
 
-/// An Elastic IP, and who held it before and after.
+/// An address, and who held it before and after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
-    /// The Elastic IP.
-    pub elastic_ip: Ipv4Addr,
+    /// The Elastic IP, or the allocation of an address that has none.
+    pub elastic_ip: Allocation,
     /// `eipalloc-…`
     pub allocation: Option<String>,
+    /// What it has in place of a public address.
+    #[serde(flatten)]
+    pub edge_ip: Option<EdgeIp>,
     /// Who held it.
     pub old: Option<Association>,
     /// Who holds it now.
     pub new: Option<Association>,
 }
 
-/// Who holds an Elastic IP.
+/// Who holds an address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Association {
     /// `eipassoc-…`
@@ -158,14 +163,14 @@ pub(crate) fn changes(config: &Config, old: &Snapshot, new: &Snapshot) -> Change
             let binding = names::binding(&table.zone, &new.inventory.discovered, name);
             let best = binding.map(|b| is.best(&b.target, b.source));
             let best = best.iter().flatten();
-            changes.elastic_ips.extend(best.map(|sighting| sighting.entry.address.public_ip));
+            changes.addresses.extend(best.map(|sighting| sighting.entry.address.allocation()));
         }
         for ((name, ..), (mut change, table)) in breathing(map) {
             let binding =
                 |of: &Snapshot| names::binding(&table.zone, &of.inventory.discovered, name);
             let (was, is) = (Bound(binding(old), was), Bound(binding(new), is));
             let holders = holders(was, is);
-            changes.elastic_ips.extend(holders.iter().map(|holder| holder.elastic_ip));
+            changes.addresses.extend(holders.iter().map(|holder| holder.elastic_ip.clone()));
             change.addresses_in_all = holders.len();
             change.addresses.extend(holders.into_iter().take(MAX_ADDRESSES));
             changes.names.push(change);
@@ -316,23 +321,24 @@ impl<'i> Bound<'_, 'i> {
     }
 }
 
-/// The Elastic IPs behind a name of which the holder has changed.
+/// The addresses behind a name of which the holder has changed.
 fn holders(was: Bound<'_, '_>, is: Bound<'_, '_>) -> Vec<Holder> {
-    let mut all: BTreeMap<Ipv4Addr, Holder> = BTreeMap::new();
+    let mut all: BTreeMap<Allocation, Holder> = BTreeMap::new();
     let holder = |address: &Address| Holder {
-        elastic_ip: address.public_ip,
-        allocation: address.allocation_id.as_deref().map(|id| brief(id, MAX_ID)),
+        elastic_ip: address.allocation(),
+        allocation: address.allocation_id().map(|id| brief(id, MAX_ID)),
+        edge_ip: address.identity.edge_ip(),
         old: None,
         new: None,
     };
     for sighting in was.best() {
         let address = &sighting.entry.address;
-        all.entry(address.public_ip).or_insert_with(|| holder(address)).old =
+        all.entry(address.allocation()).or_insert_with(|| holder(address)).old =
             Association::of(address);
     }
     for sighting in is.best() {
         let address = &sighting.entry.address;
-        all.entry(address.public_ip).or_insert_with(|| holder(address)).new =
+        all.entry(address.allocation()).or_insert_with(|| holder(address)).new =
             Association::of(address);
     }
     all.into_values().filter(|h| h.old != h.new).collect()
@@ -424,8 +430,9 @@ mod tests {
             private: Some(Ipv4Addr::new(10, 0, 0, last)),
         };
         let holder = Holder {
-            elastic_ip: DB,
+            elastic_ip: DB.into(),
             allocation: Some("eipalloc-c6336401".into()),
+            edge_ip: None,
             old: Some(by(1, "i-old")),
             new: Some(by(7, "i-new")),
         };
@@ -442,13 +449,13 @@ mod tests {
         let both = on(&[(DB, Some(1), "i-1"), (WEB, Some(2), "i-2")]);
         let first = all_between(&silent(), &both);
         assert_eq!((first.names, first.first), (vec![], 4), "in whatever many views");
-        assert_eq!(first.elastic_ips, [DB, WEB].into());
+        assert_eq!(first.addresses, [DB.into(), WEB.into()].into());
         let db = between(&silent(), &on(&[(DB, Some(1), "i-1")]));
         assert!(kinds(&db).contains(&("web.example.com.", Kind::NoAddress)), "{db:?}");
         let lost = between(&both, &on(&[(DB, None, ""), (WEB, Some(2), "i-2")]));
         assert!(kinds(&lost).contains(&("db.example.com.", Kind::NoAddress)), "{lost:?}");
         let db = lost.iter().find(|c| c.name == "db.example.com.").unwrap();
-        assert_eq!(db.addresses[0].elastic_ip, DB);
+        assert_eq!(db.addresses[0].elastic_ip, DB.into());
         assert_eq!(db.addresses[0].new, None);
         let gone = between(&both, &on(&[(DB, Some(1), "i-1")]));
         let web = gone.iter().find(|c| c.name == "web.example.com.").unwrap();

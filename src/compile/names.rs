@@ -4,7 +4,6 @@
 //! lay into a zone than those in its file adds them to its [`Names`].
 
 use std::borrow::Cow;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::touched::Touched;
@@ -13,6 +12,7 @@ use crate::config::{Binding, Discover, Mode, Target, View, Zone, tag_words};
 use crate::dns::name::{self, Key};
 use crate::host::background::breathing;
 use crate::snapshot::{Basis, Data, Resolved};
+use crate::source::allocation::Allocation;
 use crate::source::discover::{Discovered, Named};
 
 /// The names laid into a zone, and what they stand for.
@@ -147,12 +147,19 @@ fn bound<'z>(zone: &'z Zone, name: &Key) -> Option<&'z Binding> {
 /// A set of which no address has the tags any longer: those that had them.
 fn held_set(binding: &Binding, named: &Named) -> Binding {
     let Target::Tags(tags) = &binding.target else { return binding.clone() };
-    let target = Target::Discovered { tag: tag_words(tags), addresses: addresses(named) };
-    Binding { target, ..binding.clone() }
+    Binding { target: members(tag_words(tags), named), ..binding.clone() }
 }
 
-fn addresses(named: &Named) -> Vec<Ipv4Addr> {
-    named.members.iter().map(|member| member.entry.address.public_ip).collect()
+/// What stands for a name by its tag.
+fn members(tag: String, named: &Named) -> Target {
+    let (mut addresses, mut allocations) = (Vec::new(), Vec::new());
+    for member in &named.members {
+        match member.entry.address.allocation() {
+            Allocation::PublicIp(ip) => addresses.push(ip),
+            Allocation::Id(id) => allocations.push(id),
+        }
+    }
+    Target::Discovered { tag, addresses, allocations }
 }
 
 /// What a tag has given, as if the zone's file said so.
@@ -164,7 +171,7 @@ fn binding_of(zone: &Zone, discover: &Discover, name: &Key, named: &Named) -> Bi
     };
     Binding {
         name: name.clone(),
-        target: Target::Discovered { tag: discover.tag.clone(), addresses: addresses(named) },
+        target: members(discover.tag.clone(), named),
         modes: discover.modes.iter().map(mode).collect(),
         ttl: discover.ttl,
         hold: discover.hold,

@@ -17,7 +17,7 @@ use crate::snapshot::{Basis, Data, IpSet};
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::discover::{Member, Named};
-use crate::source::inventory::{Entry, Health, SourceInventory};
+use crate::source::inventory::{Address, Entry, Health, SourceInventory};
 
 /// An entry and the source that has it.
 #[derive(Debug, Clone, Copy)]
@@ -96,11 +96,11 @@ impl<'a> Index<'a> {
 
     fn by_allocation(&self) -> &[(&'a str, Sighting<'a>)] {
         self.by_allocation.get_or_init(|| {
-            let pair = |s: Sighting<'a>| Some((s.entry.address.allocation_id.as_deref()?, s));
+            let pair = |s: Sighting<'a>| Some((s.entry.address.allocation_id()?, s));
             let is_wanted = |id| self.only.is_none_or(|only| only.has_allocation(id));
             let mut all: Vec<_> =
                 self.everything().filter_map(pair).filter(|(id, _)| is_wanted(id)).collect();
-            all.sort_by_key(|(id, s)| (*id, s.entry.address.public_ip, s.source));
+            all.sort_by_key(|(id, s)| (*id, s.entry.address.allocation(), s.source));
             all
         })
     }
@@ -114,28 +114,30 @@ impl<'a> Index<'a> {
                 let wanted = tags.filter(|(k, v)| is_wanted(k, v));
                 all.extend(wanted.map(|(k, v)| (k, v, sighting)));
             }
-            all.sort_by_key(|(k, v, s)| (*k, *v, s.entry.address.public_ip, s.source));
+            all.sort_by_key(|(k, v, s)| (*k, *v, s.entry.address.allocation(), s.source));
             all
         })
     }
 
-    /// Every sighting of an Elastic IP.
-    fn of_ip(&self, ip: Ipv4Addr) -> impl Iterator<Item = Sighting<'a>> + use<'a> {
+    /// Every sighting of an address.
+    fn of_address(&self, one: Allocation) -> impl Iterator<Item = Sighting<'a>> + use<'a> {
         let sources = self.sources.iter().enumerate();
         sources.filter_map(move |(source, inventory)| {
-            let entry = inventory.entries.as_ref()?.get(&Allocation::from(ip))?;
+            let entry = inventory.entries.as_ref()?.get(&one)?;
             Some(Sighting { source, entry })
         })
     }
 
     /// Every sighting of what `target` names, in sources the binding allows.
-    /// Several may be of one Elastic IP.
+    /// Several may be of one address.
     pub(crate) fn sightings(&self, target: &Target, only: Option<SourceId>) -> Vec<Sighting<'a>> {
         let mut found: Vec<Sighting<'a>> = match target {
             Target::Fixed(_) => Vec::new(),
-            Target::ElasticIp(ip) => self.of_ip(*ip).collect(),
-            Target::Discovered { addresses, .. } => {
-                addresses.iter().flat_map(|ip| self.of_ip(*ip)).collect()
+            Target::ElasticIp(ip) => self.of_address((*ip).into()).collect(),
+            Target::Discovered { addresses, allocations, .. } => {
+                let ids = allocations.iter().map(|id| Allocation::Id(Arc::clone(id)));
+                let all = addresses.iter().map(|ip| Allocation::from(*ip)).chain(ids);
+                all.flat_map(|one| self.of_address(one)).collect()
             }
             Target::Allocation(id) => {
                 run(self.by_allocation(), |(i, _)| (*i).cmp(id)).map(|e| e.1).collect()
@@ -156,7 +158,7 @@ impl<'a> Index<'a> {
         found
     }
 
-    /// Of several sightings of one Elastic IP the one to believe: an associated
+    /// Of several sightings of one address the one to believe: an associated
     /// address beats a held one, a healthy source a stalled one, then the
     /// association seen last wins.
     fn better(&self, a: Sighting<'a>, b: Sighting<'a>) -> bool {
@@ -168,12 +170,14 @@ impl<'a> Index<'a> {
         rank(a) > rank(b)
     }
 
-    /// The best sighting of each Elastic IP, in order of address.
+    /// The best sighting of each address, in order: by public address, then those without one.
     pub(crate) fn best(&self, target: &Target, only: Option<SourceId>) -> Vec<Sighting<'a>> {
         let mut best: Vec<Sighting<'a>> = Vec::new();
         for sighting in self.sightings(target, only) {
             match best.last_mut() {
-                Some(last) if last.entry.address.public_ip == sighting.entry.address.public_ip => {
+                Some(last)
+                    if last.entry.address.allocation() == sighting.entry.address.allocation() =>
+                {
                     if self.better(sighting, *last) {
                         *last = sighting;
                     }
@@ -191,7 +195,7 @@ impl<'a> Index<'a> {
 
     /// Every Elastic IP of every source.
     pub(crate) fn elastic_ips(&self) -> BTreeSet<Ipv4Addr> {
-        self.everything().map(|sighting| sighting.entry.address.public_ip).collect()
+        self.everything().filter_map(|sighting| sighting.entry.address.public_ip()).collect()
     }
 
     /// What the public EC2 names of any of the sources end in.
@@ -204,10 +208,11 @@ impl<'a> Index<'a> {
         self.suffixes.iter().flatten().filter_map(move |suffix| ec2_name::ec2_name(ip, suffix))
     }
 
-    /// The public EC2 name of a sighting; none while its region is unknown.
+    /// The public EC2 name of a sighting; none while its region is unknown, and of an address
+    /// without a public one.
     pub(crate) fn public_name(&self, sighting: &Sighting<'_>) -> Option<Key> {
         let suffix = self.suffixes.get(sighting.source)?.as_ref()?;
-        ec2_name::ec2_name(sighting.entry.address.public_ip, suffix)
+        ec2_name::ec2_name(sighting.entry.address.public_ip()?, suffix)
     }
 
     /// What is said while not every source that could hold the binding's key has delivered.
@@ -265,47 +270,33 @@ impl<'a> Index<'a> {
     fn stand_for(
         &self,
         best: Vec<Sighting<'a>>,
-        Subject { is, is_set }: Subject<'_>,
+        subject: Subject<'_>,
         view: &View,
         mode: Mode,
     ) -> (Data, Option<Arc<Basis>>) {
+        let is_set = subject.is_set;
         let mut sources: Vec<SourceId> = best.iter().map(|s| s.source).collect();
         sources.sort_unstable();
         sources.dedup();
-        let mut answered = best;
-        if is_set {
-            // Nobody is at the others: one in so many tries would hang.
-            answered.retain(|s| s.entry.address.associated().is_some());
-        }
-        let mut remark = answered.iter().find_map(|s| self.kept(s));
+        // Nobody is at the others: one in so many tries would hang.
+        let may_be = |s: &&Sighting<'_>| !is_set || s.entry.address.associated().is_some();
+        let answered: Vec<_> = best
+            .iter()
+            .filter(may_be)
+            .filter_map(|s| Some((s, in_mode(&s.entry.address, view, mode)?)))
+            .collect();
+        let mut remark = answered.iter().find_map(|(s, _)| self.kept(s));
         let data = match (mode, &answered[..]) {
             (_, []) => {
-                let text: Arc<str> = format!("no address that has {is} is associated").into();
+                let text: Arc<str> = why_nothing(&best, subject, mode).into();
                 remark = Some(Remark { code: ede::OTHER, text: text.clone() });
                 Data::Nothing(text)
             }
-            (Mode::Cname, [one]) if !is_set => match self.public_name(one) {
+            (Mode::Cname, [(one, _)]) if !is_set => match self.public_name(one) {
                 Some(name) => Data::Cname(name),
                 None => Data::NotReady,
             },
-            (Mode::Cname | Mode::Public, all) => {
-                Data::Addresses(in_order(all.iter().map(|s| s.entry.address.public_ip.into())))
-            }
-            (Mode::Private, all) => {
-                let reached = all.iter().filter_map(|s| {
-                    let private = s.entry.address.associated()?;
-                    let public = s.entry.address.public_ip;
-                    Some(if view.reaches(private.into()) { private } else { public }.into())
-                });
-                match in_order(reached) {
-                    none if none.is_empty() => {
-                        let text: Arc<str> = format!("{is} is not associated").into();
-                        remark = Some(Remark { code: ede::OTHER, text: text.clone() });
-                        Data::Nothing(text)
-                    }
-                    some => Data::Addresses(some),
-                }
-            }
+            (_, all) => Data::Addresses(in_order(all.iter().map(|(_, ip)| (*ip).into()))),
         };
         let not_ready = data == Data::NotReady;
         let basis = match (&sources[..], &remark) {
@@ -346,9 +337,9 @@ impl<'a> Index<'a> {
     /// The remark of an address that is kept rather than as last said.
     pub(crate) fn kept(&self, sighting: &Sighting<'_>) -> Option<Remark> {
         let (word, since) = sighting.entry.standing.kept()?;
-        let ip = sighting.entry.address.public_ip;
+        let one = sighting.entry.address.allocation();
         let since = short_time(since, self.now, self.drift);
-        let text = format!("{ip} {word} since {since}, last state kept");
+        let text = format!("{one} {word} since {since}, last state kept");
         Some(Remark { code: ede::STALE, text: text.into() })
     }
 }
@@ -369,6 +360,35 @@ fn waiting(sources: &[SourceInventory]) -> Option<Arc<Basis>> {
     let remark = Some(Remark { code: ede::NOT_READY, text: text.into() });
     let basis = Basis { sources: Vec::new(), not_ready: true, remark };
     (!silent.is_empty()).then(|| basis.into())
+}
+
+/// What an address is answered as in a view; in mode cname as what has a public EC2 name.
+fn in_mode(address: &Address, view: &View, mode: Mode) -> Option<Ipv4Addr> {
+    match mode {
+        Mode::Public | Mode::Cname => address.public_ip(),
+        Mode::Private => {
+            let private = address.associated()?;
+            if view.reaches(private.into()) { Some(private) } else { address.public_ip() }
+        }
+    }
+}
+
+/// Why none of the addresses that were found has an answer. It names no private address: the
+/// view does not reach it.
+fn why_nothing(best: &[Sighting<'_>], Subject { is, is_set }: Subject<'_>, mode: Mode) -> String {
+    let is_associated = best.iter().any(|s| s.entry.address.associated().is_some());
+    match (is_set, is_associated, mode) {
+        (true, false, _) => format!("no address that has {is} is associated"),
+        (false, false, Mode::Private) => format!("{is} is not associated"),
+        (true, true, Mode::Private) => format!(
+            "no address that has {is} has a public one, and this view reaches no private one of them"
+        ),
+        (false, true, Mode::Private) => {
+            format!("{is} has no public address, and this view does not reach its private one")
+        }
+        (true, true, _) => format!("no address that has {is} has a public one"),
+        (false, _, _) => format!("{is} has no public address"),
+    }
 }
 
 fn plain(data: Data) -> (Data, Option<Arc<Basis>>) {

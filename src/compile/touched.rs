@@ -109,8 +109,8 @@ impl<'a> Touched<'a> {
     }
 
     fn touch(&mut self, entry: &'a Entry) {
-        self.ips.insert(entry.address.public_ip);
-        self.allocations.extend(entry.address.allocation_id.as_deref());
+        self.ips.extend(entry.address.public_ip());
+        self.allocations.extend(entry.address.allocation_id());
         self.tags.extend(entry.address.tags.iter());
     }
 
@@ -163,6 +163,7 @@ mod tests {
     use super::*;
     use crate::source::allocation::Allocation;
     use crate::source::inventory::{Address, Standing};
+    use crate::source::testing::with_id;
     use crate::testing;
 
     const A: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -194,7 +195,8 @@ mod tests {
         let mut after = two();
         let entries = Arc::make_mut(after.sources[0].entries.as_mut().unwrap());
         let address = Arc::make_mut(&mut entries.get_mut(&Allocation::from(B)).unwrap().address);
-        let old = address.allocation_id.replace("eipalloc-new".into()).unwrap();
+        let old = address.allocation_id().unwrap().to_owned();
+        *address = with_id(Some("eipalloc-new"), address);
         address.tags.insert("Site", "x");
         let touched = Touched::between(&before, &after).unwrap();
         let other =
@@ -204,7 +206,7 @@ mod tests {
             (Target::ElasticIp(A), false),
             (Target::Allocation(old), true),
             (Target::Allocation("eipalloc-new".into()), true),
-            (Target::Allocation(other.allocation_id.clone().unwrap()), false),
+            (Target::Allocation(other.allocation_id().unwrap().into()), false),
             (tags(&[("Role", "db")]), true),
             (tags(&[("Role", "db"), ("Site", "x")]), true),
             (tags(&[("Role", "db"), ("Site", "y")]), false),
@@ -264,7 +266,8 @@ mod tests {
             prop_assert_eq!(&there.ips, &ips);
             let either = |n: u16| of(&before, n).into_iter().chain(of(&now, n));
             let ids = (0..640).filter(differs).flat_map(either);
-            let ids: BTreeSet<_> = ids.filter_map(|e| e.address.allocation_id.clone()).collect();
+            let id = |e: Entry| e.address.allocation_id().map(str::to_owned);
+            let ids: BTreeSet<_> = ids.filter_map(id).collect();
             prop_assert!(there.allocations.iter().copied().eq(ids.iter().map(String::as_str)));
             // All that are kept are new there.
             let gone = |n: &u16| of(&before, *n) != of(&now, *n);

@@ -413,6 +413,8 @@ pub enum Target {
         tag: String,
         /// The Elastic IPs.
         addresses: Vec<Ipv4Addr>,
+        /// `eipalloc-…` of addresses without a public one.
+        allocations: Vec<Arc<str>>,
     },
 }
 
@@ -432,8 +434,9 @@ impl std::fmt::Display for Target {
                 let all: Vec<_> = all.iter().map(ToString::to_string).collect();
                 f.write_str(&all.join(", "))
             }
-            Target::Discovered { tag, addresses } => {
-                let all: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            Target::Discovered { tag, addresses, allocations } => {
+                let ids = allocations.iter().map(ToString::to_string);
+                let all: Vec<_> = addresses.iter().map(ToString::to_string).chain(ids).collect();
                 write!(f, "{} (tag {tag})", all.join(", "))
             }
         }

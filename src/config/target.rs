@@ -62,7 +62,7 @@ fn elastic_ip(v: &Value<'_>) -> Option<Target> {
             if ip.is_private() {
                 v.warn(
                     format!(
-                        "{ip} is a private address, and only a customer-owned Elastic IP can be one"
+                        "{ip} is a private address, which no Elastic IP is; a customer-owned address is bound by its `allocation_id`"
                     ),
                     fixed(),
                 );

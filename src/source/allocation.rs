@@ -22,7 +22,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// * most names are bound to the address, and find it without a second index.
 ///
 /// Carrier addresses (Wavelength) and customer-owned ones (Outposts) have no public
-/// address, and always an id (EC2 API reference, `Address`).
+/// address, and always an id (EC2 API reference, `Address`). One that a file says
+/// without it is left out ([`usable`](super::usable)).
 ///
 /// As text, in the state and for people, it is the address or the id. In order:
 /// addresses first.
@@ -30,8 +31,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Allocation {
     /// `PublicIp`: an Elastic IP.
     PublicIp(Ipv4Addr),
-    /// `AllocationId`, of an address without a public one. Such an address is left out of
-    /// every answer so far ([`usable`](super::usable)).
+    /// `AllocationId`, of an address without a public one.
     Id(Arc<str>),
 }
 

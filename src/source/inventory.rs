@@ -1,4 +1,4 @@
-//! What the sources say right now: Elastic IPs and who holds them.
+//! What the sources say right now: addresses and who holds them.
 //!
 //! An [`Inventory`] is a value: the writer builds a new one from what each
 //! source last delivered (after `accept` has looked at losses)
@@ -15,17 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use super::allocation::Allocation;
 use super::discover::{Answered, Discovered, Now, Remembered, Rules, discover};
+use super::identity::Identity;
 use super::tags::Tags;
 
-/// One Elastic IP as `DescribeAddresses` tells of it
+/// One address as `DescribeAddresses` tells of it
 /// (EC2 API reference, `Address`). An empty string is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
-    /// The Elastic IP.
-    pub public_ip: Ipv4Addr,
-    /// `eipalloc-…`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allocation_id: Option<String>,
+    /// Which one it is: an Elastic IP, or one without a public address.
+    #[serde(flatten)]
+    pub identity: Identity,
     /// `eipassoc-…`; new with each association.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub association_id: Option<String>,
@@ -51,11 +50,10 @@ pub struct Address {
 }
 
 impl Address {
-    /// An Elastic IP of which nothing else is known: it is not associated.
-    pub fn unassociated(public_ip: Ipv4Addr) -> Self {
+    /// An address of which nothing else is known: it is not associated.
+    pub fn unassociated(identity: impl Into<Identity>) -> Self {
         Self {
-            public_ip,
-            allocation_id: None,
+            identity: identity.into(),
             association_id: None,
             instance_id: None,
             network_interface_id: None,
@@ -68,7 +66,17 @@ impl Address {
 
     /// What it is known by from one answer to the next.
     pub fn allocation(&self) -> Allocation {
-        self.public_ip.into()
+        self.identity.allocation()
+    }
+
+    /// The Elastic IP, if it is one.
+    pub fn public_ip(&self) -> Option<Ipv4Addr> {
+        self.identity.public_ip()
+    }
+
+    /// `eipalloc-…`; none: a file lacks it.
+    pub fn allocation_id(&self) -> Option<&str> {
+        self.identity.allocation_id()
     }
 
     /// The private address, while the address is associated.

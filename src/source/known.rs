@@ -78,13 +78,13 @@ mod tests {
         let of_one = proptest::collection::vec(0..4, 8);
         let now =
             (addresses().prop_shuffle(), addresses(), of_one).prop_map(|(before, new, what)| {
-                let known: Vec<_> = before.iter().map(|known| known.public_ip).collect();
+                let known: Vec<_> = before.iter().map(Address::allocation).collect();
                 let again = before.iter().zip(&what).filter(|(_, what)| **what > 0);
                 let again = again.map(|(known, what)| match what {
                     1 => Address { instance_id: Some("i-another".into()), ..known.clone() },
                     _ => known.clone(),
                 });
-                let new = new.into_iter().filter(|new| !known.contains(&new.public_ip));
+                let new = new.into_iter().filter(|new| !known.contains(&new.allocation()));
                 let all: Vec<Address> = again.chain(new).collect();
                 (before, all)
             });

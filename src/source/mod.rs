@@ -8,7 +8,8 @@
 //! * [`mod@file`]: a JSON file, watched ([`watch`], [`json`]).
 //! * [`known`]: what of an answer is as in the one before.
 //! * [`usable`]: what of an answer can be used at all.
-//! * [`allocation`]: what an address is known by from one answer to the next.
+//! * [`identity`]: which address it is; [`allocation`]: what of that it is known by from one
+//!   answer to the next.
 //! * [`accept`]: how losses are taken, between a source and what is published.
 //! * [`discover`]: the names that tags give.
 //! * [`poll`]: when EC2 is called, and who is told.
@@ -28,6 +29,7 @@ pub mod ec2;
 pub mod error;
 pub(crate) mod file;
 pub(crate) mod health;
+pub mod identity;
 pub mod inventory;
 pub mod json;
 pub mod known;

@@ -1,7 +1,7 @@
 //! What of an answer can be used: one rule for EC2 and for files.
 //!
 //! An entry that cannot be used says nothing of the others, so it alone is left
-//! out and said ([`LeftOut`]). What was known of its Elastic IP stands, as if no
+//! out and said ([`LeftOut`]). What was known of its address stands, as if no
 //! answer had come. Only what leaves open *which* address is meant refuses the
 //! whole answer ([`ItemFault`]): leaving that out would look like a loss.
 
@@ -15,6 +15,7 @@ use std::time::Instant;
 use crate::host::often::Often;
 use crate::host::text::brief;
 use crate::source::allocation::Allocation;
+use crate::source::identity::{EdgeIp, Identity};
 use crate::source::inventory::{Address, Addresses};
 
 /// How many entries that cannot be used are told of, each in the log, by
@@ -22,8 +23,12 @@ use crate::source::inventory::{Address, Addresses};
 /// wrong with thousands.
 pub const SHOWN: usize = 10;
 
-/// The longest id or address of a foreign kind that is shown, in characters.
+/// The longest id that an address without a public one is known by, in characters, three
+/// times what EC2's have; and as much is shown of a text that is no id or no address.
 const MAX_ID: usize = 64;
+
+/// What allocation ids begin with (EC2 User Guide, "Resource IDs").
+const ID_PREFIX: &str = "eipalloc-";
 
 /// What a source says: the addresses it has, and what of it cannot be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,30 +61,46 @@ pub struct LeftOut {
 /// Why an entry cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// Wavelength's carrier addresses and customer-owned ones of Outposts.
+    /// An address without a public one and without an id that it could be known by.
     #[error(
-        "{ip}{} is a {kind} address and no Elastic IP; no name can be bound to it",
-        id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default()
+        "\"{key}\": \"{ip}\" stands in it without \"PublicIp\" and {}; no name can be bound to it",
+        match id {
+            None => "\"AllocationId\"".to_owned(),
+            Some(id) => format!("with \"AllocationId\": \"{id}\", which is none"),
+        }
     )]
-    NotElastic {
-        /// `carrier` or `customer-owned`.
-        kind: &'static str,
-        /// The address, as it is written.
+    Unidentified {
+        /// `CarrierIp` or `CustomerOwnedIp`.
+        key: &'static str,
+        /// Its value.
         ip: String,
-        /// Its allocation.
+        /// What stands in place of an id.
         id: Option<String>,
+    },
+    /// One of the texts of an address without a public one is no address.
+    #[error(
+        "{allocation} has \"{key}\": \"{text}\", which no host can have; \
+         what was known of {allocation} stands"
+    )]
+    BadAddress {
+        /// Which address.
+        allocation: Allocation,
+        /// The key, as the CLI prints it.
+        key: &'static str,
+        /// Its value.
+        text: String,
     },
     /// An Elastic IP that can be none.
     #[error("{0} cannot be an Elastic IP")]
     NoElasticIp(Ipv4Addr),
     /// A private address that can be none.
     #[error(
-        "{public_ip} has the private address {private_ip}, which no host in a VPC has; \
-         what was known of {public_ip} stands"
+        "{allocation} has the private address {private_ip}, which no host in a VPC has; \
+         what was known of {allocation} stands"
     )]
     NoHost {
-        /// The Elastic IP.
-        public_ip: Ipv4Addr,
+        /// The address that has it.
+        allocation: Allocation,
         /// The other.
         private_ip: Ipv4Addr,
     },
@@ -94,9 +115,10 @@ impl Unusable {
     /// The allocation of which nothing can be said.
     fn unknown(&self) -> Option<Allocation> {
         match self {
-            Unusable::NotElastic { .. } | Unusable::NoElasticIp(_) => None,
-            Unusable::NoHost { public_ip, .. } => Some((*public_ip).into()),
-            Unusable::Contradictory(allocation) => Some(allocation.clone()),
+            Unusable::Unidentified { .. } | Unusable::NoElasticIp(_) => None,
+            Unusable::BadAddress { allocation, .. }
+            | Unusable::NoHost { allocation, .. }
+            | Unusable::Contradictory(allocation) => Some(allocation.clone()),
         }
     }
 }
@@ -149,26 +171,60 @@ impl Item {
     ///
     /// # Errors
     /// It is open which address is meant: the whole answer is refused.
-    pub fn judge(self) -> Result<Result<Address, Unusable>, ItemFault> {
-        let Some(public_ip) = self.public_ip else {
-            let kinds = [("carrier", self.carrier_ip), ("customer-owned", self.customer_owned_ip)];
-            let other = kinds.into_iter().find_map(|(kind, ip)| Some((kind, ip?)));
-            let (kind, ip) = other.ok_or(ItemFault::NoPublicIp)?;
-            let id = self.allocation_id.map(|id| brief(&id, MAX_ID));
-            return Ok(Err(Unusable::NotElastic { kind, ip: brief(&ip, MAX_ID), id }));
-        };
+    pub fn judge(mut self) -> Result<Result<Address, Unusable>, ItemFault> {
+        let Some(public_ip) = self.public_ip.take() else { return self.without_public_ip() };
         let public_ip = parsed("PublicIp", public_ip)?;
         let private_ip =
-            self.private_ip.map(|text| parsed("PrivateIpAddress", text)).transpose()?;
+            self.private_ip.take().map(|text| parsed("PrivateIpAddress", text)).transpose()?;
         if !is_host(public_ip) {
             return Ok(Err(Unusable::NoElasticIp(public_ip)));
         }
+        let allocation_id = self.allocation_id.take();
+        Ok(self.address(Identity::Public { public_ip, allocation_id }, private_ip))
+    }
+
+    /// Once its id says which address it is, nothing in it refuses the others.
+    fn without_public_ip(mut self) -> Result<Result<Address, Unusable>, ItemFault> {
+        type Kind = (&'static str, fn(Ipv4Addr) -> EdgeIp);
+        const CARRIER: Kind = ("CarrierIp", EdgeIp::Carrier);
+        const OWNED: Kind = ("CustomerOwnedIp", EdgeIp::CustomerOwned);
+        let carrier = self.carrier_ip.take().map(|ip| (CARRIER, ip));
+        let edge = carrier.or_else(|| Some((OWNED, self.customer_owned_ip.take()?)));
+        let ((key, kind), ip) = edge.ok_or(ItemFault::NoPublicIp)?;
+        let id = self.allocation_id.take();
+        let Some(allocation_id) = id.as_deref().filter(|id| is_id(id)).map(Arc::<str>::from) else {
+            let id = id.map(|id| brief(&id, MAX_ID));
+            return Ok(Err(Unusable::Unidentified { key, ip: brief(&ip, MAX_ID), id }));
+        };
+        let allocation = Allocation::Id(Arc::clone(&allocation_id));
+        let bad = |key, text: &str| {
+            let (allocation, text) = (allocation.clone(), brief(text, MAX_ID));
+            Ok(Err(Unusable::BadAddress { allocation, key, text }))
+        };
+        let edge_ip = match ip.parse::<Ipv4Addr>() {
+            Ok(ip) if !is_host(ip) => return bad(key, &ip.to_string()),
+            Ok(ip) => kind(ip),
+            Err(_) => return bad(key, &ip),
+        };
+        let private_ip = match self.private_ip.take().map(|text| text.parse().map_err(|_| text)) {
+            None => None,
+            Some(Ok(private_ip)) => Some(private_ip),
+            Some(Err(text)) => return bad("PrivateIpAddress", &text),
+        };
+        Ok(self.address(Identity::Edge { allocation_id, edge_ip }, private_ip))
+    }
+
+    /// With what does not say which address it is.
+    fn address(
+        self,
+        identity: Identity,
+        private_ip: Option<Ipv4Addr>,
+    ) -> Result<Address, Unusable> {
         if let Some(private_ip) = private_ip.filter(|ip| !is_host(*ip)) {
-            return Ok(Err(Unusable::NoHost { public_ip, private_ip }));
+            return Err(Unusable::NoHost { allocation: identity.allocation(), private_ip });
         }
-        Ok(Ok(Address {
-            public_ip,
-            allocation_id: self.allocation_id,
+        Ok(Address {
+            identity,
             association_id: self.association_id,
             instance_id: self.instance_id,
             network_interface_id: self.network_interface_id,
@@ -176,8 +232,16 @@ impl Item {
             private_ip,
             service_managed: self.service_managed,
             tags: self.tags.into(),
-        }))
+        })
     }
+}
+
+/// Can it name an address by itself, in answers, the state and the log? No text that is an
+/// address can.
+fn is_id(text: &str) -> bool {
+    let rest = text.strip_prefix(ID_PREFIX).unwrap_or_default();
+    let is_plain = !rest.is_empty() && rest.bytes().all(|octet| octet.is_ascii_alphanumeric());
+    is_plain && text.len() <= MAX_ID
 }
 
 fn parsed(key: &'static str, text: String) -> Result<Ipv4Addr, ItemFault> {
@@ -283,13 +347,7 @@ impl Teller {
             tracing::info!(source, "all entries can be used again");
         }
         for why in now.first.iter().filter(|why| !before.first.contains(why)) {
-            match why {
-                // Nothing is wrong with it.
-                Unusable::NotElastic { .. } => {
-                    tracing::info!(source, %why, count, "an entry is left out");
-                }
-                _ => tracing::warn!(source, %why, count, "an entry is left out"),
-            }
+            tracing::warn!(source, %why, count, "an entry is left out");
         }
     }
 }
@@ -314,7 +372,7 @@ mod tests {
             }
         }
         let (all, left_out) = gather.finish();
-        (all.map(|address| address.public_ip.to_string()).collect(), left_out)
+        (all.map(|address| address.allocation().to_string()).collect(), left_out)
     }
 
     #[test]
@@ -376,26 +434,76 @@ mod tests {
         }
     }
 
-    #[test]
-    fn addresses_that_are_no_elastic_ips_are_left_out() {
-        let carrier = Item {
-            carrier_ip: Some("155.146.0.1".into()),
-            allocation_id: Some("eipalloc-01".into()),
+    /// A carrier address, by its id.
+    fn edge(id: Option<&str>, carrier: &str, private: Option<&str>) -> Item {
+        Item {
+            carrier_ip: Some(carrier.into()),
+            allocation_id: id.map(Into::into),
+            private_ip: private.map(Into::into),
             ..Item::default()
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_public_one_is_known_by_its_id() {
+        let good = edge(Some("eipalloc-01"), "155.146.0.1", Some("10.0.0.1"));
+        let address = good.judge().unwrap().unwrap();
+        let carrier = EdgeIp::Carrier(Ipv4Addr::new(155, 146, 0, 1));
+        let identity = Identity::Edge { allocation_id: "eipalloc-01".into(), edge_ip: carrier };
+        assert_eq!((address.identity, address.private_ip), (identity, Some([10, 0, 0, 1].into())));
+        let owned = Item {
+            customer_owned_ip: Some("10.9.9.9".into()),
+            ..Item { carrier_ip: None, ..edge(Some("eipalloc-02"), "", None) }
         };
-        let owned = Item { customer_owned_ip: Some("192.0.2.7".into()), ..Item::default() };
-        let (all, left_out) = gathered(vec![carrier, owned]);
-        assert_eq!((all.len(), left_out.count, left_out.unknown.len()), (0, 2, 0));
-        assert_eq!(
-            left_out.first.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            [
-                "155.146.0.1 (eipalloc-01) is a carrier address and no Elastic IP; \
-                 no name can be bound to it",
-                "192.0.2.7 is a customer-owned address and no Elastic IP; \
-                 no name can be bound to it",
-            ]
-        );
+        let edge_ip = owned.judge().unwrap().unwrap().identity.edge_ip();
+        assert_eq!(edge_ip, Some(EdgeIp::CustomerOwned(Ipv4Addr::new(10, 9, 9, 9))));
+        // A public address comes first.
+        let both = Item { public_ip: Some("75.101.137.1".into()), ..edge(None, "x", None) };
+        assert_eq!(both.judge().unwrap().unwrap().identity.edge_ip(), None);
+        // What has none of them may be any.
+        let none = Item { allocation_id: Some("eipalloc-01".into()), ..Item::default() };
+        assert_eq!(none.judge(), Err(ItemFault::NoPublicIp));
         assert_eq!(Item::default().judge(), Err(ItemFault::NoPublicIp));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_address_without_a_public_one_harms_no_other() {
+        let long = format!("eipalloc-{}", "0".repeat(MAX_ID));
+        let id = Some("eipalloc-01");
+        let unknown = ["eipalloc-01".parse().unwrap()].into();
+        let cases = [
+            (edge(None, "155.146.0.1", None), None),
+            (edge(Some("75.101.137.1"), "155.146.0.1", None), None),
+            (edge(Some("eipalloc-"), "155.146.0.1", None), None),
+            (edge(Some("eipalloc-0 1"), "155.146.0.1", None), None),
+            (edge(Some(&long), "155.146.0.1", None), None),
+            (edge(id, "155.146.0.256", None), Some(r#""CarrierIp": "155.146.0.256""#)),
+            (edge(id, "fd00::1", None), Some(r#""CarrierIp": "fd00::1""#)),
+            (edge(id, "127.0.0.1", None), Some(r#""CarrierIp": "127.0.0.1""#)),
+            (edge(id, &"9".repeat(99), None), Some("9…\", which no host")),
+            (edge(id, "155.146.0.1", Some("::1")), Some(r#""PrivateIpAddress": "::1""#)),
+            (edge(id, "155.146.0.1", Some("0.0.0.0")), Some("the private address 0.0.0.0")),
+        ];
+        for (item, known) in cases {
+            let shown = format!("{item:?}");
+            let (all, left_out) = gathered(vec![item, self::item("75.101.137.1", None)]);
+            assert_eq!(
+                (&all[..], left_out.count),
+                (&["75.101.137.1".to_owned()][..], 1),
+                "{shown}"
+            );
+            let told = left_out.first[0].to_string();
+            let (part, stands) = match known {
+                None => ("\"155.146.0.1\" stands in it without \"PublicIp\"", BTreeSet::new()),
+                Some(part) => (part, BTreeSet::clone(&unknown)),
+            };
+            assert!(told.contains(part), "{told}");
+            assert_eq!(left_out.unknown, stands, "{told}");
+        }
+        // Twice, and not the same.
+        let twice = ["10.0.0.1", "10.0.0.2"].map(|at| edge(id, "155.146.0.1", Some(at)));
+        let (all, left_out) = gathered(twice.into());
+        assert_eq!((all.len(), left_out.unknown), (0, unknown));
     }
 
     #[test]
@@ -403,7 +511,8 @@ mod tests {
         let mut gather = Gather::<Address>::default();
         for n in 0..=255 {
             let ip = Ipv4Addr::new(75, 101, 137, n);
-            gather.leave_out(Unusable::NoHost { public_ip: ip, private_ip: Ipv4Addr::LOCALHOST });
+            let private_ip = Ipv4Addr::LOCALHOST;
+            gather.leave_out(Unusable::NoHost { allocation: ip.into(), private_ip });
             gather.take(address(ip));
         }
         let (all, left_out) = gather.finish();

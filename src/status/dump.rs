@@ -231,10 +231,13 @@ impl ZoneText<'_> {
                 continue;
             };
             let address = |member: &Member| {
-                let Address { public_ip, allocation_id, .. } = &*member.entry.address;
-                match allocation_id {
-                    Some(id) => format!("{public_ip} ({id})"),
-                    None => public_ip.to_string(),
+                let Address { identity, .. } = &*member.entry.address;
+                match (identity.edge_ip(), identity.allocation_id()) {
+                    (None, None) => identity.allocation().to_string(),
+                    (None, Some(id)) => format!("{} ({id})", identity.allocation()),
+                    (Some(edge_ip), _) => {
+                        format!("{} ({edge_ip}, no public one)", identity.allocation())
+                    }
                 }
             };
             let all: Vec<_> = named.members.iter().map(address).collect();

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::compile::changes::{Association, Change, Kind};
 use crate::host::background::breathing;
+use crate::source::identity::EdgeIp;
 use crate::state::journal::MAX_OCTETS;
 
 /// How many events are kept: a swap of a thousand names in some views, and the
@@ -82,10 +83,13 @@ impl<'e> What<'e> {
 pub struct Loss {
     /// The source's name.
     pub source: String,
-    /// The Elastic IP.
+    /// The Elastic IP, or the allocation of an address that has none.
     pub elastic_ip: String,
     /// `eipalloc-…`
     pub allocation: Option<String>,
+    /// What it has in place of a public address.
+    #[serde(flatten)]
+    pub edge_ip: Option<EdgeIp>,
     /// Who held it: what is kept.
     pub old: Option<Association>,
     /// Who holds it now.
@@ -111,7 +115,7 @@ pub struct NameLoss {
     pub source: String,
     /// The tag's key.
     pub tag: String,
-    /// The Elastic IPs that it stands or stood for, the first few of them.
+    /// The addresses that it stands or stood for, the first few of them.
     pub elastic_ips: Vec<String>,
     /// Until when it is kept at least, RFC 3339; none: for ever, or it is over.
     pub until: Option<String>,
@@ -124,10 +128,13 @@ pub struct NameLoss {
 pub struct Holding {
     /// The source's name.
     pub source: String,
-    /// The Elastic IP.
+    /// The Elastic IP, or the allocation of an address that has none.
     pub elastic_ip: String,
     /// `eipalloc-…`
     pub allocation: Option<String>,
+    /// What it has in place of a public address.
+    #[serde(flatten)]
+    pub edge_ip: Option<EdgeIp>,
     /// Who held it.
     pub old: Option<Association>,
     /// Who holds it now.

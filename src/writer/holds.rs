@@ -50,9 +50,9 @@ impl Holds {
     /// None: no binding names the address. Else the longest hold of those that
     /// do.
     pub(crate) fn bound(&self, address: &Address) -> Option<Duration> {
-        let by_ip = self.by_ip.get(&address.public_ip).copied();
+        let by_ip = address.public_ip().and_then(|ip| self.by_ip.get(&ip)).copied();
         let by_allocation =
-            address.allocation_id.as_ref().and_then(|id| self.by_allocation.get(id)).copied();
+            address.allocation_id().and_then(|id| self.by_allocation.get(id)).copied();
         let by_tag = || {
             let tags = address.tags.iter();
             let candidates =

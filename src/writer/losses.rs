@@ -17,6 +17,7 @@ use crate::host::text::brief;
 use crate::source::accept::{Held, Losses};
 use crate::source::allocation::Allocation;
 use crate::source::discover::{Discovered, Rules};
+use crate::source::identity::Identity;
 use crate::source::inventory::{Address, Entry, Standing, updated};
 use crate::writer::history::{Holding, Loss, Mass, What};
 
@@ -48,6 +49,7 @@ macro_rules! tell {
             standing = $loss.standing,
             until = %or_none(&$loss.until),
             allocation = %or_none(&$loss.allocation),
+            edge_ip = $loss.edge_ip.map(tracing::field::display),
             old_association = %or_none(&old.association),
             new_association = %or_none(&new.association),
             old_instance = %or_none(&old.instance),
@@ -140,7 +142,7 @@ impl Writer {
                 && was.address.associated().is_some()
                 && is.address.associated().is_some()
                 && Association::of(&was.address) != Association::of(&is.address)
-                && !self.told.contains(&is.address.public_ip)
+                && !self.told.contains(&is.address.allocation())
                 && bound(&is.address).is_some()
         };
         let pairs: Vec<_> =
@@ -153,7 +155,8 @@ impl Writer {
             Holding {
                 source: source.name.clone(),
                 elastic_ip: key.to_string(),
-                allocation: is.address.allocation_id.as_deref().map(|id| brief(id, MAX_ID)),
+                allocation: is.address.allocation_id().map(|id| brief(id, MAX_ID)),
+                edge_ip: is.address.identity.edge_ip(),
                 old: Association::of(&was.address),
                 new: Association::of(&is.address),
                 names,
@@ -189,11 +192,13 @@ impl Writer {
             let (old, new) = (was(held), is(held));
             let (names, names_in_all) = names.remove(&held.allocation).unwrap_or_default();
             // That of an address recovered is new, as are the names bound to it.
-            let allocation = new.or(old).and_then(|address| address.allocation_id.as_deref());
+            let identity = new.or(old).map(|address| &address.identity);
+            let allocation = identity.and_then(Identity::allocation_id);
             Loss {
                 source: source.name.clone(),
                 elastic_ip: held.allocation.to_string(),
                 allocation: allocation.map(|id| brief(id, MAX_ID)),
+                edge_ip: identity.and_then(Identity::edge_ip),
                 old: old.and_then(Association::of),
                 new: new
                     .and_then(Association::of)
@@ -246,6 +251,7 @@ fn log_holders(all: &[Holding]) {
             source = %one.source,
             elastic_ip = %one.elastic_ip,
             allocation = %or_none(&one.allocation),
+            edge_ip = one.edge_ip.map(tracing::field::display),
             old_association = %or_none(&old.association),
             new_association = %or_none(&new.association),
             old_instance = %or_none(&old.instance),
@@ -303,9 +309,10 @@ fn bound_to(
     if addresses.is_empty() {
         return HashMap::new();
     }
-    let by_ip: HashMap<_, _> = addresses.iter().map(|a| (a.public_ip, *a)).collect();
+    let by_ip: HashMap<_, _> =
+        addresses.iter().filter_map(|a| Some((a.public_ip()?, *a))).collect();
     let by_allocation: HashMap<_, _> =
-        addresses.iter().filter_map(|a| Some((a.allocation_id.as_deref()?, *a))).collect();
+        addresses.iter().filter_map(|a| Some((a.allocation_id()?, *a))).collect();
     let mut by_tag: HashMap<(&str, &str), Vec<&Address>> = HashMap::new();
     for address in breathing(addresses.iter().copied()) {
         for (key, value) in address.tags.iter() {

@@ -26,7 +26,6 @@ mod tests;
 mod world;
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -38,6 +37,7 @@ use crate::host::often::Often;
 use crate::snapshot::Freshness;
 use crate::source::Delivery;
 use crate::source::accept::Losses;
+use crate::source::allocation::Allocation;
 use crate::source::clock::Clock;
 use crate::source::discover::{Answered, Rules};
 use crate::source::inventory::{Health, Inventory};
@@ -57,8 +57,8 @@ pub struct Writer {
     /// The same, as a restart should find them.
     serials_kept: Arc<SerialsKept>,
     store: Store,
-    /// Elastic IPs of which changes of names have told with the current snapshot.
-    told: HashSet<Ipv4Addr>,
+    /// Addresses of which changes of names have told with the current snapshot.
+    told: HashSet<Allocation>,
     history: Arc<History>,
     clock: Clock,
     compile: Compile,

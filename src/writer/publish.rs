@@ -91,9 +91,9 @@ impl Writer {
 
     fn tell_swap(&mut self, before: &Current, next: &Current) {
         let generation = next.snapshot.generation;
-        let Changes { names: all, first, elastic_ips } =
+        let Changes { names: all, first, addresses } =
             changes(&self.world.config, &before.snapshot, &next.snapshot);
-        self.told = elastic_ips;
+        self.told = addresses;
         // In order of name; views that see it otherwise make another change of a name.
         let mut moved: Vec<_> = all.iter().filter(|change| change.kind == Kind::Moved).collect();
         moved.dedup_by_key(|change| &change.name);

@@ -11,7 +11,7 @@ use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::source::discover::{Answered, Discovered, Named, Problem};
 
-/// As many Elastic IPs of one name are told.
+/// As many addresses of one name are told.
 const MAX_ADDRESSES: usize = 32;
 
 /// What became of a name that no tag gives.
@@ -75,7 +75,7 @@ impl Writer {
     fn name_loss(&self, turn: Turn, name: &Key, named: &Named, accepted: bool) -> NameLoss {
         let World { rules, inventory, .. } = &self.world;
         let until = inventory.discovered.until(rules, name).filter(|_| turn == Turn::Held);
-        let ips = named.members.iter().map(|member| member.entry.address.public_ip.to_string());
+        let ips = named.members.iter().map(|member| member.entry.address.allocation().to_string());
         NameLoss {
             name: name.to_string(),
             source: self.source_name(named.source()),

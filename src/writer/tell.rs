@@ -1,20 +1,21 @@
 //! What the writer logs: moves, and what it could not do.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::time::{Instant, SystemTime};
 
+use tracing::field::{DisplayValue, display};
 use tracing::{error, info, warn};
 
 use super::{Panicked, Writer};
 use crate::compile::changes::{Change, Holder, Kind};
 use crate::config::SourceId;
 use crate::host::background::{breathe, breathing};
+use crate::source::allocation::Allocation;
 
 /// How many lines one swap logs. The history has all.
 pub(super) const MAX_LOGGED: usize = 20;
 
-/// How many Elastic IPs, or names, one line shows.
+/// How many addresses, or names, one line shows.
 const FIRST_FEW: usize = 3;
 
 /// What one line of the log says of a change, in its own words.
@@ -28,6 +29,7 @@ macro_rules! tell {
             source = %$told.change.sources.join(","),
             elastic_ip = %$told.each(|h| Some(h.elastic_ip.to_string())),
             allocation = %$told.each(|h| h.allocation.clone()),
+            edge_ip = $told.edge_ips(),
             old_association = %$told.each(|h| h.old.as_ref()?.association.clone()),
             new_association = %$told.each(|h| h.new.as_ref()?.association.clone()),
             old_instance = %$told.each(|h| h.old.as_ref()?.instance.clone()),
@@ -50,13 +52,20 @@ struct Told<'c> {
 }
 
 impl Told<'_> {
-    /// One word for each of the first Elastic IPs.
+    /// One word for each of the first addresses.
     fn each(&self, word: impl Fn(&Holder) -> Option<String>) -> String {
         let all = &self.change.addresses;
         let mut words: Vec<_> =
             all.iter().take(FIRST_FEW).map(|h| word(h).unwrap_or_else(|| "-".into())).collect();
         words.extend((all.len() > FIRST_FEW).then(|| "…".into()));
         if words.is_empty() { "-".into() } else { words.join(",") }
+    }
+
+    /// None if all of those have public addresses, as nearly all have.
+    fn edge_ips(&self) -> Option<DisplayValue<String>> {
+        let is_edge = |h: &Holder| h.edge_ip.is_some();
+        let any = self.change.addresses.iter().take(FIRST_FEW).any(is_edge);
+        any.then(|| display(self.each(|h| Some(h.edge_ip?.to_string()))))
     }
 }
 
@@ -82,12 +91,12 @@ impl Writer {
         }
     }
 
-    /// One line for each Elastic IP.
+    /// One line for each address.
     fn tell_summary(&self, changed: &[Change], generation: u64) {
-        let mut groups: BTreeMap<(Kind, Vec<Ipv4Addr>), Vec<&Change>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Kind, Vec<Allocation>), Vec<&Change>> = BTreeMap::new();
         for change in breathing(changed) {
-            let ips = change.addresses.iter().map(|h| h.elastic_ip).collect();
-            groups.entry((change.kind, ips)).or_default().push(change);
+            let all = change.addresses.iter().map(|h| h.elastic_ip.clone()).collect();
+            groups.entry((change.kind, all)).or_default().push(change);
         }
         let more = groups.len().saturating_sub(MAX_LOGGED);
         let mut left_out = 0;

@@ -19,6 +19,7 @@ mod commands;
 mod crowd;
 #[cfg(feature = "ec2")]
 mod ec2;
+mod edge;
 mod fixtures;
 mod forward;
 mod hanging;

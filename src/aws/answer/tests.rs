@@ -160,6 +160,32 @@ fn only_what_is_new_is_read_and_the_rest_is_the_same_memory() {
     assert_eq!(shared.collect::<Vec<_>>(), [true, true, false, true, true]);
 }
 
+/// A carrier address is known by its id, and what is as it was is the same memory.
+#[test]
+fn an_address_without_a_public_one_is_remembered_as_any_other() {
+    let carrier =
+        |association| item(2, association, &[("Name", "edge")]).replace("publicIp", "carrierIp");
+    let of = |association| answer(1, &[item(1, 1, &[]), carrier(association)]);
+    let mut caller = Caller::default();
+    let Ok(Described::New { addresses: first, left_out }) = caller.hear(of(2).as_bytes()) else {
+        panic!("the first one")
+    };
+    let all: Vec<_> = first.iter().map(|address| address.allocation().to_string()).collect();
+    assert_eq!((all, left_out.count), (vec!["75.101.137.1".into(), "eipalloc-2".into()], 0));
+    assert!(is_equal(caller.hear(of(2).as_bytes())));
+    let Ok(Described::New { addresses: second, .. }) = caller.hear(of(3).as_bytes()) else {
+        panic!("a move")
+    };
+    assert!(Arc::ptr_eq(&first[0], &second[0]) && first[1] != second[1]);
+    // What is wrong with it is its own affair, and read once.
+    let bad = of(3).replace("<carrierIp>75", "<carrierIp>x75");
+    let Ok(Described::New { addresses: third, left_out }) = caller.hear(bad.as_bytes()) else {
+        panic!("something new")
+    };
+    assert_eq!((third.len(), left_out.unknown), (1, ["eipalloc-2".parse().unwrap()].into()));
+    assert!(is_equal(caller.hear(bad.as_bytes())));
+}
+
 /// Of two tries only the answer of the one that counts is the last one.
 #[test]
 fn an_answer_that_is_not_taken_is_forgotten() {
@@ -239,9 +265,11 @@ fn any_item() -> impl Strategy<Value = String> {
     let key = prop_oneof![3 => known, 1 => text()];
     let tags = proptest::collection::vec((key, text()), 0..4);
     let gap = select(vec!["", "\n", "  ", "\r\n\t"]);
-    (1..6u8, 0..4u8, tags, gap, any::<bool>()).prop_map(|(n, association, tags, gap, spaced)| {
+    let kind = select(vec!["publicIp", "publicIp", "carrierIp", "customerOwnedIp"]);
+    let which = (1..6u8, 0..4u8, kind);
+    (which, tags, gap, any::<bool>()).prop_map(|((n, association, kind), tags, gap, spaced)| {
         let tags: Vec<_> = tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let item = item(n, association, &tags);
+        let item = item(n, association, &tags).replace("publicIp", kind);
         // 10.0.0.0 is a host's, but 0.0.0.0 is nobody's.
         let item = if association == 3 { item.replace("10.0.0.3", "0.0.0.0") } else { item };
         let item = if spaced { item } else { item.replace('\n', "").replace("  ", "") };

@@ -1,7 +1,8 @@
 //! With or without a previous snapshot, the same inputs give the same answers;
-//! `discovered`: with names from tags.
+//! `discovered`: with names from tags; `edge`: with addresses without a public one.
 
 mod discovered;
+mod edge;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -22,7 +23,9 @@ use crate::dns::name::Key;
 use crate::snapshot::{Data, Node, ZoneTable};
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
+use crate::source::identity::Identity;
 use crate::source::inventory::{Address, Entries, Entry, Health, SourceInventory, Standing};
+use crate::source::testing::{edge, with_id};
 use crate::testing::{self, noon};
 
 const SERVER: &str = r#"
@@ -85,6 +88,8 @@ const VIEWS: [&str; 4] = ["vpc", "peered", "outside", "other"];
 const SOURCES: usize = 3;
 /// Elastic IPs that sources may have.
 const ADDRESSES: u8 = 5;
+/// The one of them that has no public address.
+const EDGE: u8 = 4;
 /// Names that may be bound.
 const NAMES: [&str; 8] = ["@", "*", "a", "b", "ns1", "*.w", "x.y.z", "y.z"];
 /// More names, to be asked for.
@@ -298,11 +303,12 @@ fn entry() -> impl Strategy<Value = Entry> {
             let role = role.map(|r| ("Role".to_string(), format!("r{r}")));
             let site = site.then(|| ("Site".to_string(), "x".to_string()));
             let address = Address {
-                allocation_id: allocation.map(|n| format!("eipalloc-{n:08x}")),
                 private_ip: private.map(|n| Ipv4Addr::new(10, 0, 0, n)),
                 tags: role.into_iter().chain(site).collect(),
                 ..crate::source::testing::address(ip(0))
             };
+            let id = allocation.map(|n| format!("eipalloc-{n:08x}"));
+            let address = with_id(id.as_deref(), &address);
             Entry { address: address.into(), standing, since }
         },
     )
@@ -328,8 +334,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn at(n: u8, mut entry: Entry) -> (Allocation, Entry) {
-    Arc::make_mut(&mut entry.address).public_ip = ip(n);
-    (ip(n).into(), entry)
+    let address = Arc::make_mut(&mut entry.address);
+    match &mut address.identity {
+        identity if n == EDGE => *identity = edge("eipalloc-00000004").identity,
+        Identity::Public { public_ip, .. } => *public_ip = ip(n),
+        Identity::Edge { .. } => {}
+    }
+    (address.allocation(), entry)
 }
 
 fn take(step: &Step, inventory: &mut Inventory, now: &mut SystemTime) {
@@ -340,6 +351,7 @@ fn take(step: &Step, inventory: &mut Inventory, now: &mut SystemTime) {
             let entries = Arc::make_mut(entries);
             match entry {
                 Some(entry) => entries.extend([at(n, entry)]),
+                None if n == EDGE => drop(entries.remove(&edge("eipalloc-00000004").allocation())),
                 None => drop(entries.remove(&Allocation::from(ip(n)))),
             }
         }
@@ -876,7 +888,7 @@ fn each_elastic_ip_is_answered_once_whatever_names_it() {
         let entries = Arc::make_mut(source.entries.as_mut().unwrap());
         for n in [1, 2] {
             let entry = entries.get_mut(&Allocation::from(ip(n))).unwrap();
-            Arc::make_mut(&mut entry.address).allocation_id = Some("eipalloc-0000000a".into());
+            entry.address = with_id(Some("eipalloc-0000000a"), &entry.address).into();
         }
         source
     };

@@ -172,11 +172,11 @@ pub fn accept_file(previous: &Accepted, answer: &Said, now: SystemTime) -> Accep
 /// With the id it had, where the answer lacks one: EC2 shows one with every Elastic IP,
 /// and names bound to it must not lose their address to an answer that does not.
 fn with_id(before: &Entry, said: &Arc<Address>) -> Arc<Address> {
-    let known = &before.address.allocation_id;
-    if said.allocation_id.is_some() || known.is_none() {
+    if said.allocation_id().is_some() || before.address.allocation_id().is_none() {
         return Arc::clone(said);
     }
-    let address = Address { allocation_id: known.clone(), ..(**said).clone() };
+    // The allocation is the same, so this says no more than the id.
+    let address = Address { identity: before.address.identity.clone(), ..(**said).clone() };
     if *before.address == address { Arc::clone(&before.address) } else { address.into() }
 }
 

@@ -1,7 +1,6 @@
 //! All names from tags, brought up to date at the price of what changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -86,10 +85,10 @@ impl Discovered {
         self.names.get(name).filter(|named| named.is_bound && named.gone.is_some())
     }
 
-    /// The Elastic IPs that a name stands for.
-    pub fn elastic_ips(&self, name: &Key) -> Vec<Ipv4Addr> {
+    /// The addresses that a name stands for.
+    pub fn allocations(&self, name: &Key) -> Vec<Allocation> {
         let members = self.names.get(name).into_iter().flat_map(|named| named.members.iter());
-        members.map(|member| member.entry.address.public_ip).collect()
+        members.map(|member| member.entry.address.allocation()).collect()
     }
 
     /// The names that an address of a source has: by its tags, or held. Not those that
@@ -205,7 +204,7 @@ fn seconds(now: &Now<'_>, name: &Key, named: &Named) -> Vec<Problem> {
         named.members.iter().all(|m| m.entry.address.allocation() != claim.allocation)
             && entry.is_some_and(|entry| entry.is_live() && entry.address.associated().is_some())
     };
-    let has = member.entry.address.public_ip;
+    let has = member.entry.address.allocation();
     let source = now.rules.source_name(member.source);
     let why = format!(
         "{has} of source {source} has it, and keeps it while it has the tag and is associated"

@@ -20,7 +20,7 @@ fn listing(last: u8) -> String {
 }
 
 fn last_octet(answer: &Answer) -> Option<u8> {
-    answer.as_ref().ok()?.addresses.first().map(|a| a.public_ip.octets()[3])
+    answer.as_ref().ok()?.addresses.first().and_then(|a| a.public_ip()).map(|ip| ip.octets()[3])
 }
 
 struct Running {
@@ -288,5 +288,5 @@ fn what_is_no_file_is_not_waited_for() {
     assert!(said.ends_with("it is not a regular file"), "{said}");
     let path = dir.path().join("a.json");
     fs::write(&path, listing(7)).unwrap();
-    assert_eq!(read(&path).unwrap().addresses[0].public_ip.octets()[3], 7);
+    assert_eq!(read(&path).unwrap().addresses[0].public_ip().unwrap().octets()[3], 7);
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::source::identity::{EdgeIp, Identity};
 use crate::source::inventory::Addresses;
 use crate::source::testing::{address, addresses};
 
@@ -16,14 +17,26 @@ fn said(text: &[u8]) -> Result<Said, ParseError> {
     Listing::read(text, &Listing::default()).map(|listing| listing.said)
 }
 
+fn carrier(address: &Address) -> Option<Ipv4Addr> {
+    let Some(EdgeIp::Carrier(ip)) = address.identity.edge_ip() else { return None };
+    Some(ip)
+}
+
+fn customer_owned(address: &Address) -> Option<Ipv4Addr> {
+    let Some(EdgeIp::CustomerOwned(ip)) = address.identity.edge_ip() else { return None };
+    Some(ip)
+}
+
 /// `addresses` as the CLI prints them.
 fn print(addresses: &[Address]) -> String {
     let items: Vec<_> = addresses
         .iter()
         .map(|a| {
             json!({
-                "PublicIp": a.public_ip,
-                "AllocationId": a.allocation_id,
+                "PublicIp": a.public_ip(),
+                "AllocationId": a.allocation_id(),
+                "CarrierIp": carrier(a),
+                "CustomerOwnedIp": customer_owned(a),
                 "AssociationId": a.association_id.clone().unwrap_or_default(),
                 "InstanceId": a.instance_id.clone().unwrap_or_default(),
                 "NetworkInterfaceId": a.network_interface_id.clone().unwrap_or_default(),
@@ -71,8 +84,10 @@ fn what_the_cli_prints() {
     assert_eq!(
         *addresses[0],
         Address {
-            public_ip: Ipv4Addr::new(75, 101, 137, 243),
-            allocation_id: Some("eipalloc-01".into()),
+            identity: Identity::Public {
+                public_ip: Ipv4Addr::new(75, 101, 137, 243),
+                allocation_id: Some("eipalloc-01".into()),
+            },
             association_id: Some("eipassoc-01".into()),
             instance_id: Some("i-0aa".into()),
             network_interface_id: Some("eni-01".into()),
@@ -159,7 +174,9 @@ fn what_cannot_be_used_is_left_out_and_the_rest_is_read() {
             {"AllocationId": "eipalloc-0c", "Domain": "vpc", "PublicIpv4Pool": "amazon",
              "NetworkBorderGroup": "us-east-1-wl1-bos-wlz-1", "CarrierIp": "155.146.10.111"},
             {"PublicIp": "", "AllocationId": "eipalloc-0d", "CustomerOwnedIp": "192.0.2.7",
-             "CustomerOwnedIpv4Pool": "ipv4pool-coip-1"},
+             "CustomerOwnedIpv4Pool": "ipv4pool-coip-1", "PrivateIpAddress": "10.0.0.7"},
+            {"CarrierIp": "155.146.10.112"},
+            {"AllocationId": "eipalloc-0e", "CarrierIp": "155.146.10.256"},
             {"PublicIp": "75.101.137.2", "PrivateIpAddress": "10.0.0.2"},
             {"PublicIp": "75.101.137.3", "PrivateIpAddress": "10.0.0.3"},
             {"PublicIp": "75.101.137.2", "PrivateIpAddress": "10.0.0.9"},
@@ -167,19 +184,24 @@ fn what_cannot_be_used_is_left_out_and_the_rest_is_read() {
             {"PrivateIpAddress": "10.0.0.3", "PublicIp": "75.101.137.3"}
         ]}"#;
     let said = said(text).unwrap();
-    let last = |ip: &Ipv4Addr| ip.octets()[3];
-    let all: Vec<_> = said.addresses.iter().map(|a| last(&a.public_ip)).collect();
-    assert_eq!(all, [1, 3]);
-    let unknown = [2, 4].map(|n| Ipv4Addr::new(75, 101, 137, n).into());
+    let all = |said: &Said| -> Vec<_> {
+        said.addresses.iter().map(|address| address.allocation().to_string()).collect()
+    };
+    let known = ["75.101.137.1", "eipalloc-0c", "eipalloc-0d", "75.101.137.3"];
+    assert_eq!(all(&said), known);
+    let edge_ips = [1, 2].map(|nth: usize| said.addresses[nth].identity.edge_ip().unwrap());
+    assert_eq!(edge_ips[0], EdgeIp::Carrier(Ipv4Addr::new(155, 146, 10, 111)));
+    assert_eq!(edge_ips[1], EdgeIp::CustomerOwned(Ipv4Addr::new(192, 0, 2, 7)));
+    assert_eq!(said.addresses[2].private_ip, Some(Ipv4Addr::new(10, 0, 0, 7)));
+    let unknown = ["75.101.137.2", "75.101.137.4", "eipalloc-0e"].map(|one| one.parse().unwrap());
     assert_eq!(said.left_out.unknown, unknown.into());
     assert_eq!((said.left_out.count, said.left_out.first.len()), (4, 4));
     // Read again as it was, and with the contradiction gone.
     let before = Listing::read(text, &Listing::default()).unwrap();
     let mended = String::from_utf8_lossy(text).replace("10.0.0.9", "10.0.0.2");
     let mended = Listing::read(mended.as_bytes(), &before).unwrap().said;
-    let all: Vec<_> = mended.addresses.iter().map(|a| last(&a.public_ip)).collect();
-    assert_eq!(all, [1, 2, 3]);
-    assert!(Arc::ptr_eq(&mended.addresses[2], &before.said.addresses[1]), "the same memory");
+    assert_eq!(all(&mended), [&known[..3], &["75.101.137.2"], &known[3..]].concat());
+    assert!(Arc::ptr_eq(&mended.addresses[4], &before.said.addresses[3]), "the same memory");
 }
 
 #[test]
@@ -216,7 +238,7 @@ fn edited(all: &[Address], edits: &[(prop::sample::Index, u8)]) -> Vec<Address> 
             2 => all[at].private_ip = Some(Ipv4Addr::new(10, 0, 0, *edit)),
             _ => {
                 let new = Ipv4Addr::new(192, 0, 2, *edit);
-                if all.iter().all(|known| known.public_ip != new) {
+                if all.iter().all(|known| known.public_ip() != Some(new)) {
                     all.insert(at, address(new));
                 }
             }
@@ -292,8 +314,8 @@ proptest! {
         text.splice(at..end, with);
         // Whatever is read is at least without doubles.
         if let Ok(read) = parse(&text) {
-            let ips: HashSet<_> = read.iter().map(|a| a.public_ip).collect();
-            prop_assert_eq!(ips.len(), read.len());
+            let different: HashSet<_> = read.iter().map(|a| a.allocation()).collect();
+            prop_assert_eq!(different.len(), read.len());
         }
     }
 }

@@ -153,6 +153,10 @@ struct SourceFile<'s> {
     delivered: SystemTime,
     #[serde(serialize_with = "in_turns")]
     addresses: Vec<EntryFile<'s>>,
+    /// Those without a public address, apart from the others: an eipdns that does not know
+    /// them can use the rest. Version 1 has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", serialize_with = "in_turns")]
+    without_public_ip: Vec<EntryFile<'s>>,
     /// Let go by the guard while a mass loss goes on.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     released: BTreeSet<Allocation>,
@@ -195,11 +199,17 @@ impl<'s> SourceFile<'s> {
         let times = |ids: &BTreeMap<String, SystemTime>| {
             ids.iter().map(|(id, at)| (id.clone(), Time(drift.shown(*at)))).collect()
         };
+        let (addresses, without_public_ip) = accepted
+            .entries
+            .values()
+            .map(|entry| EntryFile::of(entry, drift))
+            .partition(|file| file.address.public_ip().is_some());
         SourceFile {
             of: state.of.clone(),
             region: state.region.clone(),
             delivered: drift.shown(state.delivered_at),
-            addresses: accepted.entries.values().map(|e| EntryFile::of(e, drift)).collect(),
+            addresses,
+            without_public_ip,
             released: accepted.released.clone(),
             superseded: accepted
                 .superseded
@@ -213,7 +223,7 @@ impl<'s> SourceFile<'s> {
 impl SourceFile<'_> {
     fn into_state(self, name: &str) -> Result<SourceState, FormatError> {
         let mut entries = Entries::new();
-        for entry in self.addresses {
+        for entry in self.addresses.into_iter().chain(self.without_public_ip) {
             let allocation = entry.address.allocation();
             if entries.insert(allocation.clone(), entry.into()).is_some() {
                 return Err(FormatError::Twice { name: name.to_owned(), allocation });

@@ -10,7 +10,7 @@ use super::version_2::{Beside, Second};
 use super::*;
 use crate::dns::name::Key;
 use crate::source::discover::Memory;
-use crate::source::testing::{address, addresses};
+use crate::source::testing::{address, addresses, edge, with_id};
 use crate::state::{SerialsKept, ZoneSerial};
 
 /// A time in whole milliseconds, of any year the form knows.
@@ -91,6 +91,9 @@ pub(crate) fn states() -> impl Strategy<Value = State> {
 pub(crate) fn of_version_1(mut state: State) -> State {
     let has_public_ip = |allocation: &Allocation| matches!(allocation, Allocation::PublicIp(_));
     for source in state.sources.values_mut() {
+        let entries = source.accepted.entries.iter().filter(|(one, _)| has_public_ip(one));
+        let entries = entries.map(|(one, entry)| (one.clone(), entry.clone())).collect();
+        source.accepted.entries = Arc::new(entries);
         source.accepted.released.retain(has_public_ip);
         source.accepted.superseded.retain(|allocation, _| has_public_ip(allocation));
         source.names = Names::default();
@@ -102,10 +105,9 @@ pub(crate) fn of_version_1(mut state: State) -> State {
 pub(crate) fn small() -> State {
     let written = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_340_862_123);
     let held = Address {
-        allocation_id: Some("eipalloc-01".into()),
         association_id: Some("eipassoc-01".into()),
         private_ip: Some(Ipv4Addr::new(10, 0, 1, 5)),
-        ..address(Ipv4Addr::new(75, 101, 137, 243))
+        ..with_id(Some("eipalloc-01"), &address(Ipv4Addr::new(75, 101, 137, 243)))
     };
     let spare = address(Ipv4Addr::new(75, 101, 137, 244));
     let entries = [
@@ -193,8 +195,12 @@ fn it_can_be_read_by_people() {
     Arc::make_mut(&mut state.serials)
         .views
         .insert("example.com".into(), [("vpc".to_owned(), vpc)].into());
-    let id = Allocation::Id("eipalloc-02".into());
-    state.sources.get_mut("east").unwrap().accepted.released.insert(id);
+    let accepted = &mut state.sources.get_mut("east").unwrap().accepted;
+    accepted.released.insert(Allocation::Id("eipalloc-02".into()));
+    let private_ip = Some(Ipv4Addr::new(10, 0, 1, 7));
+    let carrier = Address { private_ip, ..edge("eipalloc-03") };
+    let entry = Entry { address: carrier.into(), standing: Standing::Live, since: written };
+    Arc::make_mut(&mut accepted.entries).insert(entry.address.allocation(), entry);
     let octets = version_2::render(&state, written, Drift::NONE, beside).unwrap();
     let second = str::from_utf8(&octets).unwrap();
     let expected = first
@@ -209,7 +215,21 @@ fn it_can_be_read_by_people() {
         )
         .replace(
             "      ]\n    }\n  },\n  \"serials\"",
-            "      ],\n      \"released\": [\n        \"eipalloc-02\"\n      ]\n    }\n  },\n  \"serials\"",
+            r#"      ],
+      "without_public_ip": [
+        {
+          "allocation_id": "eipalloc-03",
+          "carrier_ip": "155.146.10.111",
+          "private_ip": "10.0.1.7",
+          "since": "2026-11-22T09:47:42.123Z"
+        }
+      ],
+      "released": [
+        "eipalloc-02"
+      ]
+    }
+  },
+  "serials""#,
         )
         .replace(
             "    }\n  }\n}\n{\"checksum",

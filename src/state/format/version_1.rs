@@ -41,6 +41,7 @@ pub(crate) fn render(
     let has_public_ip = |allocation: &Allocation| matches!(allocation, Allocation::PublicIp(_));
     let mut sources = source_files(state, drift);
     for source in sources.values_mut() {
+        source.without_public_ip.clear();
         source.released.retain(has_public_ip);
         source.superseded.retain(|allocation, _| has_public_ip(allocation));
     }

@@ -55,6 +55,7 @@ impl Facts {
             failures: totals.failed_in_all(),
             last_call_ms: totals.last_took.map(|t| t.as_secs_f64() * 1000.0),
             addresses: source.entries.as_ref().map_or(0, |e| e.len()),
+            without_public_ip: without_public_ip(source),
             left_out: totals.left_out.count,
             left_out_first: totals.left_out.first.iter().map(ToString::to_string).collect(),
             mass_loss: losses.mass,
@@ -70,7 +71,7 @@ impl Facts {
         let discovered = &self.inventory.discovered;
         let held = discovered.held(&self.rules).into_iter().filter(|held| held.source == id);
         let report = |held: discover::HeldName| HeldName {
-            elastic_ips: discovered.elastic_ips(&held.name),
+            elastic_ips: discovered.allocations(&held.name),
             name: held.name.to_string(),
             since: time(held.since, drift),
             until: held.until.map(|at| time(at, drift)),
@@ -88,6 +89,12 @@ impl Facts {
         };
         all.map(report).collect()
     }
+}
+
+/// How many carrier and customer-owned addresses it has.
+fn without_public_ip(source: &SourceInventory) -> usize {
+    let entries = source.entries.iter().flat_map(|entries| entries.values());
+    breathing(entries).filter(|entry| entry.address.public_ip().is_none()).count()
 }
 
 fn slowed(slowed: Slowed) -> SlowedReport {
@@ -115,7 +122,7 @@ fn held(
         let (names, names_in_all) = names.remove(&held.allocation).unwrap_or_default();
         Some(HeldAddress {
             elastic_ip: held.allocation.clone(),
-            allocation: address.and_then(|address| address.allocation_id.clone()),
+            allocation: address.and_then(|address| address.allocation_id().map(str::to_owned)),
             names,
             names_in_all,
             standing: standing.to_owned(),

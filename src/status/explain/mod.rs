@@ -20,7 +20,9 @@ use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::snapshot::Snapshot;
 use crate::snapshot::overlay::{Authority, Overlay};
+use crate::source::allocation::Allocation;
 use crate::source::discover::{Claim, Problem};
+use crate::source::identity::EdgeIp;
 use crate::source::inventory::Inventory;
 use crate::status::near::near;
 use crate::store::Current;
@@ -61,7 +63,7 @@ pub(crate) struct Explanation {
     /// The binding that decides, if one does.
     #[serde(deserialize_with = "Option::deserialize")]
     pub binding: Option<BindingOf>,
-    /// Elastic IPs the binding found; the chosen ones are answered.
+    /// Addresses the binding found; the chosen ones are answered.
     pub addresses: Vec<AddressOf>,
     /// What was made of it: what the name stands for, whatever type is asked for.
     #[serde(deserialize_with = "Option::deserialize")]
@@ -108,7 +110,7 @@ pub(crate) struct BindingOf {
     pub pin: Option<IpAddr>,
 }
 
-/// An Elastic IP as one source has it.
+/// An address as one source has it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AddressOf {
     /// Is this the sighting that is believed?
@@ -123,11 +125,14 @@ pub(crate) struct AddressOf {
     /// Seconds since its last good answer.
     #[serde(deserialize_with = "Option::deserialize")]
     pub age: Option<u64>,
-    /// The Elastic IP.
-    pub elastic_ip: Ipv4Addr,
+    /// The Elastic IP, or the allocation of an address that has none.
+    pub elastic_ip: Allocation,
     /// `eipalloc-…`
     #[serde(deserialize_with = "Option::deserialize")]
     pub allocation: Option<String>,
+    /// What it has in place of a public address.
+    #[serde(flatten)]
+    pub edge_ip: Option<EdgeIp>,
     /// `eipassoc-…`
     #[serde(deserialize_with = "Option::deserialize")]
     pub association: Option<String>,
@@ -276,8 +281,9 @@ impl Explanation {
                 region: source.region.clone(),
                 health: source.health.as_str().to_string(),
                 age: source.delivered_at.map(seconds),
-                elastic_ip: address.public_ip,
-                allocation: address.allocation_id.clone(),
+                elastic_ip: address.allocation(),
+                allocation: address.allocation_id().map(str::to_owned),
+                edge_ip: address.identity.edge_ip(),
                 association: address.association_id.clone(),
                 interface: address.network_interface_id.clone(),
                 instance: address.instance_id.clone(),

@@ -130,3 +130,37 @@ fn a_name_that_does_not_exist_may_be_a_slip_of_one_that_does() {
     assert_eq!(row("db.example.com"), None, "it exists");
     assert_eq!(row("something-else.example.com"), None);
 }
+
+#[test]
+fn an_address_without_a_public_one_is_said_to_be_so() {
+    let mut inventory = testing::inventory(&[]);
+    let entry = testing::edge_entry("eipalloc-000000e1", Some(Ipv4Addr::new(10, 0, 0, 7)));
+    let all = std::iter::once((entry.address.allocation(), entry));
+    inventory.sources[0].entries = Some(std::sync::Arc::new(all.collect()));
+    let server = testing::SERVER.replacen("answer = \"private\"", "answer = \"cname\"", 1);
+    for (server, answered) in [
+        (testing::SERVER, "10.0.0.7"),
+        (
+            &server,
+            "nothing of type A (NODATA): the name stands for no address (eipalloc-000000e1 has no \
+             public address)",
+        ),
+    ] {
+        let config = config(server, "\"eipalloc-000000e1\"");
+        let all = explained(&config, &inventory, "db.example.com");
+        let json = serde_json::to_value(&all).unwrap();
+        let address = &json["addresses"][0];
+        assert_eq!(address["elastic_ip"], "eipalloc-000000e1");
+        assert_eq!(address["carrier_ip"], "155.146.10.111");
+        let read = serde_json::from_value::<Explanation>(json.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), json);
+        let told = all.to_string();
+        for row in [
+            "elastic ip   none: carrier address 155.146.10.111, no public address and no EC2 name",
+            "  allocation eipalloc-000000e1",
+            &format!("answered     {answered}"),
+        ] {
+            assert!(told.lines().any(|line| line == row), "{row} is not in\n{told}");
+        }
+    }
+}

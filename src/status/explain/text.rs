@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{AddressOf, BindingOf, Explanation, ZoneOf};
 use crate::host::text::{lines, one_line};
+use crate::source::allocation::Allocation;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,7 +68,14 @@ impl Rows<'_, '_> {
     fn address(&mut self, address: &AddressOf) -> fmt::Result {
         let none_as_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
         let beaten = if address.chosen { "" } else { " (another source's word counts)" };
-        self.row("elastic ip", format!("{}{beaten}", address.elastic_ip))?;
+        let which = match (&address.elastic_ip, address.edge_ip) {
+            (Allocation::PublicIp(ip), _) => ip.to_string(),
+            (Allocation::Id(_), None) => "none: no public address and no EC2 name".into(),
+            (Allocation::Id(_), Some(edge_ip)) => {
+                format!("none: {edge_ip}, no public address and no EC2 name")
+            }
+        };
+        self.row("elastic ip", which + beaten)?;
         self.row("  allocation", none_as_dash(&address.allocation))?;
         self.row("  association", none_as_dash(&address.association))?;
         self.row("  interface", none_as_dash(&address.interface))?;

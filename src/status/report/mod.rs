@@ -13,7 +13,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -169,8 +169,10 @@ pub(crate) struct SourceReport {
     /// How long the last one took, in milliseconds.
     #[serde(deserialize_with = "Option::deserialize")]
     pub last_call_ms: Option<f64>,
-    /// Elastic IPs it has.
+    /// Addresses it has.
     pub addresses: usize,
+    /// Those of them that have no public one: carrier and customer-owned addresses.
+    pub without_public_ip: usize,
     /// Entries of its last good answer that cannot be used.
     pub left_out: usize,
     /// Why, of the first few.
@@ -194,8 +196,8 @@ pub(crate) struct SourceReport {
 pub(crate) struct HeldName {
     /// The name.
     pub name: String,
-    /// The Elastic IPs it stands for.
-    pub elastic_ips: Vec<Ipv4Addr>,
+    /// The addresses it stands for: Elastic IPs, and allocations of those that have none.
+    pub elastic_ips: Vec<Allocation>,
     /// Since when.
     pub since: String,
     /// From when on a good answer ends it; none: never by itself.

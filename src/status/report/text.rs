@@ -7,6 +7,7 @@ use super::{
     TagProblem, UpstreamReport, ViewNames, WorstCase, ZoneReport,
 };
 use crate::host::text::OneLine;
+use crate::source::allocation::Allocation;
 
 impl Display for Status {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -130,10 +131,14 @@ impl Lines<'_, '_> {
     fn source(&mut self, source: &SourceReport) -> fmt::Result {
         let SourceReport { name, kind, health, addresses, names, failures, polls, .. } = source;
         let region = or_dash(source.region.as_ref());
+        let private = match source.without_public_ip {
+            0 => String::new(),
+            some => format!(" ({some} without a public address)"),
+        };
         let age = source.age.map_or("never".into(), |age| format!("{age:.1} s ago"));
         self.line(format_args!(
             "source {name} ({kind} {region}): {health}, last good answer {age}, \
-             {addresses} addresses, {names} names from tags, {failures} of {polls} calls failed"
+             {addresses} addresses{private}, {names} names from tags, {failures} of {polls} calls failed"
         ))?;
         if let Some(why) = &source.why {
             self.line(format_args!("  since {}: {why}", or_dash(source.since.as_ref())))?;
@@ -181,7 +186,11 @@ impl Lines<'_, '_> {
 
     fn held(&mut self, held: &HeldAddress) -> fmt::Result {
         let HeldAddress { elastic_ip, standing, since, names, names_in_all, .. } = held;
-        let (allocation, until) = (or_dash(held.allocation.as_ref()), or_dash(held.until.as_ref()));
+        let allocation = match elastic_ip {
+            Allocation::PublicIp(_) => or_dash(held.allocation.as_ref()),
+            Allocation::Id(_) => "no public address".into(),
+        };
+        let until = or_dash(held.until.as_ref());
         let names = match (joined(names, " "), names_in_all.saturating_sub(names.len())) {
             (names, _) if names.is_empty() => "no name".into(),
             (names, 0) => names,

@@ -318,7 +318,7 @@ impl<'s> Judge<'s> {
         };
         for one in &kept {
             if let Some((word, _)) = one.entry.standing.kept() {
-                answered += &format!(", {} is {word} and HELD", one.entry.address.public_ip);
+                answered += &format!(", {} is {word} and HELD", one.entry.address.allocation());
             }
         }
         let is_so = code == ResponseCode::NoError

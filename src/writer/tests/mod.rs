@@ -106,7 +106,7 @@ fn answered(writer: &Writer) -> Vec<(u8, Option<u8>)> {
         current.snapshot.inventory.sources.first().and_then(|source| source.entries.clone());
     let last = |ip: Ipv4Addr| ip.octets()[3];
     let entry = |entry: &crate::source::inventory::Entry| {
-        (last(entry.address.public_ip), entry.address.private_ip.map(last))
+        (last(entry.address.public_ip().unwrap()), entry.address.private_ip.map(last))
     };
     entries.iter().flat_map(|all: &Arc<Entries>| all.values().map(entry)).collect()
 }

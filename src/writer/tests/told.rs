@@ -1,6 +1,7 @@
 //! What is told of changes and losses.
 
 use super::*;
+use crate::source::testing::with_id;
 
 /// The history, the oldest first.
 fn history(writer: &Writer) -> Vec<serde_json::Value> {
@@ -102,9 +103,7 @@ fn a_loss_is_noted_with_its_names_from_its_beginning_to_its_end() {
 
 /// The delivery of both, each with an allocation id, or none.
 fn allocated(writer: &Writer, both: &[(u8, u8)], id: Option<&str>) -> Delivery {
-    let with = |address: Arc<Address>| {
-        Arc::new(Address { allocation_id: id.map(Into::into), ..Address::clone(&address) })
-    };
+    let with = |address: Arc<Address>| Arc::new(with_id(id, &address));
     let all: Addresses = addresses(both).into_iter().map(with).collect();
     Delivery { answer: Ok(all.into()), ..delivery(writer, Some(both)) }
 }
@@ -120,7 +119,7 @@ fn an_id_that_comes_is_told_to_nobody_and_changes_no_answer() {
     assert_eq!((history(&writer), writer.moves(), answered(&writer)), (vec![], 0, both()));
     assert_eq!((&writer.serials, writer.losses()), (&serials, vec![Losses::default()]));
     let entries = writer.inventory().sources[0].entries.clone().unwrap();
-    assert!(entries.values().all(|e| e.address.allocation_id.as_deref() == Some("eipalloc-1")));
+    assert!(entries.values().all(|e| e.address.allocation_id() == Some("eipalloc-1")));
 }
 
 #[test]
@@ -243,4 +242,35 @@ fn a_hold_that_ends_at_another_time_is_told() {
     deliver(&mut writer, Some(&[(2, 2), (3, 3), (4, 4)]));
     let again = untils(&writer, "198.51.100.1");
     assert_eq!((again.len(), &again[2]), (3, &again[0]), "{again:?}");
+}
+
+#[test]
+fn a_loss_without_an_elastic_ip_is_told_by_the_allocation() {
+    const ID: &str = "eipalloc-000000e1";
+    let config = Arc::new(testing::config(&[
+        ("server.toml", &testing::SERVER.replace("file\"\npath = \"addresses.json\"", "ec2\"")),
+        ("example.com.toml", &format!("[names]\nedge = \"{ID}\"\n")),
+    ]));
+    let mut writer = writer(&config, State::default());
+    let of = |writer: &Writer, private: u8| {
+        let entry = testing::edge_entry(ID, Some(Ipv4Addr::new(10, 0, 0, private)));
+        let all: Addresses = [entry.address].into();
+        Delivery { answer: Ok(all.into()), ..delivery(writer, Some(&[])) }
+    };
+    for private in [1, 2] {
+        let delivery = of(&writer, private);
+        writer.take(0, &delivery).unwrap();
+    }
+    let lost = delivery(&writer, Some(&[]));
+    writer.take(0, &lost).unwrap();
+    let [none, moved, held] = &history(&writer)[..] else { panic!("{:?}", history(&writer)) };
+    // Who is answered CNAMEs has none from the first.
+    assert_eq!((&none["event"], &none["views"][0]), (&"no_address".into(), &"outside".into()));
+    assert_eq!((&moved["event"], &moved["new"]), (&"moved".into(), &"10.0.0.2".into()));
+    assert_eq!((&held["event"], &held["standing"]), (&"held".into(), &"missing".into()));
+    assert_eq!(held["names"], serde_json::json!(["edge.example.com."]));
+    for of in [&moved["addresses"][0], held] {
+        assert_eq!((&of["elastic_ip"], &of["allocation"]), (&ID.into(), &ID.into()));
+        assert_eq!(of["carrier_ip"], "155.146.10.111");
+    }
 }

@@ -149,7 +149,7 @@ fn a_time_to_live_of_an_hour_and_an_entry_that_is_left_out() {
     let dir: Dir = one_name("");
     let listing = json!({ "Addresses": [
         { "PublicIp": ELASTIC, "PrivateIpAddress": "10.0.1.5" },
-        { "AllocationId": "eipalloc-0c", "CarrierIp": "155.146.10.111" },
+        { "CarrierIp": "155.146.10.111" },
     ] });
     dir.replace("addresses.json", &listing.to_string());
     let server = Server::start(dir.path());

@@ -5,6 +5,7 @@ mod accounts;
 mod alarms;
 mod clock;
 mod commands;
+mod edge;
 mod faults;
 mod files;
 mod imds;

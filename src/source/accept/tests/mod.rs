@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::source::inventory::Addresses;
 use crate::source::known::shared;
-use crate::source::testing::address;
+use crate::source::testing::{address, edge, with_id};
 use crate::source::usable::LeftOut;
 
 const GUARD: Guard = Guard {
@@ -21,13 +21,20 @@ const ADDRESSES: u8 = 6;
 const BOUND: u8 = 4;
 const LONG_HOLD: Duration = Duration::from_secs(60);
 
-fn ip(n: u8) -> Ipv4Addr {
-    Ipv4Addr::new(75, 101, 137, n)
+/// Those without a public address. One is bound.
+const EDGES: [u8; 2] = [3, 5];
+
+/// Address `n`, which nothing holds.
+fn loose(n: u8) -> Address {
+    match EDGES.contains(&n) {
+        true => edge(&format!("eipalloc-0{n}")),
+        false => address(Ipv4Addr::new(75, 101, 137, n)),
+    }
 }
 
 /// What address `n` is known by.
 fn of(n: u8) -> Allocation {
-    ip(n).into()
+    loose(n).allocation()
 }
 
 fn at(seconds: u64) -> SystemTime {
@@ -39,12 +46,12 @@ fn held_by(n: u8, k: u8) -> Address {
     Address {
         association_id: Some(format!("eipassoc-{n}-{k}")),
         private_ip: Some(Ipv4Addr::new(10, 0, n, k)),
-        ..address(ip(n))
+        ..loose(n)
     }
 }
 
 fn bound(address: &Address) -> Option<Duration> {
-    match address.public_ip.octets()[3] {
+    match (0..ADDRESSES).find(|n| of(*n) == address.allocation())? {
         0 => Some(LONG_HOLD),
         n if n < BOUND => Some(GUARD.hold),
         _ => None,
@@ -106,7 +113,7 @@ fn an_unassociated_address_keeps_its_association_for_the_hold() {
     let mut source = Source::default();
     source.says(0, &[held_by(1, 1), held_by(2, 1)]);
     assert_eq!(source.losses, Losses::default());
-    let mut loose = address(ip(1));
+    let mut loose = loose(1);
     loose.tags.insert("Role", "db");
     source.says(10, &[loose.clone(), held_by(2, 1)]);
     assert_eq!(source.private(1), Some(1));
@@ -127,14 +134,14 @@ fn an_unassociated_address_keeps_its_association_for_the_hold() {
 fn an_association_that_returns_ends_the_hold_and_keeps_its_age() {
     let mut source = Source::default();
     source.says(0, &[held_by(1, 1)]);
-    source.says(10, &[address(ip(1))]);
+    source.says(10, &[loose(1)]);
     source.says(12, &[held_by(1, 1)]);
     assert_eq!(
         source.entry(1),
         Some(&Entry { address: held_by(1, 1).into(), standing: Standing::Live, since: at(0) })
     );
-    source.says(20, &[address(ip(1))]);
-    source.says(49, &[address(ip(1))]);
+    source.says(20, &[loose(1)]);
+    source.says(49, &[loose(1)]);
     assert_eq!(source.private(1), Some(1), "a new hold");
 }
 
@@ -142,18 +149,18 @@ fn an_association_that_returns_ends_the_hold_and_keeps_its_age() {
 fn the_longest_hold_of_the_bindings_counts() {
     let mut source = Source::default();
     source.says(0, &[held_by(0, 1)]);
-    source.says(1, &[address(ip(0))]);
+    source.says(1, &[loose(0)]);
     assert_eq!(source.wakes_at(), Some(61));
-    source.says(60, &[address(ip(0))]);
+    source.says(60, &[loose(0)]);
     assert_eq!(source.private(0), Some(1));
-    source.says(61, &[address(ip(0))]);
+    source.says(61, &[loose(0)]);
     assert_eq!(source.private(0), None);
 }
 
 #[test]
 fn a_missing_address_is_kept_longer() {
     let mut source = Source::default();
-    source.says(0, &[held_by(1, 1), address(ip(2))]);
+    source.says(0, &[held_by(1, 1), loose(2)]);
     source.says(1, &[]);
     assert_eq!(source.entry(1).unwrap().standing, Standing::Missing { since: at(1) });
     assert_eq!(source.wakes_at(), Some(301));
@@ -167,7 +174,7 @@ fn a_missing_address_is_kept_longer() {
 #[test]
 fn a_mass_loss_waits_for_time_or_an_operator() {
     let all: Vec<_> = (0..4).map(|n| held_by(n, 1)).collect();
-    let one_left = [held_by(0, 1), address(ip(1)), address(ip(2))];
+    let one_left = [held_by(0, 1), loose(1), loose(2)];
     let start = || {
         let mut source = Source::default();
         source.says(0, &all);
@@ -189,7 +196,7 @@ fn a_mass_loss_waits_for_time_or_an_operator() {
 
     // Half of them back: no mass loss any longer, and the rest is due.
     let mut source = start();
-    source.says(909, &[held_by(0, 1), held_by(1, 1), address(ip(2)), held_by(3, 1)]);
+    source.says(909, &[held_by(0, 1), held_by(1, 1), loose(2), held_by(3, 1)]);
     assert_eq!((source.private(2), source.private(3)), (None, Some(1)));
 }
 
@@ -197,7 +204,7 @@ fn a_mass_loss_waits_for_time_or_an_operator() {
 fn what_the_guard_lets_go_counts_until_the_event_is_over() {
     let mut source = Source::default();
     let said = |lost: u8| -> Vec<_> {
-        (0..4).map(|n| if n < lost { address(ip(n)) } else { held_by(n, 1) }).collect()
+        (0..4).map(|n| if n < lost { loose(n) } else { held_by(n, 1) }).collect()
     };
     source.says(0, &said(0));
     source.says(10, &said(2));
@@ -217,7 +224,7 @@ fn what_the_guard_lets_go_counts_until_the_event_is_over() {
 fn two_of_two_and_what_is_not_bound_make_no_mass_loss() {
     let mut source = Source::default();
     source.says(0, &[held_by(1, 1), held_by(2, 1), held_by(4, 1), held_by(5, 1)]);
-    let none: Vec<_> = [1, 2, 4, 5].map(|n| address(ip(n))).into();
+    let none: Vec<_> = [1, 2, 4, 5].map(loose).into();
     source.says(10, &none);
     assert!(!source.losses.mass);
     source.says(40, &none);
@@ -228,7 +235,7 @@ fn two_of_two_and_what_is_not_bound_make_no_mass_loss() {
 fn half_is_no_mass_loss() {
     let mut source = Source::default();
     let said = |lost: u8| -> Vec<_> {
-        (0..4).map(|n| if n < lost { address(ip(n)) } else { held_by(n, 1) }).collect()
+        (0..4).map(|n| if n < lost { loose(n) } else { held_by(n, 1) }).collect()
     };
     source.says(0, &said(0));
     source.says(10, &said(2));
@@ -269,12 +276,12 @@ fn only_bound_addresses_count_once_let_go() {
 fn spare_addresses_do_not_weaken_the_guard() {
     let mut source = Source::default();
     // One bound address is held by somebody, three are spare.
-    source.says(0, &[held_by(0, 1), address(ip(1)), address(ip(2)), address(ip(3))]);
+    source.says(0, &[held_by(0, 1), loose(1), loose(2), loose(3)]);
     source.says(10, &[]);
     assert!(source.losses.mass, "all four went at once");
     let mut source = Source::default();
-    source.says(0, &[held_by(0, 1), held_by(1, 1), held_by(2, 1), address(ip(3))]);
-    source.says(10, &[held_by(0, 1), address(ip(1)), address(ip(2)), address(ip(3))]);
+    source.says(0, &[held_by(0, 1), held_by(1, 1), held_by(2, 1), loose(3)]);
+    source.says(10, &[held_by(0, 1), loose(1), loose(2), loose(3)]);
     assert!(source.losses.mass, "two of the three that had something to lose");
 }
 
@@ -303,21 +310,21 @@ fn a_stale_read_during_a_hold_neither_ends_nor_resets_it() {
     let mut source = Source::default();
     source.says(0, &[held_by(1, 1)]);
     source.says(28, &[held_by(1, 2)]);
-    source.says(29, &[address(ip(1))]);
+    source.says(29, &[loose(1)]);
     source.says(37, &[held_by(1, 1)]);
     assert_eq!(source.private(1), Some(2));
-    source.says(58, &[address(ip(1))]);
+    source.says(58, &[loose(1)]);
     assert_eq!(source.private(1), Some(2));
-    source.says(59, &[address(ip(1))]);
+    source.says(59, &[loose(1)]);
     assert_eq!(source.private(1), None);
     // A hold that is due does not end on a stale read either.
     let brief = Policy { bound: &|_| Some(Duration::from_secs(5)), ..POLICY };
     source.says(100, &[held_by(1, 3)]);
     source.says(101, &[held_by(1, 4)]);
-    source.says(102, &[address(ip(1))]);
+    source.says(102, &[loose(1)]);
     source.says_to(&brief, 108, &[held_by(1, 3)]);
     assert_eq!((source.private(1), source.wakes_at()), (Some(4), None));
-    source.says_to(&brief, 109, &[address(ip(1))]);
+    source.says_to(&brief, 109, &[loose(1)]);
     assert_eq!(source.private(1), None);
 }
 
@@ -325,12 +332,12 @@ fn a_stale_read_during_a_hold_neither_ends_nor_resets_it() {
 fn a_clock_set_back_prolongs_a_hold_by_one_hold_at_most() {
     let mut source = Source::default();
     source.says(5000, &[held_by(1, 1), held_by(2, 1)]);
-    source.says(5001, &[address(ip(1))]);
-    source.says(100, &[address(ip(1))]);
+    source.says(5001, &[loose(1)]);
+    source.says(100, &[loose(1)]);
     assert_eq!(source.wakes_at(), Some(130));
-    source.says(130, &[address(ip(1))]);
+    source.says(130, &[loose(1)]);
     assert_eq!(source.private(1), None);
-    source.says(400, &[address(ip(1))]);
+    source.says(400, &[loose(1)]);
     assert_eq!(source.entry(2), None);
     // Nor does a superseded association in the future hold a move back.
     source.says(5000, &[held_by(1, 1)]);
@@ -351,15 +358,15 @@ fn what_cannot_be_used_is_no_loss_and_changes_nothing() {
     source.says_but(10_000, &[held_by(0, 1)], &[1, 2]);
     assert_eq!((source.private(1), source.private(2)), (Some(1), Some(1)));
     // What was kept stays kept, and does not end on it.
-    source.says(10_001, &[held_by(0, 1), address(ip(1)), held_by(2, 1)]);
+    source.says(10_001, &[held_by(0, 1), loose(1), held_by(2, 1)]);
     source.says_but(10_002, &[held_by(0, 1), held_by(2, 1)], &[1]);
     assert_eq!(source.losses.held.len(), 1, "still told");
     source.says_but(10_040, &[held_by(0, 1), held_by(2, 1)], &[1]);
     assert_eq!(source.private(1), Some(1));
-    source.says(10_041, &[held_by(0, 1), address(ip(1)), held_by(2, 1)]);
+    source.says(10_041, &[held_by(0, 1), loose(1), held_by(2, 1)]);
     assert_eq!(source.private(1), None);
     // An address that was not known is not known now, and others move.
-    source.says_but(10_050, &[held_by(0, 2), address(ip(1)), held_by(2, 1)], &[3]);
+    source.says_but(10_050, &[held_by(0, 2), loose(1), held_by(2, 1)], &[3]);
     assert_eq!((source.entry(3), source.private(0)), (None, Some(2)));
 }
 
@@ -397,9 +404,10 @@ fn the_contents_of_a_file_are_the_truth() {
     assert_eq!(moved.entries.get(&of(1)), Some(&entry));
 }
 
-/// The address as its `k`-th allocation.
+/// The address as its `k`-th allocation, if it is an Elastic IP: of others, the id says which
+/// address it is.
 fn allocated(k: u8, address: Address) -> Address {
-    Address { allocation_id: Some(format!("eipalloc-{k}")), ..address }
+    with_id(Some(&format!("eipalloc-{k}")), &address)
 }
 
 #[test]
@@ -407,13 +415,13 @@ fn an_id_that_comes_is_neither_a_loss_nor_a_move() {
     let mut source = Source::default();
     // As a file or the state of an older eipdns has them.
     source.says(0, &[held_by(0, 1), held_by(1, 1), held_by(2, 1)]);
-    source.says(5, &[held_by(0, 1), address(ip(1)), held_by(2, 1)]);
-    let known = [held_by(0, 1), address(ip(1)), held_by(2, 1)].map(|a| allocated(1, a));
+    source.says(5, &[held_by(0, 1), loose(1), held_by(2, 1)]);
+    let known = [held_by(0, 1), loose(1), held_by(2, 1)].map(|a| allocated(1, a));
     source.says(10, &known);
     assert_eq!(source.accepted.entries.len(), 3);
     for n in 0..3 {
         let entry = source.entry(n).unwrap();
-        assert_eq!(entry.address.allocation_id.as_deref(), Some("eipalloc-1"));
+        assert_eq!(entry.address.allocation_id(), Some("eipalloc-1"));
         assert_eq!((entry.since, source.private(n)), (at(0), Some(1)));
     }
     // The hold goes on as it was.
@@ -421,10 +429,10 @@ fn an_id_that_comes_is_neither_a_loss_nor_a_move() {
     assert_eq!((source.losses.held.len(), source.wakes_at()), (1, Some(35)));
     assert_eq!((&source.accepted.superseded, source.losses.mass), (&BTreeMap::new(), false));
     // EC2 shows one with every Elastic IP: an answer without them takes no name's away.
-    source.says(12, &known.clone().map(|a| Address { allocation_id: None, ..a }));
+    source.says(12, &known.clone().map(|a| with_id(None, &a)));
     for n in 0..3 {
         let entry = source.entry(n).unwrap();
-        assert_eq!(entry.address.allocation_id.as_deref(), Some("eipalloc-1"));
+        assert_eq!(entry.address.allocation_id(), Some("eipalloc-1"));
     }
     // Nor in a file.
     let file = |before: &Accepted, said: &[Address], seconds| {
@@ -434,7 +442,7 @@ fn an_id_that_comes_is_neither_a_loss_nor_a_move() {
     let accepted = file(&accepted, &[allocated(1, held_by(1, 1))], 5);
     let entry = &accepted.entries[&of(1)];
     assert_eq!((accepted.entries.len(), entry.since), (1, at(0)));
-    assert_eq!(entry.address.allocation_id.as_deref(), Some("eipalloc-1"));
+    assert_eq!(entry.address.allocation_id(), Some("eipalloc-1"));
 }
 
 #[test]
@@ -457,10 +465,10 @@ fn an_address_that_was_recovered_takes_its_place_at_once() {
     // Recovered and not associated yet, it is missing no longer; what it was last
     // associated with is kept for its hold.
     source.says(30, &[all(2, 2)[0].clone(), all(2, 2)[2].clone()]);
-    source.says(40, &[all(2, 2)[0].clone(), allocated(3, address(ip(1))), all(2, 2)[2].clone()]);
+    source.says(40, &[all(2, 2)[0].clone(), allocated(3, loose(1)), all(2, 2)[2].clone()]);
     let entry = source.entry(1).unwrap();
     assert_eq!(entry.standing, Standing::Unassociated { since: at(40) });
-    assert_eq!(entry.address.allocation_id.as_deref(), Some("eipalloc-3"));
+    assert_eq!(entry.address.allocation_id(), Some("eipalloc-3"));
     assert_eq!((source.private(1), source.wakes_at()), (Some(2), Some(70)));
 }
 
@@ -484,9 +492,7 @@ fn an_address_that_the_guard_let_go_is_lost_no_longer_once_it_is_recovered() {
 #[test]
 fn a_binding_by_id_ends_with_the_allocation() {
     let by_id: Policy<'_> = Policy {
-        bound: &|address| {
-            (address.allocation_id.as_deref() == Some("eipalloc-1")).then_some(GUARD.hold)
-        },
+        bound: &|address| (address.allocation_id() == Some("eipalloc-1")).then_some(GUARD.hold),
         ..POLICY
     };
     let mut source = Source::default();

@@ -95,7 +95,7 @@ impl Ec2 {
         }
         let mut answer = self.answer.clone();
         if !self.ids {
-            answer.iter_mut().for_each(|address| address.allocation_id = None);
+            answer = answer.iter().map(|address| with_id(None, address)).collect();
         }
         Some((answer, matches!(step, Step::Accept)))
     }
@@ -108,7 +108,7 @@ impl Ec2 {
         }
         let said = match says {
             Says::Absent => return None,
-            Says::Loose | Says::RecoveredLoose => address(ip(n)),
+            Says::Loose | Says::RecoveredLoose => loose(n),
             Says::Same => held_by(n, *last),
             Says::New | Says::Recovered => {
                 *last += 1;
@@ -117,7 +117,7 @@ impl Ec2 {
             Says::Stale => held_by(n, last.saturating_sub(1)),
         };
         let id = format!("eipalloc-{n}-{}", self.recovered[at]);
-        Some(Address { allocation_id: Some(id), ..said })
+        Some(with_id(Some(&id), &said))
     }
 }
 
@@ -169,7 +169,7 @@ proptest! {
             let before = source.accepted.clone();
             source.says_to(&UNGUARDED, ec2.now, &answer);
             for n in 0..ADDRESSES {
-                let said = answer.iter().find(|a| a.public_ip == ip(n));
+                let said = answer.iter().find(|a| a.allocation() == of(n));
                 let is_stale = said.and_then(|s| s.association_id.as_ref()).is_some_and(|id| {
                     before.entries.contains_key(&of(n)) &&
                     before.superseded.get(&of(n)).and_then(|ids| ids.get(id))
@@ -230,7 +230,7 @@ proptest! {
 
             let had = |n: u8| before.entries.get(&of(n)).and_then(|e| e.address.private_ip);
             let has = |n: u8| source.accepted.entries.get(&of(n)).and_then(|e| e.address.private_ip);
-            let said = |n: u8| answer.iter().find(|a| a.public_ip == ip(n));
+            let said = |n: u8| answer.iter().find(|a| a.allocation() == of(n));
 
             for n in 0..ADDRESSES {
                 let lost = &mut lost_at[usize::from(n)];
@@ -244,9 +244,8 @@ proptest! {
                             let entry = source.entry(n).unwrap();
                             // Under the id it had, if the answer has none.
                             let had = before.entries.get(&of(n));
-                            let id = had.and_then(|e| e.address.allocation_id.clone());
-                            let id = a.allocation_id.clone().or(id);
-                            let is = Address { allocation_id: id, ..a.clone() };
+                            let id = had.and_then(|e| e.address.allocation_id());
+                            let is = with_id(a.allocation_id().or(id), a);
                             prop_assert_eq!((&*entry.address, entry.is_live()), (&is, true));
                             *lost = None;
                         } else {
@@ -321,11 +320,11 @@ proptest! {
             let before = Arc::clone(&source.accepted.entries);
             source.says_to(&policy, ec2.now, &answer);
             let stripped: Vec<_> =
-                answer.iter().map(|a| Address { allocation_id: None, ..a.clone() }).collect();
+                answer.iter().map(|a| with_id(None, a)).collect();
             without_ids.says_to(&policy, ec2.now, &stripped);
 
             let entries = source.accepted.entries.iter().map(|(one, entry)| {
-                let address = Address { allocation_id: None, ..(*entry.address).clone() };
+                let address = with_id(None, &entry.address);
                 (one.clone(), Entry { address: address.into(), ..entry.clone() })
             });
             let entries = Arc::new(entries.collect());
@@ -337,9 +336,9 @@ proptest! {
                 let ours = &entry.address;
                 let is_stale =
                     said.association_id.is_some() && ours.association_id != said.association_id;
-                let known = || before.get(&said.allocation())?.address.allocation_id.clone();
-                let id = said.allocation_id.clone().or_else(known);
-                prop_assert!(is_stale || ours.allocation_id == id);
+                let known = || before.get(&said.allocation())?.address.allocation_id();
+                let id = said.allocation_id().or_else(known);
+                prop_assert!(is_stale || ours.allocation_id() == id);
             }
         }
     }

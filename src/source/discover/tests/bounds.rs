@@ -8,7 +8,7 @@ fn address_of(n: u32) -> Ipv4Addr {
 
 fn tagged(n: u32, value: &str) -> Entry {
     let like = good(1, value);
-    let address = Address { public_ip: address_of(n), ..(*like.address).clone() };
+    let address = Address { identity: address_of(n).into(), ..(*like.address).clone() };
     Entry { address: address.into(), ..like }
 }
 
@@ -60,7 +60,7 @@ fn so_many_addresses_of_one_name_are_looked_at_and_who_has_it_is_one() {
     let [name, set] = [DB, POOL].map(|name| Key::parse(name, None).unwrap());
     let has = |world: &World, name: &Key| -> Vec<Ipv4Addr> {
         let members = world.known.names[name].members.iter();
-        members.map(|member| member.entry.address.public_ip).collect()
+        members.map(|member| member.entry.address.public_ip().unwrap()).collect()
     };
     let all = [&crowd[..], std::slice::from_ref(&holder)].concat();
     for seconds in 1..4 {

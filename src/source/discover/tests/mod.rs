@@ -160,7 +160,7 @@ impl World {
         let name = Key::parse(name, None).unwrap();
         let Some(named) = self.known.names.get(&name) else { return "nobody".into() };
         let member = |member: &Member| {
-            let [.., last] = member.entry.address.public_ip.octets();
+            let [.., last] = member.entry.address.public_ip().unwrap().octets();
             format!("{}{last}{}", ["east", "west", "file"][member.source], held(member.tagged))
         };
         named.members.iter().map(member).collect::<Vec<_>>().join(" ")

@@ -194,7 +194,7 @@ fn the_state_of_the_eipdns_before_is_read() {
     assert_eq!(superseded.len(), 1);
     assert!(east_json["superseded"][superseded[0].to_string()].is_object());
     let lab_ids: Vec<_> =
-        lab.accepted.entries.values().map(|e| e.address.allocation_id.as_deref()).collect();
+        lab.accepted.entries.values().map(|e| e.address.allocation_id()).collect();
     assert_eq!(lab_ids, [None, Some("eipalloc-0lab8")]);
     // Of each view, and the highest of them.
     let views = &state.serials.views["example.com."];
