@@ -122,7 +122,7 @@ fn answers(page: &mut Page, board: &Board, all: &[Source<'_>]) {
 }
 
 fn addresses(page: &mut Page, all: &[Source<'_>]) {
-    let mut addresses = page.gauge("eipdns_source_addresses", "Elastic IPs known");
+    let mut addresses = page.gauge("eipdns_source_addresses", "Addresses known");
     for source in all {
         let count = source.said.entries.as_ref().map_or(0, |entries| entries.len());
         addresses.with(&[("source", source.name())], count);
@@ -132,7 +132,7 @@ fn addresses(page: &mut Page, all: &[Source<'_>]) {
     for source in all {
         left_out.with(&[("source", source.name())], source.totals.left_out.count);
     }
-    let help = "Elastic IPs kept although the source does not say them any longer";
+    let help = "Addresses kept although the source does not say them any longer";
     let mut held = page.gauge("eipdns_source_held_addresses", help);
     for source in all {
         held.with(&[("source", source.name())], source.losses.held.len());

@@ -270,7 +270,8 @@ impl<'s> Judge<'s> {
     }
 
     /// May the view come to be answered what is wanted? One that does not reach
-    /// the address is answered the Elastic IP, as a public one.
+    /// the address is answered the Elastic IP, as a public one. One of EC2 names has no answer
+    /// where there is no public address.
     fn moves(&self, seen: &Seen<'_>) -> bool {
         let reaches = || match self.wish.wanted {
             Wanted::Address(ip) => {
@@ -280,7 +281,17 @@ impl<'s> Judge<'s> {
             }
             Wanted::Association(_) => true,
         };
-        seen.mode != Mode::Public && reaches()
+        match seen.mode {
+            Mode::Private => reaches(),
+            Mode::Cname => reaches() && self.may_be_public(seen),
+            Mode::Public => false,
+        }
+    }
+
+    /// Is one of the addresses an Elastic IP, or none there yet?
+    fn may_be_public(&self, seen: &Seen<'_>) -> bool {
+        let all = self.index.best(&seen.binding.target, seen.binding.source);
+        all.is_empty() || all.iter().any(|one| one.entry.address.public_ip().is_some())
     }
 
     /// The names of those that the answers rest on.

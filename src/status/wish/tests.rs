@@ -123,6 +123,28 @@ fn a_view_that_does_not_reach_the_address_is_not_waited_for() {
 }
 
 #[test]
+fn a_view_of_ec2_names_is_not_waited_for_where_there_can_be_none() {
+    let config = config("[names]\ndb = \"eipalloc-000000e1\"\n");
+    let at = |private| {
+        let mut inventory = testing::inventory(&[]);
+        let entry = testing::edge_entry("eipalloc-000000e1", Some(private));
+        let all = std::iter::once((entry.address.allocation(), entry));
+        inventory.sources[0].entries = Some(Arc::new(all.collect()));
+        inventory
+    };
+    for (inventory, verdict) in [(at(NEW), Verdict::Answered), (at(OLD), Verdict::Otherwise)] {
+        let judged = judged(&config, &inventory, "db.example.com=10.0.0.2", None);
+        assert_eq!(judged.verdict, verdict, "{judged}");
+        let views: Vec<_> = judged.views.iter().map(|v| v.view.as_str()).collect();
+        assert_eq!(views, ["vpc", "peered"]);
+    }
+    // Who asks for one is told why.
+    let outside = judged(&config, &at(NEW), "db.example.com=10.0.0.2", Some("outside"));
+    assert_eq!(outside.verdict, Verdict::Otherwise);
+    assert!(outside.to_string().contains("eipalloc-000000e1 has no public address"), "{outside}");
+}
+
+#[test]
 fn public_views_are_waited_for_where_there_is_no_other() {
     let config = config("[names]\ndb = { elastic_ip = \"198.51.100.1\", answer = \"public\" }\n");
     let judged = judged(&config, &held_by(OLD), "db.example.com=198.51.100.1", None);
