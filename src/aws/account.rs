@@ -41,11 +41,20 @@ pub(super) struct Account {
 /// What is known of the credentials.
 #[derive(Debug, Default)]
 struct Known {
-    /// The access key that was asked about last, when, and what came of it.
-    last: Option<(String, Instant, Option<Result<String, PollError>>)>,
+    /// The last question.
+    last: Option<Asked>,
     /// Was any key of this provider of the account? Then one of which STS says nothing,
     /// because it is out of reach, is too.
     verified: bool,
+}
+
+/// A question to STS about an access key.
+#[derive(Debug)]
+struct Asked {
+    key: String,
+    at: Instant,
+    /// The account, once it is told.
+    said: Option<Result<String, PollError>>,
 }
 
 /// May an answer be taken that was signed with a key?
@@ -80,7 +89,7 @@ impl Account {
         if !self.asking.is_empty() || !self.known().is_due(&key, Instant::now()) {
             return;
         }
-        self.known().last = Some((key.clone(), Instant::now(), None));
+        self.known().last = Some(Asked { key: key.clone(), at: Instant::now(), said: None });
         let (client, known) = (self.client(credentials), Arc::clone(&self.known));
         let (within, wanted) = (self.within, self.wanted.clone());
         self.asking.spawn(async move {
@@ -140,11 +149,10 @@ async fn identify(client: &Client, within: Duration) -> Result<String, PollError
 impl Known {
     /// Must somebody be asked about the key?
     fn is_due(&self, key: &str, now: Instant) -> bool {
-        let last = self.last.as_ref().filter(|(last, ..)| last == key);
-        let Some((_, at, said)) = last else { return true };
-        let is_told = matches!(said, Some(Ok(_)));
+        let Some(asked) = self.last.as_ref().filter(|asked| asked.key == key) else { return true };
+        let is_told = matches!(asked.said, Some(Ok(_)));
         // Nothing is answered until it is known: each poll asks again, at its own pace.
-        !is_told && (!self.verified || now.duration_since(*at) >= ASK_AGAIN)
+        !is_told && (!self.verified || now.duration_since(asked.at) >= ASK_AGAIN)
     }
 
     fn told(&mut self, key: &str, said: Result<String, PollError>, wanted: &str) {
@@ -155,12 +163,12 @@ impl Known {
             }
             Err(_) => {}
         }
-        self.last = Some((key.to_owned(), Instant::now(), Some(said)));
+        self.last = Some(Asked { key: key.to_owned(), at: Instant::now(), said: Some(said) });
     }
 
     fn verdict(&self, key: &str, wanted: &str) -> Verdict {
-        let last = self.last.as_ref().filter(|(last, ..)| last == key);
-        match last.and_then(|(.., said)| said.as_ref()) {
+        let asked = self.last.as_ref().filter(|asked| asked.key == key);
+        match asked.and_then(|asked| asked.said.as_ref()) {
             Some(Ok(is)) if is == wanted => Verdict::Yes,
             Some(Ok(is)) => {
                 let (is, wanted) = (is.clone(), wanted.to_owned());
