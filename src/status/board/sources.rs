@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::Facts;
 use super::status::time;
 use crate::config::{SourceId, SourceKind};
+use crate::host::background::breathing;
 use crate::source::accept::Losses;
 use crate::source::clock::{Drift, elapsed};
 use crate::source::discover;
