@@ -199,6 +199,9 @@ impl<'s> Found<'s> {
                 Some(Authority::Overlay(overlay)) => {
                     return self.take_overlay(overlay, view, &name, rtype);
                 }
+                Some(Authority::Pointer(pointer)) => {
+                    return self.take_pointer(pointer, view, &name, rtype);
+                }
                 None if step == 0 => return,
                 None => return self.leaves = Some(name.into_owned()),
             };

@@ -19,6 +19,7 @@ pub(crate) mod lookup;
 mod overlay;
 pub(crate) mod reply;
 pub(crate) mod request;
+mod reverse;
 pub(crate) mod subnet;
 #[cfg(test)]
 mod tests;

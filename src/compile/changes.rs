@@ -233,7 +233,8 @@ impl<'s> All<'s> {
         was: &ZoneTable,
         is: &'s ZoneTable,
     ) {
-        let Some(denial) = was.denial.as_ref().filter(|_| now.data != Data::Absent) else { return };
+        let is_told = now.data != Data::Absent && !follows(&now.data);
+        let Some(denial) = was.denial.as_ref().filter(|_| is_told) else { return };
         if denial.not_ready {
             self.first.insert(name, is);
         } else {
@@ -251,7 +252,7 @@ impl<'s> All<'s> {
     ) {
         let now = is.map_or(&Data::Absent, |is| &is.data);
         // A name that is new was answered to nobody.
-        if was.data == *now || was.data == Data::Absent {
+        if was.data == *now || was.data == Data::Absent || follows(&was.data) || follows(now) {
             return;
         }
         let kind = match (&was.data, now) {
@@ -292,6 +293,11 @@ impl<'s> All<'s> {
             }
         }
     }
+}
+
+/// PTR records follow their names, whose changes are told.
+fn follows(data: &Data) -> bool {
+    matches!(data, Data::Pointers(_))
 }
 
 impl Change {
@@ -350,6 +356,10 @@ impl std::fmt::Display for Data {
             Data::Absent => f.write_str("gone"),
             Data::NotReady => f.write_str("not ready"),
             Data::Cname(name) => write!(f, "{name}"),
+            Data::Pointers(names) => {
+                let all: Vec<_> = names.iter().map(ToString::to_string).collect();
+                f.write_str(&all.join(" "))
+            }
             Data::Nothing(why) => write!(f, "no address ({why})"),
             Data::Addresses(all) => {
                 let all: Vec<_> = all.iter().map(ToString::to_string).collect();

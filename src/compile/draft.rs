@@ -19,6 +19,7 @@ use crate::host::background::breathing;
 use crate::snapshot::name_map::NameMap;
 use crate::snapshot::nodes::{NodeChange, Nodes};
 use crate::snapshot::ready::Ready;
+use crate::snapshot::reverse;
 use crate::snapshot::{Changed, Data, Node, NodeKind, Resolved, RrSet, ZoneTable};
 
 /// A name, and what it stands for from now on; none: it is gone.
@@ -184,14 +185,18 @@ impl<'d> Edit<'d> {
 
     /// May what a name stands for be laid into the zone? Nothing is at or below a
     /// delegation, or below a DNAME; of one type there is one set; and a CNAME stands
-    /// alone (RFC 2181 section 10.1).
+    /// alone (RFC 2181 section 10.1). PTR records give way to a DNAME at their name too.
     fn has_place(&self, name: &Key, beside: &[RrSet], is: &Resolved) -> bool {
         if is.data == Data::Absent {
             return true;
         }
-        let addresses = [RecordType::A, RecordType::AAAA, RecordType::CNAME];
-        let is_cut = |set: &RrSet| set.rtype == RecordType::NS && name != self.origin;
-        let is_in_the_way = |set: &RrSet| addresses.contains(&set.rtype) || is_cut(set);
+        use RecordType::{A, AAAA, CNAME, DNAME, NS, PTR};
+        let decisive = match is.data {
+            Data::Pointers(_) => [PTR, CNAME, DNAME],
+            _ => [A, AAAA, CNAME],
+        };
+        let is_cut = |set: &RrSet| set.rtype == NS && name != self.origin;
+        let is_in_the_way = |set: &RrSet| decisive.contains(&set.rtype) || is_cut(set);
         name.is_under(self.origin)
             && !beside.iter().any(is_in_the_way)
             && (beside.is_empty() || !matches!(is.data, Data::Cname(_)))
@@ -311,6 +316,7 @@ fn laid_records(resolved: &Resolved, alone: bool) -> Vec<RrSet> {
     match &resolved.data {
         Data::Absent | Data::NotReady => Vec::new(),
         Data::Cname(target) => vec![RrSet::alias(ttl, target.clone())],
+        Data::Pointers(names) => vec![reverse::pointers(ttl, names.iter())],
         Data::Addresses(all) => {
             let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = all.iter().partition(|ip| ip.is_ipv4());
             [(RecordType::A, v4), (RecordType::AAAA, v6)]

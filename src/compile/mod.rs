@@ -5,7 +5,8 @@
 //! * Then the tables, from that alone: `zone` gathers the views that see the same,
 //!   `draft` lays names into the zone's records (`standing`) or into the table
 //!   before, [`serial`] decides whether the serial moves, and `difference` says from
-//!   what to what. `overlay` adds the zones of one name, such as public EC2 names.
+//!   what to what. `reverse` adds the PTR records of what names stand for, in zones of
+//!   ours and beside them. `overlay` adds the zones of one name, such as public EC2 names.
 //!
 //! What did not change is shared with the previous snapshot: an unchanged zone
 //! is the same `Arc`, and a name that comes, goes or moves costs itself. That is for
@@ -20,6 +21,7 @@ pub(crate) mod names;
 mod overlay;
 pub(crate) mod prebuilt;
 pub(crate) mod resolve;
+mod reverse;
 pub(crate) mod serial;
 mod standing;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use std::time::SystemTime;
 
 use crate::config::{Config, View, ViewId, Zone};
 use crate::snapshot::name_map::NameMap;
+use crate::snapshot::reverse::ReverseTable;
 use crate::snapshot::{Identity, Lengths, Rewrites, Selector, Snapshot, ViewTable, ZoneTable};
 use crate::source::clock::Drift;
 use crate::source::inventory::Inventory;
@@ -115,16 +118,15 @@ impl<'a> Ground<'a> {
         let config = input.config;
         let mut views: Vec<ViewTable> =
             config.server.views.iter().map(|v| empty(config, v)).collect();
-        for (zone, names) in config.zones.iter().zip(names) {
-            debug_assert!(names.all || related.is_some(), "the other names are not known");
-            let table = |view: ViewId| self.table_before(zone, view);
-            let past = zone::Past { table: &table, is_related: related.is_some() };
-            for part in zone::parts(input, zone, names, &past, serials) {
-                for view in part.views {
-                    if let Some(view) = views.get_mut(view) {
-                        view.insert(Arc::clone(&part.table));
-                    }
-                }
+        let pointers = reverse::Plan::of(self);
+        let zones = config.zones.iter().zip(names).enumerate();
+        let has_pointers = |nth: usize| pointers.as_ref().is_some_and(|plan| plan.may_hold(nth));
+        for (_, (zone, names)) in zones.filter(|(nth, _)| !has_pointers(*nth)) {
+            self.lay(zone, names, &mut views, serials);
+        }
+        if let Some(plan) = &pointers {
+            for (zone, names) in plan.point(index, names, &mut views) {
+                self.lay(zone, &names, &mut views, serials);
             }
         }
         overlay::lay(input, index, self.touched.as_ref(), related, &mut views);
@@ -139,6 +141,20 @@ impl<'a> Ground<'a> {
                 version: config.server.listen.version.clone(),
                 id: config.server.listen.id.clone(),
             },
+        }
+    }
+
+    /// Lays the tables of a zone, with its names, into the views that have it.
+    fn lay(&self, zone: &Arc<Zone>, names: &Names, views: &mut [ViewTable], serials: &mut Serials) {
+        debug_assert!(names.all || self.related.is_some(), "the other names are not known");
+        let table = |view: ViewId| self.table_before(zone, view);
+        let past = zone::Past { table: &table, is_related: self.related.is_some() };
+        for part in zone::parts(self.input, zone, names, &past, serials) {
+            for view in part.views {
+                if let Some(view) = views.get_mut(view) {
+                    view.insert(Arc::clone(&part.table));
+                }
+            }
         }
     }
 
@@ -164,6 +180,7 @@ fn empty(config: &Config, view: &View) -> ViewTable {
         forward: view.forward,
         overlays: NameMap::default(),
         rewrites: Rewrites::default(),
+        reverse: ReverseTable::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::touched::Touched;
 use super::{Index, Input};
-use crate::config::{Binding, Discover, Mode, Target, View, Zone, tag_words};
+use crate::config::{Binding, Discover, Mode, Target, View, ViewId, Zone, tag_words};
 use crate::dns::name::{self, Key};
 use crate::host::background::breathing;
 use crate::snapshot::{Basis, Data, Resolved};
@@ -28,6 +28,9 @@ pub(crate) struct Names {
     pub names: Vec<NameNow>,
     /// On what it rests that a name is not there, where tags may give names.
     pub denial: Option<Arc<Basis>>,
+    /// The views in which PTR records may be laid into the zone, and on what it rests that
+    /// there is none.
+    pub points: Option<(Vec<ViewId>, Arc<Basis>)>,
 }
 
 /// What a name stands for now. It has no place, and is left out, where the zone's
@@ -59,6 +62,7 @@ pub(crate) fn configured<'i>(
         laid: !zone.names.is_empty(),
         names: breathing(&zone.names).filter(is_touched).map(now).collect(),
         denial: None,
+        points: None,
     }
 }
 
@@ -177,6 +181,7 @@ fn binding_of(zone: &Zone, discover: &Discover, name: &Key, named: &Named) -> Bi
         hold: discover.hold,
         source: Some(named.source()),
         pin: None,
+        ptr: true,
         place: discover.place.clone(),
     }
 }

@@ -11,8 +11,9 @@ use super::serial::{InView, Serials};
 use super::{Input, difference, prebuilt, standing};
 use crate::config::{ViewId, Zone};
 use crate::host::background::breathing;
+use crate::snapshot::name_map::NameMap;
 use crate::snapshot::nodes::Sheet;
-use crate::snapshot::{Basis, RrSet, ZoneTable};
+use crate::snapshot::{Basis, Resolved, RrSet, ZoneTable};
 
 /// A zone as some of its views see it.
 pub(super) struct Part {
@@ -84,7 +85,10 @@ pub(super) fn parts<'p>(
         let mode = zone.discover.as_ref().and_then(|discover| *discover.modes.get(view)?);
         mode.is_some()
     };
-    let denial = |view: ViewId| names.denial.as_ref().filter(|_| may_have(view));
+    let denial = |view: ViewId| match &names.points {
+        Some((views, denial)) if views.contains(&view) => Some(denial),
+        _ => names.denial.as_ref().filter(|_| may_have(view)),
+    };
     for (views, content) in &contents {
         for Alike { serial, old, denial, views } in alike(views, &mut serials, past, denial) {
             let table = content.table(zone, serial, old, room, denial);
@@ -92,6 +96,22 @@ pub(super) fn parts<'p>(
         }
     }
     all
+}
+
+/// What the zone's `names` stand for in each of its views, as far as they have a place.
+pub(super) fn resolved<'p>(
+    input: &Input<'_>,
+    zone: &Zone,
+    names: &'p Names,
+    past: &Past<'p, '_>,
+) -> Vec<(Vec<ViewId>, NameMap<Arc<Resolved>>)> {
+    let seen = seen(zone, input.config.server.views.len(), names, past);
+    let laid = |content: Content<'_>| match content {
+        Content::Same(table) => table.resolved.clone(),
+        Content::New(draft) => draft.resolved,
+    };
+    let contents = contents(input, zone, seen);
+    contents.into_iter().map(|(views, content)| (views, laid(content))).collect()
 }
 
 /// What each part sees. Where several are made from nothing, those of one file share
@@ -141,7 +161,7 @@ fn alike<'p>(
         let is_it = |known: &&mut Alike<'_>| {
             known.serial == serial
                 && old.map(Arc::as_ptr) == known.old.map(Arc::as_ptr)
-                && denial.is_some() == known.denial.is_some()
+                && denial == known.denial
         };
         match all.iter_mut().find(is_it) {
             Some(known) => known.views.push(*view),

@@ -3,7 +3,7 @@
 //! zone.
 //!
 //! Read in this order: this file (the types), `load` (the directory), `files`
-//! (what is opened), `server` with `source`, `view` and `forward`, `zone` with
+//! (what is opened), `server` with `source`, `view`, `forward` and `reverse`, `zone` with
 //! `names` and `target` (one file each), `rules` and `pointers` (what only shows when
 //! all files are seen together), `losses` (what an edit takes away). Below them:
 //! `toml`, `table`, `value` and `syntax` (spanned, recoverable reading), `readers`
@@ -21,6 +21,7 @@ mod pointers;
 mod reach;
 mod readers;
 mod records;
+mod reverse;
 mod rules;
 mod scope;
 mod server;
@@ -53,6 +54,7 @@ pub use forward::{ForwardConfig, Rule};
 pub use load::{Invalid, Loaded, Overrides, WITHIN, load, load_in_time, load_telling};
 pub use losses::{Loss, losses};
 pub use reach::{Reach, reach};
+pub use reverse::Reverse;
 pub(crate) use words::slip;
 
 /// Index of a view in [`Server::views`].
@@ -84,6 +86,8 @@ pub struct Server {
     /// `[[forward]]`; without any, what views forward goes where the host's
     /// own questions go.
     pub forward: ForwardConfig,
+    /// `[[reverse]]`
+    pub reverse: Vec<Reverse>,
     /// `[guard]`
     pub guard: Guard,
     /// `[state] directory`
@@ -338,6 +342,8 @@ pub struct Binding {
     pub source: Option<SourceId>,
     /// Answer this, whatever EC2 says.
     pub pin: Option<IpAddr>,
+    /// Has it a PTR record where `[[reverse]]` covers its address?
+    pub ptr: bool,
     /// Where it stands.
     pub place: Place,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::addresses::ip;
-use super::readers::{self, mode, ttl};
+use super::readers::{self, mode, truth, ttl};
 use super::scope::Scope;
 use super::table::Table;
 use super::value::{At, Value};
@@ -78,7 +78,7 @@ fn binding(written: &At<&str>, v: &Value<'_>, name: Key, zone: &Context<'_>) -> 
         let modes = modes(None, no_cname(&target), zone)?;
         apex(v, &name, &target, &modes, zone)?;
         let (ttl, hold, source, pin) = (None, None, None, None);
-        return Some(Binding { name, target, modes, ttl, hold, source, pin, place });
+        return Some(Binding { name, target, modes, ttl, hold, source, pin, ptr: true, place });
     }
     let mut t = v.table(Scope::Name, "")?;
     let given: Vec<_> = target::KEYS.iter().filter_map(|key| t.get(key)).collect();
@@ -88,6 +88,7 @@ fn binding(written: &At<&str>, v: &Value<'_>, name: Key, zone: &Context<'_>) -> 
     let hold = ec2_only(&mut t, "hold", fixed, server::hold);
     let source = ec2_only(&mut t, "source", fixed, |v| source(v, zone.server));
     let pin = ec2_only(&mut t, "pin", fixed, ip);
+    let ptr = t.take("ptr", truth).unwrap_or(true);
     let target = match given.as_slice() {
         [] if unquoted_dots(&t, v) => return None,
         [] if t.has_slip_of(&target::KEYS) => None,
@@ -113,7 +114,7 @@ fn binding(written: &At<&str>, v: &Value<'_>, name: Key, zone: &Context<'_>) -> 
     let target = target?;
     let modes = modes(answer.as_ref(), no_cname(&target), zone)?;
     apex(v, &name, &target, &modes, zone)?;
-    Some(Binding { name, target, modes, ttl, hold, source, pin, place })
+    Some(Binding { name, target, modes, ttl, hold, source, pin, ptr, place })
 }
 
 /// Was `a.b = …` written, which to TOML is a table in a table?

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::records;
+use super::reverse;
 use super::zone::Draft;
 use super::{Binding, Discover, Server, Target, View, Zone, server};
 use crate::diag::{Place, Problems};
@@ -27,6 +28,7 @@ pub(super) fn check(read: &server::Read, drafts: &[Draft], problems: &mut Proble
     }
     source_ttl(&read.server, problems);
     if read.complete {
+        reverse::check(&read.server, drafts, problems);
         bare_cnames(&read.server, drafts, problems);
         without_source(&read.server, drafts, problems);
         without_region(&read.server, drafts, problems);
@@ -154,7 +156,7 @@ fn sizes(zone: &Zone, problems: &mut Problems) {
 
 /// The longest that an answer should be believed where names move, in seconds,
 /// one that there is no name or no address included.
-const MOVING_TTL: u32 = 60;
+pub(super) const MOVING_TTL: u32 = 60;
 
 /// A name that had no address when it was asked for is looked for again only
 /// after the negative TTL: the larger of it and the TTL is part of how long a

@@ -14,7 +14,7 @@ use super::table::Table;
 use super::toml::File;
 use super::value::{At, Value};
 use super::{
-    ForwardConfig, Guard, Listen, Overrides, Serve, Server, ViewId, forward, source, view,
+    ForwardConfig, Guard, Listen, Overrides, Serve, Server, ViewId, forward, reverse, source, view,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -83,6 +83,7 @@ impl Read {
             sources: vec![],
             views: vec![],
             forward: ForwardConfig::default(),
+            reverse: vec![],
             guard: Guard::default(),
             state_directory: default_state(context.dir),
             serve: Serve { max_stale: None, ready_grace: READY_GRACE_DEFAULT },
@@ -104,6 +105,7 @@ pub(super) fn read(file: &File<'_>, context: &Context<'_>) -> Read {
     let (sources, all_sources) = source::read_all(&mut root, context);
     let (views, all_views) = view::read_all(&mut root, &listen.dns);
     let forward = forward::read_all(&mut root, &listen.dns, &views);
+    let reverse = reverse::read_all(&mut root, &views, all_views && !file.is_broken());
     let guard = guard(root.section("guard", Scope::Guard));
     let state_directory = state(root.section("state", Scope::State), context);
     let serve = serve(root.section("serve", Scope::Serve));
@@ -115,6 +117,7 @@ pub(super) fn read(file: &File<'_>, context: &Context<'_>) -> Read {
             sources,
             views,
             forward,
+            reverse,
             guard,
             state_directory,
             serve,

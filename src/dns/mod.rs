@@ -6,6 +6,7 @@
 //! * [`ec2_name`]: public names of EC2.
 //! * [`opt`]: the OPT record of EDNS.
 //! * [`query`]: a query of ours, and which replies are for it.
+//! * [`reverse`]: names of addresses, for PTR records.
 //! * [`serial`]: the order of serial numbers.
 //! * [`wire`]: offsets and constants of a message.
 
@@ -14,5 +15,6 @@ pub(crate) mod ede;
 pub mod name;
 pub(crate) mod opt;
 pub(crate) mod query;
+pub(crate) mod reverse;
 pub(crate) mod serial;
 pub mod wire;

@@ -12,6 +12,7 @@ pub(crate) mod overlay;
 pub(crate) mod prefixes;
 pub(crate) mod ready;
 mod resolved;
+pub(crate) mod reverse;
 mod rrset;
 mod selector;
 pub(crate) mod spot;
@@ -28,6 +29,7 @@ use crate::dns::ede::Remark;
 use crate::dns::name;
 use crate::snapshot::name_map::NameMap;
 use crate::snapshot::overlay::Overlays;
+use crate::snapshot::reverse::ReverseTable;
 use crate::source::inventory::{Health, Inventory};
 
 pub use difference::{
@@ -96,6 +98,8 @@ pub struct ViewTable {
     pub overlays: Overlays,
     /// What forwarded answers are rewritten with.
     pub rewrites: Rewrites,
+    /// PTR records.
+    pub reverse: ReverseTable,
 }
 
 /// For an Elastic IP the private address to put in its place, and for how many

@@ -12,6 +12,7 @@ use hickory_proto::rr::rdata::{NS, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::name_map::NameMap;
+use super::reverse::Pointer;
 use super::{ViewTable, ZoneTable};
 use crate::config::SourceId;
 use crate::dns::ec2_name;
@@ -92,6 +93,8 @@ pub enum Authority<'s> {
     Zone(&'s Arc<ZoneTable>),
     /// An overlay zone.
     Overlay(Overlay<'s>),
+    /// The zone of an address.
+    Pointer(&'s Pointer),
 }
 
 impl Authority<'_> {
@@ -100,6 +103,7 @@ impl Authority<'_> {
         match self {
             Authority::Zone(zone) => zone.zone.origin.octets(),
             Authority::Overlay(overlay) => overlay.name.octets(),
+            Authority::Pointer(pointer) => pointer.owner.octets(),
         }
     }
 }
@@ -109,7 +113,8 @@ impl ViewTable {
     /// longest origin. Zones come first because no overlay zone lies in one.
     pub fn authority_of(&self, name: &[u8]) -> Option<Authority<'_>> {
         let zone = self.zone_of(name).map(Authority::Zone);
-        zone.or_else(|| self.overlay_of(name).map(Authority::Overlay))
+        let zone = zone.or_else(|| self.overlay_of(name).map(Authority::Overlay));
+        zone.or_else(|| self.pointer_of(name).map(|pointer| Authority::Pointer(pointer)))
     }
 
     /// The overlay zone that a name lies in which is in none of the zones. Only

@@ -28,6 +28,8 @@ pub enum Data {
     Addresses(IpSet),
     /// A CNAME.
     Cname(Key),
+    /// PTR records: the names of an address.
+    Pointers(Box<[Key]>),
     /// No address: NODATA. The text says why and stands in a TXT record, so
     /// that the name exists in transfers too.
     Nothing(Arc<str>),

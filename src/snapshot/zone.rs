@@ -8,6 +8,7 @@ use hickory_proto::rr::{Record, RecordType};
 use crate::config::{SourceId, Zone};
 use crate::dns::ede::Remark;
 use crate::dns::name::Key;
+use crate::dns::reverse;
 use crate::snapshot::name_map::NameMap;
 use crate::snapshot::nodes::{Entry, Nodes, Sheet};
 use crate::snapshot::spot::Spot;
@@ -52,7 +53,7 @@ pub struct ZoneTable {
     pub own_soa: bool,
     /// What this process has changed about it, serial by serial.
     pub differences: Differences,
-    /// Where tags may give names: on what it rests that one is not there.
+    /// Where tags may give names, and new addresses PTR records: on what it rests that one is not there.
     pub denial: Option<Arc<Basis>>,
 }
 
@@ -62,9 +63,12 @@ impl ZoneTable {
         self.entry(name)?.node()
     }
 
-    /// May a tag give what is missing at a node? Not where something else has the name.
+    /// May a tag, or a new address, give what is missing at a node? Not where something else has the name.
     pub(crate) fn may_discover(&self, node: &Node, rtype: RecordType) -> bool {
         use RecordType::{A, AAAA, ANY, CNAME};
+        if self.may_point(node, rtype) {
+            return true;
+        }
         let is_special = node.key == self.zone.origin || node.key.is_wildcard();
         let Some(discover) = &self.zone.discover else { return false };
         matches!(rtype, A | AAAA | ANY | CNAME)
@@ -72,6 +76,16 @@ impl ZoneTable {
             && node.basis.is_none()
             && node.kind == NodeKind::Plain
             && [A, AAAA, CNAME].iter().all(|rtype| node.rrset(*rtype).is_none())
+    }
+
+    /// May an address that becomes known give the PTR records that are missing at a node?
+    fn may_point(&self, node: &Node, rtype: RecordType) -> bool {
+        use RecordType::{ANY, CNAME, PTR};
+        matches!(rtype, PTR | ANY)
+            && self.denial.is_some()
+            && node.kind == NodeKind::Plain
+            && [PTR, CNAME].iter().all(|rtype| node.rrset(*rtype).is_none())
+            && reverse::address_of(node.key.octets()).is_some()
     }
 
     /// Rests it on sources that are all well, or on none, that a name is not there? Else

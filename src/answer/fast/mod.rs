@@ -213,6 +213,7 @@ impl<'s> Plain<'s, '_> {
         let (_, table) = self.view;
         match table.overlay_of(self.query.name()) {
             Some(overlay) => self.in_overlay(overlay, reply),
+            None if table.pointer_of(self.query.name()).is_some() => None,
             None => self.pass_on(elsewhere, reply),
         }
     }

@@ -1,8 +1,10 @@
 //! With or without a previous snapshot, the same inputs give the same answers;
-//! `discovered`: with names from tags; `edge`: with addresses without a public one.
+//! `discovered`: with names from tags; `edge`: with addresses without a public one;
+//! `reverse`: with PTR records.
 
 mod discovered;
 mod edge;
+mod reverse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -450,6 +452,9 @@ pub(super) fn all_words(snapshot: &Snapshot) -> Vec<(String, BTreeSet<String>)> 
         }
         let rewrites = view.rewrites.iter().map(|(old, new)| format!("{old} to {new:?}"));
         all.push((format!("rewrites in {}", view.name), rewrites.collect()));
+        let pointers = view.reverse.pointers.iter().map(|(owner, all)| format!("{owner} {all:?}"));
+        let crowded = view.reverse.crowded.iter().map(|owner| format!("{owner} is crowded"));
+        all.push((format!("pointers in {}", view.name), pointers.chain(crowded).collect()));
     }
     all.sort();
     all

@@ -11,7 +11,8 @@ impl ViewNames {
         let mut all =
             Self { view: view.name.to_string(), names: 0, without_address: 0, not_ready: 0 };
         for resolved in view.zones.values().flat_map(|zone| zone.resolved.values()) {
-            all.names += usize::from(resolved.data != Data::Absent);
+            let is_name = !matches!(resolved.data, Data::Absent | Data::Pointers(_));
+            all.names += usize::from(is_name);
             all.without_address += usize::from(matches!(resolved.data, Data::Nothing(_)));
             all.not_ready += usize::from(resolved.data == Data::NotReady);
         }

@@ -2,6 +2,7 @@
 //! IP, allocation, association, age, and the answer as dig prints it.
 
 mod reply;
+mod reverse;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -17,9 +18,11 @@ use crate::compile::{Index, Input, names};
 use crate::config::{SourceId, Target, ViewId};
 use crate::dns::ec2_name;
 use crate::dns::name::Key;
+use crate::dns::reverse::address_of;
 use crate::host::background::breathing;
-use crate::snapshot::Snapshot;
 use crate::snapshot::overlay::{Authority, Overlay};
+use crate::snapshot::reverse::{Pointer, SERIAL};
+use crate::snapshot::{Data, Snapshot, ViewTable, ZoneTable};
 use crate::source::allocation::Allocation;
 use crate::source::discover::{Claim, Problem};
 use crate::source::identity::EdgeIp;
@@ -72,6 +75,9 @@ pub(crate) struct Explanation {
     pub nodata: bool,
     /// Why tags that have the name do not give it, or not in every view.
     pub tag_problems: Vec<String>,
+    /// Of the name of an address: which names have it, and which PTR records there are.
+    #[serde(default)]
+    pub reverse: Vec<String>,
     /// Names that may have been meant, where there is no such name.
     pub near: Vec<String>,
     /// The response code, or [`ELSEWHERE`].
@@ -174,6 +180,7 @@ pub(crate) fn explain(
         resolved: None,
         nodata: false,
         tag_problems: tag_problems(&snapshot.inventory, name),
+        reverse: Vec::new(),
         near: Vec::new(),
         status: String::new(),
         answer: String::new(),
@@ -219,13 +226,15 @@ pub(crate) enum Who {
 
 impl Explanation {
     fn describe(&mut self, input: &Input<'_>, snapshot: &Snapshot, view: ViewId, name: &Key) {
-        let Some(authority) = snapshot.views.get(view).and_then(|v| v.authority_of(name.octets()))
-        else {
-            return;
-        };
+        let Some(all) = snapshot.views.get(view) else { return };
+        self.reverse = reverse::lines(all, name);
+        let Some(authority) = all.authority_of(name.octets()) else { return };
         let table = match authority {
             Authority::Zone(table) => table,
             Authority::Overlay(overlay) => return self.describe_overlay(input, overlay),
+            Authority::Pointer(pointer) => {
+                return self.describe_pointer(input, snapshot, (view, all), pointer);
+            }
         };
         let zone = &table.zone;
         self.zone = Some(ZoneOf {
@@ -234,10 +243,24 @@ impl Explanation {
             serial: table.serial,
         });
         let Some(node) = lookup::node_for(table, name.octets()) else { return };
-        let discovered = &snapshot.inventory.discovered;
-        let Some(binding) = names::binding(zone, discovered, &node.key) else { return };
         let Some(resolved) = table.resolved.get(node.key.octets()) else { return };
         self.resolved = Some(resolved.data.to_string());
+        match resolved.data {
+            Data::Pointers(_) => self.point(input, snapshot, (view, all), &node.key),
+            _ => self.bind(input, snapshot, (view, table), &node.key),
+        }
+    }
+
+    /// The binding of a name, and what the sources say of its target.
+    fn bind(
+        &mut self,
+        input: &Input<'_>,
+        snapshot: &Snapshot,
+        (view, table): (ViewId, &ZoneTable),
+        name: &Key,
+    ) {
+        let (zone, discovered) = (&table.zone, &snapshot.inventory.discovered);
+        let Some(binding) = names::binding(zone, discovered, name) else { return };
         self.binding = Some(BindingOf {
             name: binding.name.to_string(),
             place: binding.place.to_string(),
@@ -249,6 +272,38 @@ impl Explanation {
         if !matches!(binding.target, Target::Fixed(_)) {
             self.see(input, &binding.target, binding.source);
         }
+    }
+
+    /// The binding of the first name that the address has which `owner` is the name of.
+    fn point(
+        &mut self,
+        input: &Input<'_>,
+        snapshot: &Snapshot,
+        (view, all): (ViewId, &ViewTable),
+        owner: &Key,
+    ) {
+        let Some(name) = reverse::first(all, address_of(owner.octets())) else { return };
+        if let Some(table) = all.zone_of(name.octets()) {
+            self.bind(input, snapshot, (view, table), name);
+        }
+    }
+
+    /// The zone of an address.
+    fn describe_pointer(
+        &mut self,
+        input: &Input<'_>,
+        snapshot: &Snapshot,
+        view: (ViewId, &ViewTable),
+        pointer: &Pointer,
+    ) {
+        self.zone = Some(ZoneOf {
+            origin: pointer.owner.to_string(),
+            file: "server.toml, [[reverse]]".into(),
+            serial: SERIAL,
+        });
+        let names = pointer.answered().iter().map(|one| one.name.clone()).collect();
+        self.resolved = Some(Data::Pointers(names).to_string());
+        self.point(input, snapshot, view, &pointer.owner);
     }
 
     /// From memory, with no binding but the address itself.

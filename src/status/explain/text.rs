@@ -37,6 +37,7 @@ impl fmt::Display for Explanation {
             Some(resolved) => out.row("answered", resolved)?,
             None => {}
         }
+        self.reverse.iter().try_for_each(|line| out.row("reverse", line))?;
         self.tag_problems.iter().try_for_each(|problem| out.row("tag problem", problem))?;
         if !self.near.is_empty() {
             out.row("did you mean", self.near.join(" "))?;
