@@ -11,8 +11,10 @@ use crate::cli::offline::Offline;
 use crate::compile::{Index, names};
 use crate::config::{Config, Listen, SourceKind};
 use crate::diag::{Place, Problem, Severity};
+use crate::dns::reverse::address_of;
 use crate::http;
 use crate::snapshot::Data;
+use crate::snapshot::reverse::MAX_POINTERS;
 use crate::source::inventory::Health;
 use crate::source::once;
 use crate::source::usable::LeftOut;
@@ -42,6 +44,7 @@ impl Check {
         super::print_problems(&unmatched(&offline));
         super::print_problems(&without_public_address(&offline));
         super::print_problems(&tag_problems(&offline));
+        super::print_problems(&crowded_addresses(&offline));
         if !broken.is_empty() {
             return Exit::Config;
         }
@@ -85,6 +88,36 @@ fn tag_problems(offline: &Offline<'_>) -> Vec<Problem> {
         })
     });
     told.collect()
+}
+
+/// Addresses of which more names are ours than have a PTR record.
+fn crowded_addresses(offline: &Offline<'_>) -> Vec<Problem> {
+    let mut all = Vec::new();
+    for (id, view) in offline.current.snapshot.views.iter().enumerate() {
+        for owner in view.reverse.crowded.iter() {
+            let pointer = view.reverse.pointers.get(owner.octets());
+            let (Some(pointer), Some(ip)) = (pointer, address_of(owner.octets())) else { continue };
+            let mut blocks = offline.config.server.reverse.iter();
+            let block = blocks.find(|block| {
+                block.views.contains(&id) && block.networks.iter().any(|net| net.contains(&ip))
+            });
+            let (Some(block), Some(first)) = (block, pointer.left_out().first()) else { continue };
+            all.push(Problem {
+                place: block.place.clone(),
+                severity: Severity::Warning,
+                what: format!(
+                    "{} names have {ip} in view \"{}\", and an address has {MAX_POINTERS} PTR \
+                     records at most: {} has none, and {} more",
+                    pointer.names.len(),
+                    view.name,
+                    first.name,
+                    pointer.left_out().len() - 1
+                ),
+                remedy: "write `ptr = false` at names that need none".into(),
+            });
+        }
+    }
+    all
 }
 
 /// What of the state on disk is of sources that were configured otherwise. A

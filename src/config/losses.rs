@@ -18,6 +18,8 @@ pub enum Loss {
     Views,
     /// Every `[[source]]`.
     Sources,
+    /// Every `[[reverse]]`.
+    Reverse,
     /// A zone, with its names.
     Zone {
         /// Its file.
@@ -60,6 +62,7 @@ impl Loss {
         let (file, what) = match self {
             Loss::Views => (server(), "all views are gone".into()),
             Loss::Sources => (server(), "all sources are gone".into()),
+            Loss::Reverse => (server(), "every `[[reverse]]` is gone, with all PTR records".into()),
             Loss::Zone { file, origin } => {
                 (file.clone(), format!("zone {origin} is gone, with all its names"))
             }
@@ -94,6 +97,9 @@ pub fn losses(old: &Config, new: &Config) -> Vec<Loss> {
     }
     if new.server.sources.is_empty() && !old.server.sources.is_empty() {
         losses.push(Loss::Sources);
+    }
+    if new.server.reverse.is_empty() && !old.server.reverse.is_empty() {
+        losses.push(Loss::Reverse);
     }
     let mut views = Vec::new();
     for (before, view) in old.server.views.iter().enumerate() {
@@ -414,5 +420,9 @@ mod tests {
         assert_eq!(losses(&new, &new), []);
         new.server.sources.clear();
         assert_eq!(losses(&old, &new), [Loss::Views, Loss::Sources]);
+        let server = format!("{SERVER}[[reverse]]\nnetworks = [\"10.0.0.0/8\"]\n");
+        let with = testing::config(&[("server.toml", &server), (FILE, "")]);
+        assert_eq!(losses(&with, &old), [Loss::Reverse]);
+        assert_eq!(losses(&old, &with), []);
     }
 }

@@ -236,6 +236,10 @@ fn every_key_is_read() {
         Guard { hold: secs(0), missing_hold: secs(60), release_after: secs(120) }
     );
     assert_eq!(server.state_directory, Path::new("/var/lib/dns"));
+    let [reverse] = server.reverse.as_slice() else { panic!("one block") };
+    assert_eq!(reverse.networks, ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()));
+    assert_eq!((reverse.views.as_slice(), reverse.ttl), (&[0, 1][..], 60));
+    assert_eq!(loaded.config.zones[0].names.iter().filter(|name| !name.ptr).count(), 1);
     assert_eq!(server.serve, Serve { max_stale: Some(secs(3600)), ready_grace: secs(10) });
 
     let [zone] = loaded.config.zones.as_slice() else { panic!("one zone") };
@@ -319,6 +323,11 @@ name = "outside"
 clients = ["10.0.0.0/8"]
 answer = "cname"
 
+[[reverse]]
+networks = ["10.0.0.0/8", "fd00::/8"]
+views = ["outside", "vpc"]
+ttl = 60
+
 [guard]
 hold = "0s"
 missing_hold = "1m"
@@ -346,7 +355,7 @@ b = "eipalloc-0a1b2c3d4e5f67890"
 "@" = { elastic_ip = "75.101.137.243", answer = "public" }
 c = { allocation_id = "eipalloc-0a1b2c3d", answer = { vpc = "none" }, ttl = 60, hold = "1m", source = "main", pin = "10.0.1.9", ipv6 = false }
 "d.sub.example.com." = { tag = { Role = "db", Env = "prod" }, answer = "public" }
-ns1 = { address = ["10.0.0.53", "fd00::53"], ttl = 300 }
+ns1 = { address = ["10.0.0.53", "fd00::53"], ttl = 300, ptr = false }
 "#;
 
 const SERVER: &str = r#"
@@ -524,6 +533,10 @@ fn fragments() -> impl Strategy<Value = String> {
         "address",
         "records",
         "forward",
+        "reverse",
+        "networks",
+        "views",
+        "ptr",
         "hold",
         "poll",
         "true",

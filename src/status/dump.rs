@@ -200,7 +200,8 @@ impl ZoneText<'_> {
         stale.iter().for_each(|line| self.comment(line));
     }
 
-    /// Where names come from that tags give, and whether all of them are known.
+    /// Where names come from that tags give, and whether all of them, or all addresses, are
+    /// known.
     fn tags(&mut self) {
         let (table, snapshot) = (self.table, self.snapshot);
         let Some(denial) = &table.denial else { return };
@@ -211,7 +212,11 @@ impl ZoneText<'_> {
             });
         let unknown = denial.remark.as_ref().filter(|_| denial.not_ready).map(|r| &r.text);
         if let Some(why) = too_old.or(unknown) {
-            let why = format!("SERVFAIL for names that tags could give: {why}");
+            let what = match &table.zone.discover {
+                Some(_) => "names that tags could give",
+                None => "names of addresses that may be known later",
+            };
+            let why = format!("SERVFAIL for {what}: {why}");
             self.comment(&format!("other names of {}: {why}", table.zone.origin));
             let name = format!("other names of {}", table.zone.origin);
             self.unanswered.push(Unanswered { name, why });

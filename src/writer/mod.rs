@@ -9,7 +9,7 @@
 //! * `reload`: another configuration; which source carries on which.
 //! * `silence`: sources that say nothing at all.
 //! * `tell`: what of moves is logged; `losses`: of losses, for the history too; `tags`: of
-//!   names from tags.
+//!   names from tags; `reverse`: of PTR records.
 
 pub mod history;
 pub(crate) mod holds;
@@ -17,6 +17,7 @@ pub(crate) mod keeper;
 pub(crate) mod losses;
 mod publish;
 mod reload;
+mod reverse;
 mod silence;
 mod start;
 mod tags;

@@ -102,6 +102,7 @@ impl Writer {
         self.note(&events);
         debug!(generation, took_us = self.built_in.as_micros() as u64, "published");
         self.tell_moves(&all, first, generation);
+        self.tell_pointers(&before.snapshot, &next.snapshot);
     }
 
     /// Adds to the history what came with the current snapshot.

@@ -29,6 +29,7 @@ mod metrics;
 mod peers;
 mod readme;
 mod resolving;
+mod reverse;
 mod rooms;
 mod tags;
 mod unusable;

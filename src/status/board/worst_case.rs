@@ -61,6 +61,12 @@ impl WorstCase {
                 (worst.ttl, worst.ttl_of) = (source.ttl, Some(of));
             }
         }
+        // Of PTR records, which follow names.
+        for block in &server.reverse {
+            if worst.ttl_of.is_some() && block.ttl > worst.ttl {
+                (worst.ttl, worst.ttl_of) = (block.ttl, Some("[[reverse]]".into()));
+            }
+        }
         worst
     }
 }
@@ -96,5 +102,9 @@ mod tests {
         assert_eq!(ec2.clone().slowed_to(Some(Duration::from_secs(1))), ec2);
         assert_eq!(ec2.clone().slowed_to(None), ec2);
         assert_eq!(file.clone().slowed_to(Some(Duration::from_secs(8))), file);
+        let reverse = "[[reverse]]\nnetworks = [\"10.0.0.0/8\"]\nttl = ";
+        let ptr = of(&format!("{}{reverse}61\n", testing::SERVER));
+        assert_eq!((ptr.ttl, ptr.ttl_of.as_deref()), (61, Some("[[reverse]]")));
+        assert_eq!(of(&format!("{}{reverse}5\n", testing::SERVER)), file);
     }
 }

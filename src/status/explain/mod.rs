@@ -76,7 +76,6 @@ pub(crate) struct Explanation {
     /// Why tags that have the name do not give it, or not in every view.
     pub tag_problems: Vec<String>,
     /// Of the name of an address: which names have it, and which PTR records there are.
-    #[serde(default)]
     pub reverse: Vec<String>,
     /// Names that may have been meant, where there is no such name.
     pub near: Vec<String>,

@@ -164,3 +164,52 @@ fn an_address_without_a_public_one_is_said_to_be_so() {
         }
     }
 }
+
+/// Of an address: which names have it, what decides, and what is answered.
+#[test]
+fn the_name_of_an_address_is_explained_by_the_names_that_have_it() {
+    let ip = Ipv4Addr::new(198, 51, 100, 1);
+    let inventory = testing::inventory(&[(ip, Some(Ipv4Addr::new(10, 0, 0, 1)))]);
+    let server = format!("{}[[reverse]]\nnetworks = [\"10.0.0.0/8\"]\n", testing::SERVER);
+    let names = "[names]\ndb = \"198.51.100.1\"\nold = { address = \"10.0.0.2\" }\n\
+                 web = { address = \"10.0.0.1\" }\n";
+    let with = |zone: &[(&str, &str)]| {
+        let mut files = vec![("server.toml", server.as_str()), ("example.com.toml", names)];
+        files.extend_from_slice(zone);
+        testing::config(&files)
+    };
+    let told = |config: &Config, name: &str| {
+        let shown = explained_as(config, &inventory, name, RecordType::PTR).to_string();
+        let is_row = |line: &&str| {
+            ["zone", "binding", "  allocation", "answered", "reverse"]
+                .iter()
+                .any(|label| line.starts_with(label))
+        };
+        shown.lines().filter(is_row).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (alone, zone) = (
+        with(&[]),
+        with(&[
+            ("10.in-addr.arpa.toml", "records = \"r\"\n"),
+            ("r", "2.0.0 PTR of-records.example.org.\n"),
+        ]),
+    );
+    let has = "reverse      10.0.0.1 is the address of db.example.com. web.example.com.";
+    for (config, origin) in [(&alone, "1.0.0.10.in-addr.arpa."), (&zone, "10.in-addr.arpa.")] {
+        let rows = told(config, "1.0.0.10.in-addr.arpa");
+        assert!(rows[0].starts_with(&format!("zone         {origin} serial ")), "{rows:?}");
+        assert!(rows[1].starts_with("binding      db.example.com. = 198.51.100.1 "), "{rows:?}");
+        assert_eq!(rows[2], "  allocation eipalloc-c6336401");
+        assert_eq!(rows[3], "answered     db.example.com. web.example.com.");
+        assert_eq!(rows[4], has);
+    }
+    let rows = told(&zone, "2.0.0.10.in-addr.arpa");
+    let wins = "reverse      what zone 10.in-addr.arpa. has at or above that name wins over these";
+    assert!(rows.contains(&wins.to_owned()), "{rows:?}");
+    let rows = told(&alone, "3.0.0.10.in-addr.arpa");
+    assert!(rows.contains(&"reverse      no name of ours has 10.0.0.3 in this view".to_owned()));
+    let rows = told(&alone, "3.0.0.11.in-addr.arpa");
+    assert!(
+        rows.contains(&"reverse      no `[[reverse]]` of this view covers 11.0.0.3".to_owned())
+    );
+}

@@ -35,6 +35,15 @@ fn names(page: &mut Page, board: &Board) {
     for view in views.iter() {
         not_ready.with(&[("view", &view.view)], view.not_ready);
     }
+    let mut pointers = page.gauge("eipdns_pointers", "Addresses of a view that have PTR records");
+    for view in views.iter() {
+        pointers.with(&[("view", &view.view)], view.pointers);
+    }
+    let help = "Addresses of a view that have more names than PTR records";
+    let mut crowded = page.gauge("eipdns_pointers_crowded", help);
+    for view in board.store.full().snapshot.views.iter() {
+        crowded.with(&[("view", &view.name)], view.reverse.crowded.len());
+    }
     let known = board.known.borrow().moves;
     page.counter("eipdns_moves_total", "Bound names whose answer changed").is(known);
 }

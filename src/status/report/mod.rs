@@ -13,7 +13,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -348,4 +348,19 @@ pub(crate) struct ViewNames {
     pub without_address: usize,
     /// Those of which no source that may know them has delivered: SERVFAIL.
     pub not_ready: usize,
+    /// Addresses that have PTR records.
+    pub pointers: usize,
+    /// Addresses of which more names are ours than have a PTR record.
+    pub crowded: Vec<CrowdedAddress>,
+}
+
+/// An address that not all of its names have a PTR record at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CrowdedAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// How many names have it.
+    pub names: usize,
+    /// The first of those that have no PTR record.
+    pub left_out: Vec<String>,
 }

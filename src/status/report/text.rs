@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::{
-    BudgetReport, ForwardingReport, HeldAddress, HeldName, SlowedReport, SourceReport, Status,
-    TagProblem, UpstreamReport, ViewNames, WorstCase, ZoneReport,
+    BudgetReport, CrowdedAddress, ForwardingReport, HeldAddress, HeldName, SlowedReport,
+    SourceReport, Status, TagProblem, UpstreamReport, ViewNames, WorstCase, ZoneReport,
 };
 use crate::host::text::OneLine;
 use crate::source::allocation::Allocation;
@@ -251,14 +251,20 @@ impl Lines<'_, '_> {
 
     /// A view with names that have no address, or no answer at all.
     fn names(&mut self, of: &ViewNames) -> fmt::Result {
-        let ViewNames { view, names, without_address, not_ready } = of;
-        if (*without_address, *not_ready) == (0, 0) {
-            return Ok(());
+        let ViewNames { view, names, without_address, not_ready, crowded, .. } = of;
+        if (*without_address, *not_ready) != (0, 0) {
+            self.line(format_args!(
+                "view {view}: of {names} names {without_address} WITHOUT ADDRESS (NODATA), \
+                 {not_ready} NOT READY (SERVFAIL)"
+            ))?;
         }
-        self.line(format_args!(
-            "view {view}: of {names} names {without_address} WITHOUT ADDRESS (NODATA), \
-             {not_ready} NOT READY (SERVFAIL)"
-        ))
+        for CrowdedAddress { address, names, left_out } in crowded.iter().take(SHOWN) {
+            let left_out = joined(left_out, " ");
+            self.line(format_args!(
+                "view {view}: {address} has {names} names, NOT ALL WITH PTR: none for {left_out} …"
+            ))?;
+        }
+        self.more(crowded.len(), "addresses with too many names")
     }
 
     fn zone(&mut self, zone: &ZoneReport) -> fmt::Result {
