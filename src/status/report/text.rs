@@ -7,6 +7,7 @@ use super::{
     SourceReport, Status, TagProblem, UpstreamReport, ViewNames, WorstCase, ZoneReport,
 };
 use crate::host::text::OneLine;
+use crate::snapshot::reverse::MAX_POINTERS;
 use crate::source::allocation::Allocation;
 
 impl Display for Status {
@@ -259,9 +260,13 @@ impl Lines<'_, '_> {
             ))?;
         }
         for CrowdedAddress { address, names, left_out } in crowded.iter().take(SHOWN) {
-            let left_out = joined(left_out, " ");
+            let shown = joined(left_out, " ");
+            let more = match names.saturating_sub(MAX_POINTERS + left_out.len()) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             self.line(format_args!(
-                "view {view}: {address} has {names} names, NOT ALL WITH PTR: none for {left_out} …"
+                "view {view}: {address} has {names} names, NOT ALL WITH PTR: none for {shown}{more}"
             ))?;
         }
         self.more(crowded.len(), "addresses with too many names")
