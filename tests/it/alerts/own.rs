@@ -175,3 +175,15 @@ fn a_tag_that_gives_no_name() {
     assert_eq!(odd.value("eipdns_source_tag_problems", bad_name), 1.0);
     fires(&promtool, &while_it_lasts(&odd, &odd), &["EipdnsTagProblems"]);
 }
+
+#[test]
+fn more_names_than_ptr_records() {
+    let Some(promtool) = promtool() else { return };
+    let dir = one_name("\n[[reverse]]\nnetworks = [\"10.0.0.0/8\"]\n");
+    let names: String = (0..17).map(|n| format!("h{n} = {{ address = \"10.0.0.1\" }}\n")).collect();
+    dir.write("example.com.toml", &format!("[names]\n{names}"));
+    let server = Server::start(dir.path());
+    let odd = well(&server);
+    assert_eq!(odd.value("eipdns_pointers_crowded", "view=\"vpc\""), 1.0);
+    fires(&promtool, &while_it_lasts(&odd, &odd), &["EipdnsPointersCrowded"]);
+}

@@ -81,13 +81,29 @@ fn an_overlay_is_one_name_and_the_rest_of_the_space_is_not_ours() {
     server.stop();
 }
 
+/// An address file in which the tag of `db` is at an address of its own, at 10.0.7.n.
+fn tagged(n: u8) -> String {
+    let entry = json!({
+        "PublicIp": format!("75.101.9.{n}"),
+        "AllocationId": format!("eipalloc-{n:08}"),
+        "AssociationId": format!("eipassoc-{n:08}"),
+        "PrivateIpAddress": format!("10.0.7.{n}"),
+        "Tags": [{ "Key": "dns-name", "Value": "db" }],
+    });
+    json!({ "Addresses": [entry] }).to_string()
+}
+
 /// While a name moves ten times a second and more: whoever asks for an address and then for its
 /// names is never told that they do not belong together.
 #[test]
 fn an_address_and_its_name_move_in_one_step() {
-    for zone in [false, true] {
+    for kind in ["overlay", "zone", "tag"] {
         let dir = Dir::with_db(REVERSE);
-        if zone {
+        if kind == "tag" {
+            dir.write("example.com.toml", "[discover]\ntag = \"dns-name\"\n");
+            dir.replace("addresses.json", &tagged(200));
+        }
+        if kind == "zone" {
             dir.write("10.in-addr.arpa.toml", "records = \"r\"\n");
             dir.write("r", "@ TXT \"ours\"\n");
         }
@@ -117,12 +133,17 @@ fn an_address_and_its_name_move_in_one_step() {
             (pairs, between)
         });
         for n in 0..60u8 {
-            server.moves(&dir, &format!("10.0.7.{n}"));
+            if kind == "tag" {
+                dir.replace("addresses.json", &tagged(n));
+                server.wait_for_move("new", &format!("10.0.7.{n}"));
+            } else {
+                server.moves(&dir, &format!("10.0.7.{n}"));
+            }
         }
         done.store(true, Ordering::Relaxed);
         let (pairs, between) = reader.join().unwrap();
-        assert!(pairs > 60, "{pairs} pairs, {between} with a move between them");
-        println!("{pairs} pairs of A and PTR, {between} with a move between them");
+        assert!(pairs > 60, "{kind}: {pairs} pairs, {between} with a move between them");
+        println!("{kind}: {pairs} pairs of A and PTR, {between} with a move between them");
     }
 }
 
