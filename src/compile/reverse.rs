@@ -12,14 +12,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::names::{self, NameNow, Names};
-use super::{Ground, Index, zone};
+use super::{Ground, Index, prebuilt, zone};
 use crate::config::{Config, ViewId, Zone};
 use crate::dns::name::{self, Key};
 use crate::dns::reverse::{address_of, owner, space};
 use crate::host::background::breathing;
 use crate::snapshot::name_map::NameMap;
+use crate::snapshot::ready::Ready;
 use crate::snapshot::reverse::{MAX_POINTERS, Network, Pointer, Pointing, ReverseTable};
-use crate::snapshot::{Basis, Data, Resolved, ViewTable};
+use crate::snapshot::{Basis, Data, Node, NodeKind, Resolved, RrSet, ViewTable};
 
 /// Which addresses have PTR records where.
 pub(super) struct Plan<'g, 'a> {
@@ -91,7 +92,9 @@ impl<'g, 'a> Plan<'g, 'a> {
                 pointers: NameMap::with_capacity(edits.len()),
                 crowded: Arc::default(),
             });
-            changed.extend(apply(&mut table, edits, views.get(..view).unwrap_or_default()));
+            let others = views.get(..view).unwrap_or_default();
+            let is_alone = |owner: &Key| self.zone_for(view, owner).is_none();
+            changed.extend(apply(&mut table, edits, others, is_alone));
             if let Some(view) = views.get_mut(view) {
                 view.reverse = table;
             }
@@ -259,11 +262,12 @@ fn addresses(resolved: Option<&Arc<Resolved>>) -> &[IpAddr] {
 }
 
 /// Takes what addresses lose and gain; the names of those that are not as they were. What
-/// `others` have too is shared with them.
+/// `others` have too is shared with them. Those that are `alone` in no zone have an answer.
 fn apply(
     table: &mut ReverseTable,
     edits: BTreeMap<IpAddr, Edit>,
     others: &[ViewTable],
+    is_alone: impl Fn(&Key) -> bool,
 ) -> Vec<Key> {
     let mut changed = Vec::new();
     for (ip, Edit { gone, come }) in breathing(edits) {
@@ -285,15 +289,39 @@ fn apply(
         if names.is_empty() {
             table.pointers.remove(owner.octets());
         } else {
-            let made = Pointer { owner: owner.clone(), ttl, names: names.into() };
+            let is_alone = is_alone(&owner);
             let mut twins =
                 others.iter().filter_map(|other| other.reverse.pointers.get(owner.octets()));
-            let twin = twins.find(|twin| ***twin == made).map(Arc::clone);
-            table.pointers.insert(owner.clone(), twin.unwrap_or_else(|| made.into()));
+            let twin = twins.find(|twin| {
+                let is_it = (twin.ttl, &*twin.names) == (ttl, &*names);
+                is_it && twin.ready.is_some() == is_alone
+            });
+            let made = twin.map_or_else(
+                || Arc::new(pointer(owner.clone(), ttl, names.into(), is_alone)),
+                Arc::clone,
+            );
+            table.pointers.insert(owner.clone(), made);
         }
         changed.push(owner);
     }
     changed
+}
+
+/// The names of an address, with the answer if it stands alone.
+fn pointer(owner: Key, ttl: u32, names: Box<[Pointing]>, is_alone: bool) -> Pointer {
+    let mut pointer = Pointer { owner, ttl, names, ready: None };
+    if is_alone {
+        let apex = Node {
+            key: pointer.owner.clone(),
+            rrsets: [pointer.records()].into(),
+            kind: NodeKind::Plain,
+            basis: resolved(&pointer).basis,
+            digest: 0,
+        };
+        let tail = |set: &RrSet| prebuilt::of_set(&apex.key, set);
+        pointer.ready = Some(Ready::new(&apex, true, tail));
+    }
+    pointer
 }
 
 /// PTR records as a name laid into a zone stands for them.

@@ -14,6 +14,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use ipnet::IpNet;
 
 use super::name_map::NameMap;
+use super::ready::Ready;
 use super::{Basis, RrSet, ViewTable};
 use crate::config::SourceId;
 use crate::dns::ede::Remark;
@@ -61,6 +62,8 @@ pub struct Pointer {
     /// All names that are answered with the address, `[names]` first, then in order: at
     /// least one.
     pub names: Box<[Pointing]>,
+    /// The answer to the question for them, where they stand in no zone.
+    pub(crate) ready: Option<Ready>,
 }
 
 /// A name that is answered with an address.
@@ -90,6 +93,11 @@ impl Pointer {
     /// The names that PTR records say.
     pub fn answered(&self) -> &[Pointing] {
         self.names.get(..MAX_POINTERS).unwrap_or(&self.names)
+    }
+
+    /// The prebuilt answer.
+    pub fn ready(&self) -> Option<Ready<&[u8]>> {
+        self.ready.as_ref().map(Ready::borrow)
     }
 
     /// Those for which there is no room.

@@ -8,6 +8,7 @@
 
 mod overlay;
 mod query;
+mod reverse;
 
 use std::hint::black_box;
 
@@ -213,8 +214,10 @@ impl<'s> Plain<'s, '_> {
         let (_, table) = self.view;
         match table.overlay_of(self.query.name()) {
             Some(overlay) => self.in_overlay(overlay, reply),
-            None if table.pointer_of(self.query.name()).is_some() => None,
-            None => self.pass_on(elsewhere, reply),
+            None => match table.pointer_of(self.query.name()) {
+                Some(pointer) => self.at_pointer(pointer, reply),
+                None => self.pass_on(elsewhere, reply),
+            },
         }
     }
 

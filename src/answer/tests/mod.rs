@@ -4,6 +4,7 @@
 mod discovered;
 mod elsewhere;
 mod overlay;
+mod reverse;
 mod sizes;
 
 use std::net::{Ipv4Addr, SocketAddr};
