@@ -92,7 +92,7 @@ fn synthesise(tail: &mut Tail, owner: &Key, set: &RrSet) {
 }
 
 /// What a zone denies with, from the SOA as negative answers show it.
-pub(crate) fn negative(origin: &Key, soa: &Record) -> Option<Negative> {
+fn negative(origin: &Key, soa: &Record) -> Option<Negative> {
     let RData::SOA(data) = &soa.data else { return None };
     // Any name of the zone that the SOA does not hold.
     let asked = origin.child(b"\0")?;

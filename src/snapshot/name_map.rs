@@ -59,20 +59,19 @@ impl<V> NameMap<V> {
 
     /// The value of a folded wire name.
     pub fn get(&self, name: &[u8]) -> Option<&V> {
-        self.entry(name).map(|entry| &entry.value)
-    }
-
-    /// A folded wire name as it is in here, and its value.
-    pub fn named(&self, name: &[u8]) -> Option<(&Key, &V)> {
-        self.entry(name).map(|entry| (&entry.key, &entry.value))
-    }
-
-    #[inline]
-    fn entry(&self, name: &[u8]) -> Option<&Named<V>> {
         let spot = self.spot(name);
         let table = self.tables.get(spot.part)?;
         let at = find(table, spot.tag, |key| key.octets() == name).ok()?;
-        table.get(at)?.as_ref()
+        table.get(at)?.as_ref().map(|entry| &entry.value)
+    }
+
+    /// A folded wire name as it is in here, and its value. Not the way of `get`, which
+    /// answers wait for: it costs instructions there.
+    pub fn named(&self, name: &[u8]) -> Option<(&Key, &V)> {
+        let spot = self.spot(name);
+        let table = self.tables.get(spot.part)?;
+        let at = find(table, spot.tag, |key| key.octets() == name).ok()?;
+        table.get(at)?.as_ref().map(|entry| (&entry.key, &entry.value))
     }
 
     /// Where a folded wire name would be found.
