@@ -80,11 +80,15 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// With the association of its address, so that what is kept is as it was.
+/// With the association of its address, so that what is kept is as it was. The last address
+/// of each source has no public one.
 fn entry(source: usize, (n, tag, to, live): &Said, at: SystemTime) -> Entry {
     let private = to.map(|to| Ipv4Addr::new(10, 0, 0, to));
     let ip = Ipv4Addr::new(198, 51, 100, source as u8 * 10 + n);
-    let mut entry = testing::entry(ip, private);
+    let mut entry = match n {
+        3 => testing::edge_entry(&format!("eipalloc-0{source}"), private),
+        _ => testing::entry(ip, private),
+    };
     Arc::make_mut(&mut entry.address).tags = [("dns-name", TAGS[*tag])].into();
     if !live {
         entry.standing = Standing::Unassociated { since: at };
