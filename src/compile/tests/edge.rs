@@ -3,7 +3,7 @@
 use super::*;
 use crate::dns::ede;
 use crate::snapshot::Resolved;
-use crate::source::discover::{Remembered, Rules};
+use crate::source::discover::{Answered, Remembered, Rules};
 
 const ID: &str = "eipalloc-000000e1";
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -112,6 +112,24 @@ fn in_a_set_it_is_where_its_private_address_is() {
     let loose = inventory(&config, None, &[]);
     let expected = ["no address (no address that has tag Role=db is associated)"; 4];
     assert_eq!(stands_for(&testing::snapshot(&config, &loose), "set"), expected);
+}
+
+#[test]
+fn a_set_of_it_alone_is_held() {
+    let server = testing::SERVER.replace("file\"\npath = \"addresses.json\"", "ec2\"");
+    let zone = "[names]\nset = { tag = { Role = \"db\" } }\n";
+    let config = testing::config(&[("server.toml", &server), ("example.com.toml", zone)]);
+    let mut inventory = inventory(&config, Some([10, 0, 0, 7]), &[]);
+    let entries = Arc::make_mut(inventory.sources[0].entries.as_mut().unwrap());
+    let entry = entries.get_mut(&Allocation::Id(ID.into())).unwrap();
+    Arc::make_mut(&mut entry.address).tags = Default::default();
+    let answered = Answered { source: 0, accept_losses: false };
+    let later = noon() + Duration::from_secs(1);
+    inventory.discover(&Rules::of(&config), Some(answered), &Remembered::new(), later);
+    let all = resolved(&testing::snapshot(&config, &inventory), "set");
+    let all: Vec<_> = all.iter().map(|one| one.data.to_string()).collect();
+    let none = format!("no address (no address that has {ID} (tag Role=db) has a public one)");
+    assert_eq!(all, ["10.0.0.7", "10.0.0.7", &none]);
 }
 
 #[test]
