@@ -169,13 +169,14 @@ const ROOMS: &[Room] = &[
             "http/refresh.rs",
             "http/server.rs",
             "source/once.rs",
+            "aws/account.rs",
             "aws/credentials.rs",
             "host/aside/attempt.rs",
             "host/log/mod.rs",
         ],
         why: "no orphans: who starts a task or thread also notices its end; `server` starts the \
               long-lived ones, `serve` and `http` their workers and connections, `http` and `once` join their \
-              calls, `credentials` takes what its one renewal brings, and ends it, `host/aside` counts those of its threads that hang, `host/log` shows what its one \
+              calls, `account` and `credentials` take what their one question brings, and end it, `host/aside` counts those of its threads that hang, `host/log` shows what its one \
               writer has not written",
     },
     Room {

@@ -22,6 +22,7 @@ mod scripted;
 mod speed;
 mod state;
 mod tags;
+mod tls;
 mod told;
 mod web;
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::moto::Moto;
 use super::scripted::{Ec2, Fault, public};
-use super::{STALE, answer, asked, command, configure, refresh, settled, source, start};
+use super::tls::Tls;
+use super::{STALE, answer, asked, command, configure, refresh, settled, source, start, with_keys};
 use crate::fixtures::waiting::eventually;
 use crate::harness::Server;
 
@@ -62,6 +63,33 @@ fn an_answer_that_is_equal_to_the_last_one_is_a_good_one() {
     server.wait_for_move("old", "10.0.0.1");
     assert_eq!(asked(server.dns, "n1.example.com.").0, "NoError");
     assert!(server.metric(UNCHANGED) > unchanged + 6.0);
+}
+
+/// Over TLS, as from EC2 itself.
+#[test]
+fn an_equal_answer_over_tls_is_known_and_one_that_is_cut_is_refused() {
+    let ec2 = Ec2::with(2);
+    ec2.change(&public(1), |a| a.tag("Role", "db").tag("Name", "a &amp; b").tag("Spare", ""));
+    let Some(tls) = Tls::before(ec2.address()) else { return };
+    let dir = configure(&source("east", &tls.url(), "1h", ""), "", NAMES);
+    let mut server = Server::start_with(dir.path(), |command| {
+        with_keys(command);
+        command.env("SSL_CERT_FILE", tls.ca());
+    });
+    server.wait_for("source delivers");
+    assert!(refresh(&server, false).is_empty());
+    let unchanged = server.metric(UNCHANGED);
+    for fault in [Fault::CutInItem, Fault::CutBetweenItems, Fault::CutShort] {
+        ec2.fault(fault);
+        assert_eq!(refresh(&server, false).len(), 1, "{fault:?}");
+        ec2.fault(Fault::None);
+        assert!(refresh(&server, false).is_empty());
+    }
+    assert_eq!(server.metric(UNCHANGED), unchanged + 3.0);
+    ec2.associate(&public(1), "10.0.9.1");
+    assert!(refresh(&server, false).is_empty());
+    assert_eq!(server.metric(UNCHANGED), unchanged + 3.0);
+    assert_eq!(server.data("db.example.com.", RecordType::A), ["10.0.9.1"]);
 }
 
 /// So does an operator's word.
