@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType;
+use hickory_proto::rr::{Record, RecordType};
 
 use super::lookup::Found;
+use crate::dns::name::Key;
 use crate::snapshot::ViewTable;
 use crate::snapshot::overlay::Overlay;
 
@@ -19,17 +20,7 @@ impl<'s> Found<'s> {
         name: &[u8],
         rtype: RecordType,
     ) {
-        self.ours = true;
-        if self.answers.is_empty() {
-            self.authoritative = true;
-        }
-        if name != overlay.name.octets() {
-            // As anywhere: DS of a zone of ours that its parent does not delegate
-            // is not denied with the name (RFC 8020).
-            if rtype != RecordType::DS || !view.zones.contains(name) {
-                self.rcode = ResponseCode::NXDomain;
-            }
-            self.authority.push(Cow::Owned(overlay.soa()));
+        if !self.is_at(overlay.name, view, (name, rtype), || overlay.soa()) {
             return;
         }
         self.sources.push(overlay.said.source);
@@ -38,5 +29,30 @@ impl<'s> Found<'s> {
             Some(record) => self.answers.push(record),
             None => self.authority.push(Cow::Owned(overlay.soa())),
         }
+    }
+
+    /// Takes a question into the zone of one name. Is it about that name? What is below is
+    /// denied.
+    pub(super) fn is_at(
+        &mut self,
+        owner: &Key,
+        view: &ViewTable,
+        (name, rtype): (&[u8], RecordType),
+        soa: impl FnOnce() -> Record,
+    ) -> bool {
+        self.ours = true;
+        if self.answers.is_empty() {
+            self.authoritative = true;
+        }
+        if name == owner.octets() {
+            return true;
+        }
+        // As anywhere: DS of a zone of ours that its parent does not delegate
+        // is not denied with the name (RFC 8020).
+        if rtype != RecordType::DS || !view.zones.contains(name) {
+            self.rcode = ResponseCode::NXDomain;
+        }
+        self.authority.push(Cow::Owned(soa()));
+        false
     }
 }

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
 use super::lookup::Found;
@@ -19,17 +18,7 @@ impl<'s> Found<'s> {
         name: &[u8],
         rtype: RecordType,
     ) {
-        self.ours = true;
-        if self.answers.is_empty() {
-            self.authoritative = true;
-        }
-        if name != pointer.owner.octets() {
-            // As anywhere: DS of a zone of ours that its parent does not delegate
-            // is not denied with the name (RFC 8020).
-            if rtype != RecordType::DS || !view.zones.contains(name) {
-                self.rcode = ResponseCode::NXDomain;
-            }
-            self.authority.push(Cow::Owned(pointer.soa()));
+        if !self.is_at(&pointer.owner, view, (name, rtype), || pointer.soa()) {
             return;
         }
         self.sources.extend(pointer.sources());
