@@ -93,7 +93,7 @@ fn a_key_is_shown_to_sts_once() {
     assert!(refresh(&server, false).is_empty());
     assert_eq!(asked(server.dns, NAME), (answer("10.0.9.1"), vec![]));
     assert_eq!(sts.identified().len(), times, "once is enough");
-    drop(server);
+    assert!(server.stop().success());
 
     // A restart knows nothing of the key: the answers of the state stand until STS does.
     let mut server = start();
