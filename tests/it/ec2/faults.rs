@@ -27,7 +27,7 @@ const FAULTS: [(Fault, &str, &str); 21] = [
     (Fault::CutBetweenItems, "XML cut between addresses, well framed", "not-whole"),
     (Fault::CutShort, "less than Content-Length says", "not-whole"),
     (Fault::OtherCall, "XML of another call", "not-whole"),
-    (Fault::Nameless, "an address without publicIp", "not-whole"),
+    (Fault::Nameless, "an address without any IP", "not-whole"),
     (Fault::NoBody, "200 and nothing", "not-whole"),
     (Fault::Html, "200 and a login page", "not-whole"),
     (Fault::Garbage, "200 and garbage", "not-whole"),
