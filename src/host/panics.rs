@@ -66,6 +66,8 @@ mod tests {
 
     #[test]
     fn a_panic_waits_for_no_reader() {
+        // As in the tests of `host::log`: another thread must not decide that nobody listens.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         // Nobody writes what is in it.
         let queue: &'static Queue = Box::leak(Box::default());
         let log = tracing_subscriber::fmt().with_writer(move || queue).finish();

@@ -31,6 +31,9 @@ fn writer<'s>(
     queue: &'static Queue,
 ) -> (Sender<io::Result<()>>, ScopedJoinHandle<'s, String>) {
     let (send, words) = channel();
+    // Whoever is the first to log at a place decides whether anybody listens there: another
+    // test's thread, which has no subscriber of its own, must not say nobody.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let thread = scope.spawn(move || {
         let own = tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false);
         let own = own.with_writer(move || queue).finish();
