@@ -14,6 +14,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use ipnet::IpNet;
 
 use super::name_map::NameMap;
+use super::overlay::{LOCALHOST, NOBODY, TIMES};
 use super::ready::Ready;
 use super::{Basis, RrSet, ViewTable};
 use crate::config::SourceId;
@@ -27,10 +28,6 @@ pub(crate) const MAX_POINTERS: usize = 16;
 
 /// The serial of a zone of one name: nobody can transfer it. As unbound has it.
 pub(crate) const SERIAL: u32 = 1;
-/// SOA refresh, retry and expire, in seconds, for the same reason.
-const TIMES: (i32, i32, i32) = (3_600, 1_200, 604_800);
-const LOCALHOST: &[u8] = b"\x09localhost\0";
-const NOBODY: &[u8] = b"\x06nobody\x07invalid\0";
 
 /// The PTR records of a view.
 #[derive(Debug, Clone, Default)]
@@ -123,7 +120,7 @@ impl Pointer {
 
     /// The SOA that it has as a zone of its own; as negative answers show it, too.
     pub(crate) fn soa(&self) -> Record {
-        let (refresh, retry, expire) = TIMES;
+        let [refresh, retry, expire] = TIMES;
         let (mname, rname) = (name_of(LOCALHOST), name_of(NOBODY));
         let soa = SOA::new(mname, rname, SERIAL, refresh, retry, expire, self.ttl);
         Record::from_rdata(self.owner.to_name(), self.ttl, RData::SOA(soa))

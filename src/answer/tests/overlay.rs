@@ -75,7 +75,8 @@ fn inventories() -> Vec<(Inventory, Duration)> {
     vec![fresh(Duration::ZERO), held, stalled(minute), stalled(day)]
 }
 
-fn requests(name: &str) -> Vec<Vec<u8>> {
+/// Every type at a name and below it, in either spelling, as stubs and resolvers ask.
+pub(super) fn requests(name: &str) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     let names = [name.into(), name.to_uppercase(), format!("x.{name}"), format!("a.B.x.{name}")];
     for name in names {

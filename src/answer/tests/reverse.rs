@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
-use hickory_proto::rr::Name;
 
 use super::super::*;
+use super::overlay::requests;
 use crate::config::Config;
 use crate::dns::name::Key;
 use crate::snapshot::overlay::Authority;
@@ -56,25 +56,6 @@ fn config(set: usize, origin: &str) -> Config {
     ])
 }
 
-fn requests() -> Vec<Vec<u8>> {
-    let mut all = Vec::new();
-    let names = [OWNER.to_owned(), OWNER.to_uppercase(), format!("x.{OWNER}")];
-    for name in names {
-        // ANY may be answered with whichever RRset comes first.
-        for rtype in (1..=65).chain([99, 257]) {
-            for (edns, desired) in [(false, false), (false, true), (true, false), (true, true)] {
-                let mut message = Message::new(9, MessageType::Query, OpCode::Query);
-                message.metadata.recursion_desired = desired;
-                let name: Name = format!("{name}.").parse().unwrap();
-                message.queries.push(Query::query(name, rtype.into()));
-                message.edns = edns.then(Edns::new);
-                all.push(message.to_vec().unwrap());
-            }
-        }
-    }
-    all
-}
-
 #[test]
 fn an_address_alone_answers_as_a_zone_of_that_name() {
     let ip = Ipv4Addr::new(198, 51, 100, 1);
@@ -92,7 +73,8 @@ fn an_address_alone_answers_as_a_zone_of_that_name() {
             let kind = |view: usize| snapshot.views[view].authority_of(key.octets()).unwrap();
             assert!(matches!(kind(0), Authority::Pointer(_)));
             assert!(matches!(kind(1), Authority::Zone(_)));
-            for (request, views) in requests().iter().flat_map(|r| [(r, (0, 1)), (r, (2, 3))]) {
+            for (request, views) in requests(OWNER).iter().flat_map(|r| [(r, (0, 1)), (r, (2, 3))])
+            {
                 let ask = |view: usize, prebuilt: bool| {
                     let client = SocketAddr::from(([10, view as u8, 0, 1], 5353));
                     let asker = Asker { client, local: ([127, 0, 0, 1], 53).into() };
