@@ -1,8 +1,8 @@
 //! Whose account the credentials of a source are of (`source.account`).
 //!
 //! Credentials may carry it. Those of which nothing says it are shown to STS, once for each
-//! access key and beside the calls to EC2: only the first answer of all waits for what it
-//! says.
+//! access key and beside the calls to EC2. The first answer of all waits for what it says,
+//! and that of a new key for a second at most.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::trouble::of_call;
+use eipdns::host::often::Often;
 use eipdns::source::error::PollError;
 
 /// The action that is needed; it is never denied by what a role lacks (IAM user guide,
@@ -25,6 +26,10 @@ const IDENTIFY: &str = "sts:GetCallerIdentity";
 
 /// The least time between two questions about one key, of which the first had no answer.
 const ASK_AGAIN: Duration = Duration::from_secs(20);
+
+/// How long an answer waits for what STS says of a new key, where the key before was of the
+/// account. Both are asked at the same time, so that this is seldom reached.
+const NEW_KEY: Duration = Duration::from_secs(1);
 
 /// Verifies that credentials are of the account that is configured.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ struct Known {
     /// Was any key of this provider of the account? Then one of which STS says nothing,
     /// because it is out of reach, is too.
     verified: bool,
+    /// STS may be out of reach for days.
+    failing: Often,
 }
 
 /// A question to STS about an access key.
@@ -62,6 +69,8 @@ struct Asked {
 enum Verdict {
     /// It is of the account.
     Yes,
+    /// STS has been asked. Another key of this provider was of the account.
+    Asked,
     /// Nobody has said so yet.
     Wait,
     No(PollError),
@@ -98,8 +107,8 @@ impl Account {
         });
     }
 
-    /// May an answer be taken that was signed with these? Waits for what STS says only if
-    /// nothing is known of any credentials of this source.
+    /// May an answer be taken that was signed with these? Waits for what STS says; not
+    /// longer than [`NEW_KEY`] if a key before was of the account.
     ///
     /// # Errors
     /// They are of another account, or nobody says of which.
@@ -110,6 +119,12 @@ impl Account {
             match verdict {
                 Verdict::Yes => return Ok(()),
                 Verdict::No(error) => return Err(error),
+                Verdict::Asked if self.asking.is_empty() => return Ok(()),
+                Verdict::Asked => {
+                    if timeout(NEW_KEY, self.asking.join_next()).await.is_err() {
+                        return Ok(());
+                    }
+                }
                 Verdict::Wait if self.asking.is_empty() => {
                     let of = Box::new(PollError::Timeout { after: self.within });
                     return Err(PollError::Unverified { wanted: self.wanted.clone(), of });
@@ -159,7 +174,15 @@ impl Known {
         match &said {
             Ok(is) => self.verified = is == wanted,
             Err(error) if self.verified => {
-                tracing::warn!(%error, account = wanted, "new credentials are not verified yet; those before were of the account");
+                if let Some(left_out) = self.failing.may(std::time::Instant::now()) {
+                    tracing::warn!(
+                        %error,
+                        account = wanted,
+                        left_out,
+                        "STS does not say of which account new credentials are; they are believed, \
+                         as those before were of it"
+                    );
+                }
             }
             Err(_) => {}
         }
@@ -174,7 +197,8 @@ impl Known {
                 let (is, wanted) = (is.clone(), wanted.to_owned());
                 Verdict::No(PollError::OtherAccount { is, wanted })
             }
-            _ if self.verified => Verdict::Yes,
+            Some(Err(_)) if self.verified => Verdict::Yes,
+            None if self.verified => Verdict::Asked,
             Some(Err(error)) => {
                 let of = Box::new(error.clone());
                 Verdict::No(PollError::Unverified { wanted: wanted.to_owned(), of })
@@ -216,7 +240,7 @@ mod tests {
         let mut known = Known::default();
         known.told("A", Ok(OURS.into()), OURS);
         assert!(known.is_due("B", Instant::now()));
-        assert_eq!(known.verdict("B", OURS), Verdict::Yes, "asked meanwhile");
+        assert_eq!(known.verdict("B", OURS), Verdict::Asked);
         known.told("B", down(), OURS);
         let later = Instant::now() + ASK_AGAIN;
         assert_eq!((known.is_due("B", Instant::now()), known.is_due("B", later)), (false, true));

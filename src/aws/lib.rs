@@ -172,10 +172,9 @@ impl Ec2 {
 }
 
 /// What CloudTrail shows calls under: at most 64 characters (STS API reference,
-/// "AssumeRole").
+/// "AssumeRole"), which the names of sources may have.
 fn session_name(source: &str) -> String {
-    let may = |c: &char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(*c);
-    "eipdns-".chars().chain(source.chars().filter(may)).take(64).collect()
+    "eipdns-".chars().chain(source.chars()).take(64).collect()
 }
 
 /// Has the SDK read the CA certificates, as it does once for the process.
