@@ -4,6 +4,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     #[cfg(feature = "ec2")]
-    eipdns::source::ec2::install(eipdns_aws::caller);
+    eipdns::source::ec2::install(eipdns_aws::CALLS);
     eipdns::cli::main(std::env::args_os())
 }

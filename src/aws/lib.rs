@@ -43,6 +43,7 @@ use account::Account;
 use answer::{Answer, Memory, WholeXml};
 use credentials::{Keeper, Owner};
 use eipdns::config::Ec2Source;
+use eipdns::source::ec2::{Calls, Of};
 use eipdns::source::error::PollError;
 use eipdns::source::lookup::Resolver;
 use eipdns::source::poll::{Describe, Described};
@@ -74,16 +75,8 @@ const LIMITS: Limits = Limits {
     whole: Duration::from_secs(3),
 };
 
-/// What calls EC2 for one source, for [`install`](eipdns::source::ec2::install). Set up
-/// at its first call.
-pub fn caller(
-    name: &str,
-    settings: &Ec2Source,
-    region: Option<&str>,
-    resolver: Resolver,
-) -> Box<dyn Describe> {
-    Box::new(Ec2::new(name, settings, region, resolver))
-}
+/// What calls EC2, for [`install`](eipdns::source::ec2::install).
+pub const CALLS: Calls = Calls { addresses: |of| Box::new(Ec2::new(of)), interfaces };
 
 /// One account and region of EC2.
 #[derive(Debug)]
@@ -98,12 +91,12 @@ struct Ec2 {
 }
 
 impl Ec2 {
-    fn new(name: &str, settings: &Ec2Source, region: Option<&str>, resolver: Resolver) -> Self {
+    fn new(of: &Of<'_>) -> Self {
         Self {
-            name: name.to_owned(),
-            settings: settings.clone(),
-            region: region.map(str::to_owned),
-            resolver,
+            name: of.name.to_owned(),
+            settings: of.settings.clone(),
+            region: of.region.map(str::to_owned),
+            resolver: of.resolver.clone(),
             caller: None,
         }
     }

@@ -120,7 +120,7 @@ impl Common {
             listen_dns: self.listen_dns.clone(),
             listen_http: self.listen_http,
             state: self.state.clone(),
-            ec2: ec2::caller().is_some(),
+            ec2: ec2::calls().is_some(),
         }
     }
 

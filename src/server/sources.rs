@@ -116,8 +116,12 @@ impl Sources {
         settings: &config::Ec2Source,
     ) -> Option<Handle> {
         let token = setup.id;
-        let called =
-            ec2::caller()?(&source.name, settings, source.region.as_deref(), self.resolver.clone());
+        let called = (ec2::calls()?.addresses)(&ec2::Of {
+            name: &source.name,
+            settings,
+            region: source.region.as_deref(),
+            resolver: &self.resolver,
+        });
         let (task, handle) = Poller::new(setup, settings.poll, called);
         self.tasks.spawn(async move { (token, task.run().await) });
         Some(handle)

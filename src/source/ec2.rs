@@ -3,23 +3,42 @@
 
 use std::sync::OnceLock;
 
+use super::interfaces::DescribeInterfaces;
 use super::lookup::Resolver;
 use super::poll::Describe;
 use crate::config::Ec2Source;
 
-/// Makes what calls EC2 for one source: its name, its settings, its region (without one
-/// the SDK's chain decides), and how hosts are found.
-pub type Caller = fn(&str, &Ec2Source, Option<&str>, Resolver) -> Box<dyn Describe>;
+/// The source that is called for.
+#[derive(Debug, Clone, Copy)]
+pub struct Of<'s> {
+    /// Its name.
+    pub name: &'s str,
+    /// Its settings.
+    pub settings: &'s Ec2Source,
+    /// Its region; without one the SDK's chain decides.
+    pub region: Option<&'s str>,
+    /// How hosts are found.
+    pub resolver: &'s Resolver,
+}
 
-static CALLER: OnceLock<Caller> = OnceLock::new();
+/// What is called, each for one source and set up at its first call.
+#[derive(Debug, Clone, Copy)]
+pub struct Calls {
+    /// DescribeAddresses.
+    pub addresses: fn(&Of<'_>) -> Box<dyn Describe>,
+    /// DescribeNetworkInterfaces.
+    pub interfaces: fn(&Of<'_>) -> Box<dyn DescribeInterfaces>,
+}
+
+static CALLS: OnceLock<Calls> = OnceLock::new();
 
 /// From now on this program has EC2 sources. Before the first configuration is read;
 /// of several the first counts.
-pub fn install(caller: Caller) {
-    let _ = CALLER.set(caller);
+pub fn install(calls: Calls) {
+    let _ = CALLS.set(calls);
 }
 
 /// None in a program without EC2: the configuration refuses its sources.
-pub(crate) fn caller() -> Option<Caller> {
-    CALLER.get().copied()
+pub(crate) fn calls() -> Option<Calls> {
+    CALLS.get().copied()
 }

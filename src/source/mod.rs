@@ -13,6 +13,7 @@
 //! * [`accept`]: how losses are taken, between a source and what is published.
 //! * [`discover`]: the names that tags give.
 //! * [`poll`]: when EC2 is called, and who is told.
+//! * [`interfaces`]: the IPv6 addresses of what holds an address.
 //! * [`ec2`]: who makes the call itself, in a crate of its own.
 //! * [`lookup`]: how EC2 is found without asking ourselves.
 //! * [`health`], [`stats`], [`error`]: what is known about a source.
@@ -30,6 +31,7 @@ pub mod error;
 pub(crate) mod file;
 pub(crate) mod health;
 pub mod identity;
+pub mod interfaces;
 pub mod inventory;
 pub mod json;
 pub mod known;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::accept::{Accepted, accept_file};
 use super::discover::{Remembered, Rules};
-use super::ec2::{self, Caller};
+use super::ec2::{self, Calls};
 use super::error::{PollError, SourceError};
 use super::inventory::{Health, Inventory, SourceInventory};
 use super::lookup::Resolver;
@@ -16,14 +16,14 @@ use crate::config::{Config, Source, SourceKind};
 
 /// Asks every source once, now. Takes a few seconds at most.
 pub fn inventory(config: &Config) -> Inventory {
-    match ec2::caller() {
-        Some(caller) => ask_ec2(config, at_hand(config), caller),
+    match ec2::calls() {
+        Some(calls) => ask_ec2(config, at_hand(config), calls),
         None => at_hand(config),
     }
 }
 
 /// Calls every EC2 source, all at once.
-fn ask_ec2(config: &Config, mut inventory: Inventory, caller: Caller) -> Inventory {
+fn ask_ec2(config: &Config, mut inventory: Inventory, calls: Calls) -> Inventory {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -41,8 +41,12 @@ fn ask_ec2(config: &Config, mut inventory: Inventory, caller: Caller) -> Invento
         let mut calls = tokio::task::JoinSet::new();
         for (id, source) in config.server.sources.iter().enumerate() {
             let SourceKind::Ec2(settings) = &source.kind else { continue };
-            let mut called =
-                caller(&source.name, settings, source.region.as_deref(), resolver.clone());
+            let mut called = (calls.addresses)(&ec2::Of {
+                name: &source.name,
+                settings,
+                region: source.region.as_deref(),
+                resolver: &resolver,
+            });
             calls.spawn(async move { (id, called.describe().await, called.region()) });
         }
         for (id, answer, region) in calls.join_all().await {

@@ -18,7 +18,7 @@ pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
 }
 
 fn build(page: &mut Page) {
-    let ec2 = if ec2::caller().is_some() { "true" } else { "false" };
+    let ec2 = if ec2::calls().is_some() { "true" } else { "false" };
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("ec2", ec2)];
     page.gauge("eipdns_build_info", "1, with what was built").with(&labels, true);
 }
