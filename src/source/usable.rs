@@ -129,6 +129,9 @@ pub enum ItemFault {
     /// No `PublicIp`, or an empty one, and no other address in its place.
     #[error("it has no \"PublicIp\"")]
     NoPublicIp,
+    /// A network interface without `NetworkInterfaceId`, or with an empty one.
+    #[error("it has no \"NetworkInterfaceId\"")]
+    NoInterfaceId,
     /// A key that holds an address does not.
     #[error("\"{key}\": \"{text}\" is not an IPv4 address")]
     BadIp {

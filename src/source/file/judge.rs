@@ -7,62 +7,68 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::FileError;
-use crate::source::Answer;
 use crate::source::error::SourceError;
-use crate::source::json::Listing;
 
 /// How long a file may be bad before that is told. A writer that truncates
 /// first, or removes before it renames, shows nothing or half for a moment.
 pub(super) const SETTLE: Duration = Duration::from_millis(200);
 
+/// What a file says, or why it says nothing.
+pub(crate) type Seen<T> = Result<Arc<T>, Arc<SourceError>>;
+
 /// What a look at the file means.
-pub(super) enum Look {
-    /// Bad, but perhaps only for a moment: look again soon.
-    Again,
+pub(crate) enum Look<T> {
     /// As it was when last told.
-    Same(Answer),
+    Same(Seen<T>),
     /// To be told.
-    New(Answer),
+    New(Seen<T>),
 }
 
 /// Compares what is seen with what was told.
-#[derive(Default)]
-pub(super) struct Judge {
-    told: Option<Result<Arc<Listing>, Arc<SourceError>>>,
+pub(super) struct Judge<T> {
+    told: Option<Seen<T>>,
     bad_since: Option<Instant>,
 }
 
-impl Judge {
+impl<T> Judge<T> {
+    pub(super) fn new() -> Self {
+        Self { told: None, bad_since: None }
+    }
+
     /// What was told last, if it is good.
-    pub(super) fn known(&self) -> Option<&Arc<Listing>> {
+    pub(super) fn known(&self) -> Option<&Arc<T>> {
         self.told.as_ref()?.as_ref().ok()
     }
 
-    pub(super) fn judge(&mut self, seen: Result<Arc<Listing>, FileError>, now: Instant) -> Look {
+    /// None: bad, but perhaps only for a moment; look again soon.
+    pub(super) fn judge(
+        &mut self,
+        seen: Result<Arc<T>, FileError>,
+        now: Instant,
+    ) -> Option<Look<T>> {
         match (seen, &self.told) {
             (Ok(seen), told) => {
                 self.bad_since = None;
-                let answer = Ok(seen.said().clone());
                 if matches!(told, Some(Ok(told)) if Arc::ptr_eq(told, &seen)) {
-                    return Look::Same(answer);
+                    return Some(Look::Same(Ok(seen)));
                 }
-                self.told = Some(Ok(seen));
-                Look::New(answer)
+                self.told = Some(Ok(Arc::clone(&seen)));
+                Some(Look::New(Ok(seen)))
             }
             (Err(error), _)
                 if *self.bad_since.get_or_insert(now) + SETTLE > now
                     // That has taken its time already.
                     && !matches!(error, FileError::Hangs { .. }) =>
             {
-                Look::Again
+                None
             }
             (Err(error), Some(Err(told))) if told.to_string() == error.to_string() => {
-                Look::Same(Err(Arc::clone(told)))
+                Some(Look::Same(Err(Arc::clone(told))))
             }
             (Err(error), _) => {
                 let error = Arc::new(SourceError::from(error));
                 self.told = Some(Err(Arc::clone(&error)));
-                Look::New(Err(error))
+                Some(Look::New(Err(error)))
             }
         }
     }

@@ -1,13 +1,16 @@
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use tokio::sync::mpsc;
 
+use super::following::{AGAIN, contents, octets};
+use super::judge::Judge;
 use super::*;
+use crate::host::aside::{Aside, Place};
+use crate::source::Accept;
 use crate::source::clock::Clock;
 use crate::source::inventory::Health;
-use crate::source::{Accept, Answer};
 use crate::source::{Delivery, Gone};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -164,12 +167,12 @@ impl Gate {
 fn start_at(gate: &Arc<Gate>, path: &Path) -> Running {
     let gate = Arc::clone(gate);
     start_with(path, |source| {
-        source.reading = Aside::new(Place::read(&source.path), SOON);
-        source.contents = Arc::new(move |path| {
+        source.file.reading = Aside::new(Place::read(&source.file.path), SOON);
+        source.file.octets = Arc::new(move |path| {
             if path.is_symlink() {
                 gate.pass();
             }
-            contents(path)
+            octets(path)
         });
     })
 }
@@ -254,15 +257,15 @@ async fn a_file_that_stays_as_it_is_does_not_grow_old() {
 fn what_a_look_means() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
-    let mut judge = Judge::default();
+    let mut judge = Judge::new();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.json");
     let mut look = |octets: &str, ms| {
-        judge.judge(super::listing(&path, octets.as_bytes(), judge.known()), at(ms))
+        judge.judge(contents::<Listing>(&path, octets.as_bytes(), judge.known()), at(ms))
     };
-    let new = |v: Look| matches!(v, Look::New(Ok(_)));
-    let same = |v: Look| matches!(v, Look::Same(Ok(_)));
-    let again = |v: Look| matches!(v, Look::Again);
+    let new = |v: Option<Look<_>>| matches!(v, Some(Look::New(Ok(_))));
+    let same = |v: Option<Look<_>>| matches!(v, Some(Look::Same(Ok(_))));
+    let again = |v: Option<Look<Listing>>| v.is_none();
     let (one, two) = (listing(1), listing(2));
     assert!(new(look(&one, 0)));
     assert!(same(look(&one, 1)));
@@ -272,9 +275,9 @@ fn what_a_look_means() {
     // Bad for longer: told once; the clock starts with the first bad look.
     assert!(again(look("", 500)));
     assert!(again(look("{", 699)));
-    assert!(matches!(look("{", 700), Look::New(Err(_))));
-    assert!(matches!(look("{", 800), Look::Same(Err(_))));
-    assert!(matches!(look("[", 900), Look::New(Err(_))));
+    assert!(matches!(look("{", 700), Some(Look::New(Err(_)))));
+    assert!(matches!(look("{", 800), Some(Look::Same(Err(_)))));
+    assert!(matches!(look("[", 900), Some(Look::New(Err(_)))));
     // What was told before it was bad is news.
     assert!(new(look(&one, 901)));
     assert!(new(look(&two, 902)));

@@ -9,30 +9,35 @@
 
 mod error;
 mod item;
+mod reply;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Borrow;
-use std::fmt;
 use std::hash::Hasher;
-use std::ops::Range;
 use std::sync::Arc;
 
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::host::background;
 use crate::source::inventory::Address;
 use crate::source::known::KnownAddresses;
 use crate::source::usable::{self, Gather, Said, Unusable};
 pub use error::ParseError;
-use error::from_json;
-use item::{Object, PrintedItem};
+use item::PrintedItem;
+pub use reply::Form;
+use reply::{Place, printed, read};
 
-/// UTF-8 byte order mark: some editors write one.
-const BOM: &[u8] = b"\xef\xbb\xbf";
+/// What the text of a file says.
+pub(crate) trait Contents: Default + Send + Sync + 'static {
+    /// Reads it, after `before`: what is as it was there may be the very same.
+    ///
+    /// # Errors
+    /// Any text that leaves a doubt about what it has; nothing is returned for a part of it.
+    fn read(text: &[u8], before: &Self) -> Result<Self, ParseError>;
+
+    /// Is it what was read from this very text?
+    fn is_of(&self, text: &[u8]) -> bool;
+}
 
 /// The addresses in a text that was read. Of the text digests are kept, which tell
 /// whether another is the same: it is as long as all that is answered from it.
@@ -56,33 +61,27 @@ impl Listing {
     /// Any text that leaves a doubt about which addresses it has; nothing is
     /// returned for a part of it.
     pub fn read(text: &[u8], before: &Listing) -> Result<Self, ParseError> {
-        let json = text.strip_prefix(BOM).unwrap_or(text);
-        if json.trim_ascii().is_empty() {
-            return Err(ParseError::Empty);
-        }
-        let mut reader = Reader::new(text, before);
-        let mut json = serde_json::Deserializer::from_slice(json);
-        let found = WholeReply(&mut reader).deserialize(&mut json);
-        match (found.and_then(|found| json.end().map(|()| found)), reader.fault.take()) {
-            (Ok(true), _) => {}
-            (Ok(false), _) => return Err(ParseError::NoAddresses),
-            (Err(_), Some(fault)) => return Err(fault),
-            (Err(error), None) => return Err(from_json(&error, error.line(), error.column())),
-        }
+        let mut reader = Reader::new(before);
+        read(Form::Addresses, text, |item: &str, place: Place<'_>| reader.take(item, place))?;
         let (all, left_out) = reader.gather.finish();
         let (items, addresses): (_, Vec<_>) = all.map(|read| (read.digest, read.address)).unzip();
         let said = Said { addresses: addresses.into(), left_out: left_out.into() };
         Ok(Self { digest: digest(text), items, said })
     }
 
-    /// Is it what was read from this very text?
-    pub fn is_of(&self, text: &[u8]) -> bool {
-        self.digest == digest(text)
-    }
-
     /// What it says: the addresses, in their order.
     pub fn said(&self) -> &Said {
         &self.said
+    }
+}
+
+impl Contents for Listing {
+    fn read(text: &[u8], before: &Self) -> Result<Self, ParseError> {
+        Self::read(text, before)
+    }
+
+    fn is_of(&self, text: &[u8]) -> bool {
+        self.digest == digest(text)
     }
 }
 
@@ -107,27 +106,24 @@ impl Borrow<Address> for Read {
 
 /// Takes one item after the other.
 struct Reader<'r> {
-    text: &'r [u8],
     before: &'r Listing,
     known: KnownAddresses<'r>,
     gather: Gather<Read>,
-    /// What is wrong with the last item: an error of serde carries only text.
-    fault: Option<ParseError>,
 }
 
 impl<'r> Reader<'r> {
-    fn new(text: &'r [u8], before: &'r Listing) -> Self {
+    fn new(before: &'r Listing) -> Self {
         let known = KnownAddresses::new(&before.said.addresses);
-        Self { text, before, known, gather: Gather::default(), fault: None }
+        Self { before, known, gather: Gather::default() }
     }
 
     /// Takes the text of an item. It is JSON, and nothing else is known of it.
-    fn take(&mut self, item: &str) -> Result<(), ParseError> {
+    fn take(&mut self, item: &str, place: Place<'_>) -> Result<(), ParseError> {
         let digest = digest(item.as_bytes());
         let again = self.before.items.get(self.known.next()).filter(|before| **before == digest);
         let address = match again.and_then(|_| self.known.again()) {
             Some(address) => address,
-            None => match address(item, &place_of(item, self.text), self.text)? {
+            None => match address(item, place)? {
                 Ok(address) => self.known.share(address.into()),
                 Err(why) => {
                     self.gather.leave_out(why);
@@ -140,99 +136,8 @@ impl<'r> Reader<'r> {
     }
 }
 
-/// Where in `text` a part of it stands.
-fn place_of(part: &str, text: &[u8]) -> Range<usize> {
-    let start = part.as_ptr().addr() - text.as_ptr().addr();
-    start..start + part.len()
-}
-
-/// The address that an item at a place in the text is, or why it is none.
-fn address(
-    item: &str,
-    place: &Range<usize>,
-    text: &[u8],
-) -> Result<Result<Address, Unusable>, ParseError> {
-    let Object(item) = serde_json::from_str::<Object<PrintedItem>>(item).map_err(|error| {
-        let lines = item.split_inclusive('\n').take(error.line().saturating_sub(1));
-        let behind = lines.map(str::len).sum::<usize>() + error.column();
-        let (line, column) = line_and_column(text, place.start + behind);
-        from_json(&error, line, column)
-    })?;
-    usable::Item::from(item).judge().map_err(|fault| {
-        let (line, column) = line_and_column(text, place.end);
-        ParseError::Item { line, column, fault }
-    })
-}
-
-/// Line and column of the last of the first `count` octets.
-fn line_and_column(text: &[u8], count: usize) -> (usize, usize) {
-    let text = text.get(..count).unwrap_or(text);
-    let text = text.strip_prefix(BOM).unwrap_or(text);
-    let lines = text.iter().filter(|octet| **octet == b'\n').count();
-    (lines + 1, text.rsplit(|octet| *octet == b'\n').next().map_or(0, <[u8]>::len))
-}
-
-/// The whole reply: did it have a list of items?
-struct WholeReply<'a, 'r>(&'a mut Reader<'r>);
-
-impl<'de> DeserializeSeed<'de> for WholeReply<'_, '_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for WholeReply<'_, '_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with \"Addresses\"")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<bool, M::Error> {
-        let mut found = false;
-        while let Some(key) = map.next_key::<String>()? {
-            if key != "Addresses" {
-                map.next_value::<IgnoredAny>()?;
-            } else if found {
-                return Err(M::Error::custom("\"Addresses\" stands twice"));
-            } else {
-                map.next_value_seed(Items(self.0))?;
-                found = true;
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// The list of items.
-struct Items<'a, 'r>(&'a mut Reader<'r>);
-
-impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of addresses")
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<(), S::Error> {
-        while let Some(item) = seq.next_element::<&RawValue>()? {
-            background::breathe();
-            if let Err(fault) = self.0.take(item.get()) {
-                let error = S::Error::custom(&fault);
-                self.0.fault = Some(fault);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
+/// The address that an item is, or why it is none.
+fn address(item: &str, place: Place<'_>) -> Result<Result<Address, Unusable>, ParseError> {
+    let item: PrintedItem = printed(item, place)?;
+    usable::Item::from(item).judge().map_err(|fault| place.fault(fault))
 }
