@@ -74,7 +74,7 @@ fn tag_problems(offline: &Offline<'_>) -> Vec<Problem> {
     let sources = &offline.config.server.sources;
     let all = offline.inventory.discovered.problems();
     let told = all.filter_map(|problem| {
-        let SourceKind::File { path } = &sources.get(problem.claim.source)?.kind else {
+        let SourceKind::File { path, .. } = &sources.get(problem.claim.source)?.kind else {
             return None;
         };
         Some(Problem {
@@ -165,7 +165,7 @@ fn broken_files(offline: &Offline<'_>) -> Vec<Problem> {
     let sources = offline.config.server.sources.iter().zip(&offline.inventory.sources);
     let broken =
         sources.filter_map(|(source, inventory)| match (&source.kind, &inventory.health) {
-            (SourceKind::File { path }, Health::Stalled { why, .. }) => Some(Problem {
+            (SourceKind::File { path, .. }, Health::Stalled { why, .. }) => Some(Problem {
                 place: Place::file(path),
                 severity: Severity::Error,
                 what: why.clone(),
@@ -180,7 +180,7 @@ fn broken_files(offline: &Offline<'_>) -> Vec<Problem> {
 fn unusable_entries(config: &Config, left_out: &[Arc<LeftOut>]) -> Vec<Problem> {
     let mut all = Vec::new();
     for (source, left_out) in config.server.sources.iter().zip(left_out) {
-        let SourceKind::File { path } = &source.kind else { continue };
+        let SourceKind::File { path, .. } = &source.kind else { continue };
         let problem = |what, remedy: &str| Problem {
             place: Place::file(path),
             severity: Severity::Warning,

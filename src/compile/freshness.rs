@@ -38,7 +38,7 @@ fn freshness(config: Option<&Source>, source: &SourceInventory, input: &Input<'_
     }
     let since = short_time(delivered, input.now, input.drift);
     let text = match (&config.kind, &source.region) {
-        (SourceKind::File { path }, _) => {
+        (SourceKind::File { path, .. }, _) => {
             format!("{} not readable since {since}", path.display())
         }
         (SourceKind::Ec2(_), Some(region)) => format!("EC2 {region} not reached since {since}"),

@@ -159,6 +159,8 @@ pub enum SourceKind {
     File {
         /// The JSON file, relative to the configuration directory.
         path: PathBuf,
+        /// What `aws ec2 describe-network-interfaces` prints, watched as well.
+        interfaces: Option<PathBuf>,
     },
     /// DescribeAddresses, polled.
     Ec2(Ec2Source),

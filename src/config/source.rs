@@ -28,6 +28,9 @@ const MAX_TEXT: usize = 2048;
 const EC2_KEYS: &[&str] =
     &["poll", "endpoint_url", "profile", "role_arn", "external_id", "account", "filters"];
 
+/// Keys that only a `file` source has.
+const FILE_KEYS: &[&str] = &["path", "interfaces"];
+
 /// Filters of DescribeAddresses (EC2 API reference); and `tag:<key>`.
 const FILTERS: &[&str] = &[
     "allocation-id",
@@ -135,8 +138,7 @@ fn read(t: &mut Table<'_>, why: &str, context: &Context<'_>) -> Option<Source> {
         });
     if kind.is_none() {
         // Known all the same: one mistake is enough.
-        t.get("path");
-        for key in EC2_KEYS {
+        for key in FILE_KEYS.iter().chain(EC2_KEYS) {
             t.get(key);
         }
     }
@@ -187,17 +189,21 @@ fn file(t: &mut Table<'_>, context: &Context<'_>) -> Option<SourceKind> {
             );
         }
     }
+    let interfaces = t.take("interfaces", readers::path(context.dir, "interfaces.json"));
     let path = readers::path(context.dir, "addresses.json");
     let why = "nothing names the file that holds what `aws ec2 describe-addresses` prints";
-    t.require("path", why, "\"addresses.json\"", path).map(|path| SourceKind::File { path })
+    let path = t.require("path", why, "\"addresses.json\"", path)?;
+    Some(SourceKind::File { path, interfaces })
 }
 
 fn ec2(t: &mut Table<'_>) -> Ec2Source {
-    if let Some(path) = t.get("path") {
-        path.at_key().error(
-            "`path` means nothing to a source of `type = \"ec2\"`",
-            "remove it, or set `type = \"file\"`",
-        );
+    for key in FILE_KEYS {
+        if let Some(value) = t.get(key) {
+            value.at_key().error(
+                format!("`{key}` means nothing to a source of `type = \"ec2\"`"),
+                "remove it, or set `type = \"file\"`",
+            );
+        }
     }
     let role_arn = t.take("role_arn", role_arn);
     let external_id = t.get("external_id");

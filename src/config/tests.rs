@@ -141,7 +141,10 @@ fn the_shipped_directory_is_sound() {
     assert_eq!(loaded.directory, here("zones"));
     assert_eq!(loaded.config.server.state_directory, here(".eipdns"));
     let [source] = loaded.config.server.sources.as_slice() else { panic!("one source") };
-    assert_eq!(source.kind, SourceKind::File { path: here("zones/addresses.json") });
+    assert_eq!(
+        source.kind,
+        SourceKind::File { path: here("zones/addresses.json"), interfaces: None }
+    );
     assert_eq!(source.region.as_deref(), Some("us-east-1"));
     let [zone] = loaded.config.zones.as_slice() else { panic!("one zone") };
     assert_eq!(zone.origin.to_string(), "example.com.");
@@ -206,7 +209,13 @@ fn every_key_is_read() {
     );
     assert_eq!(server.aws_resolvers, ["169.254.169.253".parse::<IpAddr>().unwrap()]);
     let [file, main] = server.sources.as_slice() else { panic!("two sources") };
-    assert_eq!(file.kind, SourceKind::File { path: "/dev/null".into() });
+    assert_eq!(
+        file.kind,
+        SourceKind::File {
+            path: "/dev/null".into(),
+            interfaces: Some(dir.path().join("interfaces.json")),
+        }
+    );
     assert_eq!(file.public_suffix.as_ref().unwrap().to_string(), "ec2.test.");
     assert_eq!((&file.region, file.ttl), (&None, 5));
     assert_eq!((main.region.as_deref(), main.ttl), (Some("eu-west-1"), 9));
@@ -293,6 +302,7 @@ resolvers = ["169.254.169.253"]
 name = "file"
 type = "file"
 path = "/dev/null"
+interfaces = "interfaces.json"
 public_suffix = "EC2.test"
 
 [[source]]

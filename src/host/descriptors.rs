@@ -28,13 +28,14 @@ const PROCESS: usize = 16;
 /// resolvers and addresses, and what a reload opens before it closes the old.
 const OCCASIONAL: usize = 32;
 
-/// A file source: three for its file events, one for the file, and as many for
+/// A file of a source: three for its file events, one for the file, and as many for
 /// a second look that begins while a disk does not answer the first.
 const FILE_SOURCE: usize = 8;
 
 /// An EC2 source: two calls at once, connections kept from those before, the
-/// credentials' own calls, the metadata service, lookups of their names.
-const EC2_SOURCE: usize = 16;
+/// credentials' own calls, the metadata service, lookups of their names. Interfaces are asked for
+/// with one call at a time, and with as many others.
+const EC2_SOURCE: usize = 28;
 
 /// The least that each of those who share the rest gets, even if that is more
 /// than there is: with less it would not work at all.
@@ -79,8 +80,8 @@ pub struct Demand {
     pub inherited: usize,
     /// Sockets to listen at: UDP and TCP, one for each worker and address.
     pub listeners: usize,
-    /// File sources.
-    pub file_sources: usize,
+    /// Files of sources.
+    pub files: usize,
     /// EC2 sources.
     pub ec2_sources: usize,
     /// Connections that lost their place to others and have not ended yet.
@@ -120,7 +121,7 @@ impl Budget {
             + OCCASIONAL
             // A reload opens the new ones before it closes the old ones.
             + 2 * demand.listeners
-            + FILE_SOURCE * demand.file_sources
+            + FILE_SOURCE * demand.files
             + EC2_SOURCE * demand.ec2_sources
             + demand.leaving;
         let mut left = limit.saturating_sub(reserve);
@@ -246,7 +247,7 @@ mod tests {
     const USUAL: Demand = Demand {
         inherited: 3,
         listeners: 3,
-        file_sources: 1,
+        files: 1,
         ec2_sources: 2,
         leaving: 64,
         tcp: 4160,
@@ -259,7 +260,7 @@ mod tests {
         let budget = Budget::divide(524_288, &USUAL);
         assert!(budget.is_enough());
         assert_eq!((budget.tcp, budget.http, budget.upstreams), (4160, 256, 4352));
-        assert_eq!(budget.reserve, 3 + 16 + 32 + 6 + 8 + 32 + 64);
+        assert_eq!(budget.reserve, 3 + 16 + 32 + 6 + 8 + 56 + 64);
         assert_eq!(budget.wanted, budget.reserve + 4160 + 256 + 4352);
         assert!(Budget::divide(budget.wanted, &USUAL).is_enough());
         assert!(!Budget::divide(budget.wanted - 1, &USUAL).is_enough());
@@ -269,15 +270,15 @@ mod tests {
     fn with_few_the_reserve_comes_first_and_the_rest_is_shared() {
         let budget = Budget::divide(1024, &USUAL);
         assert!(!budget.is_enough());
-        assert_eq!((budget.reserve, budget.http, budget.tcp), (161, 256, 303));
+        assert_eq!((budget.reserve, budget.http, budget.tcp), (185, 256, 291));
         assert_eq!(budget.reserve + budget.tcp + budget.http + budget.upstreams, 1024);
         // What one does not want is for the others.
         let alone = Demand { http: 0, upstreams: 0, ..USUAL };
         let budget = Budget::divide(1024, &alone);
-        assert_eq!((budget.tcp, budget.http, budget.upstreams), (863, 0, 0));
+        assert_eq!((budget.tcp, budget.http, budget.upstreams), (839, 0, 0));
         let modest = Demand { tcp: 34, ..USUAL };
         let budget = Budget::divide(1024, &modest);
-        assert_eq!((budget.tcp, budget.http, budget.upstreams), (34, 256, 573));
+        assert_eq!((budget.tcp, budget.http, budget.upstreams), (34, 256, 549));
     }
 
     #[test]

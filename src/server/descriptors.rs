@@ -74,15 +74,18 @@ impl Descriptors {
 
     fn divide(&self, server: &Server) -> Budget {
         let Listen { dns, workers, tcp_clients, .. } = &server.listen;
-        let is_file = |kind: &SourceKind| matches!(kind, SourceKind::File { .. });
-        let files = server.sources.iter().filter(|source| is_file(&source.kind)).count();
+        let files = |kind: &SourceKind| match kind {
+            SourceKind::File { interfaces, .. } => 1 + usize::from(interfaces.is_some()),
+            SourceKind::Ec2(_) => 0,
+        };
+        let files = || server.sources.iter().map(|source| files(&source.kind));
         let forwards = server.views.iter().any(|view| view.forward);
         let has_http = usize::from(self.http.is_some());
         let demand = Demand {
             inherited: self.inherited,
             listeners: dns.len() * (workers + 1) + has_http,
-            file_sources: files,
-            ec2_sources: server.sources.len() - files,
+            files: files().sum(),
+            ec2_sources: files().filter(|files| *files == 0).count(),
             leaving: POOLS * MAX_LEAVING,
             tcp: tcp_clients + strangers(*tcp_clients),
             http: has_http * http::MAX_CONNECTIONS,

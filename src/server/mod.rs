@@ -38,6 +38,7 @@ use crate::respond::Responder;
 use crate::serve::Listeners;
 use crate::source::Delivery;
 use crate::source::clock::{Clock, Drift};
+use crate::source::interfaces::Told;
 use crate::status::board::{Facts, Reloads};
 use crate::writer::Writer;
 use crate::writer::history::What;
@@ -65,6 +66,9 @@ struct App {
     forwarding: Forwarding,
     listeners: Listeners<Responder>,
     deliveries: mpsc::Receiver<Delivery>,
+    /// What is told of interfaces.
+    #[expect(dead_code, reason = "no name can want an AAAA record of an interface yet")]
+    told: mpsc::Receiver<Told>,
     reload: Reload,
     keeper: Keeper,
     keeping: JoinHandle<()>,

@@ -1,4 +1,5 @@
-//! The sources' tasks: one each, for as long as it is asked in the same way.
+//! The sources' tasks: one each for its addresses and one for interfaces, for as long as it is
+//! asked in the same way.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,6 +12,9 @@ use crate::config::{self, Config, Source, SourceId, SourceKind};
 use crate::source::clock::Clock;
 use crate::source::ec2;
 use crate::source::file::FileSource;
+use crate::source::interfaces::asker::Asker;
+use crate::source::interfaces::file::FileInterfaces;
+use crate::source::interfaces::{self, Told, Wanted};
 use crate::source::inventory::{Health, Inventory};
 use crate::source::lookup::Resolver;
 use crate::source::poll::Poller;
@@ -20,6 +24,8 @@ use crate::source::{Delivery, Ended, Handle, Setup};
 /// The sources' tasks.
 pub(super) struct Sources {
     deliveries: mpsc::Sender<Delivery>,
+    /// What is told of interfaces.
+    told: mpsc::Sender<Told>,
     clock: Clock,
     /// How the endpoints of EC2 are found, by all of them.
     resolver: Resolver,
@@ -33,16 +39,19 @@ struct Running {
     token: usize,
     config: Source,
     handle: Option<Handle>,
+    /// Of its second task. None: a file source without interfaces.
+    interfaces: Option<interfaces::post::Handle>,
 }
 
 impl Sources {
     pub(super) fn new(
         deliveries: mpsc::Sender<Delivery>,
+        told: mpsc::Sender<Told>,
         clock: Clock,
         resolver: Resolver,
     ) -> Self {
         let (tasks, running) = (JoinSet::new(), Vec::new());
-        Self { deliveries, clock, resolver, tasks, running, next: 0 }
+        Self { deliveries, told, clock, resolver, tasks, running, next: 0 }
     }
 
     /// How the endpoints of EC2 are found.
@@ -87,6 +96,7 @@ impl Sources {
         let token = self.next;
         self.next += 1;
         let mut setup = Setup::new(token, &source.name, self.clock, self.deliveries.clone());
+        let interfaces = self.start_interfaces(token, source, former.as_ref());
         if let Some(former) = former {
             setup.health = health;
             if share_account(&former.config, source) {
@@ -98,14 +108,44 @@ impl Sources {
         }
         setup.stats.begin(self.clock.now());
         let handle = match &source.kind {
-            SourceKind::File { path } => {
+            SourceKind::File { path, .. } => {
                 let (task, handle) = FileSource::new(setup, source.region.clone(), path.clone());
                 self.tasks.spawn(async move { (token, task.run().await) });
                 Some(handle)
             }
             SourceKind::Ec2(ec2) => self.start_ec2(setup, source, ec2),
         };
-        Running { token, config: source.clone(), handle }
+        Running { token, config: source.clone(), handle, interfaces }
+    }
+
+    /// Starts the second task of a source, if it has one.
+    fn start_interfaces(
+        &mut self,
+        token: usize,
+        source: &Source,
+        former: Option<&Running>,
+    ) -> Option<interfaces::post::Handle> {
+        let told = self.told.clone();
+        let mut setup = interfaces::post::Setup::new(token, &source.name, self.clock, told);
+        if let Some((former, handle)) = former.and_then(|f| Some((f, f.interfaces.as_ref()?))) {
+            setup.stats = Arc::clone(handle.shared_stats());
+            if share_account(&former.config, source) {
+                setup.throttled = handle.throttled();
+            }
+        }
+        match &source.kind {
+            SourceKind::File { interfaces, .. } => {
+                let (task, handle) = FileInterfaces::new(setup, interfaces.as_ref()?);
+                self.tasks.spawn(async move { (token, task.run().await) });
+                Some(handle)
+            }
+            SourceKind::Ec2(settings) => {
+                let called = (ec2::calls()?.interfaces)(&self.of(source, settings));
+                let (task, handle) = Asker::new(setup, called);
+                self.tasks.spawn(async move { (token, task.run().await) });
+                Some(handle)
+            }
+        }
     }
 
     /// None in a program without EC2, where the configuration refuses such sources.
@@ -116,15 +156,30 @@ impl Sources {
         settings: &config::Ec2Source,
     ) -> Option<Handle> {
         let token = setup.id;
-        let called = (ec2::calls()?.addresses)(&ec2::Of {
-            name: &source.name,
-            settings,
-            region: source.region.as_deref(),
-            resolver: &self.resolver,
-        });
+        let called = (ec2::calls()?.addresses)(&self.of(source, settings));
         let (task, handle) = Poller::new(setup, settings.poll, called);
         self.tasks.spawn(async move { (token, task.run().await) });
         Some(handle)
+    }
+
+    fn of<'s>(&'s self, source: &'s Source, settings: &'s config::Ec2Source) -> ec2::Of<'s> {
+        let (name, region) = (source.name.as_str(), source.region.as_deref());
+        ec2::Of { name, settings, region, resolver: &self.resolver }
+    }
+
+    /// From now on these interfaces of a source are wanted, and no others. A source that was
+    /// started since wants none until it is told.
+    #[expect(dead_code, reason = "no name can want an AAAA record of an interface yet")]
+    pub(super) fn want(&self, id: SourceId, wanted: Wanted) {
+        if let Some(handle) = self.running.get(id).and_then(|r| r.interfaces.as_ref()) {
+            handle.want(wanted);
+        }
+    }
+
+    /// What was asked of interfaces; none for a source that has none.
+    #[expect(dead_code, reason = "no name can want an AAAA record of an interface yet")]
+    pub(super) fn interfaces(&self) -> Vec<Option<interfaces::post::Handle>> {
+        self.running.iter().map(|r| r.interfaces.clone()).collect()
     }
 
     /// Whom to ask for a refresh of each source.

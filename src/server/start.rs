@@ -30,6 +30,9 @@ use crate::writer::{STATE_WAITS, Start, Writer, keeper};
 /// Deliveries on their way to the writer. Each source has one at a time.
 const MAX_DELIVERIES: usize = 64;
 
+/// What is told of interfaces on its way to the writer. Each source has one or two at a time.
+const MAX_TOLD: usize = 64;
+
 /// What is opened before anything is served: sockets, and what was kept on disk.
 pub(super) struct OpenedParts {
     pub(super) dns: serve::Bound,
@@ -75,7 +78,8 @@ impl App {
         let mut surroundings = Surroundings::of(&config);
         let (sender, deliveries) = mpsc::channel(MAX_DELIVERIES);
         let resolver = Resolver::new(std::mem::take(&mut surroundings.aws_resolvers));
-        let mut sources = Sources::new(sender, clock, resolver);
+        let (tell, told) = mpsc::channel(MAX_TOLD);
+        let mut sources = Sources::new(sender, tell, clock, resolver);
         let mut forwarding = Forwarding::new(descriptors.upstreams());
         let writer = first_answers(&config, surroundings, &mut state, &mut forwarding, clock)?;
         let (keeper, keeping) = state.keep(clock);
@@ -100,6 +104,7 @@ impl App {
             forwarding,
             listeners,
             deliveries,
+            told,
             keeper,
             keeping: tokio::spawn(keeping),
             known,

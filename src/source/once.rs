@@ -1,18 +1,24 @@
 //! Asks each source once, now, without polling it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
 
 use super::accept::{Accepted, accept_file};
 use super::discover::{Remembered, Rules};
 use super::ec2::{self, Calls};
 use super::error::{PollError, SourceError};
+use super::interfaces::round::{Round, ask};
+use super::interfaces::{self, Told, Wanted};
 use super::inventory::{Health, Inventory, SourceInventory};
 use super::lookup::Resolver;
 use super::resolvers::aws_resolvers;
 use super::usable::{LeftOut, Said};
 use super::{file, silent};
-use crate::config::{Config, Source, SourceKind};
+use crate::config::{Config, Ec2Source, Source, SourceKind};
 
 /// Asks every source once, now. Takes a few seconds at most.
 pub fn inventory(config: &Config) -> Inventory {
@@ -24,13 +30,12 @@ pub fn inventory(config: &Config) -> Inventory {
 
 /// Calls every EC2 source, all at once.
 fn ask_ec2(config: &Config, mut inventory: Inventory, calls: Calls) -> Inventory {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let what = format!("cannot start an event loop to ask EC2: {error}");
             for (said, source) in inventory.sources.iter_mut().zip(&config.server.sources) {
                 if let SourceKind::Ec2(_) = source.kind {
-                    *said = answered(source, Err(PollError::Other { what: what.clone() }.into()));
+                    *said = answered(source, Err(no_runtime(&error).into()));
                 }
             }
             return inventory;
@@ -38,18 +43,13 @@ fn ask_ec2(config: &Config, mut inventory: Inventory, calls: Calls) -> Inventory
     };
     let resolver = Resolver::new(aws_resolvers(config));
     runtime.block_on(async {
-        let mut calls = tokio::task::JoinSet::new();
+        let mut asking = JoinSet::new();
         for (id, source) in config.server.sources.iter().enumerate() {
             let SourceKind::Ec2(settings) = &source.kind else { continue };
-            let mut called = (calls.addresses)(&ec2::Of {
-                name: &source.name,
-                settings,
-                region: source.region.as_deref(),
-                resolver: &resolver,
-            });
-            calls.spawn(async move { (id, called.describe().await, called.region()) });
+            let mut called = (calls.addresses)(&of(source, settings, &resolver));
+            asking.spawn(async move { (id, called.describe().await, called.region()) });
         }
-        for (id, answer, region) in calls.join_all().await {
+        for (id, answer, region) in asking.join_all().await {
             let source = &config.server.sources[id];
             inventory.sources[id] =
                 answered(source, answer.and_then(|said| said.beside(None)).map_err(Into::into));
@@ -59,6 +59,72 @@ fn ask_ec2(config: &Config, mut inventory: Inventory, calls: Calls) -> Inventory
         }
     });
     with_names(config, inventory.sources)
+}
+
+/// Asks each source once, now, for the interfaces that are wanted of it, by its number; a file is
+/// read whatever is wanted. Takes some seconds at most.
+pub fn interfaces(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
+    let mut told = interfaces_at_hand(config);
+    let Some(calls) = ec2::calls() else { return told };
+    let wanted = config.server.sources.iter().enumerate().filter_map(|(id, source)| {
+        let SourceKind::Ec2(settings) = &source.kind else { return None };
+        let wanted = wanted.get(id).filter(|wanted| !wanted.is_empty())?;
+        Some((id, source, settings, Arc::clone(wanted)))
+    });
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            told.extend(wanted.map(|(id, .., wanted)| failed(id, wanted, no_runtime(&error))));
+            return told;
+        }
+    };
+    let resolver = Resolver::new(aws_resolvers(config));
+    let rounds = runtime.block_on(async {
+        let mut asking = JoinSet::new();
+        for (id, source, settings, wanted) in wanted {
+            let mut called = (calls.interfaces)(&of(source, settings, &resolver));
+            asking.spawn(async move { (id, ask(called.as_mut(), &wanted).await, wanted) });
+        }
+        asking.join_all().await
+    });
+    for (id, Round { said, answered, failed: trouble, .. }, wanted) in rounds {
+        let unanswered = Wanted::new(wanted.difference(&answered).cloned().collect());
+        if !answered.is_empty() {
+            let asked = Some(Wanted::new(answered));
+            told.push(Told { source: id, at: SystemTime::now(), asked, answer: Ok(said) });
+        }
+        told.extend(trouble.map(|error| failed(id, unanswered, error)));
+    }
+    told
+}
+
+/// The interfaces in the files of sources, read now.
+pub fn interfaces_at_hand(config: &Config) -> Vec<Told> {
+    let sources = config.server.sources.iter().enumerate();
+    let told = sources.filter_map(|(source, of)| {
+        let SourceKind::File { interfaces: Some(path), .. } = &of.kind else { return None };
+        let answer = interfaces::file::read(path).map(|said| said.interfaces);
+        let answer = answer.map_err(|error| Arc::new(error.into()));
+        Some(Told { source, at: SystemTime::now(), asked: None, answer })
+    });
+    told.collect()
+}
+
+fn failed(source: usize, asked: Wanted, error: PollError) -> Told {
+    let answer = Err(Arc::new(error.into()));
+    Told { source, at: SystemTime::now(), asked: Some(asked), answer }
+}
+
+fn of<'s>(source: &'s Source, settings: &'s Ec2Source, resolver: &'s Resolver) -> ec2::Of<'s> {
+    ec2::Of { name: &source.name, settings, region: source.region.as_deref(), resolver }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+fn no_runtime(error: &io::Error) -> PollError {
+    PollError::Other { what: format!("cannot start an event loop to ask EC2: {error}") }
 }
 
 /// With the names that tags give, as if nothing had been known before.
@@ -77,7 +143,7 @@ pub fn at_hand(config: &Config) -> Inventory {
 /// The same, and what of each source cannot be used.
 pub fn all_at_hand(config: &Config) -> (Inventory, Vec<Arc<LeftOut>>) {
     let ask = |source: &Source| match &source.kind {
-        SourceKind::File { path } => {
+        SourceKind::File { path, .. } => {
             let said = file::read(path).map_err(Into::into);
             let left_out = said.as_ref().map(|said: &Said| Arc::clone(&said.left_out));
             let left_out = left_out.unwrap_or_default();

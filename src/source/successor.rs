@@ -22,7 +22,7 @@ pub(crate) fn fingerprint(source: &Source) -> Settings {
     };
     put("region", source.region.as_deref());
     match &source.kind {
-        SourceKind::File { path } => {
+        SourceKind::File { path, interfaces: _ } => {
             put("type", Some("file"));
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             put("path", Some(&path.to_string_lossy()));
@@ -50,8 +50,14 @@ fn settings(source: &Source) -> Settings {
     if let Some(suffix) = &source.public_suffix {
         all.insert("public_suffix".into(), suffix.to_string());
     }
-    if let SourceKind::Ec2(ec2) = &source.kind {
-        all.insert("poll".into(), humantime::format_duration(ec2.poll).to_string());
+    match &source.kind {
+        SourceKind::Ec2(ec2) => {
+            all.insert("poll".into(), humantime::format_duration(ec2.poll).to_string());
+        }
+        SourceKind::File { path: _, interfaces } => {
+            let shown = interfaces.as_ref().map(|path| path.to_string_lossy().into_owned());
+            all.extend(shown.map(|path| ("interfaces".to_owned(), path)));
+        }
     }
     all
 }
@@ -256,7 +262,7 @@ mod tests {
         assert!(!share_account(&east(), &other));
         assert!(!share_account(&east(), &source("east", Some("us-west-2"), None)));
         assert!(!share_account(&east(), &source("east", Some("us-east-1"), Some("arn:a"))));
-        let file = SourceKind::File { path: "addresses.json".into() };
+        let file = SourceKind::File { path: "addresses.json".into(), interfaces: None };
         let file = Source { kind: file, ..east() };
         assert!(!share_account(&file, &file));
     }
@@ -302,7 +308,7 @@ mod tests {
             "its `endpoint_url` was not set and is \"http://127.0.0.1:1\", its `filter tag:Role` \
              was not set and is \"db,web\""
         );
-        let file = SourceKind::File { path: "addresses.json".into() };
+        let file = SourceKind::File { path: "addresses.json".into(), interfaces: None };
         let file = Source { kind: file, ..plain.clone() };
         assert!(Path::new(&fingerprint(&file)["path"]).is_absolute());
         assert!(!former.is_elsewhere(&fingerprint(&file), None));

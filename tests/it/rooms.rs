@@ -139,6 +139,7 @@ const ROOMS: &[Room] = &[
         files: &[
             "source/inventory.rs",
             "source/discover*",
+            "source/interfaces/mod.rs",
             "compile/touched.rs",
             "snapshot/mod.rs",
         ],

@@ -4,6 +4,22 @@
 //! goes wrong here takes no A record away and delays none. The writer says which interfaces are
 //! [`Wanted`], a source's second task tells it of them in [`Told`], and [`Chosen`] is what comes
 //! of that: one address for each interface, which stays for as long as the interface has it.
+//!
+//! * [`usable`]: what of an answer can be used at all.
+//! * [`asker`]: the task of an EC2 source; `plan` says when it asks for which interfaces,
+//!   `round` asks.
+//! * [`file`]: the task of a file source.
+//! * [`post`]: what both have to do with the writer; [`stats`]: what they count.
+
+pub(crate) mod asker;
+pub(crate) mod file;
+mod plan;
+pub mod post;
+pub(crate) mod round;
+pub mod stats;
+#[cfg(test)]
+mod tests;
+pub mod usable;
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -14,6 +30,7 @@ use futures_util::future::BoxFuture;
 use imbl::OrdMap;
 
 use super::error::{PollError, SourceError};
+use usable::LeftOut;
 
 /// `eni-…`
 pub type InterfaceId = Arc<str>;
@@ -25,7 +42,7 @@ pub trait DescribeInterfaces: Send {
     fn describe<'c>(
         &'c mut self,
         ids: &'c [InterfaceId],
-    ) -> BoxFuture<'c, Result<Vec<Interface>, PollError>>;
+    ) -> BoxFuture<'c, Result<Described, PollError>>;
 
     /// How many requests it has sent so far: one for each page.
     fn requests(&self) -> u64;
@@ -33,6 +50,15 @@ pub trait DescribeInterfaces: Send {
 
 /// How many ids one filter may have (EC2 API reference, "DescribeNetworkInterfaces").
 pub const MAX_IDS: usize = 200;
+
+/// What a good answer says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described {
+    /// Each interface once.
+    pub interfaces: Vec<Interface>,
+    /// What of it cannot be used, as if it were not in the answer.
+    pub left_out: LeftOut,
+}
 
 /// What DescribeNetworkInterfaces tells of an interface, as far as it matters here
 /// (EC2 API reference, `NetworkInterface`).
@@ -56,19 +82,20 @@ impl Interface {
 }
 
 /// The interfaces that names stand on which want an AAAA record.
-pub(crate) type Wanted = Arc<BTreeSet<InterfaceId>>;
+pub type Wanted = Arc<BTreeSet<InterfaceId>>;
 
-/// What a source tells the writer of interfaces.
+/// What a source tells the writer of interfaces. A round of calls of which some fail tells twice:
+/// what the others said, and then that those have failed.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub struct Told {
     /// The token of the source, as in its deliveries.
-    pub(crate) source: usize,
+    pub source: usize,
     /// When the answer, or its failure, was there.
-    pub(crate) at: SystemTime,
+    pub at: SystemTime,
     /// What was asked for; none: everything that there is.
-    pub(crate) asked: Option<Wanted>,
+    pub asked: Option<Wanted>,
     /// What was answered.
-    pub(crate) answer: Result<Vec<Interface>, Arc<SourceError>>,
+    pub answer: Result<Vec<Interface>, Arc<SourceError>>,
 }
 
 /// What is answered of each interface: its address, or none if it has none. One that is not
@@ -83,7 +110,7 @@ impl Chosen {
     }
 
     /// What is known after an answer. An interface that is not in it keeps what is known.
-    pub(crate) fn hear(&mut self, all: &[Interface]) {
+    pub fn hear(&mut self, all: &[Interface]) {
         for interface in all {
             let before = self.0.get(&interface.id).copied();
             let now = interface.choose(before.flatten());

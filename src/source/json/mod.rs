@@ -1,4 +1,5 @@
-//! What `aws ec2 describe-addresses` prints (JSON), as addresses.
+//! What `aws ec2 describe-addresses` prints (JSON), as addresses; and what
+//! `describe-network-interfaces` prints ([`interfaces`]).
 //!
 //! The file is written by people and scripts, so the reader is strict about
 //! what it would have to guess (an address that is none) and lenient about what
@@ -8,6 +9,7 @@
 //! section 8.1).
 
 mod error;
+pub mod interfaces;
 mod item;
 mod reply;
 #[cfg(test)]

@@ -20,10 +20,11 @@ use crate::source::inventory::Address;
 use crate::source::known::shared;
 use crate::source::usable::{LeftOut, Said};
 use crate::source::{Answer, Ended, Handle, Pending, Post, Setup};
+use pace::Pace;
 pub(super) use pace::Throttled;
 pub(crate) use pace::{MEAN_PART, Pause};
-use pace::{Pace, jitter};
 pub use pace::{Slowed, SlowedBy};
+pub(in crate::source) use pace::{doubled, jitter, part};
 use tell::Teller;
 
 /// Something that says, when called, which addresses there are.

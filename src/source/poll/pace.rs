@@ -162,7 +162,6 @@ impl Pace {
         if trouble.is_none() {
             (self.throttled, self.cut) = (false, false);
         }
-        let doubled = |first: Duration, times: u32| first.saturating_mul(1 << times.min(16));
         let longest = match trouble {
             None => self.poll,
             // Slower at once, and never faster than when all is well.
@@ -171,11 +170,10 @@ impl Pace {
             }
             Some(_) => doubled(BACKOFF.min(self.poll), self.failures - 1).min(BACKOFF_CAP),
         };
-        let jitter = LEAST_PART + (1.0 - LEAST_PART) * jitter.clamp(0.0, 1.0);
         let rested = took.saturating_add(self.rest()).min(LONGEST_POLL);
         let is_slow = trouble.is_none() && rested > self.poll;
         self.slow = if is_slow { self.slow.saturating_add(1) } else { 0 };
-        self.pause = longest.mul_f64(jitter).max(rested);
+        self.pause = longest.mul_f64(part(jitter)).max(rested);
     }
 }
 
@@ -236,9 +234,19 @@ impl Throttled {
     }
 }
 
+/// The part of a pause that is kept, from [`LEAST_PART`] to all of it. `jitter` is from 0 to 1.
+pub(in crate::source) fn part(jitter: f64) -> f64 {
+    LEAST_PART + (1.0 - LEAST_PART) * jitter.clamp(0.0, 1.0)
+}
+
+/// `first`, doubled so many times.
+pub(in crate::source) fn doubled(first: Duration, times: u32) -> Duration {
+    first.saturating_mul(1 << times.min(16))
+}
+
 /// A number from 0 to 1, another one each time: the standard library's hash
 /// keys are random, which is all that is needed to drift apart.
-pub(super) fn jitter() -> f64 {
+pub(in crate::source) fn jitter() -> f64 {
     f64::from(RandomState::new().hash_one(0) as u32) / f64::from(u32::MAX)
 }
 

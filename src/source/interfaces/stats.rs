@@ -1,0 +1,87 @@
+//! What was asked of interfaces so far, for metrics and status.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use super::usable::LeftOut;
+use crate::source::error::{Class, SourceError};
+
+/// Counters of one source: written by its second task, read by whoever shows them.
+#[derive(Debug, Default)]
+pub struct Stats(Mutex<Totals>);
+
+/// One reading of [`Stats`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests sent to EC2: one for each page of an answer.
+    pub requests: u64,
+    /// Times it was asked, or the file read. EC2 is asked by several calls where more than
+    /// [`MAX_IDS`](super::MAX_IDS) interfaces are.
+    pub rounds: u64,
+    /// Those of them of which some call failed, by [`Class`] in the order of [`Class::ALL`].
+    pub failures: [u64; Class::ALL.len()],
+    /// When the last answer came of which all was good.
+    pub last_good: Option<SystemTime>,
+    /// Since when it fails, and why it did last; none: it does not.
+    pub failing: Option<Failing>,
+    /// Interfaces that cannot be used.
+    pub left_out: LeftOut,
+}
+
+/// Trouble with interfaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// The first failure after a good answer.
+    pub since: SystemTime,
+    /// The last one.
+    pub why: Arc<str>,
+    /// Its kind.
+    pub class: Class,
+}
+
+impl Totals {
+    /// Failures of one class.
+    pub fn failed(&self, class: Class) -> u64 {
+        self.failures[class as usize]
+    }
+
+    /// Failures in all.
+    pub fn failed_in_all(&self) -> u64 {
+        self.failures.iter().sum()
+    }
+}
+
+impl Stats {
+    /// All of it at one moment.
+    pub fn read(&self) -> Totals {
+        self.lock().clone()
+    }
+
+    /// Counts requests.
+    pub(super) fn count_requests(&self, sent: u64) {
+        self.lock().requests += sent;
+    }
+
+    /// Counts a time it was asked or read.
+    pub(super) fn count(&self, now: SystemTime, failed: Option<&SourceError>) {
+        let mut totals = self.lock();
+        totals.rounds += 1;
+        let Some(error) = failed else {
+            (totals.last_good, totals.failing) = (Some(now), None);
+            return;
+        };
+        let class = error.class();
+        totals.failures[class as usize] += 1;
+        let since = totals.failing.as_ref().map_or(now, |failing| failing.since);
+        totals.failing = Some(Failing { since, why: error.to_string().into(), class });
+    }
+
+    /// These cannot be used now.
+    pub(super) fn set_left_out(&self, left_out: LeftOut) {
+        self.lock().left_out = left_out;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Totals> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

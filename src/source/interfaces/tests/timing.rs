@@ -1,0 +1,76 @@
+//! When it asks, on a clock that stands still until all wait.
+
+use tokio::time::Instant;
+
+use super::*;
+
+/// Whole seconds from the begin of `since`.
+fn seconds(since: Instant) -> u64 {
+    since.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_comes_each_half_minute_and_what_is_new_at_once() {
+    let mut east = Running::start();
+    let started = Instant::now();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(east.calls.try_recv().is_err(), "nothing is wanted");
+    assert_eq!(seconds(started), 3600);
+
+    let first = Instant::now();
+    east.want(0..3);
+    assert_eq!((east.well().await, first.elapsed() < Duration::from_millis(2)), (3, true));
+    for n in 0..10 {
+        let before = Instant::now();
+        assert_eq!(east.well().await, 3);
+        let pause = before.elapsed().as_secs_f64();
+        assert!((25.0..=30.01).contains(&pause), "round {n}: {pause}");
+    }
+    // New ones do not wait for that.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = Instant::now();
+    east.want(0..5);
+    assert_eq!(east.well().await, 2);
+    assert!(before.elapsed() < Duration::from_millis(2));
+    // But for each other.
+    let before = Instant::now();
+    east.want(0..6);
+    assert_eq!(east.well().await, 1);
+    let pause = before.elapsed().as_millis();
+    assert!((195..=205).contains(&pause), "{pause}");
+    // And the round is not put off by them.
+    let before = Instant::now();
+    assert_eq!(east.well().await, 6);
+    assert!(before.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_followed_by_pauses_that_grow_and_nothing_cuts_them() {
+    for (error, pauses) in
+        [(not_whole(), [1, 2, 4, 8, 16, 30, 30]), (throttled(), [4, 8, 16, 30, 30, 30, 30])]
+    {
+        let mut east = Running::start();
+        east.want([0]);
+        let call = east.call().await;
+        let mut ended = Instant::now();
+        call.fails(error.clone());
+        east.told().await.answer.unwrap_err();
+        for (n, pause) in pauses.into_iter().enumerate() {
+            east.want(0..n + 2);
+            let call = east.call().await;
+            let waited = ended.elapsed().as_secs_f64();
+            let least = 0.84 * f64::from(pause);
+            assert!((least..=f64::from(pause) + 0.01).contains(&waited), "{error}: {waited}");
+            assert_eq!(call.ids.len(), n + 2);
+            ended = Instant::now();
+            call.fails(error.clone());
+            east.told().await.answer.unwrap_err();
+        }
+        // A good answer ends that.
+        assert_eq!(east.well().await, 8);
+        let before = Instant::now();
+        east.want(0..9);
+        assert_eq!(east.well().await, 1);
+        assert!(before.elapsed() < Duration::from_millis(210));
+    }
+}
