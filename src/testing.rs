@@ -86,6 +86,7 @@ pub(crate) fn inventory(all: &[(Ipv4Addr, Option<Ipv4Addr>)]) -> Inventory {
         name: "sample".into(),
         region: Some("us-east-1".into()),
         entries: Some(Arc::new(entries)),
+        interfaces: Default::default(),
         health: Health::Healthy,
         delivered_at: Some(noon()),
     };

@@ -53,6 +53,7 @@ fuzz_target!(|data: &[u8]| {
         name: "sample".into(),
         region: Some("us-east-1".into()),
         entries: Some(accepted.entries),
+        interfaces: Default::default(),
         health: Health::Healthy,
         delivered_at: Some(now),
     }]);

@@ -54,6 +54,7 @@ fuzz_target!(|data: &[u8]| {
         name: source.name.clone(),
         region: source.region.clone(),
         entries: None,
+        interfaces: Default::default(),
         health: Health::Starting,
         delivered_at: None,
     };

@@ -292,6 +292,9 @@ impl<'s> Found<'s> {
             rtype => node.rrset(rtype).or_else(|| node.rrset(RecordType::CNAME)),
         };
         let Some(set) = set else {
+            if rtype == RecordType::AAAA {
+                self.remarks.extend(node.basis.iter().filter_map(|b| b.without_ipv6.as_ref()));
+            }
             if node.basis.as_ref().is_some_and(|b| b.not_ready) {
                 // It may well have this type: nobody can say yet.
                 self.fail();

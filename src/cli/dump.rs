@@ -6,7 +6,6 @@ use super::remote::{Deadline, PATIENCE, Remote, RemoteError};
 use super::{Exit, print};
 use crate::cli::offline::{self, Offline};
 use crate::dns::name::Key;
-use crate::source::once;
 use crate::status::dump::{Dumped, NoDump, Word, dump};
 
 /// So many names without an answer are told one by one on stderr; the text has
@@ -65,7 +64,7 @@ impl Dump {
     /// What a server would say if it started now.
     fn offline(&self, origin: &Key) -> Result<Dumped, Exit> {
         let loaded = self.remote.common.load()?;
-        let offline = Offline::new(&loaded.config, once::inventory(&loaded.config));
+        let offline = Offline::new(&loaded.config, offline::ask(&loaded.config));
         super::need_all_sources(&offline)?;
         let view = self.view.as_deref();
         dump(&offline.current.snapshot, origin, view, Word::Offline, usize::MAX).map_err(|why| {

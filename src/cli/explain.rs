@@ -10,7 +10,6 @@ use super::remote::{Deadline, PATIENCE, Remote};
 use super::{Exit, print};
 use crate::cli::offline::{self, Offline};
 use crate::dns::name::Key;
-use crate::source::once;
 use crate::status::explain::{Explanation, Who, explain};
 
 /// Says what a client is answered for a name, and why: view, zone, binding,
@@ -105,7 +104,7 @@ impl Explain {
             },
             (None, None) => (0..views.len()).map(Who::View).collect(),
         };
-        let offline = Offline::new(config, once::inventory(config));
+        let offline = Offline::new(config, offline::ask(config));
         super::need_all_sources(&offline)?;
         let input = offline.input();
         let explained = |who| Explanation {

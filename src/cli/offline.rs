@@ -3,12 +3,15 @@
 
 use std::time::SystemTime;
 
+use super::print;
 use crate::compile::{Input, Serials, compile};
 use crate::config::Config;
 use crate::host::addresses::own_addresses;
 use crate::source::clock::Drift;
 use crate::source::inventory::{Health, Inventory, SourceInventory};
+use crate::source::once;
 use crate::store::Current;
+use crate::writer::interfaces::Wants;
 
 /// What can be done where there is no server to ask.
 pub const INSTEAD: &str = "--offline reads the configuration and asks the sources instead, and \
@@ -24,6 +27,24 @@ pub struct Offline<'c> {
     pub current: Current,
     addresses: Vec<std::net::IpAddr>,
     now: SystemTime,
+}
+
+/// What every source says now, of network interfaces too where names want their IPv6 addresses.
+/// Takes some seconds at most.
+pub(super) fn ask(config: &Config) -> Inventory {
+    let mut inventory = once::inventory(config);
+    let wanted: Vec<_> = Wants::new(config).follow(&inventory).cloned().collect();
+    for told in once::interfaces(config, &wanted) {
+        match (&told.answer, inventory.sources.get_mut(told.source)) {
+            (Ok(all), Some(source)) => source.interfaces.hear(all),
+            (Err(error), Some(source)) => print::line(&format_args!(
+                "warning: source {}: IPv6 addresses of network interfaces are not known: {error}",
+                source.name
+            )),
+            (_, None) => {}
+        }
+    }
+    inventory
 }
 
 impl<'c> Offline<'c> {

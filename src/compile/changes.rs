@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::config::{Binding, Config, SourceId};
 use crate::dns::name::Key;
 use crate::host::background::breathing;
 use crate::host::text::brief;
-use crate::snapshot::{Data, Resolved, Snapshot, ZoneTable};
+use crate::snapshot::{Data, IpSet, Resolved, Snapshot, ZoneTable};
 use crate::source::allocation::Allocation;
 use crate::source::identity::EdgeIp;
 use crate::source::inventory::Address;
@@ -84,6 +84,9 @@ pub enum Kind {
     NoAddress,
     /// A tag has given a name that was not there.
     Named,
+    /// The same IPv4 addresses, and other IPv6 ones: what is known of their interfaces has
+    /// changed.
+    Ipv6,
 }
 
 /// An address, and who held it before and after.
@@ -261,6 +264,7 @@ impl<'s> All<'s> {
                 self.first.insert(name, table);
                 return;
             }
+            (was, now) if is_same_ipv4(was, now) => Kind::Ipv6,
             _ => Kind::Moved,
         };
         self.insert(view, name, &was.data, is, table, kind);
@@ -293,6 +297,15 @@ impl<'s> All<'s> {
             }
         }
     }
+}
+
+/// Do the two have IPv4 addresses, and the same?
+fn is_same_ipv4(was: &Data, is: &Data) -> bool {
+    let (Data::Addresses(was), Data::Addresses(is)) = (was, is) else { return false };
+    let ipv4 =
+        |all: &IpSet| -> Vec<IpAddr> { all.iter().filter(|ip| ip.is_ipv4()).copied().collect() };
+    let (was, is) = (ipv4(was), ipv4(is));
+    !was.is_empty() && was == is
 }
 
 /// PTR records follow their names, whose changes are told.

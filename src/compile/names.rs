@@ -181,6 +181,7 @@ fn binding_of(zone: &Zone, discover: &Discover, name: &Key, named: &Named) -> Bi
         hold: discover.hold,
         source: Some(named.source()),
         pin: None,
+        ipv6: discover.ipv6,
         ptr: true,
         place: discover.place.clone(),
     }
@@ -297,7 +298,7 @@ mod tests {
         (data, 1u32..3, any::<bool>()).prop_map(|(data, ttl, held)| {
             let not_ready = data == Data::NotReady;
             let remark = held.then(|| Remark { code: 3, text: "held".into() });
-            let basis = Basis { sources: vec![0], not_ready, remark };
+            let basis = Basis { sources: vec![0], not_ready, remark, without_ipv6: None };
             let basis = (data != Data::Absent && (held || not_ready)).then(|| basis.into());
             Resolved { data, ttl, basis }.into()
         })

@@ -13,11 +13,15 @@ use crate::dns::ec2_name;
 use crate::dns::ede::{self, Remark};
 use crate::dns::name::Key;
 use crate::host::background::breathing;
+use crate::host::text::brief;
 use crate::snapshot::{Basis, Data, IpSet};
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::discover::{Member, Named};
 use crate::source::inventory::{Address, Entry, Health, SourceInventory};
+
+/// As many characters of a remark about IPv6 are sent: a file may say anything of an id.
+const MAX_WHY: usize = 120;
 
 /// An entry and the source that has it.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +74,7 @@ impl<'a> Index<'a> {
                 })
             })
             .collect();
-        let rests_on = |id| Arc::new(Basis { sources: vec![id], not_ready: false, remark: None });
+        let rests_on = |id| Arc::new(Basis { sources: vec![id], ..Basis::default() });
         Self {
             sources,
             now: input.now,
@@ -240,7 +244,8 @@ impl<'a> Index<'a> {
             return self.not_found(binding);
         }
         let is_set = matches!(binding.target, Target::Tags(_));
-        self.stand_for(best, Subject { is: &binding.target, is_set }, view, mode)
+        let subject = Subject { is: &binding.target, is_set, ipv6: binding.ipv6 };
+        self.stand_for(best, subject, view, mode)
     }
 
     /// What a name that a tag gives is answered with.
@@ -256,7 +261,7 @@ impl<'a> Index<'a> {
         let sighting =
             |member: &'a Member| Sighting { source: member.source, entry: &member.entry };
         let all = named.members.iter().map(sighting).collect();
-        let subject = Subject { is: &binding.target, is_set };
+        let subject = Subject { is: &binding.target, is_set, ipv6: binding.ipv6 };
         let (data, basis) = self.stand_for(all, subject, view, mode);
         let Some(since) = named.gone else { return (data, basis) };
         let since = short_time(since, self.now, self.drift);
@@ -286,6 +291,7 @@ impl<'a> Index<'a> {
             .filter_map(|s| Some((s, in_mode(&s.entry.address, view, mode)?)))
             .collect();
         let mut remark = answered.iter().find_map(|(s, _)| self.kept(s));
+        let mut without_ipv6 = None;
         let data = match (mode, &answered[..]) {
             (_, []) => {
                 let text: Arc<str> = why_nothing(&best, subject, mode).into();
@@ -296,15 +302,60 @@ impl<'a> Index<'a> {
                 Some(name) => Data::Cname(name),
                 None => Data::NotReady,
             },
-            (_, all) => Data::Addresses(in_order(all.iter().map(|(_, ip)| (*ip).into()))),
+            (_, all) => {
+                let ipv6 = subject.ipv6.then(|| self.ipv6(all.iter().map(|(s, _)| *s), view));
+                let ipv6 = ipv6.unwrap_or_else(|| Ok(Vec::new()));
+                without_ipv6 = ipv6.as_ref().err().cloned();
+                let ipv4 = all.iter().map(|(_, ip)| IpAddr::from(*ip));
+                Data::Addresses(in_order(ipv4.chain(ipv6.into_iter().flatten())))
+            }
         };
         let not_ready = data == Data::NotReady;
-        let basis = match (&sources[..], &remark) {
-            ([one], None) if !not_ready => self.of_source.get(*one).cloned(),
+        let basis = match (&sources[..], &remark, &without_ipv6) {
+            ([one], None, None) if !not_ready => self.of_source.get(*one).cloned(),
             _ => None,
         };
-        let basis = basis.unwrap_or_else(|| Basis { sources, not_ready, remark }.into());
+        let basis =
+            basis.unwrap_or_else(|| Basis { sources, not_ready, remark, without_ipv6 }.into());
         (data, Some(basis))
+    }
+
+    /// The IPv6 addresses of the interfaces that these addresses stand on, as far as the view
+    /// reaches them. Never that of another interface than the IPv4 address is of.
+    ///
+    /// # Errors
+    /// There is none; the remark says why.
+    fn ipv6<'s>(
+        &self,
+        all: impl Iterator<Item = &'s Sighting<'a>>,
+        view: &View,
+    ) -> Result<Vec<IpAddr>, Remark>
+    where
+        'a: 's,
+    {
+        let (mut found, mut why) = (Vec::new(), None);
+        for Sighting { source, entry } in all {
+            let interface = entry.address.network_interface_id.as_deref();
+            let known = |id| self.sources.get(*source)?.interfaces.get(id);
+            match interface.map(|id| (id, known(id))) {
+                Some((_, Some(Some(ip)))) if view.reaches(ip.into()) => found.push(ip.into()),
+                Some((id, Some(Some(_)))) => {
+                    why =
+                        why.or(Some(format!("this view does not reach the IPv6 address of {id}")));
+                }
+                Some((id, Some(None))) => why = why.or(Some(format!("{id} has no IPv6 address"))),
+                Some((id, None)) => {
+                    why = why.or(Some(format!("the IPv6 address of {id} is not known yet")));
+                }
+                None => why = why.or(Some("no interface has the address".into())),
+            }
+        }
+        match why {
+            Some(text) if found.is_empty() => {
+                Err(Remark { code: ede::OTHER, text: brief(&text, MAX_WHY).into() })
+            }
+            _ => Ok(found),
+        }
     }
 
     /// Everything that may have what is looked for: one source, or all.
@@ -316,7 +367,7 @@ impl<'a> Index<'a> {
     pub(crate) fn denial(&self, only: Option<SourceId>) -> Basis {
         match self.waiting(only) {
             Some(waiting) => Basis::clone(waiting),
-            None => Basis { sources: self.candidates(only), not_ready: false, remark: None },
+            None => Basis { sources: self.candidates(only), ..Basis::default() },
         }
     }
 
@@ -331,7 +382,7 @@ impl<'a> Index<'a> {
         }
         .into();
         let remark = Some(Remark { code: ede::OTHER, text: text.clone() });
-        (Data::Nothing(text), Some(Basis { sources, not_ready: false, remark }.into()))
+        (Data::Nothing(text), Some(Basis { sources, remark, ..Basis::default() }.into()))
     }
 
     /// The remark of an address that is kept rather than as last said.
@@ -350,6 +401,8 @@ struct Subject<'t> {
     is: &'t Target,
     /// Are all that match answered?
     is_set: bool,
+    /// Are the IPv6 addresses of their interfaces answered, too?
+    ipv6: bool,
 }
 
 /// What is said while one of these sources has not delivered; none when all have.
@@ -358,7 +411,7 @@ fn waiting(sources: &[SourceInventory]) -> Option<Arc<Basis>> {
     let silent: Vec<&str> = silent.map(|source| source.name.as_str()).collect();
     let text = format!("no addresses yet from {}", silent.join(", "));
     let remark = Some(Remark { code: ede::NOT_READY, text: text.into() });
-    let basis = Basis { sources: Vec::new(), not_ready: true, remark };
+    let basis = Basis { not_ready: true, remark, ..Basis::default() };
     (!silent.is_empty()).then(|| basis.into())
 }
 
@@ -375,7 +428,11 @@ fn in_mode(address: &Address, view: &View, mode: Mode) -> Option<Ipv4Addr> {
 
 /// Why none of the addresses that were found has an answer. It names no private address: the
 /// view does not reach it.
-fn why_nothing(best: &[Sighting<'_>], Subject { is, is_set }: Subject<'_>, mode: Mode) -> String {
+fn why_nothing(
+    best: &[Sighting<'_>],
+    Subject { is, is_set, .. }: Subject<'_>,
+    mode: Mode,
+) -> String {
     let is_associated = best.iter().any(|s| s.entry.address.associated().is_some());
     match (is_set, is_associated, mode) {
         (true, false, _) => format!("no address that has {is} is associated"),

@@ -331,7 +331,8 @@ fn resolved(pointer: &Pointer) -> Resolved {
     let basis = rests.then(|| {
         let sources: BTreeSet<_> = pointer.sources().collect();
         let sources = sources.into_iter().collect();
-        Arc::new(Basis { sources, not_ready: false, remark: pointer.remark().cloned() })
+        let remark = pointer.remark().cloned();
+        Arc::new(Basis { sources, remark, ..Basis::default() })
     });
     Resolved { data: Data::Pointers(names), ttl: pointer.ttl, basis }
 }

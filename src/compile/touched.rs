@@ -47,6 +47,7 @@ impl<'a> Touched<'a> {
             }
         }
         touched.names_between(&before.discovered, &now.discovered);
+        touched.interfaces_between(before, now);
         Some(touched)
     }
 
@@ -65,6 +66,33 @@ impl<'a> Touched<'a> {
         }
         for (name, named) in is.notable_names() {
             self.touch_name(name, named);
+        }
+    }
+
+    /// What stands on interfaces of which the IPv6 address is another. What stands on one
+    /// since then is touched already.
+    fn interfaces_between(&mut self, before: &'a Inventory, now: &'a Inventory) {
+        let mut differing = BTreeSet::new();
+        for (id, (was, is)) in before.sources.iter().zip(&now.sources).enumerate() {
+            differing.extend(was.interfaces.differing(&is.interfaces).map(|name| (id, name)));
+        }
+        if differing.is_empty() {
+            return;
+        }
+        let stands_on_one = |id: usize, entry: &Entry| {
+            let interface = entry.address.network_interface_id.as_deref();
+            interface.is_some_and(|name| differing.contains(&(id, name)))
+        };
+        for (id, source) in now.sources.iter().enumerate() {
+            let entries = source.entries.iter().flat_map(|entries| entries.values());
+            for entry in breathing(entries).filter(|entry| stands_on_one(id, entry)) {
+                self.touch(entry);
+            }
+        }
+        for (name, named) in breathing(now.discovered.names.iter()) {
+            if named.members.iter().any(|member| stands_on_one(member.source, &member.entry)) {
+                self.touch_name(name, named);
+            }
         }
     }
 

@@ -13,6 +13,7 @@ pub(super) fn read(mut t: Table<'_>, zone: &Context<'_>) -> Option<Discover> {
     let consequence = "nothing says which tag has the names";
     let tag = t.require("tag", consequence, "\"dns-name\"", tag);
     let source = t.take("source", |v| names::source(v, zone.server));
+    let ipv6 = t.get("ipv6").and_then(|v| Some((truth(&v)?, v)));
     let sets = t.take("sets", truth).unwrap_or(false);
     let apex_and_wildcards = t.take("apex_and_wildcards", truth).unwrap_or(false);
     let ttl = t.take("ttl", ttl);
@@ -22,7 +23,9 @@ pub(super) fn read(mut t: Table<'_>, zone: &Context<'_>) -> Option<Discover> {
     let modes = names::modes(answer.as_ref(), no_cname, zone);
     t.finish();
     let (tag, modes) = (tag?, modes?);
-    Some(Discover { tag, source, modes, ttl, hold, sets, apex_and_wildcards, place })
+    let ipv6 = ipv6.filter(|(ipv6, _)| *ipv6).map(|(_, v)| names::without_addresses(&v, &modes));
+    let ipv6 = ipv6.is_some();
+    Some(Discover { tag, source, modes, ttl, hold, ipv6, sets, apex_and_wildcards, place })
 }
 
 /// A tag's key: 1 to 128 characters (EC2 User Guide, "Tag restrictions").

@@ -232,15 +232,18 @@ pub struct View {
 }
 
 impl View {
-    /// Can this view's clients reach `private`?
+    /// Can this view's clients reach `private`? `reaches` judges a family only if it lists
+    /// prefixes of it.
     pub fn reaches(&self, private: IpAddr) -> bool {
-        self.reaches.as_ref().is_none_or(|nets| nets.iter().any(|n| n.contains(&private)))
+        let Some(nets) = &self.reaches else { return true };
+        let is_ipv4 = |net: &IpNet| matches!(net, IpNet::V4(_));
+        let mut judging = nets.iter().filter(|net| is_ipv4(net) == private.is_ipv4()).peekable();
+        judging.peek().is_none() && !nets.is_empty() || judging.any(|net| net.contains(&private))
     }
 
-    /// Is there a private address of EC2, an IPv4 one, that this view's clients reach?
+    /// Is there a private address of EC2 that this view's clients reach?
     fn reaches_private(&self) -> bool {
-        let is_ipv4 = |net: &IpNet| matches!(net, IpNet::V4(_));
-        self.reaches.as_ref().is_none_or(|nets| nets.iter().any(is_ipv4))
+        self.reaches.as_ref().is_none_or(|nets| !nets.is_empty())
     }
 
     /// Do EC2 names answered at home, or forwarded answers, give private addresses
@@ -319,6 +322,8 @@ pub struct Discover {
     pub ttl: Option<u32>,
     /// Hold, when it differs from the guard's.
     pub hold: Option<Duration>,
+    /// Have its names AAAA records from the interfaces that the addresses stand on?
+    pub ipv6: bool,
     /// May several addresses of one source have one name?
     pub sets: bool,
     /// May a tag name the origin, or a wildcard?
@@ -344,6 +349,8 @@ pub struct Binding {
     pub source: Option<SourceId>,
     /// Answer this, whatever EC2 says.
     pub pin: Option<IpAddr>,
+    /// Has it AAAA records from the interfaces that its addresses stand on?
+    pub ipv6: bool,
     /// Has it a PTR record where `[[reverse]]` covers its address?
     pub ptr: bool,
     /// Where it stands.
@@ -371,7 +378,7 @@ impl Binding {
 
     /// May another association change its answer in this view? That of a pin does not
     /// change, nor does an Elastic IP, nor the public EC2 name of one. Who is in a set
-    /// may change, whatever it is answered with.
+    /// may change, whatever it is answered with, and so may the IPv6 address beside one.
     pub(crate) fn moves_in(&self, id: ViewId, view: &View) -> bool {
         let Some(Some(mode)) = self.modes.get(id) else { return false };
         if self.pin.is_some_and(|pin| view.reaches(pin)) {
@@ -381,7 +388,8 @@ impl Binding {
             Target::Fixed(_) => false,
             Target::Tags(_) | Target::Discovered { .. } => true,
             Target::ElasticIp(_) | Target::Allocation(_) => {
-                *mode == Mode::Private && view.reaches_private()
+                let has_ipv6 = self.ipv6 && *mode != Mode::Cname;
+                has_ipv6 || (*mode == Mode::Private && view.reaches_private())
             }
         }
     }

@@ -78,7 +78,8 @@ fn binding(written: &At<&str>, v: &Value<'_>, name: Key, zone: &Context<'_>) -> 
         let modes = modes(None, no_cname(&target), zone)?;
         apex(v, &name, &target, &modes, zone)?;
         let (ttl, hold, source, pin) = (None, None, None, None);
-        return Some(Binding { name, target, modes, ttl, hold, source, pin, ptr: true, place });
+        let (ipv6, ptr) = (false, true);
+        return Some(Binding { name, target, modes, ttl, hold, source, pin, ipv6, ptr, place });
     }
     let mut t = v.table(Scope::Name, "")?;
     let given: Vec<_> = target::KEYS.iter().filter_map(|key| t.get(key)).collect();
@@ -88,6 +89,7 @@ fn binding(written: &At<&str>, v: &Value<'_>, name: Key, zone: &Context<'_>) -> 
     let hold = ec2_only(&mut t, "hold", fixed, server::hold);
     let source = ec2_only(&mut t, "source", fixed, |v| source(v, zone.server));
     let pin = ec2_only(&mut t, "pin", fixed, ip);
+    let ipv6 = ec2_only(&mut t, "ipv6", fixed, truth).unwrap_or(false);
     let ptr = t.take("ptr", truth).unwrap_or(true);
     let target = match given.as_slice() {
         [] if unquoted_dots(&t, v) => return None,
@@ -114,7 +116,10 @@ fn binding(written: &At<&str>, v: &Value<'_>, name: Key, zone: &Context<'_>) -> 
     let target = target?;
     let modes = modes(answer.as_ref(), no_cname(&target), zone)?;
     apex(v, &name, &target, &modes, zone)?;
-    Some(Binding { name, target, modes, ttl, hold, source, pin, ptr, place })
+    if ipv6 {
+        without_addresses(v, &modes);
+    }
+    Some(Binding { name, target, modes, ttl, hold, source, pin, ipv6, ptr, place })
 }
 
 /// Was `a.b = …` written, which to TOML is a table in a table?
@@ -158,6 +163,16 @@ pub(super) fn source(v: &Value<'_>, server: &server::Read) -> Option<SourceId> {
         );
     }
     id
+}
+
+/// Warns of `ipv6` where no view answers addresses.
+pub(super) fn without_addresses(v: &Value<'_>, modes: &[Option<Mode>]) {
+    if modes.iter().all(|mode| matches!(mode, None | Some(Mode::Cname))) {
+        v.at_key().warn(
+            "`ipv6` changes nothing: in every view the name is a CNAME, or is not there",
+            "remove it, or answer addresses in a view",
+        );
+    }
 }
 
 /// What cannot be answered as a CNAME, and why.

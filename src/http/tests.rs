@@ -306,6 +306,7 @@ fn shared() -> Shared {
         inventory,
         losses: vec![Default::default()],
         handles: vec![None],
+        interfaces: vec![None],
         listening: Vec::new(),
         moves: 0,
         built_in: Duration::ZERO,

@@ -67,7 +67,6 @@ struct App {
     listeners: Listeners<Responder>,
     deliveries: mpsc::Receiver<Delivery>,
     /// What is told of interfaces.
-    #[expect(dead_code, reason = "no name can want an AAAA record of an interface yet")]
     told: mpsc::Receiver<Told>,
     reload: Reload,
     keeper: Keeper,
@@ -87,6 +86,7 @@ impl App {
         let mut beat = tokio::time::interval(BEAT);
         loop {
             self.pulse.beat();
+            self.want_interfaces();
             let due = self.due();
             // A delivery that waits comes first: the turn after it frees.
             let is_idle = self.deliveries.is_empty();
@@ -101,6 +101,15 @@ impl App {
                             taken
                         });
                         delivery.published(taken.err().map(|panicked| panicked.to_string()));
+                    }
+                }
+                Some(told) = self.told.recv() => {
+                    if let Some(id) = self.sources.index(told.source) {
+                        background::here(|| {
+                            // What cannot be compiled is told by that.
+                            let _ = self.writer.take_interfaces(id, &told);
+                            self.tell();
+                        });
                     }
                 }
                 failure = self.listeners.failed() => return Err(RunError::Listener(failure)),
@@ -133,6 +142,13 @@ impl App {
                 _ = self.signals.terminate.recv() => return Ok(()),
                 _ = self.signals.interrupt.recv() => return Ok(()),
             }
+        }
+    }
+
+    /// Says of which interfaces names want to know the IPv6 address.
+    fn want_interfaces(&mut self) {
+        for (id, wanted) in self.writer.wanted_interfaces().enumerate() {
+            self.sources.want(id, wanted);
         }
     }
 

@@ -169,15 +169,13 @@ impl Sources {
 
     /// From now on these interfaces of a source are wanted, and no others. A source that was
     /// started since wants none until it is told.
-    #[expect(dead_code, reason = "no name can want an AAAA record of an interface yet")]
-    pub(super) fn want(&self, id: SourceId, wanted: Wanted) {
+    pub(super) fn want(&self, id: SourceId, wanted: &Wanted) {
         if let Some(handle) = self.running.get(id).and_then(|r| r.interfaces.as_ref()) {
             handle.want(wanted);
         }
     }
 
     /// What was asked of interfaces; none for a source that has none.
-    #[expect(dead_code, reason = "no name can want an AAAA record of an interface yet")]
     pub(super) fn interfaces(&self) -> Vec<Option<interfaces::post::Handle>> {
         self.running.iter().map(|r| r.interfaces.clone()).collect()
     }

@@ -62,6 +62,7 @@ impl Facts {
             inventory: writer.inventory().clone(),
             losses: writer.losses(),
             handles: sources.handles(),
+            interfaces: sources.interfaces(),
             listening: listeners.addresses(),
             moves: writer.moves(),
             built_in: writer.built_in(),

@@ -101,6 +101,11 @@ impl Ready {
                 None => octets.extend_from_slice(&[0; BEFORE - 2]),
             }
         }
+        if node.basis.as_ref().is_some_and(|basis| basis.without_ipv6.is_some()) {
+            // That there is none is said with a remark.
+            octets.extend_from_slice(&u16::from(RecordType::AAAA).to_be_bytes());
+            octets.extend_from_slice(&[0; BEFORE - 2]);
+        }
         Self(octets.into())
     }
 
@@ -201,7 +206,7 @@ mod tests {
     }
 
     fn on(sources: &[usize]) -> Ready {
-        of(Some(Basis { sources: sources.to_vec(), not_ready: false, remark: None }))
+        of(Some(Basis { sources: sources.to_vec(), ..Basis::default() }))
     }
 
     #[test]
@@ -235,7 +240,9 @@ mod tests {
         assert_eq!(plain(on(&[29])), [false, true], "a stale one");
         assert_eq!(plain(on(&[1, 2])), [false, false], "one too old");
         assert_eq!(plain(on(&[0, 32])), [false, false], "more than it counts");
-        let with = |not_ready, remark| of(Some(Basis { sources: vec![0], not_ready, remark }));
+        let with = |not_ready, remark| {
+            of(Some(Basis { sources: vec![0], not_ready, remark, ..Basis::default() }))
+        };
         assert_eq!(plain(with(true, None)), [false, false], "nothing known yet");
         assert_eq!(plain(with(false, Some(remark()))), [false, true], "held");
     }

@@ -157,7 +157,7 @@ pub enum NodeKind {
 }
 
 /// On what a bound name's records rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Basis {
     /// Sources whose word this is.
     pub sources: Vec<SourceId>,
@@ -165,4 +165,6 @@ pub struct Basis {
     pub not_ready: bool,
     /// Why the answer is not the plain one, for EDE: held, unassociated, gone.
     pub remark: Option<Remark>,
+    /// Why there is no AAAA record although the name wants one: for answers without one.
+    pub without_ipv6: Option<Remark>,
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::allocation::Allocation;
 use super::discover::{Answered, Discovered, Now, Remembered, Rules, discover};
 use super::identity::Identity;
+use super::interfaces::Chosen;
 use super::tags::Tags;
 
 /// One address as `DescribeAddresses` tells of it
@@ -186,6 +187,8 @@ pub struct SourceInventory {
     pub region: Option<String>,
     /// Accepted addresses; none until the source (or its state) delivered.
     pub entries: Option<Arc<Entries>>,
+    /// The IPv6 addresses of interfaces, of those that names want to know.
+    pub interfaces: Chosen,
     /// How it does.
     pub health: Health,
     /// Time of the last good answer.

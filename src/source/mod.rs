@@ -122,6 +122,7 @@ pub fn silent(source: &Source) -> SourceInventory {
         name: source.name.clone(),
         region: source.region.clone(),
         entries: None,
+        interfaces: Default::default(),
         health: Health::Starting,
         delivered_at: None,
     }

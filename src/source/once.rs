@@ -23,7 +23,7 @@ use crate::config::{Config, Ec2Source, Source, SourceKind};
 /// Asks every source once, now. Takes a few seconds at most.
 pub fn inventory(config: &Config) -> Inventory {
     match ec2::calls() {
-        Some(calls) => ask_ec2(config, at_hand(config), calls),
+        Some(ec2) => ask_ec2(config, at_hand(config), ec2),
         None => at_hand(config),
     }
 }
@@ -61,10 +61,10 @@ fn ask_ec2(config: &Config, mut inventory: Inventory, calls: Calls) -> Inventory
     with_names(config, inventory.sources)
 }
 
-/// Asks each source once, now, for the interfaces that are wanted of it, by its number; a file is
-/// read whatever is wanted. Takes some seconds at most.
+/// Asks each EC2 source once, now, for the interfaces that are wanted of it, by its number.
+/// Takes some seconds at most.
 pub fn interfaces(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
-    let mut told = interfaces_at_hand(config);
+    let mut told = Vec::new();
     let Some(calls) = ec2::calls() else { return told };
     let wanted = config.server.sources.iter().enumerate().filter_map(|(id, source)| {
         let SourceKind::Ec2(settings) = &source.kind else { return None };
@@ -96,18 +96,6 @@ pub fn interfaces(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
         told.extend(trouble.map(|error| failed(id, unanswered, error)));
     }
     told
-}
-
-/// The interfaces in the files of sources, read now.
-pub fn interfaces_at_hand(config: &Config) -> Vec<Told> {
-    let sources = config.server.sources.iter().enumerate();
-    let told = sources.filter_map(|(source, of)| {
-        let SourceKind::File { interfaces: Some(path), .. } = &of.kind else { return None };
-        let answer = interfaces::file::read(path).map(|said| said.interfaces);
-        let answer = answer.map_err(|error| Arc::new(error.into()));
-        Some(Told { source, at: SystemTime::now(), asked: None, answer })
-    });
-    told.collect()
 }
 
 fn failed(source: usize, asked: Wanted, error: PollError) -> Told {
@@ -143,11 +131,15 @@ pub fn at_hand(config: &Config) -> Inventory {
 /// The same, and what of each source cannot be used.
 pub fn all_at_hand(config: &Config) -> (Inventory, Vec<Arc<LeftOut>>) {
     let ask = |source: &Source| match &source.kind {
-        SourceKind::File { path, .. } => {
+        SourceKind::File { path, interfaces } => {
             let said = file::read(path).map_err(Into::into);
             let left_out = said.as_ref().map(|said: &Said| Arc::clone(&said.left_out));
             let left_out = left_out.unwrap_or_default();
-            (answered(source, said), left_out)
+            let mut answered = answered(source, said);
+            // That it cannot be read is told by who follows it.
+            let interfaces = interfaces.as_ref().and_then(|path| interfaces::file::read(path).ok());
+            answered.interfaces.hear(&interfaces.unwrap_or_default().interfaces);
+            (answered, left_out)
         }
         SourceKind::Ec2(_) => (silent(source), Arc::default()),
     };
@@ -171,6 +163,7 @@ fn answered(source: &Source, answer: Result<Said, SourceError>) -> SourceInvento
         region: source.region.clone(),
         delivered_at: entries.is_some().then_some(now),
         entries,
+        interfaces: Default::default(),
         health,
     }
 }

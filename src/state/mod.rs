@@ -45,6 +45,7 @@ pub use store::{Loaded, Mismatch, Saved, Store, peek};
 use crate::dns::name::Key;
 use crate::source::accept::Accepted;
 use crate::source::discover::Memory;
+use crate::source::interfaces::Chosen;
 
 /// How old delivered addresses may be to be served at once after a restart.
 pub const FRESH: Duration = Duration::from_secs(5 * 60);
@@ -98,6 +99,8 @@ pub struct SourceState {
     pub accepted: Accepted,
     /// Its names from tags, as far as tags alone do not give them. Version 1 has none.
     pub names: Names,
+    /// The IPv6 addresses of interfaces. Version 1 has none.
+    pub interfaces: Chosen,
 }
 
 /// What survives of the names that a source's tags give.

@@ -34,6 +34,8 @@ pub enum What<'e> {
     NoAddress(&'e Change),
     /// A tag has given a name that was not there.
     Named(&'e Change),
+    /// The IPv6 addresses of a name have come, gone or changed, and nothing else.
+    Ipv6(&'e Change),
     /// No tag gives a name any longer; it is kept.
     NameHeld(&'e NameLoss),
     /// A tag gives it again.
@@ -74,6 +76,7 @@ impl<'e> What<'e> {
             Kind::Moved => What::Moved(change),
             Kind::NoAddress => What::NoAddress(change),
             Kind::Named => What::Named(change),
+            Kind::Ipv6 => What::Ipv6(change),
         }
     }
 }

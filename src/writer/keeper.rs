@@ -328,6 +328,7 @@ mod timing {
             delivered_at: SystemTime::now(),
             accepted: Default::default(),
             names: Default::default(),
+            interfaces: Default::default(),
         };
         State { sources: [("ec2".to_owned(), known)].into(), ..State::default() }
     }

@@ -7,12 +7,14 @@
 //!
 //! * `start`: the first snapshot; `world`: what one is made from; `publish`: the next.
 //! * `reload`: another configuration; which source carries on which.
+//! * `interfaces`: the IPv6 addresses that names want.
 //! * `silence`: sources that say nothing at all.
 //! * `tell`: what of moves is logged; `losses`: of losses, for the history too; `tags`: of
 //!   names from tags; `reverse`: of PTR records.
 
+pub(crate) mod bound;
 pub mod history;
-pub(crate) mod holds;
+pub(crate) mod interfaces;
 pub(crate) mod keeper;
 pub(crate) mod losses;
 mod publish;
@@ -45,6 +47,7 @@ use crate::source::inventory::{Health, Inventory};
 use crate::state::{self, SerialsKept, State};
 use crate::store::Store;
 use crate::writer::history::History;
+use interfaces::Wants;
 use publish::Compile;
 pub use publish::Panicked;
 use start::kept;
@@ -54,6 +57,8 @@ use world::{SourceMemory, World};
 /// What the writer makes snapshots from, keeps, and publishes.
 pub struct Writer {
     world: World,
+    /// The interfaces that names want to know of.
+    wants: Wants,
     serials: Serials,
     /// The same, as a restart should find them.
     serials_kept: Arc<SerialsKept>,
@@ -269,6 +274,7 @@ impl Writer {
                         held: inventory.discovered.notable(id),
                         released: inventory.discovered.released(id),
                     },
+                    interfaces: source.interfaces.clone(),
                 })
             })?;
             Some((config.name.clone(), known))

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use tracing::info;
 
+use super::interfaces::Wants;
 use super::{Panicked, SourceMemory, World, Writer, kept};
 use crate::compile::Serials;
 use crate::config::{Config, Source, SourceId};
@@ -59,6 +60,7 @@ impl Writer {
     pub fn commit(&mut self, prepared: Prepared) {
         let Prepared { world, current, serials, began, predecessors } = prepared;
         let old = std::mem::replace(&mut self.world, world);
+        self.wants = Wants::new(&self.world.config);
         self.swap(current, serials, began);
         self.tell_changes(&old, &predecessors);
         self.telling(|writer| writer.tell_tags(&old.inventory.discovered, None));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Writer;
-use super::holds::Holds;
+use super::bound::Holds;
+use super::interfaces::Wants;
 use super::publish::{Compile, Panicked};
 use super::world::{SourceMemory, World};
 use crate::compile::Serials;
@@ -17,6 +18,7 @@ use crate::host::often::Often;
 use crate::source::accept::Accepted;
 use crate::source::clock::Clock;
 use crate::source::discover::{Discovered, Rules};
+use crate::source::interfaces::Chosen;
 use crate::source::inventory::{Inventory, SourceInventory};
 use crate::source::silent;
 use crate::source::successor::fingerprint;
@@ -68,6 +70,7 @@ impl Writer {
             store: Store::new(Current::empty()),
             told: HashSet::new(),
             world: world(&none),
+            wants: Wants::new(&config),
             serials: Serials::default(),
             serials_kept: Arc::default(),
             history,
@@ -127,7 +130,11 @@ impl Writer {
     /// State of the last process: fresh, it is served at once; older, it waits
     /// for the source's first word. A file that could be read knows better.
     fn take_state(&mut self, id: SourceId, mut known: state::SourceState, now: SystemTime) {
-        let Some(source) = self.world.inventory.sources.get(id) else { return };
+        let Some(source) = self.world.inventory.sources.get_mut(id) else { return };
+        // Whatever becomes of the addresses: it is of interfaces by their ids.
+        if source.interfaces == Chosen::default() {
+            source.interfaces = known.interfaces.clone();
+        }
         if source.entries.is_some() {
             return;
         }

@@ -87,6 +87,7 @@ impl Writer {
                 Kind::NoAddress => tell!(warn, told, "no address", { name = %change.name, }),
                 Kind::Moved => tell!(info, told, "moved", { name = %change.name, }),
                 Kind::Named => tell!(info, told, "a tag gives a name", { name = %change.name, }),
+                Kind::Ipv6 => tell!(info, told, "other IPv6", { name = %change.name, }),
             }
         }
     }
@@ -121,6 +122,9 @@ impl Writer {
                 }
                 Kind::Named => {
                     tell!(info, told, "tags give names", { names = count, first = %first, });
+                }
+                Kind::Ipv6 => {
+                    tell!(info, told, "names have other IPv6", { names = count, first = %first, });
                 }
             }
         }

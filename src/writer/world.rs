@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::holds::Holds;
+use super::bound::Holds;
 use crate::config::{Config, SourceId, SourceKind};
 use crate::forward::Forwarder;
 use crate::source::Delivery;

@@ -24,6 +24,7 @@ mod fixtures;
 mod forward;
 mod hanging;
 mod harness;
+mod ipv6;
 mod logs;
 mod metrics;
 mod peers;

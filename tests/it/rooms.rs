@@ -142,6 +142,7 @@ const ROOMS: &[Room] = &[
             "source/interfaces/mod.rs",
             "compile/touched.rs",
             "snapshot/mod.rs",
+            "writer/interfaces.rs",
         ],
         why: "what is looked up by address shares with the one before, and what differs is found by that",
     },

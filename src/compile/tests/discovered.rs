@@ -144,7 +144,14 @@ fn config_of(sets: bool, outside: &str) -> Config {
 
 fn silent(name: &str, region: &str) -> SourceInventory {
     let (name, region) = (name.into(), Some(region.into()));
-    SourceInventory { name, region, entries: None, health: Health::Starting, delivered_at: None }
+    SourceInventory {
+        name,
+        region,
+        entries: None,
+        interfaces: Default::default(),
+        health: Health::Starting,
+        delivered_at: None,
+    }
 }
 
 fn given(config: &Config) -> Given {

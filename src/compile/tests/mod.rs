@@ -1,14 +1,15 @@
 //! With or without a previous snapshot, the same inputs give the same answers;
 //! `discovered`: with names from tags; `edge`: with addresses without a public one;
-//! `reverse`: with PTR records.
+//! `interfaces`: with AAAA records; `reverse`: with PTR records.
 
 mod discovered;
 mod edge;
+mod interfaces;
 mod reverse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +27,7 @@ use crate::snapshot::{Data, Node, ZoneTable};
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
 use crate::source::identity::Identity;
+use crate::source::interfaces::{Interface, InterfaceId};
 use crate::source::inventory::{Address, Entries, Entry, Health, SourceInventory, Standing};
 use crate::source::testing::{edge, with_id};
 use crate::testing::{self, noon};
@@ -60,7 +62,7 @@ answer = "private"
 name = "peered"
 clients = ["10.9.0.0/16"]
 answer = "private"
-reaches = ["10.0.0.0/31"]
+reaches = ["10.0.0.0/31", "fd00::2/127"]
 ec2_names = true
 rewrite = true
 [[view]]
@@ -92,6 +94,8 @@ const SOURCES: usize = 3;
 const ADDRESSES: u8 = 5;
 /// The one of them that has no public address.
 const EDGE: u8 = 4;
+/// Interfaces that they may stand on.
+const INTERFACES: u8 = 3;
 /// Names that may be bound.
 const NAMES: [&str; 8] = ["@", "*", "a", "b", "ns1", "*.w", "x.y.z", "y.z"];
 /// More names, to be asked for.
@@ -164,6 +168,7 @@ struct Bound {
     ttl: Option<u32>,
     source: Option<usize>,
     pin: Option<u8>,
+    ipv6: bool,
     /// Has it records of other types beside its own?
     beside: bool,
 }
@@ -178,16 +183,17 @@ fn bound() -> impl Strategy<Value = Bound> {
     ];
     let mode = || prop_oneof![Just("private"), Just("cname"), Just("public"), Just("none")];
     let modes = [mode(), mode(), mode(), mode()];
-    let rest =
-        (option::of(1u32..9), option::weighted(0.3, 0..SOURCES), option::weighted(0.1, 0..4u8));
+    let (source, pin) = (option::weighted(0.3, 0..SOURCES), option::weighted(0.1, 0..4u8));
+    let rest = (option::of(1u32..9), source, pin, any::<bool>());
     (kind, 0..ADDRESSES, modes, rest, any::<bool>()).prop_map(
-        |(kind, what, modes, (ttl, source, pin), beside)| Bound {
+        |(kind, what, modes, (ttl, source, pin, ipv6), beside)| Bound {
             kind,
             what,
             modes,
             ttl,
             source,
             pin,
+            ipv6,
             beside,
         },
     )
@@ -236,6 +242,9 @@ fn entry_text(name: &str, bound: &Bound) -> String {
     }
     if let Some(pin) = bound.pin.filter(|_| ec2) {
         write!(text, ", pin = \"10.0.0.{pin}\"").unwrap();
+    }
+    if bound.ipv6 && ec2 {
+        text += ", ipv6 = true";
     }
     text + " }\n"
 }
@@ -286,6 +295,8 @@ enum Step {
     Source(usize, Option<Vec<Option<Entry>>>),
     Health(usize, Health),
     Region(usize, Option<String>),
+    /// What a source says of an interface; none: nothing any longer.
+    Interface(usize, u8, Option<Interface>),
     Time(u64),
 }
 
@@ -299,13 +310,15 @@ fn entry() -> impl Strategy<Value = Entry> {
     let tags = (option::of(0..2u8), any::<bool>());
     // Most are reached from "peered", so that it often sees what others see.
     let private = prop_oneof![4 => 0..2u8, 1 => 2..4u8];
-    let ids = (option::weighted(0.8, 0..ADDRESSES), option::weighted(0.8, private));
+    let on = option::weighted(0.9, 0..INTERFACES);
+    let ids = (option::weighted(0.8, 0..ADDRESSES), option::weighted(0.8, private), on);
     (ids, tags, standing, since()).prop_map(
-        |((allocation, private), (role, site), standing, since)| {
+        |((allocation, private, on), (role, site), standing, since)| {
             let role = role.map(|r| ("Role".to_string(), format!("r{r}")));
             let site = site.then(|| ("Site".to_string(), "x".to_string()));
             let address = Address {
                 private_ip: private.map(|n| Ipv4Addr::new(10, 0, 0, n)),
+                network_interface_id: private.and(on).map(|n| format!("eni-{n}")),
                 tags: role.into_iter().chain(site).collect(),
                 ..crate::source::testing::address(ip(0))
             };
@@ -331,8 +344,23 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..SOURCES, health).prop_map(|(source, health)| Step::Health(source, health)),
         1 => (0..SOURCES, region)
             .prop_map(|(source, region)| Step::Region(source, region.map(Into::into))),
+        4 => (0..SOURCES, 0..INTERFACES, option::weighted(0.8, interface()))
+            .prop_map(|(source, n, said)| Step::Interface(source, n, said)),
         2 => (1u64..100_000).prop_map(Step::Time),
     ]
+}
+
+/// What a source says of an interface, but for its id: a few addresses, one of them perhaps
+/// the primary one.
+fn interface() -> impl Strategy<Value = Interface> {
+    let all = prop::collection::btree_set(0..4u16, 0..3);
+    (all, option::of(any::<prop::sample::Index>())).prop_map(|(all, primary)| {
+        let addresses: Vec<_> =
+            all.into_iter().map(|n| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n)).collect();
+        let primary = primary.filter(|_| !addresses.is_empty());
+        let primary = primary.map(|primary| *primary.get(&addresses));
+        Interface { id: "".into(), addresses, primary }
+    })
 }
 
 fn at(n: u8, mut entry: Entry) -> (Allocation, Entry) {
@@ -363,8 +391,20 @@ fn take(step: &Step, inventory: &mut Inventory, now: &mut SystemTime) {
         }
         Step::Health(source, health) => inventory.sources[source].health = health,
         Step::Region(source, region) => inventory.sources[source].region = region,
+        Step::Interface(source, n, said) => {
+            let id: InterfaceId = format!("eni-{n}").into();
+            let known = &mut inventory.sources[source].interfaces;
+            match said {
+                Some(said) => known.hear(&[Interface { id, ..said }]),
+                None => *known = known.iter().filter(|(is, _)| **is != id).map(owned).collect(),
+            }
+        }
         Step::Time(seconds) => *now += Duration::from_secs(seconds),
     }
+}
+
+fn owned((id, ip): (&InterfaceId, Option<Ipv6Addr>)) -> (InterfaceId, Option<Ipv6Addr>) {
+    (Arc::clone(id), ip)
 }
 
 /// What all sources say at first.
@@ -376,6 +416,7 @@ fn first_words() -> impl Strategy<Value = Inventory> {
             region: Some("us-east-1".into()),
             delivered_at: all.is_some().then(noon),
             entries: all.map(entries_of),
+            interfaces: Default::default(),
             health: if healthy { Health::Healthy } else { Health::Starting },
         };
         all.into_iter().enumerate().map(source).collect::<Vec<_>>().into()
@@ -474,7 +515,7 @@ fn questions() -> Vec<Vec<u8>> {
         suffixes.map(|suffix| format!("ec2-198-51-100-{n}.{suffix}"))
     });
     for name in names.chain(others.map(String::from)).chain(public) {
-        for rtype in [RecordType::A, RecordType::TXT] {
+        for rtype in [RecordType::A, RecordType::AAAA, RecordType::TXT] {
             all.push(question(&name, rtype));
         }
     }

@@ -28,6 +28,7 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use super::error::{PollError, SourceError};
 use usable::LeftOut;
@@ -99,9 +100,15 @@ pub struct Told {
 }
 
 /// What is answered of each interface: its address, or none if it has none. One that is not
-/// here is not known.
+/// here is not known. A copy shares what does not change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chosen(OrdMap<InterfaceId, Option<Ipv6Addr>>);
+
+impl FromIterator<(InterfaceId, Option<Ipv6Addr>)> for Chosen {
+    fn from_iter<I: IntoIterator<Item = (InterfaceId, Option<Ipv6Addr>)>>(all: I) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
 
 impl Chosen {
     /// What is known of an interface.
@@ -109,7 +116,12 @@ impl Chosen {
         self.0.get(id).copied()
     }
 
-    /// What is known after an answer. An interface that is not in it keeps what is known.
+    /// All that is known, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&InterfaceId, Option<Ipv6Addr>)> {
+        self.0.iter().map(|(id, ip)| (id, *ip))
+    }
+
+    /// What is known after an answer. Those that are not in it keep what is known of them.
     pub fn hear(&mut self, all: &[Interface]) {
         for interface in all {
             let before = self.0.get(&interface.id).copied();
@@ -118,5 +130,21 @@ impl Chosen {
                 self.0.insert(Arc::clone(&interface.id), now);
             }
         }
+    }
+
+    /// Forgets all others.
+    pub(crate) fn retain(&mut self, kept: &BTreeSet<&InterfaceId>) {
+        let gone: Vec<_> = self.0.keys().filter(|id| !kept.contains(id)).cloned().collect();
+        for id in gone {
+            self.0.remove(&id);
+        }
+    }
+
+    /// The interfaces of which the two do not know the same. What they share is skipped.
+    pub(crate) fn differing<'c>(&'c self, other: &'c Self) -> impl Iterator<Item = &'c str> {
+        self.0.diff(&other.0).map(|item| match item {
+            DiffItem::Add(id, _) | DiffItem::Remove(id, _) => &**id,
+            DiffItem::Update { new: (id, _), .. } => &**id,
+        })
     }
 }

@@ -50,12 +50,17 @@ pub struct Handle {
 impl Handle {
     /// From now on these interfaces are wanted, and no others. Those that were not before are
     /// asked for at once.
-    pub fn want(&self, wanted: Wanted) {
+    pub fn want(&self, wanted: &Wanted) {
         self.wanted.send_if_modified(|before| {
-            let is_new = *before != wanted;
-            *before = wanted;
+            let is_new = !Arc::ptr_eq(before, wanted) && before != wanted;
+            *before = Arc::clone(wanted);
             is_new
         });
+    }
+
+    /// The interfaces that are wanted.
+    pub fn wanted(&self) -> Wanted {
+        Arc::clone(&self.wanted.borrow())
     }
 
     /// What was asked so far.

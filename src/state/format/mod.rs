@@ -23,6 +23,7 @@
 //! * [`version_1`]: read by every eipdns so far; strict, because the older ones are.
 //! * [`version_2`]: what this one goes by.
 
+mod interfaces;
 mod names;
 pub(super) mod seal;
 pub(super) mod version_1;
@@ -241,6 +242,7 @@ impl SourceFile<'_> {
                 superseded: self.superseded.into_iter().map(|(a, ids)| (a, times(ids))).collect(),
             },
             names: Names::default(),
+            interfaces: Default::default(),
         })
     }
 }

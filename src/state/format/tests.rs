@@ -74,13 +74,17 @@ fn names() -> impl Strategy<Value = Names> {
 pub(crate) fn states() -> impl Strategy<Value = State> {
     let of = btree_map("[a-z: ]{0,9}", ".{0,9}", 0..4);
     let region = proptest::option::of(".{0,9}");
-    let source = (of, region, times(), accepted(), names()).prop_map(
-        |(of, region, delivered_at, accepted, names)| SourceState {
+    let ipv6 = proptest::option::of(any::<std::net::Ipv6Addr>());
+    let interfaces = btree_map("eni-[0-9a-f]{1,5}".prop_map(Into::into), ipv6, 0..3)
+        .prop_map(|all| all.into_iter().collect());
+    let source = (of, region, times(), accepted(), names(), interfaces).prop_map(
+        |(of, region, delivered_at, accepted, names, interfaces)| SourceState {
             of,
             region,
             delivered_at,
             accepted,
             names,
+            interfaces,
         },
     );
     (btree_map(".{0,9}", source, 0..3), serials())
@@ -97,6 +101,7 @@ pub(crate) fn of_version_1(mut state: State) -> State {
         source.accepted.released.retain(has_public_ip);
         source.accepted.superseded.retain(|allocation, _| has_public_ip(allocation));
         source.names = Names::default();
+        source.interfaces = Default::default();
     }
     Arc::make_mut(&mut state.serials).views.clear();
     state
@@ -127,6 +132,7 @@ pub(crate) fn small() -> State {
             ..Accepted::default()
         },
         names: Names::default(),
+        interfaces: Default::default(),
     };
     let serial = ZoneSerial { serial: 1_795_340_862, digest: "00ff".into() };
     State {

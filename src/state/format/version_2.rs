@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::interfaces;
 use super::names::{self, NamesFile};
 use super::seal::seal;
 use super::{FORMAT, FormatError, SourceFiles, contents, into_states, rfc3339, source_files};
@@ -57,6 +58,8 @@ struct StateFile<'s> {
     sources: SourceFiles<'s>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     names: BTreeMap<String, NamesFile>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    interfaces: BTreeMap<String, interfaces::File>,
     serials: BTreeMap<String, ZoneSerial>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     view_serials: BTreeMap<String, BTreeMap<String, ZoneSerial>>,
@@ -79,6 +82,7 @@ pub(crate) fn render(
         version_1: beside,
         sources: source_files(state, drift),
         names: names::files(state, drift),
+        interfaces: interfaces::files(state),
         serials: state.serials.zones.clone(),
         view_serials: state.serials.views.clone(),
     })
@@ -93,6 +97,7 @@ pub(crate) fn parse(octets: &[u8]) -> Result<Second, FormatError> {
     let serials = SerialsKept { zones: file.serials, views: file.view_serials };
     let mut sources = into_states(file.sources)?;
     names::put(file.names, &mut sources)?;
+    interfaces::put(file.interfaces, &mut sources);
     let state = State { sources, serials: serials.into() };
     Ok(Second { state, written: file.written, beside: file.version_1 })
 }

@@ -32,7 +32,7 @@ use crate::source::accept::Losses;
 use crate::source::clock::Clock;
 use crate::source::discover::Rules;
 use crate::source::inventory::Inventory;
-use crate::source::{Delivery, Handle};
+use crate::source::{Delivery, Handle, interfaces};
 use crate::store::Store;
 use crate::writer::history::History;
 pub(crate) use names::NamesSeen;
@@ -84,6 +84,8 @@ pub(crate) struct Facts {
     pub losses: Vec<Losses>,
     /// Of each source: whom to ask for a refresh.
     pub handles: Vec<Option<Handle>>,
+    /// Likewise, for network interfaces.
+    pub interfaces: Vec<Option<interfaces::post::Handle>>,
     /// Where DNS is served.
     pub listening: Vec<SocketAddr>,
     /// Names moved so far, over all swaps; neither first answers nor losses.

@@ -77,6 +77,7 @@ mod tests {
             name: name.into(),
             region: None,
             entries: delivered.then(Default::default),
+            interfaces: Default::default(),
             health,
             delivered_at: delivered.then_some(at(0)),
         }

@@ -12,7 +12,9 @@ use crate::source::clock::{Drift, elapsed};
 use crate::source::discover;
 use crate::source::inventory::{Health, SourceInventory};
 use crate::source::poll::Slowed;
-use crate::status::report::{HeldAddress, HeldName, SlowedReport, SourceReport, TagProblem};
+use crate::status::report::{
+    HeldAddress, HeldName, InterfacesReport, SlowedReport, SourceReport, TagProblem,
+};
 use crate::writer::losses::Bindings;
 
 impl Facts {
@@ -65,6 +67,39 @@ impl Facts {
             names_mass_loss: discovered.losses.get(id).is_some_and(|losses| losses.mass),
             held_names: self.held_names(id, drift),
             tag_problems: self.tag_problems(id),
+            interfaces: self.interfaces_of(id, source, now, drift),
+        })
+    }
+
+    /// None: no name wants to know of interfaces, and no file has any.
+    fn interfaces_of(
+        &self,
+        id: SourceId,
+        source: &SourceInventory,
+        now: SystemTime,
+        drift: Drift,
+    ) -> Option<InterfacesReport> {
+        let handle = self.interfaces.get(id)?.as_ref()?;
+        let (wanted, totals) = (handle.wanted(), handle.stats().read());
+        if wanted.is_empty() && totals.failing.is_none() {
+            return None;
+        }
+        let known: Vec<_> =
+            breathing(wanted.iter()).filter_map(|one| source.interfaces.get(one)).collect();
+        let (failures, failing) = (totals.failed_in_all(), totals.failing);
+        Some(InterfacesReport {
+            wanted: wanted.len(),
+            known: known.len(),
+            without_ipv6: known.iter().filter(|ip| ip.is_none()).count(),
+            last_good: totals.last_good.map(|at| time(at, drift)),
+            age: totals.last_good.map(|at| elapsed(at, now).as_secs_f64()),
+            requests: totals.requests,
+            rounds: totals.rounds,
+            failures,
+            since: failing.as_ref().map(|failing| time(failing.since, drift)),
+            why: failing.map(|failing| failing.why.to_string()),
+            left_out: totals.left_out.count,
+            left_out_first: totals.left_out.first.iter().map(ToString::to_string).collect(),
         })
     }
 

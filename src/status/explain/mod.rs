@@ -26,7 +26,7 @@ use crate::snapshot::{Data, Snapshot, ViewTable, ZoneTable};
 use crate::source::allocation::Allocation;
 use crate::source::discover::{Claim, Problem};
 use crate::source::identity::EdgeIp;
-use crate::source::inventory::Inventory;
+use crate::source::inventory::{Address, Inventory, SourceInventory};
 use crate::status::near::near;
 use crate::store::Current;
 
@@ -150,6 +150,9 @@ pub(crate) struct AddressOf {
     /// The associated private address.
     #[serde(deserialize_with = "Option::deserialize")]
     pub private: Option<Ipv4Addr>,
+    /// The IPv6 address of the interface, if the name wants it: or why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<String>,
     /// Live, or kept since when.
     pub standing: String,
 }
@@ -269,7 +272,7 @@ impl Explanation {
             pin: binding.pin,
         });
         if !matches!(binding.target, Target::Fixed(_)) {
-            self.see(input, &binding.target, binding.source);
+            self.see(input, &binding.target, binding.source, binding.ipv6);
         }
     }
 
@@ -316,12 +319,12 @@ impl Explanation {
         });
         self.resolved = Some(said.address.to_string());
         if let Some((ip, _)) = ec2_name::parse_ec2_name(overlay.name.octets()) {
-            self.see(input, &Target::ElasticIp(ip), None);
+            self.see(input, &Target::ElasticIp(ip), None, false);
         }
     }
 
     /// What the sources say of a target.
-    fn see(&mut self, input: &Input<'_>, target: &Target, only: Option<SourceId>) {
+    fn see(&mut self, input: &Input<'_>, target: &Target, only: Option<SourceId>, ipv6: bool) {
         let index = Index::new(input);
         let best = index.best(target, only);
         for sighting in index.sightings(target, only) {
@@ -342,6 +345,7 @@ impl Explanation {
                 interface: address.network_interface_id.clone(),
                 instance: address.instance_id.clone(),
                 private: address.private_ip,
+                ipv6: ipv6.then(|| ipv6_of(source, address)),
                 standing: match sighting.entry.standing.kept() {
                     None if address.associated().is_none() => NOT_ASSOCIATED.into(),
                     None => "live".into(),
@@ -351,5 +355,15 @@ impl Explanation {
                 },
             });
         }
+    }
+}
+
+/// What is known of the interface that an address stands on.
+fn ipv6_of(source: &SourceInventory, address: &Address) -> String {
+    let Some(id) = address.network_interface_id.as_deref() else { return "no interface".into() };
+    match source.interfaces.get(id) {
+        Some(Some(ip)) => ip.to_string(),
+        Some(None) => "none: the interface has no IPv6 address".into(),
+        None => "not known yet: `eipdns status` says how the source does".into(),
     }
 }

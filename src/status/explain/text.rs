@@ -82,6 +82,9 @@ impl Rows<'_, '_> {
         self.row("  interface", none_as_dash(&address.interface))?;
         self.row("  instance", none_as_dash(&address.instance))?;
         self.row("  private", none_as_dash(&address.private.map(|ip| ip.to_string())))?;
+        if let Some(ipv6) = &address.ipv6 {
+            self.row("  ipv6", ipv6)?;
+        }
         self.row("  standing", &address.standing)?;
         let region = address.region.as_ref().map(|r| format!(" {r}")).unwrap_or_default();
         let age = address.age.map(|s| format!(", last good answer {s} s ago")).unwrap_or_default();

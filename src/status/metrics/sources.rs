@@ -4,10 +4,12 @@ use std::time::SystemTime;
 
 use super::page::Page;
 use super::unix;
+use crate::host::background::breathing;
 use crate::source::accept::Losses;
 use crate::source::clock::elapsed;
 use crate::source::discover::{Kind, Problem};
 use crate::source::error::Class;
+use crate::source::interfaces::{self, Wanted};
 use crate::source::inventory::{Health, SourceInventory};
 use crate::source::stats::Totals;
 use crate::status::board::{Board, Facts};
@@ -17,6 +19,8 @@ struct Source<'k> {
     said: &'k SourceInventory,
     losses: &'k Losses,
     totals: Totals,
+    /// What names want to know of interfaces, and what was asked for that.
+    interfaces: Option<(Wanted, interfaces::stats::Totals)>,
 }
 
 impl Source<'_> {
@@ -33,9 +37,11 @@ impl Source<'_> {
 pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
     let pairs = known.inventory.sources.iter().zip(&known.handles).zip(&known.losses);
     let all: Vec<Source<'_>> = pairs
-        .map(|((said, handle), losses)| {
+        .zip(&known.interfaces)
+        .map(|(((said, handle), losses), interfaces)| {
             let totals = handle.as_ref().map(|h| h.stats().read()).unwrap_or_default();
-            Source { said, losses, totals }
+            let interfaces = interfaces.as_ref().map(|h| (h.wanted(), h.stats().read()));
+            Source { said, losses, totals, interfaces }
         })
         .collect();
     calls(page, &all);
@@ -43,6 +49,48 @@ pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
     answers(page, board, &all);
     addresses(page, &all);
     tags(page, known);
+    interfaces(page, board, &all);
+}
+
+/// Network interfaces, of sources that can be asked for them.
+fn interfaces(page: &mut Page, board: &Board, all: &[Source<'_>]) {
+    let all = all.iter().filter_map(|source| Some((source, source.interfaces.as_ref()?)));
+    let all: Vec<_> = all.collect();
+    let help = "Network interfaces of which names want the IPv6 address";
+    let mut gauge = page.gauge("eipdns_source_interfaces_wanted", help);
+    for (source, (wanted, _)) in &all {
+        gauge.with(&[("source", source.name())], wanted.len());
+    }
+    let help = "Those of them of which something is known";
+    let mut gauge = page.gauge("eipdns_source_interfaces_known", help);
+    for (source, (wanted, _)) in &all {
+        let known = breathing(wanted.iter()).filter(|id| source.said.interfaces.get(id).is_some());
+        gauge.with(&[("source", source.name())], known.count());
+    }
+    let help = "Interfaces of the last answers that cannot be used";
+    let mut gauge = page.gauge("eipdns_source_interfaces_left_out", help);
+    for (source, (_, totals)) in &all {
+        gauge.with(&[("source", source.name())], totals.left_out.count);
+    }
+    let help = "Requests for network interfaces that were sent to EC2: one for each page";
+    let mut requests = page.counter("eipdns_source_interface_requests_total", help);
+    for (source, (_, totals)) in &all {
+        requests.with(&[("source", source.name())], totals.requests);
+    }
+    let help = "Times that asking for network interfaces failed, by class";
+    let mut failures = page.counter("eipdns_source_interface_failures_total", help);
+    for (source, (_, totals)) in &all {
+        for class in Class::ALL {
+            let labels = [("source", source.name()), ("class", class.as_str())];
+            failures.with(&labels, totals.failed(class));
+        }
+    }
+    let help = "Unix time of the last good answer about network interfaces; 0 for none";
+    let mut success = page.gauge("eipdns_source_interface_last_success_timestamp_seconds", help);
+    for (source, (_, totals)) in &all {
+        let at = totals.last_good.map_or(0.0, |at| unix(board, at));
+        success.with(&[("source", source.name())], at);
+    }
 }
 
 fn calls(page: &mut Page, all: &[Source<'_>]) {

@@ -189,6 +189,42 @@ pub(crate) struct SourceReport {
     pub held_names: Vec<HeldName>,
     /// What of its tags gives no name, or not everywhere.
     pub tag_problems: Vec<TagProblem>,
+    /// The network interfaces of which names want the IPv6 address; none: no name does.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub interfaces: Option<InterfacesReport>,
+}
+
+/// What is known of network interfaces.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct InterfacesReport {
+    /// How many names stand on.
+    pub wanted: usize,
+    /// Of how many of those something is known.
+    pub known: usize,
+    /// How many of those have no IPv6 address.
+    pub without_ipv6: usize,
+    /// When the last answer came of which all was good.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub last_good: Option<String>,
+    /// Its age in seconds.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub age: Option<f64>,
+    /// Requests to EC2 so far.
+    pub requests: u64,
+    /// Times it was asked, or its file read, so far.
+    pub rounds: u64,
+    /// Those of which something failed.
+    pub failures: u64,
+    /// Since when it fails.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub since: Option<String>,
+    /// Why it does.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub why: Option<String>,
+    /// Interfaces of its last answers that cannot be used.
+    pub left_out: usize,
+    /// Why, of the first few.
+    pub left_out_first: Vec<String>,
 }
 
 /// A name that no tag gives any longer, and that is kept.

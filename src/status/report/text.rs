@@ -3,8 +3,9 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::{
-    BudgetReport, CrowdedAddress, ForwardingReport, HeldAddress, HeldName, SlowedReport,
-    SourceReport, Status, TagProblem, UpstreamReport, ViewNames, WorstCase, ZoneReport,
+    BudgetReport, CrowdedAddress, ForwardingReport, HeldAddress, HeldName, InterfacesReport,
+    SlowedReport, SourceReport, Status, TagProblem, UpstreamReport, ViewNames, WorstCase,
+    ZoneReport,
 };
 use crate::host::text::OneLine;
 use crate::snapshot::reverse::MAX_POINTERS;
@@ -153,7 +154,28 @@ impl Lines<'_, '_> {
             self.line(format_args!("{what}"))?;
         }
         source.held.iter().try_for_each(|held| self.held(held))?;
-        self.tags(source)
+        self.tags(source)?;
+        source.interfaces.as_ref().map_or(Ok(()), |interfaces| self.interfaces(interfaces))
+    }
+
+    /// Where the IPv6 addresses of names come from.
+    fn interfaces(&mut self, interfaces: &InterfacesReport) -> fmt::Result {
+        let InterfacesReport { wanted, known, without_ipv6, rounds, failures, .. } = interfaces;
+        let age = interfaces.age.map_or("never".into(), |age| format!("{age:.1} s ago"));
+        self.line(format_args!(
+            "  network interfaces: {known} of {wanted} known, {without_ipv6} without an IPv6 \
+             address, last good answer {age}, {failures} of {rounds} times failed"
+        ))?;
+        if let Some(why) = &interfaces.why {
+            let since = or_dash(interfaces.since.as_ref());
+            self.line(format_args!("  NETWORK INTERFACES NOT KNOWN ANEW since {since}: {why}"))?;
+        }
+        let shown = &interfaces.left_out_first;
+        shown.iter().try_for_each(|why| self.line(format_args!("  interface left out: {why}")))?;
+        match interfaces.left_out.saturating_sub(shown.len()) {
+            0 => Ok(()),
+            more => self.line(format_args!("  and {more} more interfaces left out")),
+        }
     }
 
     /// What of a source's names from tags is not as tags say.

@@ -56,7 +56,7 @@ async fn a_file_is_told_whenever_it_changes_and_half_of_one_is_not() {
     fs::rename(&new, &path).unwrap();
     assert_eq!(follows.last().await, 3);
     // Whoever wants others may not know what stands there.
-    follows.handle.want(wanted([1]));
+    follows.handle.want(&wanted([1]));
     assert_eq!(follows.last().await, 3);
     drop(follows.handle);
     assert_eq!(follows.task.await.unwrap(), Ended::NoHandle);
@@ -72,7 +72,7 @@ async fn a_file_that_is_missing_or_bad_fails_and_heals() {
     assert_eq!(error.class(), Class::File, "{error}");
     let failing = follows.handle.stats().read().failing.unwrap();
     assert_eq!(failing.since, missing.at);
-    follows.handle.want(wanted([1]));
+    follows.handle.want(&wanted([1]));
     fs::write(&path, listing(1)).unwrap();
     assert_eq!(follows.last().await, 1);
     fs::write(&path, "{\"Addresses\": []}").unwrap();
@@ -80,7 +80,7 @@ async fn a_file_that_is_missing_or_bad_fails_and_heals() {
     assert_eq!(error.class(), Class::NotWhole);
     assert!(error.to_string().contains("there is no \"NetworkInterfaces\" key"), "{error}");
     // Nothing is told of it again while it is bad.
-    follows.handle.want(wanted([1, 2]));
+    follows.handle.want(&wanted([1, 2]));
     fs::write(&path, listing(1)).unwrap();
     assert_eq!(follows.last().await, 1);
     let totals = follows.handle.stats().read();

@@ -31,7 +31,7 @@ struct Call {
 impl Call {
     /// Each interface has one address.
     fn well(self) {
-        let interfaces = self.ids.iter().map(|id| interface(id)).collect();
+        let interfaces = self.ids.iter().map(interface).collect();
         self.reply(Ok(Described { interfaces, ..Described::default() }));
     }
 
@@ -87,7 +87,7 @@ impl Running {
     }
 
     fn want(&self, numbers: impl IntoIterator<Item = usize>) {
-        self.handle.want(wanted(numbers));
+        self.handle.want(&wanted(numbers));
     }
 
     async fn call(&mut self) -> Call {

@@ -1,55 +1,74 @@
-//! Which addresses of a source names are bound to, and how long a loss of
-//! each is held.
+//! Which addresses of a source names are bound to, and what those want of each: how long
+//! a loss is held, or its IPv6 address.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::config::{Config, SourceId, Target};
+use crate::config::{Binding, Config, SourceId, Target};
 use crate::source::inventory::Address;
 
 /// Tags an address must have.
 type Tags = BTreeMap<String, String>;
 
-/// The bindings that may name an address of one source.
+/// The bindings that may name an address of one source, with what each wants.
 #[derive(Debug, Default)]
-pub(crate) struct Holds {
-    by_ip: HashMap<Ipv4Addr, Duration>,
-    by_allocation: HashMap<String, Duration>,
+pub(crate) struct Bound<T> {
+    by_ip: HashMap<Ipv4Addr, T>,
+    by_allocation: HashMap<String, T>,
     /// By the first tag that is asked for.
-    by_tag: HashMap<(String, String), Vec<(Tags, Duration)>>,
+    by_tag: HashMap<(String, String), Vec<(Tags, T)>>,
 }
+
+/// How long losses are held.
+pub(crate) type Holds = Bound<Duration>;
 
 impl Holds {
     /// Of the source numbered `source`.
     pub(crate) fn new(config: &Config, source: SourceId) -> Self {
-        let mut holds = Self::default();
-        let longer = |known: &mut Duration, hold: Duration| *known = (*known).max(hold);
+        let hold = |binding: &Binding| binding.hold.unwrap_or(config.server.guard.hold);
+        Self::of(config, source, |binding| Some(hold(binding)))
+    }
+}
+
+impl<T: Copy + Default + Ord> Bound<T> {
+    /// Of the source numbered `source`, those bindings that want something.
+    pub(super) fn of(
+        config: &Config,
+        source: SourceId,
+        wants: impl Fn(&Binding) -> Option<T>,
+    ) -> Self {
+        let mut all = Self::default();
+        let more = |known: &mut T, wanted: T| *known = (*known).max(wanted);
         for binding in config.zones.iter().flat_map(|zone| &zone.names) {
             if binding.source.is_some_and(|only| only != source) {
                 continue;
             }
-            let hold = binding.hold.unwrap_or(config.server.guard.hold);
+            let Some(wanted) = wants(binding) else { continue };
             match &binding.target {
                 Target::Fixed(_) | Target::Discovered { .. } => {}
-                Target::ElasticIp(ip) => longer(holds.by_ip.entry(*ip).or_default(), hold),
+                Target::ElasticIp(ip) => more(all.by_ip.entry(*ip).or_default(), wanted),
                 Target::Allocation(id) => {
-                    longer(holds.by_allocation.entry(id.clone()).or_default(), hold);
+                    more(all.by_allocation.entry(id.clone()).or_default(), wanted);
                 }
                 Target::Tags(tags) => {
                     if let Some((key, value)) = tags.first_key_value() {
                         let first = (key.clone(), value.clone());
-                        holds.by_tag.entry(first).or_default().push((tags.clone(), hold));
+                        all.by_tag.entry(first).or_default().push((tags.clone(), wanted));
                     }
                 }
             }
         }
-        holds
+        all
     }
 
-    /// None: no binding names the address. Else the longest hold of those that
-    /// do.
-    pub(crate) fn bound(&self, address: &Address) -> Option<Duration> {
+    /// Does no binding want anything?
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_ip.is_empty() && self.by_allocation.is_empty() && self.by_tag.is_empty()
+    }
+
+    /// None: no binding names the address. Else the most that one of those wants that do.
+    pub(crate) fn bound(&self, address: &Address) -> Option<T> {
         let by_ip = address.public_ip().and_then(|ip| self.by_ip.get(&ip)).copied();
         let by_allocation =
             address.allocation_id().and_then(|id| self.by_allocation.get(id)).copied();
@@ -62,7 +81,7 @@ impl Holds {
                 .filter(|(wanted, _)| {
                     wanted.iter().all(|(k, v)| address.tags.get(k) == Some(v.as_str()))
                 })
-                .map(|(_, hold)| *hold)
+                .map(|(_, wanted)| *wanted)
                 .max()
         };
         let by_tag = if self.by_tag.is_empty() { None } else { by_tag() };
