@@ -1,7 +1,13 @@
-"""eipdns alone: what polling EC2 costs while nothing changes, and while addresses change."""
+"""eipdns alone: what polling EC2 costs while nothing changes, and while addresses change.
+
+Beside it, what it costs to read the same answers and to throw them away: this file as a program.
+"""
 
 import os
 import random
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from bench import Bench
 from material import ORIGIN, SEED, elastic_ip, host, private_ip
-from servers import ADDRESS, BenchError, Kind, Server, Site, started
+from servers import ADDRESS, BenchError, Kind, Server, Site, cpu_clock, started
 
 SOURCES = 4
 ADDRESSES = 5_000  # of all sources together
@@ -24,6 +30,7 @@ HEAD = (
     '<DescribeAddressesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">\n'
     "    <requestId>{id}</requestId>\n    <addressesSet>\n"
 )
+FLOOR = "/floor"  # the path that is asked for by who throws answers away
 TAIL = b"    </addressesSet>\n</DescribeAddressesResponse>"
 
 
@@ -82,8 +89,9 @@ class Region:
         self.items[i] = self._item(i, self.draw.randrange(1 << 16, 1 << 20))
         self._render()
 
-    def answer(self) -> bytes:
-        self.calls += 1
+    def answer(self, path: str) -> bytes:
+        if path != FLOOR:
+            self.calls += 1
         id = f"{self.draw.getrandbits(128):032x}"
         return HEAD.format(id=id).encode() + self.sets[self.calls % len(self.sets)]
 
@@ -97,7 +105,7 @@ def serving(region: Region) -> Iterator[int]:
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
-            body = region.answer()
+            body = region.answer(self.path)
             self.send_response(200)
             self.send_header("content-type", "text/xml;charset=UTF-8")
             self.send_header("content-length", str(len(body)))
@@ -143,38 +151,88 @@ def polls(bench: Bench, kind: Kind) -> dict[str, object]:
     each = ADDRESSES // SOURCES
     regions = [Region(range(n * each, (n + 1) * each)) for n in range(SOURCES)]
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
-    octets = sum(len(region.answer()) for region in regions)
+    octets = sum(len(region.answer(FLOOR)) for region in regions)
     print(f"\n{ADDRESSES} addresses, {SOURCES} sources, {octets / 1e6:.1f} MB in all, each second")
-    print(f"{'':40}{'% of a core':>12}{'calls':>8}{'ms of CPU a call':>18}")
+    columns = ("% of a core", "calls", "ms of CPU a call", "% to read alone", "ratio")
+    print(f"{'':40}{columns[0]:>12}{columns[1]:>8}{columns[2]:>18}{columns[3]:>17}{columns[4]:>7}")
     result: dict[str, object] = {}
     with ExitStack() as stack:
         ports = [stack.enter_context(serving(region)) for region in regions]
         site = bench.site(names=1)
         server = stack.enter_context(started(configured(kind, ports), site, bench.server_cores))
-        result["nothing changes"] = measured("nothing changes", server, regions, moves=False)
+        floor = stack.enter_context(thrown_away(ports, bench.server_cores))
+        both = (server, floor)
+        result["nothing changes"] = measured("nothing changes", both, regions, moves=False)
         for region in regions:
             region.shuffle()
         title = "the same, items in another order"
-        result[title] = measured(title, server, regions, moves=False)
+        result[title] = measured(title, both, regions, moves=False)
         title = "the same, and one address moves a second"
-        result[title] = measured(title, server, regions, moves=True)
+        result[title] = measured(title, both, regions, moves=True)
     return result
 
 
-def measured(title: str, server: Server, regions: list[Region], *, moves: bool) -> dict[str, float]:
+@contextmanager
+def thrown_away(ports: list[int], cores: set[int]) -> Iterator[int]:
+    """A process that reads the same answers as often; gives its pid."""
+    command = [sys.executable, "-B", __file__, *map(str, ports)]
+    process = subprocess.Popen(command)
+    os.sched_setaffinity(process.pid, cores)
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def throw_away(ports: list[int]) -> None:
+    """Asks each port each second and keeps nothing of the answer, until it is killed."""
+    request = f"POST {FLOOR} HTTP/1.1\r\nhost: {ADDRESS}\r\ncontent-length: 0\r\n\r\n".encode()
+    connections = [socket.create_connection((ADDRESS, port)) for port in ports]
+    chunk = bytearray(64 << 10)
+    while True:
+        began = time.monotonic()
+        for connection in connections:
+            connection.sendall(request)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(4096)
+            fields, _, body = head.partition(b"\r\n\r\n")
+            length = next(line for line in fields.split(b"\r\n") if b"content-length:" in line)
+            left = int(length.partition(b":")[2]) - len(body)
+            while left > 0:
+                left -= connection.recv_into(chunk, min(left, len(chunk)))
+        time.sleep(max(0.0, began + 1 - time.monotonic()))
+
+
+def measured(
+    title: str, both: tuple[Server, int], regions: list[Region], *, moves: bool
+) -> dict[str, float]:
     """One line of the table; `moves`: an address moves each second."""
     time.sleep(SETTLES)
     calls, began = sum(region.calls for region in regions), time.monotonic()
-    cpu, moved = server.cpu_seconds(), 0
+    (server, floor), moved = both, 0
+    cpu, alone = server.cpu_seconds(), cpu_clock(floor)
     while (passed := time.monotonic() - began) < SECONDS:
         if moves and moved < passed:
             regions[moved % len(regions)].move()
             moved += 1
         time.sleep(0.05)
-    cpu = server.cpu_seconds() - cpu
+    cpu, alone = server.cpu_seconds() - cpu, cpu_clock(floor) - alone
     calls = sum(region.calls for region in regions) - calls
     if calls == 0:
         raise BenchError("eipdns has not called: see its log")
-    row = {"percent": 100 * cpu / passed, "calls": calls, "ms_a_call": 1000 * cpu / calls}
-    print(f"{title:40}{row['percent']:12.2f}{calls:8}{row['ms_a_call']:18.2f}")
+    row = {
+        "percent": 100 * cpu / passed,
+        "calls": calls,
+        "ms_a_call": 1000 * cpu / calls,
+        "percent_to_read_alone": 100 * alone / passed,
+        "ratio": cpu / alone,
+    }
+    numbers = f"{row['percent']:12.2f}{calls:8}{row['ms_a_call']:18.2f}"
+    print(f"{title:40}{numbers}{row['percent_to_read_alone']:17.2f}{row['ratio']:7.2f}")
     return row
+
+
+if __name__ == "__main__":
+    throw_away([int(port) for port in sys.argv[1:]])

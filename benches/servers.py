@@ -200,6 +200,14 @@ def version_of(program: str, flag: str) -> str:
     return found[1] if found else "unknown"
 
 
+def cpu_clock(pid: int) -> float:
+    """CPU seconds of a process: the sum in /proc/PID/stat, which counts in ticks of 10 ms.
+
+    To the nanosecond by the process's CPU clock (clock_getcpuclockid(3)).
+    """
+    return time.clock_gettime(~pid << 3 | 2)
+
+
 class Server:
     """A running server: its process and all that it forked."""
 
@@ -229,12 +237,8 @@ class Server:
                     os.sched_setaffinity(int(task.name), cores)
 
     def cpu_seconds(self) -> float:
-        """utime + stime of all threads, ended ones too, to the nanosecond.
-
-        The same sum as in /proc/PID/stat, which counts in ticks of 10 ms:
-        the process's CPU clock (clock_getcpuclockid(3)).
-        """
-        return sum(time.clock_gettime(~pid << 3 | 2) for pid in self.pids())
+        """utime + stime of all threads, ended ones too, to the nanosecond."""
+        return sum(cpu_clock(pid) for pid in self.pids())
 
     def resident_bytes(self) -> int:
         status = "".join(Path(f"/proc/{pid}/status").read_text() for pid in self.pids())
