@@ -16,7 +16,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 const DECLARATIONS: [&[u8]; 2] =
     [b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>", b"<?xml version=\"1.0\" encoding=\"utf-8\"?>"];
 const ROOT: &[u8] = b"<DescribeAddressesResponse";
-const ROOT_END: &[u8] = b"</DescribeAddressesResponse>";
+pub(super) const ROOT_END: &[u8] = b"</DescribeAddressesResponse>";
 
 const SET: &[u8] = b"<addressesSet>";
 const SET_END: &[u8] = b"</addressesSet>";

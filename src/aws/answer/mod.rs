@@ -23,7 +23,7 @@ use eipdns::source::inventory::Address;
 use eipdns::source::poll::Described;
 use eipdns::source::usable::{Gather, Item, Unusable};
 pub(super) use form::Malformed;
-use items::is_whole;
+use form::is_well_formed;
 pub(super) use memory::{Answer, Memory};
 
 /// An item of an answer: an address, or why it is none that can be used.
@@ -72,14 +72,38 @@ fn tags(tags: Vec<types::Tag>) -> BTreeMap<String, String> {
 }
 
 /// An empty string is none.
-fn some(text: Option<String>) -> Option<String> {
+pub(super) fn some(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
 /// Refuses XML that stops before its end: the SDK's reader takes what it has
 /// by then for the whole.
 #[derive(Debug)]
-pub(super) struct WholeXml;
+pub(super) struct WholeXml {
+    /// What an answer ends with.
+    end: &'static [u8],
+    /// The SDK's reader alone reads it: is all of it well-formed?
+    is_read_by_the_sdk: bool,
+}
+
+impl WholeXml {
+    /// DescribeAddresses, which [`Memory`] reads.
+    pub(super) const ADDRESSES: Self = Self { end: items::ROOT_END, is_read_by_the_sdk: false };
+
+    /// DescribeNetworkInterfaces.
+    pub(super) const INTERFACES: Self =
+        Self { end: b"</DescribeNetworkInterfacesResponse>", is_read_by_the_sdk: true };
+
+    fn judge(&self, body: &[u8]) -> Result<(), BoxError> {
+        if !body.trim_ascii_end().ends_with(self.end) {
+            return Err(CutShort.into());
+        }
+        if self.is_read_by_the_sdk && !is_well_formed(body) {
+            return Err(Malformed.into());
+        }
+        Ok(())
+    }
+}
 
 /// What [`WholeXml`] has found.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +125,6 @@ impl Intercept for WholeXml {
         // None: it could not be read, which is an error already.
         let Some(body) = response.body().bytes() else { return Ok(()) };
         // The body of an error is read for its code only.
-        let whole = !response.status().is_success() || is_whole(body);
-        if whole { Ok(()) } else { Err(CutShort.into()) }
+        if response.status().is_success() { self.judge(body) } else { Ok(()) }
     }
 }

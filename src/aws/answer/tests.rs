@@ -11,8 +11,7 @@ use aws_smithy_types::body::SdkBody;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::form::is_well_formed;
-use super::items::{self, Before, Digests, Item as Octets, Sum};
+use super::items::{self, Before, Digests, Item as Octets, Sum, is_whole};
 use super::memory::Reader;
 use super::*;
 use eipdns::source::usable::LeftOut;

@@ -1,25 +1,36 @@
 //! The real SDK against a scripted server on this host.
 
+mod interfaces;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::credential_fn::provide_credentials_fn;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_ec2::config::Region;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::credentials::{KeptCredentials, Keys};
-use super::http_client::is_near;
+use super::credentials::{Keeper, KeptCredentials, Keys, Owner};
+use super::http_client::{Http, is_near};
+use super::session::behaviour;
 use super::trouble::ASSUME;
 use super::*;
+use eipdns::config::Ec2Source;
 use eipdns::source::error::Class;
 use eipdns::source::identity::{EdgeIp, Identity};
 use eipdns::source::inventory::Address;
+use eipdns::source::lookup::Resolver;
 use eipdns::source::usable::LeftOut;
 
 /// Short enough for a test, long enough for a busy machine.
@@ -189,15 +200,31 @@ fn keeping(provider: SharedCredentialsProvider) -> Keeper {
     Keeper::new(provider, Owner { key, asked: "their provider" })
 }
 
-fn caller_with(settings: &Ec2Source, proxy: &ProxyConfig, limits: Limits) -> Caller {
+fn session(endpoint_url: String) -> Session {
     let sdk =
         SdkConfig::builder().behavior_version(behaviour()).region(Region::new("us-east-1")).build();
-    let http = |fresh| Http::new(Resolver::new(vec![]), proxy.clone(), fresh).share();
-    Caller::new(&sdk, keeping(keys()), settings, [http(false), http(true)], limits).unwrap()
+    Session::new(sdk, keeping(keys()), Some(endpoint_url)).unwrap()
+}
+
+fn client(proxy: &ProxyConfig, fresh: bool) -> SharedHttpClient {
+    Http::new(Resolver::new(vec![]), proxy.clone(), fresh).share()
+}
+
+fn caller_with(settings: Ec2Source, proxy: &ProxyConfig, limits: Limits) -> Caller {
+    let filters = asked(&settings).filters();
+    let http = [client(proxy, false), client(proxy, true)];
+    Caller::new(session(settings.endpoint_url.unwrap()), filters, http, limits)
+}
+
+/// The source with these settings.
+fn asked(settings: &Ec2Source) -> Asked {
+    let resolver = &Resolver::new(vec![]);
+    let of = Of { name: "east", settings, region: Some("us-east-1"), resolver };
+    Asked::new(&of, DESCRIBE)
 }
 
 fn caller(url: String, limits: Limits) -> Caller {
-    caller_with(&settings(url), &ProxyConfig::disabled(), limits)
+    caller_with(settings(url), &ProxyConfig::disabled(), limits)
 }
 
 async fn described(
@@ -453,7 +480,7 @@ async fn connections_are_kept_and_requests_are_as_configured() {
     let server = Server::start(|_| http("200 OK", &xml(ONE))).await;
     let mut settings = settings(server.url());
     settings.filters.insert("tag:Role".into(), vec!["db".into(), "web".into()]);
-    let mut caller = caller_with(&settings, &ProxyConfig::disabled(), PATIENT);
+    let mut caller = caller_with(settings, &ProxyConfig::disabled(), PATIENT);
     for _ in 0..3 {
         caller.describe().await.unwrap();
     }
@@ -472,12 +499,12 @@ async fn a_proxy_is_used_but_not_for_what_is_near() {
     let proxy = Server::start(|_| http("200 OK", &xml(ONE))).await;
     let through = ProxyConfig::http(proxy.url()).unwrap();
     let far = settings("http://ec2.us-east-1.amazonaws.test".into());
-    caller_with(&far, &through, PATIENT).describe().await.unwrap();
+    caller_with(far, &through, PATIENT).describe().await.unwrap();
     let head = proxy.requests()[0].head.clone();
     assert!(head.starts_with("POST http://ec2.us-east-1.amazonaws.test/ HTTP/1.1\r\n"), "{head}");
 
     let near = Server::start(|_| http("200 OK", &xml(ONE))).await;
-    caller_with(&settings(near.url()), &through, PATIENT).describe().await.unwrap();
+    caller_with(settings(near.url()), &through, PATIENT).describe().await.unwrap();
     assert_eq!((proxy.requests().len(), near.requests().len()), (1, 1));
 }
 
@@ -580,13 +607,13 @@ async fn a_renewal_that_hangs_delays_no_call() {
     let server = Server::start(|_| http("200 OK", &xml(ONE))).await;
     let mut caller = caller(server.url(), PATIENT);
     let asked = Arc::new(AtomicUsize::new(0));
-    caller.keeper.provider = once(&asked);
+    caller.session.keeper.provider = once(&asked);
     caller.describe().await.unwrap();
     // Time for new ones.
-    caller.keeper.kept.keys().as_mut().unwrap().renew_at = SystemTime::now();
+    caller.session.keeper.kept.keys().as_mut().unwrap().renew_at = SystemTime::now();
     for n in 1..5 {
         caller.describe().await.unwrap();
-        assert_eq!(caller.keeper.renewal.len(), 1, "it hangs, and there is one of it");
+        assert_eq!(caller.session.keeper.renewal.len(), 1, "it hangs, and there is one of it");
         assert_eq!(server.requests().len(), n + 1);
     }
     // On a thread of its own.
@@ -598,7 +625,7 @@ async fn a_renewal_that_hangs_delays_no_call() {
     .await
     .expect("new ones are asked for");
     // What hangs ends with the source.
-    let hangs = Arc::downgrade(&caller.keeper.kept.0);
+    let hangs = Arc::downgrade(&caller.session.keeper.kept.0);
     drop(caller);
     timeout(Duration::from_secs(20), async {
         while hangs.strong_count() > 0 {
@@ -641,7 +668,7 @@ async fn credentials_that_are_given_again_are_said_to_have_ended() {
         let mut caller = caller(server.url(), PATIENT);
         let end = SystemTime::now() - Duration::from_secs(5);
         let last = Credentials::new("key", "secret", None, Some(end), "test");
-        caller.keeper.provider = SharedCredentialsProvider::new(last);
+        caller.session.keeper.provider = SharedCredentialsProvider::new(last);
         for _ in 0..2 {
             let error = caller.describe().await.unwrap_err();
             assert_eq!(error, PollError::Ended { at: end, code: code.into() });
@@ -653,14 +680,14 @@ async fn credentials_that_are_given_again_are_said_to_have_ended() {
     let mut caller = caller(server.url(), PATIENT);
     let end = SystemTime::now() + Duration::from_secs(100);
     let last = Credentials::new("key", "secret", None, Some(end), "test");
-    caller.keeper.provider = SharedCredentialsProvider::new(last);
+    caller.session.keeper.provider = SharedCredentialsProvider::new(last);
     caller.describe().await.unwrap();
-    assert!(caller.keeper.failing.may(Instant::now()).is_some(), "the first ones are new");
-    caller.keeper.failing = Arc::default();
-    caller.keeper.kept.keys().as_mut().unwrap().renew_at = SystemTime::now();
+    assert!(caller.session.keeper.failing.may(Instant::now()).is_some(), "the first ones are new");
+    caller.session.keeper.failing = Arc::default();
+    caller.session.keeper.kept.keys().as_mut().unwrap().renew_at = SystemTime::now();
     caller.describe().await.unwrap();
-    caller.keeper.renewal.join_next().await.unwrap().unwrap().unwrap();
-    assert!(caller.keeper.failing.may(Instant::now()).is_none(), "it was logged just now");
+    caller.session.keeper.renewal.join_next().await.unwrap().unwrap().unwrap();
+    assert!(caller.session.keeper.failing.may(Instant::now()).is_none(), "it was logged just now");
 }
 
 /// A file that hangs holds the thread that reads it: that one is not the runtime's,
@@ -703,7 +730,7 @@ async fn refused_credentials_are_fetched_anew() {
     let server = Server::start(|_| http("401 Unauthorized", &fault("AuthFailure"))).await;
     let mut caller = caller(server.url(), PATIENT);
     caller.describe().await.unwrap_err();
-    assert!(caller.keeper.kept.keys().is_none());
+    assert!(caller.session.keeper.kept.keys().is_none());
     caller.describe().await.unwrap_err();
     assert_eq!(server.requests().len(), 2);
 }
@@ -725,7 +752,7 @@ async fn renewed_credentials_are_not_forgotten_with_the_refused_ones() {
     })
     .await;
     let mut caller = caller(server.url(), PATIENT);
-    *kept.lock().unwrap() = Some(caller.keeper.kept.clone());
+    *kept.lock().unwrap() = Some(caller.session.keeper.kept.clone());
     assert_eq!(caller.describe().await.unwrap_err().class(), Class::Credentials);
     caller.describe().await.unwrap();
     let signed_with = |n: usize, key: &str| {
