@@ -18,11 +18,12 @@ use tokio::time::{Instant, timeout};
 
 use super::trouble::of_call;
 use eipdns::host::often::Often;
+use eipdns::source::ec2::Principal;
 use eipdns::source::error::PollError;
 
 /// The action that is needed; it is never denied by what a role lacks (IAM user guide,
 /// "GetCallerIdentity").
-const IDENTIFY: &str = "sts:GetCallerIdentity";
+pub(super) const IDENTIFY: &str = "sts:GetCallerIdentity";
 
 /// The least time between two questions about one key, of which the first had no answer.
 const ASK_AGAIN: Duration = Duration::from_secs(20);
@@ -99,10 +100,11 @@ impl Account {
             return;
         }
         self.known().last = Some(Asked { key: key.clone(), at: Instant::now(), said: None });
-        let (client, known) = (self.client(credentials), Arc::clone(&self.known));
+        let client = client(&self.sdk, self.http.clone(), credentials);
+        let known = Arc::clone(&self.known);
         let (within, wanted) = (self.within, self.wanted.clone());
         self.asking.spawn(async move {
-            let said = identify(&client, within).await;
+            let said = identify(&client, within).await.map(|principal| principal.account);
             lock(&known).told(&key, said, &wanted);
         });
     }
@@ -134,15 +136,6 @@ impl Account {
         }
     }
 
-    fn client(&self, credentials: &Credentials) -> Client {
-        let config = aws_sdk_sts::config::Builder::from(&self.sdk)
-            .http_client(self.http.clone())
-            .retry_config(RetryConfig::disabled())
-            .identity_cache(IdentityCache::no_cache())
-            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
-        Client::from_conf(config.build())
-    }
-
     fn known(&self) -> MutexGuard<'_, Known> {
         lock(&self.known)
     }
@@ -152,13 +145,25 @@ fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The account of whoever asks.
-async fn identify(client: &Client, within: Duration) -> Result<String, PollError> {
+/// Asks STS with these credentials.
+pub(super) fn client(sdk: &SdkConfig, http: SharedHttpClient, credentials: &Credentials) -> Client {
+    let config = aws_sdk_sts::config::Builder::from(sdk)
+        .http_client(http)
+        .retry_config(RetryConfig::disabled())
+        .identity_cache(IdentityCache::no_cache())
+        .credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
+    Client::from_conf(config.build())
+}
+
+/// Who asks.
+pub(super) async fn identify(client: &Client, within: Duration) -> Result<Principal, PollError> {
     let asked = timeout(within, client.get_caller_identity().send()).await;
     let said = asked.map_err(|_| PollError::Timeout { after: within })?;
     let identity = said.map_err(|error| of_call(IDENTIFY, &error))?;
     let account = identity.account().filter(|account| !account.is_empty()).map(str::to_owned);
-    account.ok_or_else(|| PollError::NotWhole { what: "STS names no account".into() })
+    let account =
+        account.ok_or_else(|| PollError::NotWhole { what: "STS names no account".into() })?;
+    Ok(Principal { account, arn: identity.arn().unwrap_or_default().to_owned() })
 }
 
 impl Known {

@@ -1,8 +1,10 @@
-//! Calls of EC2 through the AWS SDK, in a crate of its own: nothing else knows
-//! the SDK. Here is DescribeAddresses, `interfaces` is DescribeNetworkInterfaces; `session` is what
-//! both need of a source. `account` knows whose credentials they are, `answer` reads what comes back, and only what is new of it; `credentials` keeps what
-//! calls are signed with, `files` bounds what the SDK reads of them, `http_client` connects,
-//! `trouble` names what goes wrong.
+//! Calls of EC2 through the AWS SDK, in a crate of its own: nothing else knows the SDK.
+//!
+//! Here is DescribeAddresses, `interfaces` is DescribeNetworkInterfaces; `session` is what both
+//! need of a source. `account` knows whose credentials they are, and `principal` says who;
+//! `credentials` keeps what calls are signed with. `answer` reads what comes back, and only what
+//! is new of it. `files` bounds what the SDK reads of them, `http_client` connects, `trouble`
+//! names what goes wrong.
 //!
 //! The SDK retries nothing and waits for nothing here: one call has one
 //! deadline, a second try on a connection of its own when the first is slow,
@@ -15,6 +17,7 @@ mod credentials;
 mod files;
 mod http_client;
 mod interfaces;
+mod principal;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -64,6 +67,7 @@ const LIMITS: Limits = Limits {
 pub const CALLS: Calls = Calls {
     addresses: |of| Box::new(Ec2::new(of)),
     interfaces: |of| Box::new(Interfaces::new(of)),
+    principal: principal::principal,
 };
 
 /// One account and region of EC2.

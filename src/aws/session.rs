@@ -19,14 +19,14 @@ use aws_sdk_ec2::types::Filter;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 
-use super::account::Account;
+use super::account::{Account, client, identify};
 use super::answer::WholeXml;
 use super::credentials::{Keeper, Owner};
 use super::http_client::Http;
 use super::trouble::other;
 use super::{LIMITS, Limits, files};
 use eipdns::config::Ec2Source;
-use eipdns::source::ec2::Of;
+use eipdns::source::ec2::{Of, Principal};
 use eipdns::source::error::PollError;
 use eipdns::source::lookup::Resolver;
 
@@ -218,6 +218,21 @@ impl Session {
             account.look(&keys);
         }
         Ok(())
+    }
+
+    /// Whose credentials the calls are signed with, as STS has it.
+    ///
+    /// # Errors
+    /// There are none, or STS does not say within the time.
+    pub(super) async fn identify(
+        &self,
+        http: SharedHttpClient,
+        within: Duration,
+    ) -> Result<Principal, PollError> {
+        let keys = self.signs_with();
+        let keys =
+            keys.ok_or_else(|| PollError::NoCredentials { cause: "none are left".into() })?;
+        identify(&client(&self.sdk, http, &keys), within).await
     }
 
     /// Those that a call is signed with now.

@@ -3,6 +3,9 @@
 
 use std::sync::OnceLock;
 
+use futures_util::future::BoxFuture;
+
+use super::error::PollError;
 use super::interfaces::DescribeInterfaces;
 use super::lookup::Resolver;
 use super::poll::Describe;
@@ -28,6 +31,17 @@ pub struct Calls {
     pub addresses: fn(&Of<'_>) -> Box<dyn Describe>,
     /// DescribeNetworkInterfaces.
     pub interfaces: fn(&Of<'_>) -> Box<dyn DescribeInterfaces>,
+    /// GetCallerIdentity: who the credentials are. One call, with its own deadline.
+    pub principal: fn(&Of<'_>) -> BoxFuture<'static, Result<Principal, PollError>>,
+}
+
+/// Who credentials are, as AWS sees it (STS API reference, "GetCallerIdentity").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The account, 12 digits.
+    pub account: String,
+    /// Of the user or of the assumed role.
+    pub arn: String,
 }
 
 static CALLS: OnceLock<Calls> = OnceLock::new();

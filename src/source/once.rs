@@ -4,12 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use futures_util::future::OptionFuture;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use super::accept::{Accepted, accept_file};
 use super::discover::{Remembered, Rules};
-use super::ec2::{self, Calls};
+use super::ec2::{self, Calls, Principal};
 use super::error::{PollError, SourceError};
 use super::interfaces::round::{Round, ask};
 use super::interfaces::{self, Told, Wanted};
@@ -18,47 +19,98 @@ use super::lookup::Resolver;
 use super::resolvers::aws_resolvers;
 use super::usable::{LeftOut, Said};
 use super::{file, silent};
-use crate::config::{Config, Ec2Source, Source, SourceKind};
+use crate::config::{Config, Ec2Source, Source, SourceId, SourceKind};
 
 /// Asks every source once, now. Takes a few seconds at most.
 pub fn inventory(config: &Config) -> Inventory {
     match ec2::calls() {
-        Some(ec2) => ask_ec2(config, at_hand(config), ec2),
+        Some(calls) => heard(config, at_hand(config), ask_ec2(config, &calls, false)).0,
         None => at_hand(config),
     }
 }
 
-/// Calls every EC2 source, all at once.
-fn ask_ec2(config: &Config, mut inventory: Inventory, calls: Calls) -> Inventory {
+/// What became of asking a source of type `ec2`.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Why it does not say which addresses there are, if it does not.
+    pub failed: Option<PollError>,
+    /// What of its answer cannot be used.
+    pub left_out: Arc<LeftOut>,
+    /// Who the credentials are.
+    pub principal: Result<Principal, PollError>,
+}
+
+/// What the sources say now, `files` being what those of type `file` do; and of each one
+/// of type `ec2` how it was asked.
+pub fn survey(config: &Config, files: Inventory) -> (Inventory, Vec<Option<Asked>>) {
+    match ec2::calls() {
+        Some(calls) => heard(config, files, ask_ec2(config, &calls, true)),
+        None => (files, vec![None; config.server.sources.len()]),
+    }
+}
+
+/// What a source of type `ec2` says.
+struct Heard {
+    id: SourceId,
+    answer: Result<Said, PollError>,
+    region: Option<String>,
+    /// None: nobody wanted to know.
+    principal: Option<Result<Principal, PollError>>,
+}
+
+/// Calls every EC2 source, all at once; `whose` asks STS for the credentials as well.
+fn ask_ec2(config: &Config, calls: &Calls, whose: bool) -> Vec<Heard> {
+    let sources = config.server.sources.iter().enumerate();
+    let all = sources.filter_map(|(id, source)| match &source.kind {
+        SourceKind::Ec2(settings) => Some((id, source, settings)),
+        SourceKind::File { .. } => None,
+    });
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            for (said, source) in inventory.sources.iter_mut().zip(&config.server.sources) {
-                if let SourceKind::Ec2(_) = source.kind {
-                    *said = answered(source, Err(no_runtime(&error).into()));
-                }
-            }
-            return inventory;
+            let answer = || Err(no_runtime(&error));
+            let failed =
+                all.map(|(id, ..)| Heard { id, answer: answer(), region: None, principal: None });
+            return failed.collect();
         }
     };
     let resolver = Resolver::new(aws_resolvers(config));
     runtime.block_on(async {
         let mut asking = JoinSet::new();
-        for (id, source) in config.server.sources.iter().enumerate() {
-            let SourceKind::Ec2(settings) = &source.kind else { continue };
-            let mut called = (calls.addresses)(&of(source, settings, &resolver));
-            asking.spawn(async move { (id, called.describe().await, called.region()) });
+        for (id, source, settings) in all {
+            let of = of(source, settings, &resolver);
+            let mut called = (calls.addresses)(&of);
+            let principal = OptionFuture::from(whose.then(|| (calls.principal)(&of)));
+            asking.spawn(async move {
+                let (answer, principal) = tokio::join!(called.describe(), principal);
+                let answer = answer.and_then(|said| said.beside(None));
+                Heard { id, answer, region: called.region(), principal }
+            });
         }
-        for (id, answer, region) in asking.join_all().await {
-            let source = &config.server.sources[id];
-            inventory.sources[id] =
-                answered(source, answer.and_then(|said| said.beside(None)).map_err(Into::into));
-            if region.is_some() {
-                inventory.sources[id].region = region;
-            }
+        asking.join_all().await
+    })
+}
+
+/// What files say, and what was heard of the other sources.
+fn heard(config: &Config, files: Inventory, all: Vec<Heard>) -> (Inventory, Vec<Option<Asked>>) {
+    let mut sources = files.sources;
+    let mut asked = vec![None; sources.len()];
+    for Heard { id, answer, region, principal } in all {
+        let (Some(source), Some(said), Some(asked)) =
+            (config.server.sources.get(id), sources.get_mut(id), asked.get_mut(id))
+        else {
+            continue;
+        };
+        let failed = answer.as_ref().err().cloned();
+        let left_out = answer.as_ref().map(|said| Arc::clone(&said.left_out)).unwrap_or_default();
+        let nobody = || Err(PollError::Other { what: "STS was not asked".into() });
+        *asked = Some(Asked { failed, left_out, principal: principal.unwrap_or_else(nobody) });
+        *said = answered(source, answer.map_err(Into::into));
+        if region.is_some() {
+            said.region = region;
         }
-    });
-    with_names(config, inventory.sources)
+    }
+    (with_names(config, sources), asked)
 }
 
 /// Asks each EC2 source once, now, for the interfaces that are wanted of it, by its number.
