@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::survey::{self, How};
 use super::{Common, Exit, print};
 use crate::cli::offline::Offline;
 use crate::compile::{Index, names};
@@ -21,11 +22,26 @@ use crate::source::usable::LeftOut;
 use crate::state::{self, StateError};
 
 /// Reads the configuration as `serve` would and reports every error and
-/// warning of every file. Starts nothing, binds nothing, calls nobody.
+/// warning of every file. Starts nothing, binds nothing, and without --aws
+/// calls nobody.
+///
+/// With --aws every source is asked once: who the credentials are and what
+/// they lack, which addresses there are, and what each name is answered with
+/// in each view. Ends with 1 if a source says nothing or a name has no
+/// address, with 69 if no source is within reach.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]
     common: Common,
+    /// Ask AWS as well
+    #[arg(long)]
+    aws: bool,
+    /// Ask with this profile of the AWS CLI, not with those that are configured
+    #[arg(long, value_name = "NAME", requires = "aws")]
+    profile: Option<String>,
+    /// What AWS says, as JSON
+    #[arg(long, requires = "aws")]
+    json: bool,
 }
 
 impl Check {
@@ -57,7 +73,11 @@ impl Check {
             config.server.views.len(),
             config.server.sources.len(),
         );
-        print::answer(&ok, Exit::Ok)
+        if !self.aws {
+            return print::answer(&ok, Exit::Ok);
+        }
+        let how = How { profile: self.profile.as_deref(), json: self.json, head: &ok };
+        survey::run(config, offline.inventory, how)
     }
 }
 

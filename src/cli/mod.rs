@@ -3,6 +3,7 @@
 //! A command prints its result to stdout and what went wrong to stderr, and
 //! ends with one of the codes of [`Exit`].
 
+mod access;
 mod check;
 mod dump;
 mod explain;
@@ -13,6 +14,7 @@ mod refresh;
 mod remote;
 mod serve;
 mod status;
+mod survey;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

@@ -8,8 +8,8 @@ use crate::status::report::BudgetReport;
 
 /// How many requests a second EC2 grants an account in a region for calls like DescribeAddresses,
 /// and how many at once (EC2 developer guide, "Request throttling").
-const REFILL: f64 = 20.0;
-const BUCKET: u32 = 100;
+pub(crate) const REFILL: f64 = 20.0;
+pub(crate) const BUCKET: u32 = 100;
 
 impl Facts {
     /// For each region, endpoint and set of credentials: what its sources take.
@@ -56,7 +56,7 @@ impl BudgetReport {
 }
 
 /// What requests are signed with, as far as it has a name.
-fn credentials(ec2: &Ec2Source) -> String {
+pub(crate) fn credentials(ec2: &Ec2Source) -> String {
     match (&ec2.role_arn, &ec2.profile) {
         (Some(role), None) => format!("role {role}"),
         (Some(role), Some(profile)) => format!("role {role} by profile {profile}"),
@@ -66,7 +66,7 @@ fn credentials(ec2: &Ec2Source) -> String {
 }
 
 /// Requests a second at the configured `poll`, with second tries as there were so far.
-fn per_second(ec2: &Ec2Source, totals: &Totals) -> f64 {
+pub(crate) fn per_second(ec2: &Ec2Source, totals: &Totals) -> f64 {
     let a_call = match totals.polls {
         0 => 1.0,
         polls => (totals.requests as f64 / polls as f64).max(1.0),

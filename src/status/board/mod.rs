@@ -6,7 +6,7 @@
 //!   have an address; `worst_case`: from a change to the answer; `budget`: requests to EC2.
 //! * `readiness`: whether to send clients here.
 
-mod budget;
+pub(crate) mod budget;
 mod forwarding;
 mod names;
 mod readiness;

@@ -117,13 +117,18 @@ impl Facts {
 
     fn tag_problems(&self, id: SourceId) -> Vec<TagProblem> {
         let all = self.inventory.discovered.problems().filter(|one| one.claim.source == id);
-        let report = |one: &discover::Problem| TagProblem {
+        all.map(TagProblem::from).collect()
+    }
+}
+
+impl From<&discover::Problem> for TagProblem {
+    fn from(one: &discover::Problem) -> Self {
+        Self {
             kind: one.kind,
             name: one.name.to_string(),
             elastic_ip: one.claim.allocation.clone(),
             why: one.why.to_string(),
-        };
-        all.map(report).collect()
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::lookup;
-use crate::compile::{Index, Input, names};
-use crate::config::{SourceId, Target, ViewId};
+use crate::compile::{Index, Input, Sighting, names};
+use crate::config::{Binding, SourceId, Target, ViewId};
 use crate::dns::ec2_name;
 use crate::dns::name::Key;
 use crate::dns::reverse::address_of;
@@ -272,7 +272,7 @@ impl Explanation {
             pin: binding.pin,
         });
         if !matches!(binding.target, Target::Fixed(_)) {
-            self.see(input, &binding.target, binding.source, binding.ipv6);
+            self.see(input, Sought::of(&binding));
         }
     }
 
@@ -319,43 +319,68 @@ impl Explanation {
         });
         self.resolved = Some(said.address.to_string());
         if let Some((ip, _)) = ec2_name::parse_ec2_name(overlay.name.octets()) {
-            self.see(input, &Target::ElasticIp(ip), None, false);
+            let target = Target::ElasticIp(ip);
+            self.see(input, Sought { target: &target, only: None, ipv6: false });
         }
     }
 
     /// What the sources say of a target.
-    fn see(&mut self, input: &Input<'_>, target: &Target, only: Option<SourceId>, ipv6: bool) {
-        let index = Index::new(input);
-        let best = index.best(target, only);
-        for sighting in index.sightings(target, only) {
-            let Some(source) = input.inventory.sources.get(sighting.source) else { continue };
-            let address = &sighting.entry.address;
-            let seconds =
-                |since: SystemTime| input.now.duration_since(since).unwrap_or_default().as_secs();
-            self.addresses.push(AddressOf {
-                chosen: best.iter().any(|b| std::ptr::eq(b.entry, sighting.entry)),
-                source: source.name.clone(),
-                region: source.region.clone(),
-                health: source.health.as_str().to_string(),
-                age: source.delivered_at.map(seconds),
-                elastic_ip: address.allocation(),
-                allocation: address.allocation_id().map(str::to_owned),
-                edge_ip: address.identity.edge_ip(),
-                association: address.association_id.clone(),
-                interface: address.network_interface_id.clone(),
-                instance: address.instance_id.clone(),
-                private: address.private_ip,
-                ipv6: ipv6.then(|| ipv6_of(source, address)),
-                standing: match sighting.entry.standing.kept() {
-                    None if address.associated().is_none() => NOT_ASSOCIATED.into(),
-                    None => "live".into(),
-                    Some((how, since)) => {
-                        format!("{how} for {} s, last state kept", seconds(since))
-                    }
-                },
-            });
-        }
+    fn see(&mut self, input: &Input<'_>, sought: Sought<'_>) {
+        self.addresses.extend(addresses(input, &Index::new(input), sought));
     }
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sought<'t> {
+    /// What a name is bound to.
+    target: &'t Target,
+    /// In this source alone.
+    only: Option<SourceId>,
+    /// Does the name want the IPv6 address of the interface?
+    ipv6: bool,
+}
+
+impl<'t> Sought<'t> {
+    /// What a name stands for.
+    pub(crate) fn of(binding: &'t Binding) -> Self {
+        Self { target: &binding.target, only: binding.source, ipv6: binding.ipv6 }
+    }
+}
+
+/// The addresses that are looked for, as each source has them.
+pub(crate) fn addresses(
+    input: &Input<'_>,
+    index: &Index<'_>,
+    Sought { target, only, ipv6 }: Sought<'_>,
+) -> Vec<AddressOf> {
+    let best = index.best(target, only);
+    let seconds = |since: SystemTime| input.now.duration_since(since).unwrap_or_default().as_secs();
+    let address_of = |sighting: Sighting<'_>| {
+        let source = input.inventory.sources.get(sighting.source)?;
+        let address = &sighting.entry.address;
+        Some(AddressOf {
+            chosen: best.iter().any(|b| std::ptr::eq(b.entry, sighting.entry)),
+            source: source.name.clone(),
+            region: source.region.clone(),
+            health: source.health.as_str().to_string(),
+            age: source.delivered_at.map(seconds),
+            elastic_ip: address.allocation(),
+            allocation: address.allocation_id().map(str::to_owned),
+            edge_ip: address.identity.edge_ip(),
+            association: address.association_id.clone(),
+            interface: address.network_interface_id.clone(),
+            instance: address.instance_id.clone(),
+            private: address.private_ip,
+            ipv6: ipv6.then(|| ipv6_of(source, address)),
+            standing: match sighting.entry.standing.kept() {
+                None if address.associated().is_none() => NOT_ASSOCIATED.into(),
+                None => "live".into(),
+                Some((how, since)) => format!("{how} for {} s, last state kept", seconds(since)),
+            },
+        })
+    };
+    index.sightings(target, only).into_iter().filter_map(address_of).collect()
 }
 
 /// What is known of the interface that an address stands on.

@@ -21,6 +21,7 @@ mod resolvers;
 mod scripted;
 mod speed;
 mod state;
+mod survey;
 mod tags;
 mod tls;
 mod told;

@@ -69,6 +69,13 @@ impl Moto {
         Account { moto: self, region, key: between(&body, "<AccessKeyId>", "<").into() }
     }
 
+    /// From now on every call must be signed, and allowed by a policy; or none must be.
+    pub(super) fn authorise(&self, is_on: bool) {
+        let free_calls = if is_on { "0" } else { "inf" };
+        let (status, body) = web::post_text(self.address, "/moto-api/reset-auth", free_calls);
+        assert_eq!(status, 200, "{body}");
+    }
+
     /// Runs the real CLI; gives what it prints.
     pub(super) fn aws(&self, args: &[&str]) -> Value {
         let mut command = Command::new(&self.aws);

@@ -84,6 +84,11 @@ pub(super) fn post(at: SocketAddr, path: &str) -> (u16, String) {
     exchange(at, &format!("POST {path} HTTP/1.1\r\n"), "")
 }
 
+/// Status and body of a POST of a text.
+pub(super) fn post_text(at: SocketAddr, path: &str, text: &str) -> (u16, String) {
+    exchange(at, &format!("POST {path} HTTP/1.1\r\n"), text)
+}
+
 /// Status and body of a form that is posted with an Authorization header and
 /// what `more` says.
 pub(super) fn form(at: SocketAddr, more: &str, form: &str) -> (u16, String) {
