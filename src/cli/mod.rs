@@ -7,6 +7,7 @@ mod access;
 mod check;
 mod dump;
 mod explain;
+mod init;
 mod logging;
 pub mod offline;
 mod print;
@@ -72,6 +73,8 @@ enum Command {
     Serve(serve::Serve),
     /// Reads the configuration and reports every error in it.
     Check(check::Check),
+    /// Writes a configuration from the Elastic IPs that an account has.
+    Init(init::Init),
     /// Says what a client is answered for a name, and why.
     Explain(explain::Explain),
     /// Prints a zone as a view sees it, as a master file.
@@ -170,6 +173,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Init(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Dump(command) => command.run(),
         Command::Status(command) => command.run(),

@@ -127,6 +127,25 @@ pub fn load_telling(
     }
 }
 
+/// Reads texts as if they stood in `directory`, under these names. The directory need not
+/// be there.
+///
+/// # Errors
+/// All problems of all texts at once, when one of them is an error.
+pub fn load_texts(
+    directory: &Path,
+    texts: &[(&str, &str)],
+    overrides: &Overrides,
+) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+    let text = |(name, content): &(&str, &str)| Text {
+        path: directory.join(name),
+        content: Some((*content).to_owned()),
+    };
+    let texts = texts.iter().map(text).collect();
+    let mut files = Files::new(&Progress::at(directory));
+    typed(directory, texts, overrides, &mut files, Problems::default())
+}
+
 /// The configuration and what is odd about it, else what is wrong with it.
 fn all(
     dir: &Path,
@@ -135,6 +154,17 @@ fn all(
 ) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let mut problems = Problems::default();
     let texts = texts(dir, files, &mut problems);
+    typed(dir, texts, overrides, files, problems)
+}
+
+/// What texts say; `problems` are those of getting them.
+fn typed(
+    dir: &Path,
+    texts: Vec<Text>,
+    overrides: &Overrides,
+    files: &mut Files,
+    mut problems: Problems,
+) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let context = Context { dir, overrides };
     let server = server(&texts, &context, &mut problems);
     let drafts: Vec<_> = texts

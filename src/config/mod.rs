@@ -51,7 +51,7 @@ use crate::records::MasterFile;
 
 pub use files::{Progress, Seen};
 pub use forward::{ForwardConfig, Rule};
-pub use load::{Invalid, Loaded, Overrides, WITHIN, load, load_in_time, load_telling};
+pub use load::{Invalid, Loaded, Overrides, WITHIN, load, load_in_time, load_telling, load_texts};
 pub use losses::{Loss, losses};
 pub use reach::{Reach, reach};
 pub use reverse::Reverse;

@@ -13,7 +13,7 @@ fn readme() -> String {
 }
 
 /// The code blocks of a language.
-fn blocks(language: &str) -> Vec<String> {
+pub(crate) fn blocks(language: &str) -> Vec<String> {
     let text = readme();
     let fence = format!("```{language}\n");
     let blocks = text.split(&fence).skip(1);

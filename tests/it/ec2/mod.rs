@@ -9,6 +9,7 @@ mod edge;
 mod faults;
 mod files;
 mod imds;
+mod init;
 mod load;
 mod losses;
 mod moto;
