@@ -3,13 +3,15 @@
 use serde::Serialize;
 
 use super::Exit;
-use crate::config::{Config, Ec2Source, SourceKind};
+use crate::config::{Config, Ec2Source, SourceId, SourceKind};
 use crate::source::error::{Class, PollError};
 use crate::source::once::Asked;
 use crate::status::board::budget;
 
 /// What EC2 is asked (Service authorization reference, "Actions for Amazon EC2").
 const DESCRIBE_ADDRESSES: &str = "ec2:DescribeAddresses";
+/// What names with `ipv6` need.
+const DESCRIBE_INTERFACES: &str = "ec2:DescribeNetworkInterfaces";
 /// What `role_arn` needs.
 const ASSUME_ROLE: &str = "sts:AssumeRole";
 /// EC2's Describe actions know no resource (there, "Resource types").
@@ -33,28 +35,42 @@ pub(super) struct Permission {
     pub to: String,
 }
 
-/// All that a source needs to be asked. What else it is asked for has its line here.
-pub(super) fn needed(ec2: &Ec2Source) -> Vec<Permission> {
+/// All that a source needs to be asked; `ipv6`: also for the IPv6 addresses of interfaces.
+pub(super) fn needed(ec2: &Ec2Source, ipv6: bool) -> Vec<Permission> {
     let permission = |action: &str, resource: &str, to: String| Permission {
         action: action.into(),
         resource: resource.into(),
         to,
     };
-    let describes = |to| permission(DESCRIBE_ADDRESSES, ANY, to);
-    match &ec2.role_arn {
-        None => vec![describes(budget::credentials(ec2))],
+    let (mut all, to) = match &ec2.role_arn {
+        None => (Vec::new(), budget::credentials(ec2)),
         Some(role) => {
             let base = budget::credentials(&Ec2Source { role_arn: None, ..ec2.clone() });
-            vec![permission(ASSUME_ROLE, role, base), describes(format!("role {role}"))]
+            (vec![permission(ASSUME_ROLE, role, base)], format!("role {role}"))
         }
+    };
+    all.push(permission(DESCRIBE_ADDRESSES, ANY, to.clone()));
+    if ipv6 {
+        all.push(permission(DESCRIBE_INTERFACES, ANY, to));
     }
+    all
+}
+
+/// Does a name that may be in a source want the IPv6 address of an interface?
+pub(super) fn wants_ipv6(config: &Config, source: SourceId) -> bool {
+    let may_be_in = |only: Option<SourceId>| only.is_none_or(|only| only == source);
+    config.zones.iter().any(|zone| {
+        let discover = zone.discover.as_ref().filter(|discover| discover.ipv6);
+        discover.is_some_and(|discover| may_be_in(discover.source))
+            || zone.names.iter().any(|name| name.ipv6 && may_be_in(name.source))
+    })
 }
 
 /// The permissions that are missing, if any of these is why a call failed.
 pub(super) fn missing(ec2: &Ec2Source, asked: &Asked) -> Vec<Permission> {
     let errors = asked.failed.iter().chain(asked.principal.as_ref().err());
-    let denied: Vec<&str> = errors.filter_map(denied).collect();
-    let mut all = needed(ec2);
+    let denied: Vec<&str> = errors.chain(&asked.interfaces).filter_map(denied).collect();
+    let mut all = needed(ec2, true);
     all.retain(|one| denied.contains(&&*one.action));
     // A role has a name already.
     if let (None, Ok(principal)) = (&ec2.role_arn, &asked.principal) {
@@ -182,7 +198,12 @@ mod tests {
     }
 
     fn asked(failed: PollError) -> Asked {
-        Asked { failed: Some(failed.clone()), left_out: Default::default(), principal: Err(failed) }
+        Asked {
+            failed: Some(failed.clone()),
+            left_out: Default::default(),
+            principal: Err(failed),
+            interfaces: None,
+        }
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! A snapshot without a server: what `check` looks at, and `dump` and `explain`
 //! with `--offline`.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::print;
 use crate::compile::{Input, Serials, compile};
-use crate::config::Config;
+use crate::config::{Config, SourceId};
 use crate::host::addresses::own_addresses;
 use crate::source::clock::Drift;
+use crate::source::error::SourceError;
 use crate::source::inventory::{Health, Inventory, SourceInventory};
 use crate::source::once;
 use crate::store::Current;
@@ -33,18 +35,31 @@ pub struct Offline<'c> {
 /// Takes some seconds at most.
 pub(super) fn ask(config: &Config) -> Inventory {
     let mut inventory = once::inventory(config);
-    let wanted: Vec<_> = Wants::new(config).follow(&inventory).cloned().collect();
+    for (id, error) in ask_interfaces(config, &mut inventory) {
+        let name = inventory.sources.get(id).map_or("", |source| source.name.as_str());
+        print::line(&format_args!(
+            "warning: source {name}: IPv6 addresses of network interfaces are not known: {error}"
+        ));
+    }
+    inventory
+}
+
+/// Asks for the network interfaces of which names want the IPv6 address. Gives the sources that
+/// do not say all, and why.
+pub(super) fn ask_interfaces(
+    config: &Config,
+    inventory: &mut Inventory,
+) -> Vec<(SourceId, Arc<SourceError>)> {
+    let wanted: Vec<_> = Wants::new(config).follow(inventory).cloned().collect();
+    let mut failed = Vec::new();
     for told in once::interfaces(config, &wanted) {
-        match (&told.answer, inventory.sources.get_mut(told.source)) {
-            (Ok(all), Some(source)) => source.interfaces.hear(all),
-            (Err(error), Some(source)) => print::line(&format_args!(
-                "warning: source {}: IPv6 addresses of network interfaces are not known: {error}",
-                source.name
-            )),
+        match (told.answer, inventory.sources.get_mut(told.source)) {
+            (Ok(all), Some(source)) => source.interfaces.hear(&all),
+            (Err(error), _) => failed.push((told.source, error)),
             (_, None) => {}
         }
     }
-    inventory
+    failed
 }
 
 impl<'c> Offline<'c> {

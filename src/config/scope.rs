@@ -1,6 +1,5 @@
 //! The parts of a configuration, and the keys that are promised but not built.
 
-use super::value::Value;
 use super::words::tick;
 
 /// A part of the configuration that has keys of its own.
@@ -56,30 +55,4 @@ impl Scope {
             _ => known,
         }
     }
-}
-
-/// Keys of the contract whose feature is not built yet: `true` is refused,
-/// `false` is what this version does. To build one, remove its line here and
-/// read the key where its neighbours are read.
-const PENDING: &[(Scope, &str)] = &[(Scope::Name, "ipv6"), (Scope::Discover, "ipv6")];
-
-/// The promised keys of a scope.
-pub(super) fn pending_keys(scope: Scope) -> impl Iterator<Item = &'static str> {
-    PENDING.iter().filter(move |(s, _)| *s == scope).map(|(_, key)| *key)
-}
-
-/// Deals with `key` if it is a promised one: true then.
-pub(super) fn settle_pending(scope: Scope, key: &str, value: &Value<'_>) -> bool {
-    if !PENDING.contains(&(scope, key)) {
-        return false;
-    }
-    match value.as_bool() {
-        Some(true) => value.at_key().error(
-            format!("`{key} = true` in {} is not in this version of eipdns", scope.label()),
-            "remove it or set it to false".to_owned(),
-        ),
-        Some(false) => {}
-        None => value.wrong("true or false", &format!("write `{key} = false`")),
-    }
-    true
 }

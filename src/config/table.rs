@@ -1,6 +1,6 @@
 //! One table of a file: hands out its keys, and reports those nobody asks for.
 
-use super::scope::{self, Scope};
+use super::scope::Scope;
 use super::toml::{DeTable, File, KeyAndValue};
 use super::value::{At, Value};
 use super::words::{nearest, tick};
@@ -171,10 +171,7 @@ impl<'f> Table<'f> {
     /// Reports every key nobody asked for.
     pub(super) fn finish(self) {
         for (key, value) in self.rest() {
-            if scope::settle_pending(self.scope, key.value, &value) {
-                continue;
-            }
-            let known = self.seen.iter().copied().chain(scope::pending_keys(self.scope));
+            let known = self.seen.iter().copied();
             let what = format!("unknown key {} in {}", tick(key.value), self.scope.label());
             let remedy = match nearest(key.value, known) {
                 Some(near) => format!("did you mean `{near}`?"),

@@ -38,6 +38,8 @@ pub struct Asked {
     pub left_out: Arc<LeftOut>,
     /// Who the credentials are.
     pub principal: Result<Principal, PollError>,
+    /// Why it does not say what names want to know of network interfaces, if it was asked.
+    pub interfaces: Option<PollError>,
 }
 
 /// What the sources say now, `files` being what those of type `file` do; and of each one
@@ -104,7 +106,8 @@ fn heard(config: &Config, files: Inventory, all: Vec<Heard>) -> (Inventory, Vec<
         let failed = answer.as_ref().err().cloned();
         let left_out = answer.as_ref().map(|said| Arc::clone(&said.left_out)).unwrap_or_default();
         let nobody = || Err(PollError::Other { what: "STS was not asked".into() });
-        *asked = Some(Asked { failed, left_out, principal: principal.unwrap_or_else(nobody) });
+        let principal = principal.unwrap_or_else(nobody);
+        *asked = Some(Asked { failed, left_out, principal, interfaces: None });
         *said = answered(source, answer.map_err(Into::into));
         if region.is_some() {
             said.region = region;

@@ -132,7 +132,7 @@ impl Init {
                 access::WAY_ON.iter().for_each(print::line);
             }
             let needed = match lacks_credentials {
-                true => access::needed(ec2),
+                true => access::needed(ec2, false),
                 false => access::missing(ec2, asked),
             };
             access::grants(&needed).iter().for_each(tell);

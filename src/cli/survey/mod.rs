@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use super::access::{self, Grant, Permission};
 use super::{Exit, print};
-use crate::cli::offline::Offline;
+use crate::cli::offline::{self, Offline};
 use crate::config::{Config, SourceKind};
+use crate::source::error::SourceError;
 use crate::source::inventory::Inventory;
 use crate::source::once::{self, Asked};
 use crate::status::report::TagProblem;
@@ -71,7 +72,12 @@ pub(super) fn run(config: &Config, files: Inventory, how: How<'_>) -> Exit {
     if let Some(profile) = how.profile {
         access::with_profile(&mut asking, profile);
     }
-    let (inventory, asked) = once::survey(&asking, files);
+    let (mut inventory, mut asked) = once::survey(&asking, files);
+    for (id, error) in offline::ask_interfaces(&asking, &mut inventory) {
+        if let (Some(Some(asked)), SourceError::Poll(error)) = (asked.get_mut(id), &*error) {
+            asked.interfaces = Some(error.clone());
+        }
+    }
     let offline = Offline::new(&asking, inventory);
     let survey = Survey::of(config, &offline, &asked);
     survey.missing.iter().for_each(print::complain);
@@ -98,15 +104,16 @@ impl Survey {
         let sources = sources::all(configured, offline, asked);
         let names = names::all(offline);
         let mut missing: Vec<String> = sources.iter().filter_map(SourceOf::missing).collect();
+        missing.extend(sources.iter().filter_map(SourceOf::without_interfaces));
         missing.extend(names.iter().filter_map(NameOf::missing));
         let (mut missing_permissions, mut needed) = (Vec::new(), Vec::new());
         let mut without_any = false;
-        for (source, asked) in offline.config.server.sources.iter().zip(asked) {
+        for (id, (source, asked)) in offline.config.server.sources.iter().zip(asked).enumerate() {
             let (SourceKind::Ec2(ec2), Some(asked)) = (&source.kind, asked) else { continue };
             missing_permissions.extend(access::missing(ec2, asked));
             if asked.failed.as_ref().is_some_and(access::lacks_credentials) {
                 without_any = true;
-                needed.extend(access::needed(ec2));
+                needed.extend(access::needed(ec2, access::wants_ipv6(offline.config, id)));
             }
         }
         needed.extend(missing_permissions.iter().cloned());

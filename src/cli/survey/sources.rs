@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cli::offline::Offline;
 use crate::config::{Config, SourceKind};
+use crate::source::error::SourceError;
 use crate::source::inventory::{Health, SourceInventory};
 use crate::source::once::Asked;
 use crate::source::stats::Totals;
@@ -43,6 +44,10 @@ pub(super) struct SourceOf {
     pub left_out_first: Vec<String>,
     /// Why it says nothing.
     pub failed: Option<Failure>,
+    /// Of how many network interfaces something is known, for names with `ipv6`.
+    pub interfaces: usize,
+    /// Why not of all that names want to know of.
+    pub interfaces_failed: Option<Failure>,
 }
 
 /// Who credentials are.
@@ -87,6 +92,13 @@ impl SourceOf {
         let Failure { why, .. } = self.failed.as_ref()?;
         Some(format!("source {} ({}) says nothing: {why}", self.name, self.place))
     }
+
+    /// Likewise about network interfaces.
+    pub(super) fn without_interfaces(&self) -> Option<String> {
+        let Failure { why, .. } = self.interfaces_failed.as_ref()?;
+        let Self { name, place, .. } = self;
+        Some(format!("source {name} ({place}) says nothing of network interfaces: {why}"))
+    }
 }
 
 /// Each source of type `ec2`, in the order of the configuration.
@@ -124,6 +136,11 @@ pub(super) fn all(
             left_out: asked.left_out.count,
             left_out_first: asked.left_out.first.iter().map(ToString::to_string).collect(),
             failed: failure(said, asked),
+            interfaces: said.interfaces.iter().count(),
+            interfaces_failed: asked.interfaces.as_ref().map(|error| Failure {
+                class: error.class().as_str(),
+                why: SourceError::from(error.clone()).to_string(),
+            }),
         })
     });
     told.collect()

@@ -144,7 +144,8 @@ fn what_is_not_known_is_not_missing() {
         account: "123456789012".into(),
         arn: "arn:aws:iam::123456789012:user/ops".into(),
     });
-    let asked = Asked { failed: Some(error), left_out: Default::default(), principal };
+    let asked =
+        Asked { failed: Some(error), left_out: Default::default(), principal, interfaces: None };
     let survey = survey(&config, inventory, &[None, Some(asked)]);
     assert_eq!(survey.names[0].found, None);
     assert_eq!(
@@ -201,7 +202,12 @@ fn sources_of_one_account_and_region_count_together() {
         let down = PollError::Timeout { after: Duration::from_secs(3) };
         let principal =
             account.map(|account| Principal { account: account.into(), arn: "arn".into() });
-        Some(Asked { failed: None, left_out: Default::default(), principal: principal.ok_or(down) })
+        Some(Asked {
+            failed: None,
+            left_out: Default::default(),
+            principal: principal.ok_or(down),
+            interfaces: None,
+        })
     };
     let ours = Some("123456789012");
     let survey = survey(&config, inventory, &[asked(ours), asked(ours), asked(ours), asked(None)]);

@@ -81,6 +81,12 @@ impl Lines<'_, '_> {
             let SourceOf { addresses, associated, .. } = source;
             self.row("addresses", format_args!("{addresses}, {associated} of them associated"))?;
         }
+        if source.interfaces > 0 {
+            self.row("interfaces", format_args!("{}, for names with `ipv6`", source.interfaces))?;
+        }
+        if let Some(failed) = &source.interfaces_failed {
+            self.row("NO IPV6", format_args!("{}: {}", failed.class, failed.why))?;
+        }
         source.left_out_first.iter().try_for_each(|why| self.row("LEFT OUT", why))?;
         match source.left_out.saturating_sub(source.left_out_first.len()) {
             0 => Ok(()),

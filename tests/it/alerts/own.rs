@@ -177,6 +177,28 @@ fn a_tag_that_gives_no_name() {
 }
 
 #[test]
+fn an_interface_of_which_nothing_is_known() {
+    let Some(promtool) = promtool() else { return };
+    let dir = one_name("");
+    dir.edit("path = \"addresses.json\"", "path = \"addresses.json\"\ninterfaces = \"eni.json\"");
+    dir.write("eni.json", "{ \"NetworkInterfaces\": [] }");
+    dir.write(
+        "example.com.toml",
+        &format!("[names]\ndb = {{ elastic_ip = \"{ELASTIC}\", ipv6 = true }}\n"),
+    );
+    let listing = json!({ "Addresses": [{
+        "PublicIp": ELASTIC,
+        "PrivateIpAddress": "10.0.1.5",
+        "NetworkInterfaceId": "eni-1",
+    }] });
+    dir.replace("addresses.json", &listing.to_string());
+    let server = Server::start(dir.path());
+    let odd = well(&server);
+    assert_eq!(odd.value("eipdns_source_interfaces_wanted", "source=\"sample\""), 1.0);
+    fires(&promtool, &while_it_lasts(&odd, &odd), &["EipdnsInterfacesNotKnown"]);
+}
+
+#[test]
 fn more_names_than_ptr_records() {
     let Some(promtool) = promtool() else { return };
     let dir = one_name("\n[[reverse]]\nnetworks = [\"10.0.0.0/8\"]\n");
