@@ -1,5 +1,5 @@
 //! An EC2 that says and does what a test wants: addresses with every field of
-//! the service model, STS's AssumeRole and GetCallerIdentity, and faults.
+//! the service model, network interfaces, STS's AssumeRole and GetCallerIdentity, and faults.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 use socket2::SockRef;
 
+use super::enis::Interfaces;
 use super::web::{Request, response};
 use crate::harness::PATIENCE;
 use crate::peers;
@@ -211,6 +212,7 @@ struct State {
     /// Of which account every key is, and the keys that were asked about.
     account: String,
     identified: Vec<String>,
+    interfaces: Interfaces,
     connections: Vec<TcpStream>,
     associations: u32,
     ended: bool,
@@ -245,6 +247,7 @@ impl Ec2 {
                 assumed: Vec::new(),
                 account: "123456789012".into(),
                 identified: Vec::new(),
+                interfaces: Interfaces::default(),
                 connections: Vec::new(),
                 associations: 0,
                 ended: false,
@@ -298,6 +301,11 @@ impl Ec2 {
     /// Keys that STS was asked about, in order.
     pub(super) fn identified(&self) -> Vec<String> {
         self.0.lock().identified.clone()
+    }
+
+    /// What is said of interfaces, with its own faults.
+    pub(super) fn interfaces<T>(&self, look: impl FnOnce(&mut Interfaces) -> T) -> T {
+        look(&mut self.0.lock().interfaces)
     }
 
     /// Well for one call, and throttling again from the next one on.
@@ -463,6 +471,12 @@ impl Shared {
                 to.write_all(&self.identify(&request))?;
                 continue;
             }
+            if request.parameter("Action") == Some("DescribeNetworkInterfaces") {
+                let reply = self.lock().interfaces.reply(&request);
+                self.changed.notify_all();
+                to.write_all(&reply)?;
+                continue;
+            }
             let (fault, addresses, slow) = {
                 let mut state = self.lock();
                 state.calls.push(request.access_key().to_owned());
@@ -618,11 +632,11 @@ impl Shared {
     }
 }
 
-fn ok(content_type: &str, body: &str) -> Vec<u8> {
+pub(super) fn ok(content_type: &str, body: &str) -> Vec<u8> {
     response("200 OK", content_type, "", body)
 }
 
-fn envelope(call: &str, inside: &str) -> String {
+pub(super) fn envelope(call: &str, inside: &str) -> String {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
@@ -640,7 +654,7 @@ fn describe(addresses: &[Address]) -> String {
 
 /// EC2's form of an error (EC2 developer guide, "Troubleshooting API request
 /// errors").
-fn error(status: &str, code: &str) -> Vec<u8> {
+pub(super) fn error(status: &str, code: &str) -> Vec<u8> {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error>\
          <Code>{code}</Code><Message>This is {code}.</Message></Error></Errors>\
@@ -649,11 +663,9 @@ fn error(status: &str, code: &str) -> Vec<u8> {
     response(status, "text/xml;charset=UTF-8", "", &body)
 }
 
-/// The names above are those of the model that the AWS CLI and every SDK are
-/// made from.
-#[test]
-fn fields_are_those_of_the_service_model() {
-    let Some(moto) = peers::need("moto_server") else { return };
+/// The model that the AWS CLI and every SDK are made from. None when moto is not installed, loudly.
+pub(super) fn service_model() -> Option<Value> {
+    let moto = peers::need("moto_server")?;
     // Its interpreter has botocore: moto is written with it.
     let script = "import gzip, os, botocore\n\
         d = os.path.join(os.path.dirname(botocore.__file__), 'data/ec2/2016-11-15')\n\
@@ -663,12 +675,19 @@ fn fields_are_those_of_the_service_model() {
     let python = if beside.exists() { beside } else { "python3".into() };
     let out = std::process::Command::new(python).args(["-c", script]).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let model: Value = serde_json::from_slice(&out.stdout).unwrap();
+    Some(serde_json::from_slice(&out.stdout).unwrap())
+}
 
-    let location = |shape: &str, member: &str| -> String {
-        let found = &model["shapes"][shape]["members"][member]["locationName"];
-        found.as_str().unwrap_or_else(|| panic!("{shape}.{member}")).to_owned()
-    };
+/// What a member of a shape is called in XML.
+pub(super) fn location(model: &Value, shape: &str, member: &str) -> String {
+    let found = &model["shapes"][shape]["members"][member]["locationName"];
+    found.as_str().unwrap_or_else(|| panic!("{shape}.{member}")).to_owned()
+}
+
+#[test]
+fn fields_are_those_of_the_service_model() {
+    let Some(model) = service_model() else { return };
+    let location = |shape: &str, member: &str| location(&model, shape, member);
     let members = model["shapes"]["Address"]["members"].as_object().unwrap();
     let mut known: Vec<String> = members.keys().map(|m| location("Address", m)).collect();
     known.sort_unstable();
