@@ -21,14 +21,7 @@ use crate::source::once;
 use crate::source::usable::LeftOut;
 use crate::state::{self, StateError};
 
-/// Reads the configuration as `serve` would and reports every error and
-/// warning of every file. Starts nothing, binds nothing, and without --aws
-/// calls nobody.
-///
-/// With --aws every source is asked once: who the credentials are and what
-/// they lack, which addresses there are, and what each name is answered with
-/// in each view. Ends with 1 if a source says nothing or a name has no
-/// address, with 69 if no source is within reach.
+/// What the command takes.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]

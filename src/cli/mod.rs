@@ -72,8 +72,20 @@ enum Command {
     /// Answers queries; what `eipdns` alone does.
     Serve(serve::Serve),
     /// Reads the configuration and reports every error in it.
+    ///
+    /// It is read as `serve` would. Nothing is started, and without --aws nobody is asked. An
+    /// error ends it with 78.
+    ///
+    /// With --aws every source is asked once: who the credentials are and what they lack, which
+    /// addresses there are, and what each name is answered with in each view. It ends with 1 if
+    /// a source says nothing or a name has no such address, and with 69 if no source is within
+    /// reach.
     Check(check::Check),
     /// Writes a configuration from the Elastic IPs that an account has.
+    ///
+    /// These are server.toml and the zone's file, with comments. Tags Name become names, as far
+    /// as they can. Nothing is overwritten: if one of the files exists, it ends with 1. It needs
+    /// credentials that may call ec2:DescribeAddresses.
     Init(init::Init),
     /// Says what a client is answered for a name, and why.
     Explain(explain::Explain),

@@ -29,8 +29,7 @@ use texts::Ground;
 
 const SERVER: &str = "server.toml";
 
-/// Writes server.toml and a zone's file from the Elastic IPs that an account has in
-/// a region: tags Name become names, as far as they can. Overwrites nothing.
+/// What the command takes.
 #[derive(Debug, Args)]
 pub(super) struct Init {
     /// The region whose Elastic IPs get names

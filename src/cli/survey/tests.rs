@@ -220,6 +220,7 @@ fn sources_of_one_account_and_region_count_together() {
     assert_eq!(told, [("a b".into(), 32.0, 6), ("c".into(), 11.0, 18), ("d".into(), 11.0, 18)]);
     assert_eq!(survey.budgets[2].credentials.as_deref(), Some("profile d"));
     let text = survey.to_string();
-    assert!(text.contains("account 123456789012 in us-east-1: 3.2 a second of 20 (16 %"), "{text}");
+    let together = "  account 123456789012 in us-east-1: a, b\n    3.2 a second of 20 (16 %, ";
+    assert!(text.contains(together), "{text}");
     assert!(text.contains("  caller       NOT KNOWN: no answer within 3s"), "{text}");
 }

@@ -134,7 +134,10 @@ impl Lines<'_, '_> {
 
     fn budgets(&mut self, budgets: &[BudgetOf]) -> fmt::Result {
         if !budgets.is_empty() {
-            self.line(format_args!("\nrequests to EC2 of each replica, at the configured `poll`"))?;
+            self.line(format_args!(
+                "\nrequests of each replica at the configured `poll`, of those that EC2 grants all \
+                 who ask there"
+            ))?;
         }
         for budget in budgets {
             let BudgetOf { per_second, granted_per_second, granted_at_once, replicas, .. } = budget;
@@ -145,12 +148,11 @@ impl Lines<'_, '_> {
             };
             let region = budget.region.as_deref().unwrap_or("-");
             let at = budget.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
+            self.line(format_args!("  {of} in {region}{at}: {}", budget.sources.join(", ")))?;
             let share = 100.0 * per_second / granted_per_second;
             self.line(format_args!(
-                "  {of} in {region}{at}: {per_second:.1} a second of {granted_per_second} \
-                 ({share:.0} %, {granted_at_once} at once), which all who ask there share; \
-                 {replicas} such replicas would take all of it; sources {}",
-                budget.sources.join(", ")
+                "    {per_second:.1} a second of {granted_per_second} ({share:.0} %, \
+                 {granted_at_once} at once); {replicas} such replicas take all of it"
             ))?;
         }
         Ok(())

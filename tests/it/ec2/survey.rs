@@ -105,8 +105,9 @@ fn two_regions_and_two_accounts() {
             "  account      111122223333 (not pinned: write account = \"111122223333\")\n",
             "  role         arn:aws:iam::111122223333:role/dns\n",
             "  addresses    1, 1 of them associated\n",
-            "in us-east-1 at http://127.0.0.1",
-            ": 1.6 a second of 20 (8 %, 100 at once)",
+            &format!(
+                "  account 123456789012 in us-east-1 at {url}: east, again\n    1.6 a second of 20"
+            ),
             "\n    vpc          172.31.5.1\n    far          75.101.137.1\n",
             "WARNING: `reaches` does not have 172.31.5.1: the public address is answered",
             "not-there.example.com. (",
@@ -254,6 +255,27 @@ fn who_is_out_of_reach_is_said() {
     let two = format!("{one}{}", source("west", &other.url(), "1s", ""));
     let dir = configure(&two, "", "n1 = \"75.101.137.1\"");
     has(&asked(&dir, &sts.url()), 1, &["  FAILED       connect: ", "1 of 1 names found"]);
+}
+
+/// A region that is not configured comes from the environment; and entries of an answer
+/// that contradict each other are none.
+#[test]
+fn a_region_may_be_the_environments() {
+    let one = |private: &str| Address::new(&public(1)).at(private, "eipassoc-1");
+    let ec2 = Ec2::start(vec![one("10.0.0.1"), one("10.0.0.2")]);
+    let east = source("east", &ec2.url(), "1s", "").replace("region = \"us-east-1\"\n", "");
+    let dir = configure(&east, "", "n1 = \"75.101.137.1\"");
+    has(&check(&dir, &ec2.url(), |_| {}, &["--aws"]), 1, &["  FAILED       region: no region"]);
+    let west = |command: &mut Command| drop(command.env("AWS_REGION", "us-west-2"));
+    has(
+        &check(&dir, &ec2.url(), west, &["--aws"]),
+        1,
+        &[
+            "  region       us-west-2 (from the SDK's chain",
+            "  LEFT OUT     75.101.137.1 stands in it more than once, with different contents",
+            "    NOT FOUND",
+        ],
+    );
 }
 
 #[test]
