@@ -2,6 +2,8 @@
 //! of the same interface, and never of another one.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -164,12 +166,135 @@ fn ipv6_addresses_have_their_names_in_reverse() {
     dir.write("addresses.json", &addresses(&[address(1, 1, "web")]));
     dir.write("eni.json", &interfaces(&[(1, false, &[1])]));
     let server = Server::start(dir.path());
-    let owner = format!("{}.ip6.arpa.", {
-        let digits: Vec<_> = ipv6(1).octets().iter().flat_map(|o| [o >> 4, o & 15]).collect();
-        let digits: Vec<_> = digits.iter().rev().map(|digit| format!("{digit:x}")).collect();
-        digits.join(".")
-    });
-    let mut names = server.data(&owner, RecordType::PTR);
+    let mut names = server.data(&reverse(ipv6(1).into()), RecordType::PTR);
     names.sort_unstable();
     assert_eq!(names, ["db.example.com.", "web.example.com."]);
+}
+
+/// Rounds of a tenth of a second: each with a move, a tag that changes and an interface that does.
+const ROUNDS: u8 = 40;
+const ROUND: Duration = Duration::from_millis(100);
+
+/// Six answers, asked for one after the other.
+struct Seen {
+    a: [Vec<String>; 2],
+    aaaa: [Vec<String>; 2],
+    /// The names of the first address of each.
+    names: [Vec<String>; 2],
+}
+
+impl Seen {
+    fn of(server: &Server) -> Self {
+        let ask = |rtype| server.data("db.example.com.", rtype);
+        let names = |all: &Vec<String>| match all.first() {
+            Some(ip) => server.data(&reverse(ip.parse().unwrap()), RecordType::PTR),
+            None => Vec::new(),
+        };
+        let (a, aaaa) = (ask(RecordType::A), ask(RecordType::AAAA));
+        let names = [names(&a), names(&aaaa)];
+        let after = (ask(RecordType::AAAA), ask(RecordType::A));
+        Self { a: [a, after.1], aaaa: [aaaa, after.0], names }
+    }
+
+    /// None: something has changed in between. No address comes back once it has gone.
+    fn judge(&self) -> Option<Result<(), String>> {
+        let ([a, a_after], [aaaa, aaaa_after]) = (&self.a, &self.aaaa);
+        if a != a_after || aaaa != aaaa_after {
+            return None;
+        }
+        let [IpAddr::V4(ip)] = parsed(a)[..] else { return Some(Err(format!("{a:?}"))) };
+        let is_of_it = |ip6: &IpAddr| match ip6 {
+            IpAddr::V6(ip6) => ip6.segments()[6] == u16::from(ip.octets()[2]),
+            IpAddr::V4(_) => false,
+        };
+        let has_name = |names: &Vec<String>| names.iter().any(|name| name == "db.example.com.");
+        let [of_a, of_aaaa] = &self.names;
+        let is_well = parsed(aaaa).iter().all(is_of_it)
+            && has_name(of_a)
+            && (aaaa.is_empty() || has_name(of_aaaa));
+        Some(is_well.then_some(()).ok_or_else(|| format!("{a:?} {aaaa:?} {:?}", self.names)))
+    }
+}
+
+fn parsed(all: &[String]) -> Vec<IpAddr> {
+    all.iter().map(|ip| ip.parse().unwrap()).collect()
+}
+
+/// The name of an address (RFC 1035 section 3.5, RFC 3596 section 2.5).
+fn reverse(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa.")
+        }
+        IpAddr::V6(ip) => {
+            let digits = ip.octets().into_iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
+            digits.map(|digit| format!("{digit:x}.")).collect::<String>() + "ip6.arpa."
+        }
+    }
+}
+
+/// The address of one interface after the other, each with IPv6 addresses of its own, which
+/// change too: no reader sees a pair of two interfaces, nor an address without its name.
+#[test]
+fn a_aaaa_and_ptr_agree_whatever_changes() {
+    let dir = dir();
+    dir.edit("[[view]]", "[[reverse]]\nnetworks = [\"2600:1f18::/32\", \"10.0.0.0/8\"]\n[[view]]");
+    let on = |round: u8, tag: &str| {
+        let mut address = address(1, 1, tag);
+        address["NetworkInterfaceId"] = format!("eni-{round}").into();
+        address["AssociationId"] = format!("eipassoc-{round}").into();
+        address["PrivateIpAddress"] = format!("10.0.{round}.1").into();
+        addresses(&[address])
+    };
+    let said = |round: u8, version: u16| {
+        let ip = Ipv6Addr::new(0x2600, 0x1f18, 0, 0, 0, 0, round.into(), version);
+        json!({ "NetworkInterfaces": [{
+            "NetworkInterfaceId": format!("eni-{round}"),
+            "Ipv6Addresses": [{ "Ipv6Address": ip, "IsPrimaryIpv6": version % 3 == 0 }],
+        }] })
+        .to_string()
+    };
+    dir.write("addresses.json", &on(0, "web"));
+    dir.write("eni.json", &said(0, 1));
+    let server = Server::start(dir.path());
+    let stop = AtomicBool::new(false);
+    let judged: Vec<Result<(), String>> = std::thread::scope(|scope| {
+        let (server, stop) = (&server, &stop);
+        let readers = [(); 2].map(|()| {
+            scope.spawn(move || {
+                let mut judged = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    judged.extend(Seen::of(server).judge());
+                }
+                judged
+            })
+        });
+        let begun = Instant::now();
+        for round in 1..=ROUNDS {
+            let pause = |part: u32| {
+                let due = begun + ROUND * u32::from(round) + ROUND / 4 * part;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            };
+            // Sometimes the interface is known before the move, and sometimes after.
+            let is_first = round % 2 == 0;
+            if is_first {
+                dir.replace("eni.json", &said(round, 1));
+                pause(1);
+            }
+            dir.replace("addresses.json", &on(round, "web"));
+            pause(2);
+            dir.replace("eni.json", &said(round, 2));
+            pause(3);
+            dir.replace("addresses.json", &on(round, if is_first { "" } else { "web app" }));
+        }
+        stop.store(true, Ordering::Relaxed);
+        readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect()
+    });
+    let wrong: Vec<_> = judged.iter().filter_map(|one| one.as_ref().err()).collect();
+    println!("{ROUNDS} rounds, {} judged, {} wrong", judged.len(), wrong.len());
+    assert!(judged.len() > usize::from(ROUNDS), "the load was no load");
+    assert!(wrong.is_empty(), "{} wrong, such as {:?}", wrong.len(), wrong[0]);
+    let last = Ipv6Addr::new(0x2600, 0x1f18, 0, 0, 0, 0, ROUNDS.into(), 2);
+    eventually("the last word", || aaaa(&server, "db") == [last]);
 }

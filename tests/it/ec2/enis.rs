@@ -32,6 +32,11 @@ impl Interfaces {
         self.all.insert(id.into(), (addresses, primary.map(str::to_owned)));
     }
 
+    /// From now on it is not shown.
+    pub(super) fn forget(&mut self, id: &str) {
+        self.all.remove(id);
+    }
+
     /// From now on.
     pub(super) fn fault(&mut self, fault: Fault) {
         self.fault = fault;

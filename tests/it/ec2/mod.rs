@@ -12,6 +12,7 @@ mod files;
 mod imds;
 mod init;
 mod interfaces;
+mod ipv6;
 mod load;
 mod losses;
 mod moto;
