@@ -42,6 +42,7 @@ class Site:
     records: bool = False  # from the same master file
     pools: int = 0  # bound names with two addresses, besides
     more_views: bool = False  # three instead of one
+    pointers: str = ""  # PTR records: "beside" what the upstream says, or in a "zone" of ours
     upstream: int = 0  # the port of a resolver that knows the zone: serve from its answers
 
     def write(self, name: str, text: str) -> Path:
@@ -138,6 +139,11 @@ def eipdns(site: Site) -> list[str]:
     if site.more_views:
         with config.open("a") as more:
             more.write((TEMPLATES / "eipdns-more-views.toml").read_text())
+    if site.pointers:
+        with config.open("a") as more:
+            more.write('[[reverse]]\nnetworks = ["10.0.0.0/8"]\n')
+    if site.pointers == "zone":
+        site.write("etc/10.in-addr.arpa.toml", f"ttl = {TTL}\n")
     zone = f"ttl = {TTL}\nnegative_ttl = {TTL}\n"
     if site.records:
         site.write("etc/bench.zone", master_file(site.names))

@@ -137,11 +137,19 @@ def build_times(bench: Bench, kind: Kind) -> dict[str, object]:
         f"\n{VIEWS} views{'':17}{'first answer ms':>17}{'build ms':>10}{'move ms':>9}{'max':>7}"
         f"{'RSS MiB':>9}{'octets/name/view':>18}"
     )
-    kinds = ((1, "static"), (BOUND_NAMES, "bound"), (BOUND_NAMES, "tagged"), (STATIC_NAMES, "static"))
-    for names, how in kinds:
+    kinds = (
+        (1, "static", ""),
+        (BOUND_NAMES, "bound", ""),
+        (BOUND_NAMES, "bound", "beside"),
+        (BOUND_NAMES, "bound", "zone"),
+        (BOUND_NAMES, "tagged", ""),
+        (STATIC_NAMES, "static", ""),
+    )
+    for names, how, pointers in kinds:
         bound, tags = how == "bound", how == "tagged"
         records = bench.options.records and how == "static"
-        site = bench.site(names=names, bound=bound, tags=tags, records=records, more_views=True)
+        made = {"bound": bound, "tags": tags, "records": records, "pointers": pointers}
+        site = bench.site(names=names, more_views=True, **made)
         with started(kind, site, bench.server_cores, log=TIMED) as server:
             resident = server.resident_bytes()
             empty = empty or resident
@@ -160,7 +168,7 @@ def build_times(bench: Bench, kind: Kind) -> dict[str, object]:
             "resident_mib": resident / 2**20,
             "octets_per_name_and_view": (resident - empty) / names / VIEWS,
         }
-        title = f"{names} {how} names"
+        title = f"{names} {how} names" + {"": "", "beside": ", PTR", "zone": ", zone"}[pointers]
         cells = ["-" if value is None else f"{value:.1f}" for value in row.values()]
         print("{:24}{:>17}{:>10}{:>9}{:>7}{:>9}{:>18}".format(title, *cells))
         for what, took in turns.items():
