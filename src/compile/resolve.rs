@@ -23,6 +23,9 @@ use crate::source::inventory::{Address, Entry, Health, SourceInventory};
 /// As many characters of a remark about IPv6 are sent: a file may say anything of an id.
 const MAX_WHY: usize = 120;
 
+/// As many of a remark about sources that have not delivered, of which there may be many.
+const MAX_WAITING: usize = 400;
+
 /// An entry and the source that has it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sighting<'a> {
@@ -408,8 +411,13 @@ struct Subject<'t> {
 /// What is said while one of these sources has not delivered; none when all have.
 fn waiting(sources: &[SourceInventory]) -> Option<Arc<Basis>> {
     let silent = sources.iter().filter(|source| source.entries.is_none());
-    let silent: Vec<&str> = silent.map(|source| source.name.as_str()).collect();
-    let text = format!("no addresses yet from {}", silent.join(", "));
+    // The status has the cause in full; clients are told of what kind it is.
+    let named = |source: &SourceInventory| match source.health.trouble() {
+        Some(class) => format!("{} ({class})", source.name),
+        None => source.name.clone(),
+    };
+    let silent: Vec<String> = silent.map(named).collect();
+    let text = brief(&format!("no addresses yet from {}", silent.join(", ")), MAX_WAITING);
     let remark = Some(Remark { code: ede::NOT_READY, text: text.into() });
     let basis = Basis { not_ready: true, remark, ..Basis::default() };
     (!silent.is_empty()).then(|| basis.into())

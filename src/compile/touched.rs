@@ -38,6 +38,8 @@ impl<'a> Touched<'a> {
             }
             match (&was.entries, &is.entries) {
                 (Some(was), Some(is)) => touched.difference(was, is),
+                // Why it says nothing is said of its names.
+                (None, None) if was.health.trouble() != is.health.trouble() => return None,
                 (None, None) => {}
                 // Names that were not ready, or are not any longer.
                 _ => return None,

@@ -45,7 +45,7 @@ pub(crate) fn silent(
          hangs. Restart eipdns, and report this with the log",
         longest.as_secs()
     );
-    Some(Health::Stalled { since: heard, why })
+    Some(Health::Stalled { since: heard, class: Class::Timeout, why })
 }
 
 /// Follows one source from call to call.
@@ -124,7 +124,7 @@ impl Tracker {
             None => Some(Transition::Stalled),
         };
         let since = since.unwrap_or(now);
-        self.health = Health::Stalled { since, why: error.to_string() };
+        self.health = Health::Stalled { since, class: error.class(), why: error.to_string() };
         self.class = Some(class);
         self.tell();
         transition
@@ -244,11 +244,12 @@ mod tests {
             for health in [Health::Starting, Health::Healthy] {
                 assert_eq!(silent(&kind, &health, at(0), at(longest)), None, "{kind:?}");
                 let silent = silent(&kind, &health, at(0), at(longest + 1));
-                let Some(Health::Stalled { since, why }) = silent else { panic!("{kind:?}") };
+                let Some(Health::Stalled { since, why, .. }) = silent else { panic!("{kind:?}") };
                 assert_eq!(since, at(0));
                 assert!(why.contains(&format!("more than {longest} s")), "{why}");
             }
-            let stalled = Health::Stalled { since: at(0), why: "refused".into() };
+            let stalled =
+                Health::Stalled { since: at(0), class: Class::Other, why: "refused".into() };
             assert_eq!(silent(&kind, &stalled, at(0), at(99_999)), None, "it is, for a reason");
         }
     }
@@ -268,11 +269,15 @@ mod tests {
         assert_eq!(tracker.bad(at(4), &throttled("B")), None, "told once");
         let stalled = tracker.health().clone();
         let why = throttled("B").to_string();
-        assert_eq!(stalled, Health::Stalled { since: at(3), why }, "the trouble there is now");
+        assert_eq!(
+            stalled,
+            Health::Stalled { since: at(3), class: Class::Throttled, why },
+            "the trouble there is now"
+        );
         assert_eq!(tracker.bad(at(5), &server), Some(Transition::OtherCause));
         assert_eq!(
             tracker.health(),
-            &Health::Stalled { since: at(3), why: server.to_string() },
+            &Health::Stalled { since: at(3), class: Class::Server, why: server.to_string() },
             "stalled since the first failure"
         );
         assert_eq!(tracker.good(at(9)), Some(Transition::Recovered(Duration::from_secs(6))));

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::allocation::Allocation;
 use super::discover::{Answered, Discovered, Now, Remembered, Rules, discover};
+use super::error::Class;
 use super::identity::Identity;
 use super::interfaces::Chosen;
 use super::tags::Tags;
@@ -149,17 +150,28 @@ pub enum Health {
     Stalled {
         /// Time of the first failure after the last good answer.
         since: SystemTime,
+        /// What kind of trouble the last failure was.
+        class: Class,
         /// The cause of the last failure, named for an operator.
         why: String,
     },
 }
 
 impl Health {
-    /// The same, whatever the cause: what is answered does not depend on that.
+    /// The same, whatever the cause: what is answered does not depend on that, once there is
+    /// something to answer.
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Health::Stalled { since: a, .. }, Health::Stalled { since: b, .. }) => a == b,
             (a, b) => a == b,
+        }
+    }
+
+    /// What kind of trouble there is, if there is any.
+    pub fn trouble(&self) -> Option<Class> {
+        match self {
+            Health::Stalled { class, .. } => Some(*class),
+            Health::Starting | Health::Healthy => None,
         }
     }
 

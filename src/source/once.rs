@@ -211,7 +211,10 @@ fn answered(source: &Source, answer: Result<Said, SourceError>) -> SourceInvento
             let accepted = accept_file(&Accepted::default(), &said, now);
             (Some(accepted.entries), Health::Healthy)
         }
-        Err(error) => (None, Health::Stalled { since: now, why: error.to_string() }),
+        Err(error) => {
+            let (class, why) = (error.class(), error.to_string());
+            (None, Health::Stalled { since: now, class, why })
+        }
     };
     SourceInventory {
         name: source.name.clone(),

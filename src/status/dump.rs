@@ -341,6 +341,7 @@ mod tests {
     use super::*;
     use crate::answer::{Outcome, answer_in_view};
     use crate::config::Config;
+    use crate::source::error::Class;
     use crate::source::inventory::{Health, Inventory};
     use crate::testing;
 
@@ -389,8 +390,11 @@ mod tests {
     fn a_name_that_is_servfail_is_a_comment_and_is_told() {
         let mut silent = testing::inventory(&[]);
         silent.sources[0].entries = None;
-        silent.sources[0].health =
-            Health::Stalled { since: testing::noon(), why: "timeout\n10.0.0.66".into() };
+        silent.sources[0].health = Health::Stalled {
+            since: testing::noon(),
+            class: Class::Other,
+            why: "timeout\n10.0.0.66".into(),
+        };
         let all = dumped(&config(""), &silent);
         let [one] = &all.unanswered[..] else { panic!("{all:?}") };
         assert_eq!(one.name, "db.example.com.");
@@ -407,7 +411,8 @@ mod tests {
         let private = Some(Ipv4Addr::new(10, 0, 0, 1));
         let mut old = testing::inventory(&[(IP, private)]);
         let since = testing::noon() - Duration::from_secs(3600);
-        old.sources[0].health = Health::Stalled { since, why: "timeout".into() };
+        old.sources[0].health =
+            Health::Stalled { since, class: Class::Other, why: "timeout".into() };
         old.sources[0].delivered_at = Some(since);
         let all = dumped(&config("[serve]\nmax_stale = \"1m\"\n"), &old);
         assert_eq!(all.unanswered.len(), 1, "{all:?}");

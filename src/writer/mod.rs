@@ -156,10 +156,17 @@ impl Writer {
         }
         self.world.take(id, delivery);
         // The time of the last good answer alone changes no answer, nor does
-        // the cause of a failure.
+        // the cause of a failure, unless it is all there is to say.
         let source = &self.world.inventory.sources[id];
+        let same_health = match &source.entries {
+            Some(_) => source.health.is_like(&before.0.health),
+            None => {
+                let trouble = source.health.trouble() == before.0.health.trouble();
+                trouble && source.health.is_like(&before.0.health)
+            }
+        };
         let same = source.entries == before.0.entries
-            && source.health.is_like(&before.0.health)
+            && same_health
             && source.region == before.0.region
             && self.world.inventory.discovered.is_same(&names.0);
         if (!same || self.trouble.is_some())

@@ -452,7 +452,7 @@ fn a_source_that_never_delivered_is_servfail_for_its_names_only() {
     let reply = udp(server.dns, &query("db.example.com.", RecordType::A).to_vec().unwrap());
     assert_eq!(
         render(&reply),
-        "ServFail rd\n? db.example.com. IN A\nedns 0 1232\nede 14 no addresses yet from sample"
+        "ServFail rd\n? db.example.com. IN A\nedns 0 1232\nede 14 no addresses yet from sample (file)"
     );
     assert_eq!(server.data("fixed.example.com.", RecordType::A), ["10.0.0.9"]);
     dir.addresses(&[(ELASTIC, Some("10.0.1.5"))]);

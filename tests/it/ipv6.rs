@@ -251,7 +251,7 @@ fn a_aaaa_and_ptr_agree_whatever_changes() {
         let ip = Ipv6Addr::new(0x2600, 0x1f18, 0, 0, 0, 0, round.into(), version);
         json!({ "NetworkInterfaces": [{
             "NetworkInterfaceId": format!("eni-{round}"),
-            "Ipv6Addresses": [{ "Ipv6Address": ip, "IsPrimaryIpv6": version % 3 == 0 }],
+            "Ipv6Addresses": [{ "Ipv6Address": ip, "IsPrimaryIpv6": version == 2 }],
         }] })
         .to_string()
     };

@@ -22,6 +22,7 @@ use crate::dns::name::Key;
 use crate::forward::Hit;
 use crate::source::allocation::Allocation;
 use crate::source::discover::{Remembered, Rules};
+use crate::source::error::Class;
 use crate::source::inventory::Health;
 use crate::testing::{self, SERVER};
 
@@ -213,7 +214,7 @@ impl World {
         }
         if self.health > 0 {
             let since = testing::noon() - Duration::from_secs(50);
-            source.health = Health::Stalled { since, why: "test".into() };
+            source.health = Health::Stalled { since, class: Class::Other, why: "test".into() };
         }
         let (rules, none) = (Rules::of(&config), Remembered::new());
         inventory.discover(&rules, None, &none, testing::noon());

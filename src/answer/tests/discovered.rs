@@ -7,6 +7,7 @@ use super::*;
 use crate::dns::ede::{INVALID_DATA, NOT_READY, STALE};
 use crate::source::allocation::Allocation;
 use crate::source::discover::{Remembered, Rules};
+use crate::source::error::Class;
 use crate::source::inventory::{Health, Inventory};
 
 const VPC: usize = 0;
@@ -39,7 +40,7 @@ fn inventory_of(config: &Config, source: Source) -> Inventory {
         Source::Silent => known.entries = None,
         Source::Stalled(seconds) => {
             let since = testing::noon() - Duration::from_secs(seconds);
-            known.health = Health::Stalled { since, why: "test".into() };
+            known.health = Health::Stalled { since, class: Class::Other, why: "test".into() };
             known.delivered_at = Some(since);
         }
     }

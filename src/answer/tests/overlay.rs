@@ -14,6 +14,7 @@ use crate::dns::name::Key;
 use crate::snapshot::overlay::Authority;
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
+use crate::source::error::Class;
 use crate::source::inventory::{Entry, Health, Inventory, Standing};
 use crate::testing::{self, noon};
 
@@ -67,7 +68,7 @@ fn inventories() -> Vec<(Inventory, Duration)> {
     let stalled = |later| {
         let (mut inventory, later) = fresh(later);
         let why = "a reason".into();
-        inventory.sources[0].health = Health::Stalled { since: noon(), why };
+        inventory.sources[0].health = Health::Stalled { since: noon(), class: Class::Other, why };
         (inventory, later)
     };
     // One is too old at last.

@@ -11,6 +11,7 @@ use super::overlay::requests;
 use crate::config::Config;
 use crate::dns::name::Key;
 use crate::snapshot::overlay::Authority;
+use crate::source::error::Class;
 use crate::source::inventory::Health;
 use crate::testing::{self, noon};
 
@@ -66,7 +67,8 @@ fn an_address_alone_answers_as_a_zone_of_that_name() {
         for stalled in [false, true] {
             if stalled {
                 let since = noon() - Duration::from_secs(60);
-                inventory.sources[0].health = Health::Stalled { since, why: "test".into() };
+                inventory.sources[0].health =
+                    Health::Stalled { since, class: Class::Other, why: "test".into() };
             }
             let snapshot = testing::snapshot(&config, &inventory);
             let key = Key::parse(OWNER, None).unwrap();

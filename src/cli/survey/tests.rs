@@ -138,7 +138,8 @@ fn what_is_not_known_is_not_missing() {
         PollError::of_service("ec2:DescribeAddresses", 403, Some("UnauthorizedOperation"), "No.");
     let mut silent = inventory.sources[0].clone();
     (silent.name, silent.entries) = ("east".into(), None);
-    silent.health = Health::Stalled { since: testing::noon(), why: error.to_string() };
+    silent.health =
+        Health::Stalled { since: testing::noon(), class: error.class(), why: error.to_string() };
     inventory.sources.push(silent);
     let principal = Ok(Principal {
         account: "123456789012".into(),

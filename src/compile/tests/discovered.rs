@@ -108,7 +108,8 @@ impl Given {
             Event::Time(seconds) => self.now += Duration::from_secs(*seconds),
             Event::Fails(id) => {
                 let source = &mut self.inventory.sources[*id];
-                source.health = Health::Stalled { since: self.now, why: "test".into() };
+                source.health =
+                    Health::Stalled { since: self.now, class: Class::Other, why: "test".into() };
             }
             Event::Answer(id, said) => {
                 self.now += Duration::from_secs(1);

@@ -26,6 +26,7 @@ use crate::dns::name::Key;
 use crate::snapshot::{Data, Node, ZoneTable};
 use crate::source::allocation::Allocation;
 use crate::source::clock::Drift;
+use crate::source::error::Class;
 use crate::source::identity::Identity;
 use crate::source::interfaces::{Interface, InterfaceId};
 use crate::source::inventory::{Address, Entries, Entry, Health, SourceInventory, Standing};
@@ -333,7 +334,7 @@ fn step() -> impl Strategy<Value = Step> {
     let health = prop_oneof![
         Just(Health::Starting),
         Just(Health::Healthy),
-        Just(Health::Stalled { since: noon(), why: "a reason".into() }),
+        Just(Health::Stalled { since: noon(), class: Class::Other, why: "a reason".into() }),
     ];
     let region = option::of(prop_oneof![Just("us-east-1"), Just("eu-west-1")]);
     prop_oneof![
@@ -939,7 +940,7 @@ fn each_elastic_ip_is_answered_once_whatever_names_it() {
         source
     };
     let mut stalled = of([8, 9]);
-    stalled.health = Health::Stalled { since: noon(), why: "a test".into() };
+    stalled.health = Health::Stalled { since: noon(), class: Class::Other, why: "a test".into() };
     let silent = SourceInventory { entries: None, ..of([0, 0]) };
     let inventory = Inventory::from(vec![stalled, of([1, 2]), silent]);
     let snapshot = testing::snapshot(&config, &inventory);

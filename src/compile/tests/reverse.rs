@@ -380,7 +380,8 @@ fn a_move_costs_what_it_touches_and_tells_of_names_alone() {
 fn an_answer_rests_on_the_sources_of_its_names() {
     let config = with_reverse("", &[("example.com.toml", "[names]\ndb = \"198.51.100.1\"\n")]);
     let mut inventory = testing::inventory(&[(ip(1), Some(Ipv4Addr::new(10, 0, 0, 1)))]);
-    inventory.sources[0].health = Health::Stalled { since: noon(), why: "test".into() };
+    inventory.sources[0].health =
+        Health::Stalled { since: noon(), class: Class::Other, why: "test".into() };
     let snapshot = testing::snapshot(&config, &inventory);
     let ask = |name: &str, rtype| {
         let mut reply = Vec::new();

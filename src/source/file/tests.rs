@@ -192,7 +192,7 @@ async fn a_reading_that_hangs_stalls_the_source_and_another_file_is_read() {
     let handle = source.handle.clone();
     let asked = tokio::spawn(async move { handle.refresh(None).await });
     let hangs = source.next().await;
-    let Health::Stalled { why, since } = &hangs.health else { panic!("{:?}", hangs.health) };
+    let Health::Stalled { why, since, .. } = &hangs.health else { panic!("{:?}", hangs.health) };
     assert_eq!(
         *why,
         format!(

@@ -148,7 +148,7 @@ async fn it_goes_on_by_itself_and_tells_health_and_counts() {
     assert_eq!(first.len(), 1);
     east.call().await.send(Err(server_error())).unwrap();
     let stalled = east.delivery().await;
-    let Health::Stalled { since, why } = stalled.health else { panic!("{stalled:?}") };
+    let Health::Stalled { since, why, .. } = stalled.health else { panic!("{stalled:?}") };
     assert_eq!((since, why), (stalled.at, server_error().to_string()));
     east.call().await.send(Err(server_error())).unwrap();
     let Health::Stalled { since: still, .. } = east.delivery().await.health else { panic!() };

@@ -60,6 +60,7 @@ fn judge(sources: &[SourceInventory], grace: Duration, now: SystemTime) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::error::Class;
 
     const GRACE: Duration = Duration::from_secs(30);
 
@@ -69,7 +70,9 @@ mod tests {
 
     fn source(name: &str, delivered: bool, failing_since: Option<u64>) -> SourceInventory {
         let health = match failing_since {
-            Some(since) => Health::Stalled { since: at(since), why: "refused".into() },
+            Some(since) => {
+                Health::Stalled { since: at(since), class: Class::Other, why: "refused".into() }
+            }
             None if delivered => Health::Healthy,
             None => Health::Starting,
         };

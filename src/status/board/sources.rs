@@ -32,7 +32,7 @@ impl Facts {
         let bindings = Bindings { config: &self.config, rules: &self.rules, discovered };
         let totals = self.handles.get(id)?.as_ref().map(|h| h.stats().read()).unwrap_or_default();
         let (since, why) = match &source.health {
-            Health::Stalled { since, why } => (Some(time(*since, drift)), Some(why.clone())),
+            Health::Stalled { since, why, .. } => (Some(time(*since, drift)), Some(why.clone())),
             Health::Starting | Health::Healthy => (None, None),
         };
         let (kind, poll) = match &config.kind {

@@ -16,6 +16,7 @@ use crate::host::log::Queue;
 use crate::snapshot::{Freshness, Snapshot};
 use crate::source::Waiters;
 use crate::source::allocation::Allocation;
+use crate::source::error::Class;
 use crate::source::error::{PollError, SourceError};
 use crate::source::health;
 use crate::source::inventory::{Address, Addresses, Entries};
@@ -77,7 +78,7 @@ fn delivery(writer: &Writer, answer: Option<&[(u8, u8)]>) -> Delivery {
         region: Some("us-east-1".into()),
         health: match answer {
             Some(_) => Health::Healthy,
-            None => Health::Stalled { since: at, why: refused().to_string() },
+            None => Health::Stalled { since: at, class: Class::Other, why: refused().to_string() },
         },
         answer: answer
             .map(|all| Addresses::from(addresses(all)).into())

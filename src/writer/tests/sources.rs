@@ -87,7 +87,8 @@ fn another_file_that_is_broken_takes_no_answer_away() {
     let config = file("two.json");
     let mut at_hand = nothing(&config);
     let since = writer.clock.now();
-    at_hand.sources[0].health = Health::Stalled { since, why: "cannot read".into() };
+    at_hand.sources[0].health =
+        Health::Stalled { since, class: Class::Other, why: "cannot read".into() };
     let broken = |config: &Arc<Config>| Next {
         config: Arc::clone(config),
         at_hand: at_hand.clone(),
@@ -123,7 +124,7 @@ fn another_cause_of_the_same_trouble_is_shown_and_publishes_nothing() {
     deliver(&mut writer, None);
     let generation = writer.store().full().snapshot.generation;
     let Health::Stalled { since, .. } = writer.inventory().sources[0].health else { panic!() };
-    let other = Health::Stalled { since, why: "another cause".into() };
+    let other = Health::Stalled { since, class: Class::Other, why: "another cause".into() };
     let delivery = Delivery { health: other.clone(), ..delivery(&writer, None) };
     writer.take(0, &delivery).unwrap();
     assert_eq!(writer.inventory().sources[0].health, other);
@@ -148,7 +149,9 @@ fn a_source_that_is_not_heard_of_counts_as_stalled_until_it_delivers() {
 
     let long_ago = now - longest - Duration::from_secs(1);
     assert!(writer.judge_silent(&[Some(long_ago)]));
-    let Health::Stalled { since, why } = &writer.inventory().sources[0].health else { panic!() };
+    let Health::Stalled { since, why, .. } = &writer.inventory().sources[0].health else {
+        panic!()
+    };
     assert_eq!(*since, long_ago);
     assert!(why.contains("nothing was heard of it"), "{why}");
     assert!(matches!(fresh(&writer), Freshness::Stale(_)), "EDE 3");
