@@ -310,6 +310,13 @@ mod tests {
         );
         let file = SourceKind::File { path: "addresses.json".into(), interfaces: None };
         let file = Source { kind: file, ..plain.clone() };
+        let mut other = file.clone();
+        if let SourceKind::File { interfaces, .. } = &mut other.kind {
+            *interfaces = Some("interfaces.json".into());
+        }
+        assert_eq!(fingerprint(&other), fingerprint(&file), "it sees the same addresses");
+        let changed = "its `interfaces` was not set and is \"interfaces.json\"";
+        assert_eq!(changes(&file, &other), changed);
         assert!(Path::new(&fingerprint(&file)["path"]).is_absolute());
         assert!(!former.is_elsewhere(&fingerprint(&file), None));
         let mut slower = plain.clone();

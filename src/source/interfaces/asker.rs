@@ -47,6 +47,10 @@ impl Asker {
     async fn step(&mut self) -> Result<(), Ended> {
         loop {
             let at = self.plan.next_start(Instant::now());
+            if at.is_none() {
+                self.left_out = LeftOut::default();
+                self.post.nothing_is_wanted();
+            }
             tokio::select! {
                 biased;
                 wanted = self.post.wanted() => self.plan.want(wanted?),

@@ -116,6 +116,11 @@ impl Post {
         self.stats.count_requests(sent);
     }
 
+    /// Nothing is missed by what fails or cannot be used.
+    pub(super) fn nothing_is_wanted(&self) {
+        self.stats.nothing_is_wanted();
+    }
+
     /// How long EC2 is not asked because it throttles.
     pub(super) fn set_throttled(&self, pause: Option<Pause>) {
         *self.throttled.lock().unwrap_or_else(PoisonError::into_inner) = pause;

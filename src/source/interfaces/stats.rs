@@ -22,7 +22,7 @@ pub struct Totals {
     pub failures: [u64; Class::ALL.len()],
     /// When the last answer came of which all was good.
     pub last_good: Option<SystemTime>,
-    /// Since when it fails, and why it did last; none: it does not.
+    /// Since when it fails, and why it did last; none: it does not, or nothing is wanted.
     pub failing: Option<Failing>,
     /// Interfaces that cannot be used.
     pub left_out: LeftOut,
@@ -74,6 +74,12 @@ impl Stats {
         totals.failures[class as usize] += 1;
         let since = totals.failing.as_ref().map_or(now, |failing| failing.since);
         totals.failing = Some(Failing { since, why: error.to_string().into(), class });
+    }
+
+    /// Nothing is missed by what fails or cannot be used.
+    pub(super) fn nothing_is_wanted(&self) {
+        let mut totals = self.lock();
+        (totals.failing, totals.left_out) = Default::default();
     }
 
     /// These cannot be used now.

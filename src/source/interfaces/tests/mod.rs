@@ -227,6 +227,22 @@ async fn what_cannot_be_used_is_shown() {
     assert_eq!(east.handle.stats().read().left_out, left_out);
 }
 
+/// Nobody would ask again, and what failed for somebody would be shown for ever.
+#[tokio::test]
+async fn once_nothing_is_wanted_nothing_fails() {
+    let mut east = Running::start();
+    east.want(0..200);
+    east.call().await.fails(not_whole());
+    east.told().await.answer.unwrap_err();
+    assert!(east.handle.stats().read().failing.is_some());
+    east.want([]);
+    while east.handle.stats().read().failing.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert!(east.calls.try_recv().is_err());
+    assert_eq!(east.handle.stats().read().failed_in_all(), 1, "it is counted");
+}
+
 #[tokio::test]
 async fn it_ends_when_one_side_is_gone() {
     let mut east = Running::start();
