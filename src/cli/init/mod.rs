@@ -19,6 +19,7 @@ use super::access::{self, Grant};
 use super::{Exit, SHIPPED, print, print_problems};
 use crate::config::{self, Config, Overrides, SourceKind};
 use crate::dns::name::{Key, MAX_NAME};
+use crate::host::text::one_line;
 use crate::source::ec2::{self, Principal};
 use crate::source::error::{PollError, SourceError};
 use crate::source::inventory::Inventory;
@@ -370,7 +371,7 @@ impl Display for Report {
             writeln!(f, "  {target}{}: {why}", tag.unwrap_or_default())?;
         }
         for why in &self.unusable {
-            writeln!(f, "cannot be used: {}", texts::comment(why))?;
+            writeln!(f, "cannot be used: {}", one_line(why))?;
         }
         match self.unusable_in_all.saturating_sub(self.unusable.len()) {
             0 => {}

@@ -111,7 +111,7 @@ fn lines(text: &mut String, before: &str, all: &[&Named]) {
         let Named { label, target, allocation, tag, left_out } = one;
         let tag = tag.as_ref().map(|tag| format!("Name {}", shown(tag)));
         let id = allocation.as_ref().filter(|id| *id != target).map(|id| comment(id));
-        let why = left_out.as_ref().map(|why| comment(&why.to_string()));
+        let why = left_out.as_ref().map(|why| one_line(&why.to_string()).into_owned());
         let about: Vec<_> = [tag, id, why].into_iter().flatten().collect();
         let binding = format!("{label:<width$} = {}", quoted(target));
         // Writing to a string does not fail.
@@ -125,7 +125,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// TOML allows no control characters in comments, and a line's end would end one.
-pub(super) fn comment(text: &str) -> String {
+fn comment(text: &str) -> String {
     one_line(&brief(text, SHOWN)).into_owned()
 }
 

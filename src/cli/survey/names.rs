@@ -9,6 +9,7 @@ use crate::cli::offline::Offline;
 use crate::compile::{Index, Input, names};
 use crate::config::{Binding, Mode, Target, View, ViewId, Zone};
 use crate::snapshot::Data;
+use crate::source::allocation::Allocation;
 use crate::status::explain::{AddressOf, Sought, addresses};
 
 /// A name that follows an Elastic IP.
@@ -191,7 +192,8 @@ impl About<'_> {
     }
 }
 
-/// Private addresses that the view would be answered if it reached them.
+/// Private addresses that the view would be answered if it reached them. An address without
+/// a public one is then not answered at all.
 fn beyond_reach(
     binding: &Binding,
     addresses: &[AddressOf],
@@ -202,8 +204,9 @@ fn beyond_reach(
     if !is_private || binding.pin.is_some_and(|pin| view.reaches(pin)) {
         return None;
     }
-    let chosen = addresses.iter().filter(|address| address.chosen);
-    let beyond = chosen.filter_map(|address| address.private);
+    let is_answered =
+        |one: &&AddressOf| one.chosen && matches!(one.elastic_ip, Allocation::PublicIp(_));
+    let beyond = addresses.iter().filter(is_answered).filter_map(|address| address.private);
     let beyond: Vec<_> = beyond.filter(|private| !view.reaches((*private).into())).collect();
     let all: Vec<_> = beyond.iter().map(ToString::to_string).collect();
     (!all.is_empty()).then(|| {

@@ -190,7 +190,7 @@ pub(super) fn budgets(config: &Config, sources: &[SourceOf]) -> Vec<BudgetOf> {
         }
     }
     for budget in &mut all {
-        // As it is shown, and no further than that is meant.
+        // One more would ask for more than is granted.
         budget.replicas = (budget.granted_per_second / budget.per_second).floor() as u32;
     }
     all

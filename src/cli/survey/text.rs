@@ -15,7 +15,7 @@ impl Display for Survey {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut out = Lines(f);
         if self.sources.is_empty() {
-            out.line(format_args!("\nno source is of type \"ec2\": AWS was not asked"))?;
+            out.head(format_args!("no source is of type \"ec2\": AWS was not asked"))?;
         }
         self.sources.iter().try_for_each(|source| out.source(source))?;
         out.permissions(self)?;
@@ -32,14 +32,14 @@ struct Lines<'l, 'f>(&'l mut Formatter<'f>);
 
 impl Lines<'_, '_> {
     fn line(&mut self, line: fmt::Arguments<'_>) -> fmt::Result {
-        match line.to_string().strip_prefix('\n') {
-            Some(rest) => {
-                self.0.write_char('\n')?;
-                OneLine(self.0).write_str(rest)?;
-            }
-            None => OneLine(self.0).write_fmt(line)?,
-        }
+        OneLine(self.0).write_fmt(line)?;
         self.0.write_char('\n')
+    }
+
+    /// What a section begins with.
+    fn head(&mut self, line: fmt::Arguments<'_>) -> fmt::Result {
+        self.0.write_char('\n')?;
+        self.line(line)
     }
 
     fn row(&mut self, label: &str, value: impl Display) -> fmt::Result {
@@ -47,7 +47,7 @@ impl Lines<'_, '_> {
     }
 
     fn source(&mut self, source: &SourceOf) -> fmt::Result {
-        self.line(format_args!("\nsource {} ({})", source.name, source.place))?;
+        self.head(format_args!("source {} ({})", source.name, source.place))?;
         if let Some(failed) = &source.failed {
             self.row("FAILED", format_args!("{}: {}", failed.class, failed.why))?;
         }
@@ -115,17 +115,17 @@ impl Lines<'_, '_> {
     /// What is missing, what allows it, and what to do without credentials.
     fn permissions(&mut self, survey: &Survey) -> fmt::Result {
         if !survey.missing_permissions.is_empty() {
-            self.line(format_args!("\nmissing permissions"))?;
+            self.head(format_args!("missing permissions"))?;
         }
         for one in &survey.missing_permissions {
             self.line(format_args!("  {} on {}, for {}", one.action, one.resource, one.to))?;
         }
         if !survey.way_on.is_empty() {
-            self.line(format_args!("\nno credentials: what to do"))?;
+            self.head(format_args!("no credentials: what to do"))?;
             survey.way_on.iter().try_for_each(|way| self.line(format_args!("  {way}")))?;
         }
         for grant in &survey.policies {
-            self.line(format_args!("\na policy that allows what is needed, for {}", grant.to))?;
+            self.head(format_args!("a policy that allows what is needed, for {}", grant.to))?;
             let text = grant.policy.text();
             text.lines().try_for_each(|line| self.line(format_args!("  {line}")))?;
         }
@@ -134,8 +134,8 @@ impl Lines<'_, '_> {
 
     fn budgets(&mut self, budgets: &[BudgetOf]) -> fmt::Result {
         if !budgets.is_empty() {
-            self.line(format_args!(
-                "\nrequests of each replica at the configured `poll`, of those that EC2 grants all \
+            self.head(format_args!(
+                "requests of each replica at the configured `poll`, of those that EC2 grants all \
                  who ask there"
             ))?;
         }
@@ -164,7 +164,7 @@ impl Lines<'_, '_> {
             if head != Some((&one.zone, one.by_tag)) {
                 head = Some((&one.zone, one.by_tag));
                 let from = if one.by_tag { "names from tags in" } else { "names of" };
-                self.line(format_args!("\n{from} {}", one.zone))?;
+                self.head(format_args!("{from} {}", one.zone))?;
             }
             self.name(one)?;
         }
@@ -209,7 +209,7 @@ impl Lines<'_, '_> {
 
     fn shared(&mut self, survey: &Survey) -> fmt::Result {
         if !survey.shared.is_empty() {
-            self.line(format_args!("\naddresses with several names"))?;
+            self.head(format_args!("addresses with several names"))?;
         }
         for one in &survey.shared {
             self.line(format_args!("  {}: {}", one.elastic_ip, one.names.join(", ")))?;
@@ -219,7 +219,7 @@ impl Lines<'_, '_> {
 
     fn tag_problems(&mut self, all: &[TagProblemOf]) -> fmt::Result {
         if !all.is_empty() {
-            self.line(format_args!("\ntags that give no name, or not everywhere"))?;
+            self.head(format_args!("tags that give no name, or not everywhere"))?;
         }
         for TagProblemOf { source, problem } in all.iter().take(SHOWN) {
             self.line(format_args!(
@@ -236,8 +236,8 @@ impl Lines<'_, '_> {
     fn end(&mut self, survey: &Survey) -> fmt::Result {
         let found = survey.names.iter().filter(|one| one.found == Some(true)).count();
         let warnings: usize = survey.names.iter().map(NameOf::warnings).sum();
-        self.line(format_args!(
-            "\n{found} of {} names found, {} missing, {warnings} warnings, {} problems with tags",
+        self.head(format_args!(
+            "{found} of {} names found, {} missing, {warnings} warnings, {} problems with tags",
             survey.names.len(),
             survey.missing.len(),
             survey.tag_problems.len()

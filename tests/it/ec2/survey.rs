@@ -266,7 +266,9 @@ fn a_region_may_be_the_environments() {
     let east = source("east", &ec2.url(), "1s", "").replace("region = \"us-east-1\"\n", "");
     let dir = configure(&east, "", "n1 = \"75.101.137.1\"");
     has(&check(&dir, &ec2.url(), |_| {}, &["--aws"]), 1, &["  FAILED       region: no region"]);
-    let west = |command: &mut Command| drop(command.env("AWS_REGION", "us-west-2"));
+    let west = |command: &mut Command| {
+        command.env("AWS_REGION", "us-west-2");
+    };
     has(
         &check(&dir, &ec2.url(), west, &["--aws"]),
         1,
