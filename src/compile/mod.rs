@@ -13,6 +13,8 @@
 //! speed alone: with or without a previous snapshot the answers, digests and serials
 //! are the same.
 
+#[cfg(test)]
+mod agree;
 pub(crate) mod changes;
 mod difference;
 mod draft;
@@ -80,7 +82,10 @@ pub(crate) fn compile(
         names
     });
     let names: Vec<Names> = names.collect();
-    ground.snapshot(&index, &names, serials)
+    let snapshot = ground.snapshot(&index, &names, serials);
+    #[cfg(test)]
+    agree::assert_agrees(input, &snapshot);
+    snapshot
 }
 
 /// What the next snapshot is made from, beside what names stand for.
