@@ -1,13 +1,14 @@
 //! The second task of a file source: a file with interfaces, read again whenever it changes.
 //!
-//! It tells of all that are in it, whatever is wanted. A file that cannot be read or understood
-//! says nothing, and what was known stands.
+//! It tells of all that are in it whenever it changes, and of those that become wanted. A file that
+//! cannot be read or understood says nothing, and what was known stands.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::post::{Handle, Post, Setup};
-use super::{Described, Interface};
+use super::{Described, Interface, InterfaceId, Wanted};
 use crate::source::Ended;
 use crate::source::error::SourceError;
 use crate::source::file::{FileError, Following, Look, Seen, read_as};
@@ -28,13 +29,14 @@ pub(crate) struct FileInterfaces {
     post: Post,
     /// The contents, while they are good.
     known: Option<Arc<Listing>>,
+    wanted: Wanted,
 }
 
 impl FileInterfaces {
     /// One that tells what is in `path`.
     pub(crate) fn new(setup: Setup, path: &Path) -> (Self, Handle) {
         let (post, handle) = Post::new(setup);
-        (Self { file: Following::new(path), post, known: None }, handle)
+        (Self { file: Following::new(path), post, known: None, wanted: Wanted::default() }, handle)
     }
 
     /// Tells of the file at once and after each change, until nobody is to be told or nobody can
@@ -53,11 +55,7 @@ impl FileInterfaces {
                 Some(look) => self.take(look).await,
                 None => Ok(()),
             },
-            // Of one that is new nothing may be known although the file has it.
-            wanted = self.post.wanted() => {
-                wanted?;
-                self.tell_again().await
-            }
+            wanted = self.post.wanted() => self.want(wanted?).await,
         }
     }
 
@@ -74,10 +72,20 @@ impl FileInterfaces {
         if is_new { self.post.tell(at, None, said(&seen)).await } else { Ok(()) }
     }
 
-    async fn tell_again(&mut self) -> Result<(), Ended> {
-        let Some(known) = self.known.clone() else { return Ok(()) };
-        self.post.tell(self.post.now(), None, said(&Ok(known))).await
+    /// Tells of those that were not wanted before: whoever wants them may know nothing of them.
+    async fn want(&mut self, wanted: Wanted) -> Result<(), Ended> {
+        let before = std::mem::replace(&mut self.wanted, Arc::clone(&wanted));
+        let new: BTreeSet<_> = wanted.difference(&before).cloned().collect();
+        let Some(known) = self.known.as_ref().filter(|_| !new.is_empty()) else { return Ok(()) };
+        let said = new.iter().filter_map(|id| find(&known.described().interfaces, id)).collect();
+        self.post.tell(self.post.now(), Some(Wanted::new(new)), Ok(said)).await
     }
+}
+
+/// An interface among those of a file, which are in order of their ids.
+fn find(all: &[Interface], id: &InterfaceId) -> Option<Interface> {
+    let at = all.binary_search_by(|interface| interface.id.cmp(id)).ok()?;
+    all.get(at).cloned()
 }
 
 fn said(seen: &Seen<Listing>) -> Result<Vec<Interface>, Arc<SourceError>> {

@@ -34,7 +34,7 @@ impl Follows {
     /// The last number of the one address that is told.
     async fn last(&mut self) -> u16 {
         let told = self.told().await;
-        assert_eq!((told.source, told.asked), (3, None), "it tells of all there are");
+        assert_eq!((told.source, told.asked), (3, None), "a change tells of all there are");
         let [interface] = &told.answer.unwrap()[..] else { panic!("one interface") };
         interface.addresses[0].segments()[7]
     }
@@ -56,8 +56,15 @@ async fn a_file_is_told_whenever_it_changes_and_half_of_one_is_not() {
     fs::rename(&new, &path).unwrap();
     assert_eq!(follows.last().await, 3);
     // Whoever wants others may not know what stands there.
+    follows.handle.want(&wanted([1, 2]));
+    let told = follows.told().await;
+    assert_eq!(told.asked, Some(wanted([1, 2])));
+    assert_eq!(told.answer.unwrap()[0].addresses[0].segments()[7], 3);
+    // One less is no reason to tell of anything.
     follows.handle.want(&wanted([1]));
-    assert_eq!(follows.last().await, 3);
+    follows.handle.want(&wanted([1, 5]));
+    let told = follows.told().await;
+    assert_eq!((told.asked, told.answer.unwrap()), (Some(wanted([5])), vec![]));
     drop(follows.handle);
     assert_eq!(follows.task.await.unwrap(), Ended::NoHandle);
 }
