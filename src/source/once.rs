@@ -116,10 +116,10 @@ fn heard(config: &Config, files: Inventory, all: Vec<Heard>) -> (Inventory, Vec<
     (with_names(config, sources), asked)
 }
 
-/// Asks each EC2 source once, now, for the interfaces that are wanted of it, by its number.
-/// Takes some seconds at most.
+/// Asks each source once, now, for the interfaces that are wanted of it, by its number; a file is
+/// read whatever is wanted. Takes some seconds at most.
 pub fn interfaces(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
-    let mut told = Vec::new();
+    let mut told = interfaces_at_hand(config);
     let Some(calls) = ec2::calls() else { return told };
     let wanted = config.server.sources.iter().enumerate().filter_map(|(id, source)| {
         let SourceKind::Ec2(settings) = &source.kind else { return None };
@@ -151,6 +151,18 @@ pub fn interfaces(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
         told.extend(trouble.map(|error| failed(id, unanswered, error)));
     }
     told
+}
+
+/// The interfaces in the files of sources, read now.
+fn interfaces_at_hand(config: &Config) -> Vec<Told> {
+    let sources = config.server.sources.iter().enumerate();
+    let told = sources.filter_map(|(source, of)| {
+        let SourceKind::File { interfaces: Some(path), .. } = &of.kind else { return None };
+        let answer = interfaces::file::read(path).map(|said| said.interfaces);
+        let answer = answer.map_err(|error| Arc::new(error.into()));
+        Some(Told { source, at: SystemTime::now(), asked: None, answer })
+    });
+    told.collect()
 }
 
 fn failed(source: usize, asked: Wanted, error: PollError) -> Told {
