@@ -22,7 +22,7 @@ pub(crate) struct Asker {
     post: Post,
     /// How many requests were counted.
     requests: u64,
-    /// What cannot be used, since the last round over all.
+    /// What cannot be used, since the last good round over all.
     left_out: LeftOut,
 }
 
@@ -83,10 +83,11 @@ impl Asker {
 
     async fn tell(&mut self, call: Call, round: Round) -> Result<(), Ended> {
         let Round { said, left_out, answered, failed } = round;
-        if call.is_round {
-            self.left_out = left_out;
-        } else {
-            self.left_out.join(left_out);
+        match (call.is_round, &failed) {
+            (true, None) => self.left_out = left_out,
+            // Of some nothing was said.
+            (true, Some(_)) => {}
+            (false, _) => self.left_out.join(left_out),
         }
         let failed = failed.map(|error| Arc::new(SourceError::from(error)));
         let at = self.post.note(failed.as_deref(), Some(&self.left_out));

@@ -8,7 +8,7 @@
 //! * [`usable`]: what of an answer can be used at all.
 //! * [`asker`]: the task of an EC2 source; `plan` says when it asks for which interfaces,
 //!   `round` asks.
-//! * [`file`]: the task of a file source.
+//! * [`mod@file`]: the task of a file source.
 //! * [`post`]: what both have to do with the writer; [`stats`]: what they count.
 
 pub(crate) mod asker;

@@ -33,11 +33,15 @@ impl LeftOut {
         }
     }
 
-    /// Both.
+    /// Both. Those that are shown count once.
     pub(super) fn join(&mut self, other: Self) {
-        self.count += other.count;
-        let room = SHOWN.saturating_sub(self.first.len());
-        self.first.extend(other.first.into_iter().take(room));
+        let known = other.first.iter().filter(|why| self.first.contains(why)).count();
+        self.count += other.count.saturating_sub(known);
+        for why in other.first {
+            if self.first.len() < SHOWN && !self.first.contains(&why) {
+                self.first.push(why);
+            }
+        }
     }
 }
 
@@ -238,7 +242,7 @@ mod tests {
         }
         let mut left_out = gather.finish().left_out;
         left_out.join(left_out.clone());
-        assert_eq!((left_out.count, left_out.first.len()), (2 * (SHOWN + 5), SHOWN));
+        assert_eq!((left_out.count, left_out.first.len()), (SHOWN + 2 * 5, SHOWN));
         let length = left_out.first[0].to_string().len();
         assert!(length < 500, "{length}");
     }

@@ -44,6 +44,30 @@ async fn a_round_comes_each_half_minute_and_what_is_new_at_once() {
     assert!(before.elapsed() < Duration::from_secs(20));
 }
 
+/// A round that fails does not say that they can be used again.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_used_is_shown_until_a_good_round_says_otherwise() {
+    let mut east = Running::start();
+    east.want([1, 2]);
+    let unusable = || {
+        let first = vec![Unusable::Contradictory { id: "eni-0002".into() }];
+        let left_out = LeftOut { count: 1, first };
+        Ok(Described { interfaces: vec![interface(&id(1))], left_out })
+    };
+    let shown = |east: &Running| east.handle.stats().read().left_out.count;
+    for (reply, count) in [
+        (unusable(), 1),
+        (Err(not_whole()), 1),
+        // Again, and that is no second one.
+        (unusable(), 1),
+        (Ok(Described { interfaces: vec![interface(&id(2))], ..Described::default() }), 0),
+    ] {
+        east.call().await.reply(reply);
+        drop(east.told().await);
+        assert_eq!(shown(&east), count);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn failures_are_followed_by_pauses_that_grow_and_nothing_cuts_them() {
     for (error, pauses) in
