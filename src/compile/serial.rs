@@ -11,13 +11,14 @@ use hickory_proto::rr::rdata::SOA;
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use crate::config::Replica;
 use crate::dns::name::Key;
 use crate::dns::serial::{highest, is_later, later};
 use crate::snapshot::RrSet;
 use crate::state::{SerialsKept, ZoneSerial};
 
-/// So many serials may have been given that are not on the disk: it is written once a
-/// second at most, and each swap gives one.
+/// So many serials of this replica may have been given that are not on the disk: it is written
+/// once a second at most, and each swap gives one.
 const UNWRITTEN: u32 = 1_000;
 
 /// The serial of each zone in each view and the content it stands for; kept on
@@ -63,16 +64,32 @@ impl Serial {
     }
 }
 
+impl Replica {
+    /// Is it one of the serials that this replica gives?
+    fn has(self, serial: u32) -> bool {
+        serial % self.of == self.number % self.of
+    }
+
+    /// The first of them that is no earlier than `serial`. Where numbers wrap, those of two
+    /// replicas may stand closer, and are never the same.
+    fn next(self, serial: u32) -> u32 {
+        let candidates = (0..2 * self.of).map(|more| serial.wrapping_add(more));
+        candidates.into_iter().find(|one| self.has(*one)).unwrap_or(serial)
+    }
+}
+
 impl Serials {
     /// The zone's serial in each of these views, which are all that see it: the
     /// one in use if the content has not changed, else max(last + 1, `now`) in the
     /// order of RFC 1982, the first time in this process [`UNWRITTEN`] more. A new view
-    /// begins no lower than the others are.
+    /// begins no lower than the others are. All are congruent to the replica's number, but for
+    /// those that a file gives: no other replica gives one of them to other content.
     pub(crate) fn advance(
         &mut self,
         origin: &Key,
         seen: &[InView<'_>],
         now: SystemTime,
+        replica: Replica,
     ) -> Vec<u32> {
         let unix = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() as u32;
         let whole = self.whole.remove(origin);
@@ -83,16 +100,16 @@ impl Serials {
         let mut next = |one: &InView<'_>| {
             let last = known.get(one.view).copied();
             let is = match (one.given, last) {
-                (None, Some(last)) if last.digest == one.digest => last,
+                (None, Some(last)) if last.digest == one.digest && replica.has(last.serial) => last,
                 (Some(given), _) => Serial::new(given, one.digest),
                 (None, Some(last)) => {
                     let next = later(last.serial.wrapping_add(1), unix);
-                    let unwritten = if last.restored { UNWRITTEN } else { 0 };
-                    Serial::new(next.wrapping_add(unwritten), one.digest)
+                    let unwritten = if last.restored { UNWRITTEN * replica.of } else { 0 };
+                    Serial::new(replica.next(next.wrapping_add(unwritten)), one.digest)
                 }
                 (None, None) => {
                     let others = known.values().map(|known| known.serial);
-                    Serial::new(highest(others.chain([unix])), one.digest)
+                    Serial::new(replica.next(highest(others.chain([unix]))), one.digest)
                 }
             };
             if last != Some(is) {
@@ -236,7 +253,42 @@ mod tests {
     fn next(serials: &mut Serials, seen: &[(&str, u128)], secs: u64) -> Vec<u32> {
         let in_view = |&(view, digest)| InView { view, digest, given: None };
         let seen: Vec<_> = seen.iter().map(in_view).collect();
-        serials.advance(&origin(), &seen, at(secs))
+        serials.advance(&origin(), &seen, at(secs), Replica::default())
+    }
+
+    /// Of each of three replicas, whatever the clock says and wherever numbers wrap.
+    #[test]
+    fn no_two_replicas_give_one_serial() {
+        let replicas = [1, 2, 3].map(|number| Replica { number, of: 3 });
+        for begin in [1_000u32, u32::MAX - 4, u32::MAX, 0, 0x7fff_fffe] {
+            let mut given: Vec<(usize, u32)> = Vec::new();
+            for (nth, replica) in replicas.into_iter().enumerate() {
+                let (mut serials, mut last) = (Serials::default(), None);
+                for digest in 0..10 {
+                    let seen = InView { view: "vpc", digest, given: None };
+                    let next = serials.advance(&origin(), &[seen], at(begin.into()), replica)[0];
+                    assert!(last.is_none_or(|last| is_later(last, next)), "{last:?}, then {next}");
+                    assert!(given.iter().all(|(of, one)| *of == nth || *one != next), "{given:?}");
+                    given.push((nth, next));
+                    last = Some(next);
+                }
+            }
+        }
+    }
+
+    /// What was given under another number may be another replica's too.
+    #[test]
+    fn another_number_gives_the_same_content_another_serial() {
+        let mut serials = Serials::default();
+        let mut next = |replica| {
+            let seen = InView { view: "vpc", digest: 7, given: None };
+            serials.advance(&origin(), &[seen], at(1000), replica)[0]
+        };
+        assert_eq!(next(Replica::default()), 1000);
+        assert_eq!(next(Replica { number: 2, of: 2 }), 1000, "it is one of those");
+        let first = Replica { number: 1, of: 2 };
+        assert_eq!(next(first), 1001);
+        assert_eq!(next(first), 1001);
     }
 
     #[test]
@@ -269,7 +321,7 @@ mod tests {
         let mut serials = Serials::default();
         let of_file = InView { view: "vpc", digest: 1, given: Some(2_026_112_801) };
         let other = InView { view: "outside", digest: 2, given: None };
-        let seen = serials.advance(&origin(), &[of_file, other], at(1000));
+        let seen = serials.advance(&origin(), &[of_file, other], at(1000), Replica::default());
         assert_eq!(seen, [2_026_112_801; 2]);
         assert_eq!(next(&mut serials, &[("vpc", 3)], 1000), [2_026_112_802]);
     }

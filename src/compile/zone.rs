@@ -77,7 +77,8 @@ pub(super) fn parts<'p>(
     });
     let in_views: Vec<InView<'_>> = in_views.collect();
     let now = input.drift.shown(input.now);
-    let mut serials = serials.advance(&zone.origin, &in_views, now).into_iter();
+    let replica = input.config.server.replica;
+    let mut serials = serials.advance(&zone.origin, &in_views, now, replica).into_iter();
     let room = difference::room(input.config);
     let mut all: Vec<Part> = Vec::with_capacity(contents.len());
     // Where tags give nothing, nothing rests on them.

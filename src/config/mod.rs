@@ -92,8 +92,31 @@ pub struct Server {
     pub guard: Guard,
     /// `[state] directory`
     pub state_directory: PathBuf,
+    /// `[state] replica`
+    pub replica: Replica,
     /// `[serve]`
     pub serve: Serve,
+}
+
+/// Which of how many replicas this is: `"1/2"` is the first of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replica {
+    /// 1 to `of`.
+    pub number: u32,
+    /// 1 to 16.
+    pub of: u32,
+}
+
+impl Default for Replica {
+    fn default() -> Self {
+        Self { number: 1, of: 1 }
+    }
+}
+
+impl std::fmt::Display for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
 }
 
 /// `[listen]`

@@ -14,7 +14,8 @@ use super::table::Table;
 use super::toml::File;
 use super::value::{At, Value};
 use super::{
-    ForwardConfig, Guard, Listen, Overrides, Serve, Server, ViewId, forward, reverse, source, view,
+    ForwardConfig, Guard, Listen, Overrides, Replica, Serve, Server, ViewId, forward, reverse,
+    source, view,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -86,6 +87,7 @@ impl Read {
             reverse: vec![],
             guard: Guard::default(),
             state_directory: default_state(context.dir),
+            replica: Replica::default(),
             serve: Serve { max_stale: None, ready_grace: READY_GRACE_DEFAULT },
         };
         Self { server, complete: false }
@@ -107,7 +109,7 @@ pub(super) fn read(file: &File<'_>, context: &Context<'_>) -> Read {
     let forward = forward::read_all(&mut root, &listen.dns, &views);
     let reverse = reverse::read_all(&mut root, &views, all_views && !file.is_broken());
     let guard = guard(root.section("guard", Scope::Guard));
-    let state_directory = state(root.section("state", Scope::State), context);
+    let (state_directory, replica) = state(root.section("state", Scope::State), context);
     let serve = serve(root.section("serve", Scope::Serve));
     root.finish();
     Read {
@@ -120,6 +122,7 @@ pub(super) fn read(file: &File<'_>, context: &Context<'_>) -> Read {
             reverse,
             guard,
             state_directory,
+            replica,
             serve,
         },
         complete: all_sources && all_views && !file.is_broken(),
@@ -272,11 +275,40 @@ pub(super) fn hold(v: &Value<'_>) -> Option<Duration> {
     duration(HOLD, "30s")(v)
 }
 
-fn state(mut t: Table<'_>, context: &Context<'_>) -> PathBuf {
+fn state(mut t: Table<'_>, context: &Context<'_>) -> (PathBuf, Replica) {
     let directory = t.take("directory", readers::path(context.dir, "/var/lib/eipdns"));
+    let replica = t.take("replica", replica).unwrap_or_default();
     t.finish();
     let overridden = context.overrides.state.clone();
-    overridden.or(directory).unwrap_or_else(|| default_state(context.dir))
+    let directory = overridden.or(directory).unwrap_or_else(|| default_state(context.dir));
+    (directory, replica)
+}
+
+/// More replicas than anybody has; each leaves more serials out.
+const MAX_REPLICAS: u32 = 16;
+
+/// `"1/2"`: the first of two.
+fn replica(v: &Value<'_>) -> Option<Replica> {
+    let text = v.as_str();
+    let parts = text.and_then(|text| text.split_once('/'));
+    let number =
+        |text: &str| text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse().ok())?;
+    let read = parts.and_then(|(n, of)| Some(Replica { number: number(n)?, of: number(of)? }));
+    let is_one = |one: &Replica| (1..=MAX_REPLICAS).contains(&one.of) && one.number >= 1;
+    match read.filter(is_one).filter(|one| one.number <= one.of) {
+        Some(replica) => Some(replica),
+        None if text.is_some() => {
+            v.error(
+                format!("{} is not one of 1 to {MAX_REPLICAS} replicas", v.name()),
+                "write for example `replica = \"1/2\"` here and `replica = \"2/2\"` at the other",
+            );
+            None
+        }
+        None => {
+            v.wrong("text", "write for example `replica = \"1/2\"`: the first of two");
+            None
+        }
+    }
 }
 
 /// `.eipdns/` beside the configuration; `/var/lib/eipdns` when installed.

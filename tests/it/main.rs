@@ -32,6 +32,7 @@ mod readme;
 mod resolving;
 mod reverse;
 mod rooms;
+mod serials;
 mod tags;
 mod unusable;
 mod watching;

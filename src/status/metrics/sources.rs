@@ -20,7 +20,7 @@ struct Source<'k> {
     losses: &'k Losses,
     totals: Totals,
     /// What names want to know of interfaces, and what was asked for that.
-    interfaces: Option<(Wanted, interfaces::stats::Totals)>,
+    interfaces: (Wanted, interfaces::stats::Totals),
 }
 
 impl Source<'_> {
@@ -41,6 +41,7 @@ pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
         .map(|(((said, handle), losses), interfaces)| {
             let totals = handle.as_ref().map(|h| h.stats().read()).unwrap_or_default();
             let interfaces = interfaces.as_ref().map(|h| (h.wanted(), h.stats().read()));
+            let interfaces = interfaces.unwrap_or_default();
             Source { said, losses, totals, interfaces }
         })
         .collect();
@@ -52,10 +53,9 @@ pub(super) fn write(page: &mut Page, board: &Board, known: &Facts) {
     interfaces(page, board, &all);
 }
 
-/// Network interfaces, of sources that can be asked for them.
+/// Network interfaces; a file source may have none.
 fn interfaces(page: &mut Page, board: &Board, all: &[Source<'_>]) {
-    let all = all.iter().filter_map(|source| Some((source, source.interfaces.as_ref()?)));
-    let all: Vec<_> = all.collect();
+    let all: Vec<_> = all.iter().map(|source| (source, &source.interfaces)).collect();
     let help = "Network interfaces of which names want the IPv6 address";
     let mut gauge = page.gauge("eipdns_source_interfaces_wanted", help);
     for (source, (wanted, _)) in &all {
