@@ -14,6 +14,7 @@ mod loops;
 mod order;
 mod passed;
 mod rewriting;
+mod rolling;
 mod scripts;
 mod signed;
 mod special;
