@@ -12,11 +12,7 @@ use crate::status::dump::{Dumped, NoDump, Word, dump};
 /// all of them.
 const TOLD: usize = 20;
 
-/// Prints a zone as a view is answered it, as a master file (RFC 1035 section 5)
-/// that named-checkzone accepts. Asks the running server.
-///
-/// A name that is answered SERVFAIL is a comment, is told on stderr, and makes
-/// the command end with 1.
+/// `eipdns dump`
 #[derive(Debug, Args)]
 pub(super) struct Dump {
     #[command(flatten)]

@@ -12,11 +12,7 @@ use crate::cli::offline::{self, Offline};
 use crate::dns::name::Key;
 use crate::status::explain::{Explanation, Who, explain};
 
-/// Says what a client is answered for a name, and why: view, zone, binding,
-/// Elastic IP, association, age, and the answer as dig prints it. Asks the
-/// running server.
-///
-/// Without --client and --view every view is explained.
+/// `eipdns explain`
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     #[command(flatten)]

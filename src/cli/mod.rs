@@ -88,12 +88,26 @@ enum Command {
     /// credentials that may call ec2:DescribeAddresses.
     Init(init::Init),
     /// Says what a client is answered for a name, and why.
+    ///
+    /// View, zone, binding, Elastic IP, association, age, and the answer as dig prints it. Asks
+    /// the running server. Without --client and --view every view is explained.
     Explain(explain::Explain),
     /// Prints a zone as a view sees it, as a master file.
+    ///
+    /// named-checkzone accepts it (RFC 1035 section 5). Asks the running server. A name that is
+    /// answered SERVFAIL is a comment, is told on stderr, and makes the command end with 1.
     Dump(dump::Dump),
     /// Says how the running server and its sources do.
+    ///
+    /// Ends with 0 when every source is healthy, with 1 when one is not, and with 69 when the
+    /// server cannot be reached.
     Status(status::StatusOf),
     /// Makes the running server ask its sources now, and waits.
+    ///
+    /// The last line of a failover script: eipdns refresh --wait-for db.example.com=10.0.1.5
+    ///
+    /// Ends with 0 when the server answers that, with 1 when it does not in time (or a source
+    /// failed, or no such name is bound), and with 69 when the server cannot be reached.
     Refresh(refresh::Refresh),
 }
 

@@ -21,14 +21,7 @@ const LAST_ROUND: Duration = Duration::from_millis(200);
 /// So much of what is left is for the way of the server's answer to us, at most.
 const WAY_BACK: Duration = Duration::from_millis(200);
 
-/// Makes the running server ask its sources now, and waits until what they say
-/// is answered. The last line of a failover script:
-///
-///   eipdns refresh --wait-for db.example.com=10.0.1.5
-///
-/// Ends with 0 when the server answers it, 1 when it does not in time (or a
-/// source failed, or no such name is bound), 69 when the server cannot be
-/// reached.
+/// `eipdns refresh`
 #[derive(Debug, Args)]
 pub(super) struct Refresh {
     #[command(flatten)]

@@ -11,8 +11,7 @@ use crate::status::report::Status;
 
 const PATH: &str = "/api/status";
 
-/// Says how the running server and its sources do: 0 when every source is
-/// healthy, 1 when one is not, 69 when the server cannot be reached.
+/// `eipdns status`
 #[derive(Debug, Args)]
 pub(super) struct StatusOf {
     #[command(flatten)]
