@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::access::wants_ipv6;
 use super::survey::{self, How};
 use super::{Common, Exit, print};
 use crate::cli::offline::Offline;
 use crate::compile::{Index, names};
-use crate::config::{Config, Listen, SourceKind};
+use crate::config::{Config, Listen, SourceId, SourceKind};
 use crate::diag::{Place, Problem, Severity};
 use crate::dns::reverse::address_of;
 use crate::http;
 use crate::snapshot::Data;
 use crate::snapshot::reverse::MAX_POINTERS;
+use crate::source::error::SourceError;
+use crate::source::interfaces::Described;
 use crate::source::inventory::Health;
 use crate::source::once;
 use crate::source::usable::LeftOut;
@@ -47,9 +50,13 @@ impl Check {
         let (inventory, left_out) = once::all_at_hand(config);
         let offline = Offline::new(config, inventory);
         let mut broken = broken_files(&offline);
+        let interfaces = once::interfaces_at_hand(config);
+        broken.extend(broken_interfaces(config, &interfaces));
         broken.extend(unreadable_token(&config.server.listen));
         super::print_problems(&broken);
         super::print_problems(&unusable_entries(config, &left_out));
+        super::print_problems(&unusable_interfaces(config, &interfaces));
+        super::print_problems(&without_interfaces(config));
         super::print_problems(&unmatched(&offline));
         super::print_problems(&without_public_address(&offline));
         super::print_problems(&tag_problems(&offline));
@@ -187,6 +194,66 @@ fn broken_files(offline: &Offline<'_>) -> Vec<Problem> {
             _ => None,
         });
     broken.collect()
+}
+
+/// What a file says of interfaces, by the number of its source.
+type Interfaces = (SourceId, Result<Described, Arc<SourceError>>);
+
+/// The place of the file of a source with interfaces.
+fn place_of(config: &Config, source: SourceId) -> Option<Place> {
+    match &config.server.sources.get(source)?.kind {
+        SourceKind::File { interfaces, .. } => interfaces.as_deref().map(Place::file),
+        SourceKind::Ec2(_) => None,
+    }
+}
+
+/// Files of interfaces that cannot be read or understood.
+fn broken_interfaces(config: &Config, all: &[Interfaces]) -> Vec<Problem> {
+    let broken = all.iter().filter_map(|(id, said)| {
+        Some(Problem {
+            place: place_of(config, *id)?,
+            severity: Severity::Error,
+            what: said.as_ref().err()?.to_string(),
+            remedy: "write it as `aws ec2 describe-network-interfaces` prints it".into(),
+        })
+    });
+    broken.collect()
+}
+
+/// Interfaces in files that are left out: the first few of each file.
+fn unusable_interfaces(config: &Config, all: &[Interfaces]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (id, said) in all {
+        let (Some(place), Ok(said)) = (place_of(config, *id), said) else { continue };
+        let problem = |what| Problem {
+            place: place.clone(),
+            severity: Severity::Warning,
+            what,
+            remedy: "mend the entry".into(),
+        };
+        problems.extend(said.left_out.first.iter().map(|why| problem(why.to_string())));
+        let more = said.left_out.count - said.left_out.first.len();
+        problems.extend((more > 0).then(|| problem(format!("{more} more cannot be used"))));
+    }
+    problems
+}
+
+/// File sources that cannot tell of interfaces, where a name that may be in one wants to know.
+fn without_interfaces(config: &Config) -> Vec<Problem> {
+    let sources = config.server.sources.iter().enumerate();
+    let silent = sources
+        .filter(|(id, source)| !source.tells_of_interfaces() && wants_ipv6(config, *id))
+        .map(|(_, source)| Problem {
+            place: source.place.clone(),
+            severity: Severity::Warning,
+            what: format!(
+                "names with `ipv6` may be in source {}, which has no `interfaces`: they have no \
+                 AAAA record from it",
+                source.name
+            ),
+            remedy: "give it a file as `aws ec2 describe-network-interfaces` prints it".into(),
+        });
+    silent.collect()
 }
 
 /// Entries of address files that are left out: the first few of each file.

@@ -60,7 +60,7 @@ impl Dump {
     /// What a server would say if it started now.
     fn offline(&self, origin: &Key) -> Result<Dumped, Exit> {
         let loaded = self.remote.common.load()?;
-        let offline = Offline::new(&loaded.config, offline::ask(&loaded.config));
+        let offline = Offline::new(&loaded.config, offline::ask(&loaded.config)?);
         super::need_all_sources(&offline)?;
         let view = self.view.as_deref();
         dump(&offline.current.snapshot, origin, view, Word::Offline, usize::MAX).map_err(|why| {

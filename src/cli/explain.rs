@@ -100,7 +100,7 @@ impl Explain {
             },
             (None, None) => (0..views.len()).map(Who::View).collect(),
         };
-        let offline = Offline::new(config, offline::ask(config));
+        let offline = Offline::new(config, offline::ask(config)?);
         super::need_all_sources(&offline)?;
         let input = offline.input();
         let explained = |who| Explanation {

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::print;
+use super::access::wants_ipv6;
+use super::{Exit, print};
 use crate::compile::{Input, Serials, compile};
 use crate::config::{Config, SourceId};
 use crate::host::addresses::own_addresses;
@@ -33,24 +34,47 @@ pub struct Offline<'c> {
 
 /// What every source says now, of network interfaces too where names want their IPv6 addresses.
 /// Takes some seconds at most.
-pub(super) fn ask(config: &Config) -> Inventory {
+///
+/// # Errors
+/// A source does not say all of interfaces: an answer would be a part of one.
+pub(super) fn ask(config: &Config) -> Result<Inventory, Exit> {
     let mut inventory = once::inventory(config);
-    for (id, error) in ask_interfaces(config, &mut inventory) {
-        let name = inventory.sources.get(id).map_or("", |source| source.name.as_str());
-        print::line(&format_args!(
-            "warning: source {name}: IPv6 addresses of network interfaces are not known: {error}"
+    let failed = ask_interfaces(config, &mut inventory, Extent::Wanted);
+    for (id, error) in &failed {
+        let name = inventory.sources.get(*id).map_or("", |source| source.name.as_str());
+        print::complain(&format_args!(
+            "--offline: source {name} says nothing of network interfaces: {error}"
         ));
     }
-    inventory
+    if failed.is_empty() { Ok(inventory) } else { Err(Exit::No) }
 }
+
+/// For what sources are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Those interfaces that names stand on.
+    Wanted,
+    /// Where there are none and a name may want one some day, one that does not exist: whether
+    /// it is allowed to ask.
+    AtLeastOne,
+}
+
+/// No interface has this id: EC2's have random ones.
+const NO_INTERFACE: &str = "eni-00000000000000000";
 
 /// Asks for the network interfaces of which names want the IPv6 address. Gives the sources that
 /// do not say all, and why.
 pub(super) fn ask_interfaces(
     config: &Config,
     inventory: &mut Inventory,
+    extent: Extent,
 ) -> Vec<(SourceId, Arc<SourceError>)> {
-    let wanted: Vec<_> = Wants::new(config).follow(inventory).cloned().collect();
+    let mut wanted: Vec<_> = Wants::new(config).follow(inventory).cloned().collect();
+    for (id, wanted) in wanted.iter_mut().enumerate() {
+        if extent == Extent::AtLeastOne && wanted.is_empty() && wants_ipv6(config, id) {
+            *wanted = Arc::new([NO_INTERFACE.into()].into());
+        }
+    }
     let mut failed = Vec::new();
     for told in once::interfaces(config, &wanted) {
         match (told.answer, inventory.sources.get_mut(told.source)) {

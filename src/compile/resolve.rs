@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::Input;
@@ -306,7 +306,7 @@ impl<'a> Index<'a> {
                 None => Data::NotReady,
             },
             (_, all) => {
-                let ipv6 = subject.ipv6.then(|| self.ipv6(all.iter().map(|(s, _)| *s), view));
+                let ipv6 = subject.ipv6.then(|| self.ipv6(all.iter().map(|(s, _)| *s), view, mode));
                 let ipv6 = ipv6.unwrap_or_else(|| Ok(Vec::new()));
                 without_ipv6 = ipv6.as_ref().err().cloned();
                 let ipv4 = all.iter().map(|(_, ip)| IpAddr::from(*ip));
@@ -332,6 +332,7 @@ impl<'a> Index<'a> {
         &self,
         all: impl Iterator<Item = &'s Sighting<'a>>,
         view: &View,
+        mode: Mode,
     ) -> Result<Vec<IpAddr>, Remark>
     where
         'a: 's,
@@ -340,8 +341,12 @@ impl<'a> Index<'a> {
         for Sighting { source, entry } in all {
             let interface = entry.address.network_interface_id.as_deref();
             let known = |id| self.sources.get(*source)?.interfaces.get(id);
+            // Public answers have no address that only a VPC routes (RFC 4193).
+            let is_for_all = |ip: Ipv6Addr| mode != Mode::Public || !ip.is_unique_local();
             match interface.map(|id| (id, known(id))) {
-                Some((_, Some(Some(ip)))) if view.reaches(ip.into()) => found.push(ip.into()),
+                Some((_, Some(Some(ip)))) if view.reaches(ip.into()) && is_for_all(ip) => {
+                    found.push(ip.into());
+                }
                 Some((id, Some(Some(_)))) => {
                     why =
                         why.or(Some(format!("this view does not reach the IPv6 address of {id}")));

@@ -162,6 +162,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// Can it tell of network interfaces?
+    pub(crate) fn tells_of_interfaces(&self) -> bool {
+        !matches!(self.kind, SourceKind::File { interfaces: None, .. })
+    }
+
     /// Is it asked in the same way: would the same calls or readings be made?
     /// Their pace may differ, and what is made of them.
     pub fn is_asked_as(&self, other: &Self) -> bool {

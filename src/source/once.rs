@@ -119,7 +119,15 @@ fn heard(config: &Config, files: Inventory, all: Vec<Heard>) -> (Inventory, Vec<
 /// Asks each source once, now, for the interfaces that are wanted of it, by its number; a file is
 /// read whatever is wanted. Takes some seconds at most.
 pub fn interfaces(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
-    let mut told = interfaces_at_hand(config);
+    let mut told = Vec::new();
+    for (id, said) in interfaces_at_hand(config) {
+        let asked = wanted.get(id).cloned().unwrap_or_default();
+        let answer = said.map(|said| {
+            let all = said.interfaces.into_iter();
+            all.filter(|interface| asked.contains(&interface.id)).collect()
+        });
+        told.push(Told { source: id, at: SystemTime::now(), asked, answer });
+    }
     let Some(calls) = ec2::calls() else { return told };
     let wanted = config.server.sources.iter().enumerate().filter_map(|(id, source)| {
         let SourceKind::Ec2(settings) = &source.kind else { return None };
@@ -145,7 +153,7 @@ pub fn interfaces(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
     for (id, Round { said, answered, failed: trouble, .. }, wanted) in rounds {
         let unanswered = Wanted::new(wanted.difference(&answered).cloned().collect());
         if !answered.is_empty() {
-            let asked = Some(Wanted::new(answered));
+            let asked = Wanted::new(answered);
             told.push(Told { source: id, at: SystemTime::now(), asked, answer: Ok(said) });
         }
         told.extend(trouble.map(|error| failed(id, unanswered, error)));
@@ -153,21 +161,22 @@ pub fn interfaces(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
     told
 }
 
-/// The interfaces in the files of sources, read now.
-fn interfaces_at_hand(config: &Config) -> Vec<Told> {
+/// What the files of sources say of interfaces, read now, by the source's number.
+pub fn interfaces_at_hand(
+    config: &Config,
+) -> Vec<(SourceId, Result<interfaces::Described, Arc<SourceError>>)> {
     let sources = config.server.sources.iter().enumerate();
     let told = sources.filter_map(|(source, of)| {
         let SourceKind::File { interfaces: Some(path), .. } = &of.kind else { return None };
-        let answer = interfaces::file::read(path).map(|said| said.interfaces);
-        let answer = answer.map_err(|error| Arc::new(error.into()));
-        Some(Told { source, at: SystemTime::now(), asked: None, answer })
+        let said = interfaces::file::read(path);
+        Some((source, said.map_err(|error| Arc::new(error.into()))))
     });
     told.collect()
 }
 
 fn failed(source: usize, asked: Wanted, error: PollError) -> Told {
     let answer = Err(Arc::new(error.into()));
-    Told { source, at: SystemTime::now(), asked: Some(asked), answer }
+    Told { source, at: SystemTime::now(), asked, answer }
 }
 
 fn of<'s>(source: &'s Source, settings: &'s Ec2Source, resolver: &'s Resolver) -> ec2::Of<'s> {
@@ -198,15 +207,11 @@ pub fn at_hand(config: &Config) -> Inventory {
 /// The same, and what of each source cannot be used.
 pub fn all_at_hand(config: &Config) -> (Inventory, Vec<Arc<LeftOut>>) {
     let ask = |source: &Source| match &source.kind {
-        SourceKind::File { path, interfaces } => {
+        SourceKind::File { path, .. } => {
             let said = file::read(path).map_err(Into::into);
             let left_out = said.as_ref().map(|said: &Said| Arc::clone(&said.left_out));
             let left_out = left_out.unwrap_or_default();
-            let mut answered = answered(source, said);
-            // That it cannot be read is told by who follows it.
-            let interfaces = interfaces.as_ref().and_then(|path| interfaces::file::read(path).ok());
-            answered.interfaces.hear(&interfaces.unwrap_or_default().interfaces);
-            (answered, left_out)
+            (answered(source, said), left_out)
         }
         SourceKind::Ec2(_) => (silent(source), Arc::default()),
     };

@@ -11,7 +11,7 @@ use super::{Panicked, Writer};
 use crate::config::{Config, SourceId, Target};
 use crate::host::background::breathing;
 use crate::source::discover::{Discovered, Named};
-use crate::source::interfaces::{InterfaceId, Told, Wanted};
+use crate::source::interfaces::{Chosen, InterfaceId, Told, Wanted};
 use crate::source::inventory::{Address, Entries, Inventory};
 
 /// Which interfaces the names stand on that want AAAA records, of each source. Brought up
@@ -140,9 +140,20 @@ impl OfSource {
 }
 
 impl Writer {
-    /// The interfaces that names stand on which want AAAA records, of each source.
+    /// The interfaces that names stand on which want AAAA records, of each source. Where there
+    /// are none, what is known of interfaces is forgotten: nobody asks for it anew, and it may be
+    /// another's when a name wants it again.
     pub(crate) fn wanted_interfaces(&mut self) -> impl Iterator<Item = &Wanted> {
-        self.wants.follow(&self.world.inventory)
+        let Self { wants, world, .. } = self;
+        let unwanted = wants.follow(&world.inventory).map(|wanted| wanted.is_empty());
+        let unwanted: Vec<bool> = unwanted.collect();
+        for (source, is_unwanted) in world.inventory.sources.iter_mut().zip(unwanted) {
+            // Before its first word nobody knows on which interfaces its addresses stand.
+            if is_unwanted && source.entries.is_some() {
+                source.interfaces = Chosen::default();
+            }
+        }
+        wants.follow(&world.inventory)
     }
 
     /// Takes what a source was told of interfaces. What cannot be compiled is as if it had not
@@ -157,14 +168,9 @@ impl Writer {
         let mut known = source.interfaces.clone();
         known.hear(all);
         let wanted = self.wants.follow(&self.world.inventory).nth(id);
-        match &told.asked {
-            // A file is the truth.
-            None => known.retain(&all.iter().map(|interface| &interface.id).collect()),
-            // All that is wanted was asked for: what else is known is not needed any longer.
-            Some(asked) if wanted.is_some_and(|wanted| wanted.is_subset(asked)) => {
-                known.retain(&asked.iter().collect());
-            }
-            Some(_) => {}
+        // All that is wanted was asked for: what else is known is not needed any longer.
+        if let Some(wanted) = wanted.filter(|wanted| wanted.is_subset(&told.asked)) {
+            known.retain(wanted);
         }
         let source = &mut self.world.inventory.sources[id];
         if source.interfaces == known {

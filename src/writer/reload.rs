@@ -140,6 +140,10 @@ impl Writer {
         let was = &self.world.config.server.sources[former];
         let is = &world.config.server.sources[id];
         let source = &mut world.inventory.sources[id];
+        // It is of interfaces by their ids, whoever said it.
+        if is.tells_of_interfaces() {
+            source.interfaces = old.interfaces.clone();
+        }
         let other = successor::fingerprint(was) != successor::fingerprint(is);
         if other && source.entries.is_some() {
             return;
@@ -152,7 +156,8 @@ impl Writer {
             }
             _ => old.health.clone(),
         };
-        *source = SourceInventory { name: is.name.clone(), health, ..old.clone() };
+        let (name, interfaces) = (is.name.clone(), source.interfaces.clone());
+        *source = SourceInventory { name, health, interfaces, ..old.clone() };
         world.sources[id] = SourceMemory {
             holds: Arc::clone(&world.sources[id].holds),
             losses: Default::default(),

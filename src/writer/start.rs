@@ -12,13 +12,12 @@ use super::interfaces::Wants;
 use super::publish::{Compile, Panicked};
 use super::world::{SourceMemory, World};
 use crate::compile::Serials;
-use crate::config::{Config, SourceId};
+use crate::config::{Config, Source, SourceId};
 use crate::forward::Forwarder;
 use crate::host::often::Often;
 use crate::source::accept::Accepted;
 use crate::source::clock::Clock;
 use crate::source::discover::{Discovered, Rules};
-use crate::source::interfaces::Chosen;
 use crate::source::inventory::{Inventory, SourceInventory};
 use crate::source::silent;
 use crate::source::successor::fingerprint;
@@ -132,7 +131,7 @@ impl Writer {
     fn take_state(&mut self, id: SourceId, mut known: state::SourceState, now: SystemTime) {
         let Some(source) = self.world.inventory.sources.get_mut(id) else { return };
         // Whatever becomes of the addresses: it is of interfaces by their ids.
-        if source.interfaces == Chosen::default() {
+        if self.world.config.server.sources.get(id).is_some_and(Source::tells_of_interfaces) {
             source.interfaces = known.interfaces.clone();
         }
         if source.entries.is_some() {

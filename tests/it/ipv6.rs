@@ -10,7 +10,7 @@ use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
 use crate::fixtures::waiting::eventually;
-use crate::harness::{Dir, Server, http_body, query, remarks, udp};
+use crate::harness::{Dir, Server, eipdns, http_body, query, remarks, udp};
 
 /// The Elastic IP by its number, on an interface by its own.
 fn address(n: u8, on: u8, tag: &str) -> Value {
@@ -85,13 +85,18 @@ fn a_and_aaaa_are_of_one_interface_whatever_comes_first() {
     dir.write("addresses.json", &addresses(&[address(1, 1, ""), address(2, 2, "web")]));
     dir.write("eni.json", &interfaces(&[(1, false, &[9, 3]), (2, true, &[8, 1])]));
     let mut server = Server::start(dir.path());
-    assert_eq!(aaaa(&server, "db"), [ipv6(3)], "the smallest");
+    eventually("the smallest", || aaaa(&server, "db") == [ipv6(3)]);
     assert_eq!(aaaa(&server, "web"), [ipv6(8)], "the primary one");
     assert_eq!((aaaa(&server, "plain"), why(&server, "plain")), (vec![], String::new()));
 
     // The one that is answered stays while it is there.
     dir.replace("eni.json", &interfaces(&[(1, false, &[3, 2]), (2, true, &[7, 1])]));
-    let line = server.wait("another IPv6", |line| line["fields"]["message"] == "other IPv6");
+    let is_it = |line: &Value| {
+        let fields = &line["fields"];
+        let new = fields["new"].as_str().unwrap_or_default();
+        fields["message"] == "other IPv6" && new.ends_with(&ipv6(7).to_string())
+    };
+    let line = server.wait("another IPv6", is_it);
     assert_eq!(line["fields"]["name"], "web.example.com.");
     assert_eq!(
         (aaaa(&server, "db"), aaaa(&server, "web")),
@@ -120,7 +125,7 @@ fn a_and_aaaa_are_of_one_interface_whatever_comes_first() {
         .filter(|event| event["name"] == "db.example.com.")
         .map(|event| event["event"].as_str().unwrap())
         .collect();
-    assert_eq!(events, ["ipv6", "ipv6", "moved"]);
+    assert_eq!(events, ["ipv6", "ipv6", "moved", "ipv6"]);
     let of = &server.status()["sources"][0]["interfaces"];
     assert_eq!(
         (&of["wanted"], &of["known"], &of["without_ipv6"]),
@@ -135,10 +140,8 @@ fn a_file_of_interfaces_that_is_gone_or_half_written_takes_nothing_away() {
     dir.write("addresses.json", &addresses(&[address(1, 1, ""), address(2, 2, "web")]));
     dir.write("eni.json", &interfaces(&[(1, false, &[1]), (2, false, &[2])]));
     let mut server = Server::start(dir.path());
-    assert_eq!(
-        (aaaa(&server, "db"), aaaa(&server, "web")),
-        (vec![ipv6(1).into()], vec![ipv6(2).into()])
-    );
+    let both = || aaaa(&server, "db") == [ipv6(1)] && aaaa(&server, "web") == [ipv6(2)];
+    eventually("both are known", both);
     dir.replace("eni.json", "{\"NetworkInterfaces\": [");
     let trouble = |line: &Value| {
         let message = line["fields"]["message"].as_str().unwrap_or_default();
@@ -166,9 +169,107 @@ fn ipv6_addresses_have_their_names_in_reverse() {
     dir.write("addresses.json", &addresses(&[address(1, 1, "web")]));
     dir.write("eni.json", &interfaces(&[(1, false, &[1])]));
     let server = Server::start(dir.path());
-    let mut names = server.data(&reverse(ipv6(1).into()), RecordType::PTR);
-    names.sort_unstable();
-    assert_eq!(names, ["db.example.com.", "web.example.com."]);
+    eventually("the names of the address", || {
+        let mut names = server.data(&reverse(ipv6(1).into()), RecordType::PTR);
+        names.sort_unstable();
+        names == ["db.example.com.", "web.example.com."]
+    });
+}
+
+/// What `check` says, and how it ends.
+fn checked(dir: &Dir) -> (Option<i32>, String) {
+    let out = eipdns(&["check", "--config", dir.path().to_str().unwrap()]);
+    (out.status.code(), String::from_utf8([out.stdout, out.stderr].concat()).unwrap())
+}
+
+/// The address that is answered stays while the interface has it, whatever happens to the server
+/// and to the rest of the file.
+#[test]
+fn what_is_answered_stays_over_restarts_reloads_and_entries_that_cannot_be_used() {
+    let dir = dir();
+    dir.write("addresses.json", &addresses(&[address(1, 1, ""), address(2, 2, "web")]));
+    dir.write("eni.json", &interfaces(&[(1, false, &[9]), (2, false, &[2])]));
+    let mut server = Server::start(dir.path());
+    eventually("the only one", || aaaa(&server, "db") == [ipv6(9)]);
+    dir.replace("eni.json", &interfaces(&[(1, false, &[9, 3]), (2, false, &[2])]));
+    dir.write("others.json", &dir.read("addresses.json"));
+    dir.edit("path = \"addresses.json\"", "path = \"others.json\"");
+    server.reload();
+    assert_eq!(aaaa(&server, "db"), [ipv6(9)], "another file of addresses");
+    dir.wait_for_state("eni-1");
+    assert!(server.stop().success());
+    let server = Server::start(dir.path());
+    assert_eq!(aaaa(&server, "db"), [ipv6(9)], "a restart");
+
+    // One that contradicts itself, and one that has none that a host could have.
+    let odd = json!({ "NetworkInterfaces": [
+        { "NetworkInterfaceId": "eni-1", "Ipv6Addresses": [{ "Ipv6Address": ipv6(9) }] },
+        { "NetworkInterfaceId": "eni-1", "Ipv6Addresses": [{ "Ipv6Address": ipv6(4) }] },
+        { "NetworkInterfaceId": "eni-2", "Ipv6Addresses": [{ "Ipv6Address": "fe80::1" }] },
+    ] });
+    dir.replace("eni.json", &odd.to_string());
+    let left_out = "eipdns_source_interfaces_left_out{source=\"sample\"}";
+    eventually("both are left out", || server.metric(left_out) == 2.0);
+    assert_eq!(aaaa(&server, "db"), [ipv6(9)]);
+    assert_eq!(aaaa(&server, "web"), [ipv6(2)]);
+    let (code, text) = checked(&dir);
+    assert!(code == Some(0) && text.contains("eni.json: warning"), "{text}");
+}
+
+/// What nobody wants is forgotten: it may be another's by the time somebody does.
+#[test]
+fn what_nobody_wants_any_longer_is_forgotten() {
+    let dir = dir();
+    dir.write("example.com.toml", "[names]\ndb = { elastic_ip = \"75.101.137.1\", ipv6 = true }\n");
+    dir.write("addresses.json", &addresses(&[address(1, 1, "")]));
+    dir.write("eni.json", &interfaces(&[(1, false, &[1])]));
+    let mut server = Server::start(dir.path());
+    eventually("it is known", || aaaa(&server, "db") == [ipv6(1)]);
+    dir.write("example.com.toml", "[names]\ndb = \"75.101.137.1\"\n");
+    server.reload();
+    dir.write("eni.json", "nothing of use");
+    dir.write("example.com.toml", "[names]\ndb = { elastic_ip = \"75.101.137.1\", ipv6 = true }\n");
+    server.reload();
+    assert_eq!(why(&server, "db"), "the IPv6 address of eni-1 is not known yet");
+}
+
+#[test]
+fn without_the_file_nothing_is_answered_and_check_says_so() {
+    let dir = dir();
+    dir.write("addresses.json", &addresses(&[address(1, 1, "")]));
+    dir.write("eni.json", &interfaces(&[(1, false, &[1])]));
+    let mut server = Server::start(dir.path());
+    eventually("it is known", || aaaa(&server, "db") == [ipv6(1)]);
+    assert_eq!(checked(&dir).0, Some(0));
+    dir.replace("eni.json", "{\"NetworkInterfaces\": [");
+    let (code, text) = checked(&dir);
+    assert!(code == Some(78) && text.contains("eni.json: error"), "{text}");
+    let dump =
+        eipdns(&["dump", "example.com", "--offline", "--config", dir.path().to_str().unwrap()]);
+    assert_eq!(dump.status.code(), Some(1), "a part of a zone is none");
+
+    dir.edit("interfaces = \"eni.json\"", "");
+    server.reload();
+    assert_eq!(why(&server, "db"), "the IPv6 address of eni-1 is not known yet");
+    let (code, text) = checked(&dir);
+    assert!(code == Some(0) && text.contains("which has no `interfaces`"), "{text}");
+}
+
+/// An address that only a VPC routes is in no answer for everybody (RFC 4193).
+#[test]
+fn mode_public_has_no_unique_local_address() {
+    let dir = dir();
+    dir.edit("answer = \"private\"", "answer = \"public\"");
+    dir.write("addresses.json", &addresses(&[address(1, 1, "web")]));
+    let local = json!({ "NetworkInterfaces": [
+        { "NetworkInterfaceId": "eni-1", "Ipv6Addresses": [{ "Ipv6Address": "fd00::1" }] },
+    ] });
+    dir.write("eni.json", &local.to_string());
+    let server = Server::start(dir.path());
+    let reason = "this view does not reach the IPv6 address of eni-1";
+    eventually("it is known, and not answered", || why(&server, "db") == reason);
+    dir.replace("eni.json", &interfaces(&[(1, false, &[1])]));
+    eventually("a global one", || aaaa(&server, "db") == [ipv6(1)]);
 }
 
 /// Rounds of a tenth of a second: each with a move, a tag that changes and an interface that does.

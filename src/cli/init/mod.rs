@@ -83,7 +83,11 @@ impl Init {
         }
         let report = self.report(&zone, &asked, &files, &named);
         let exit = self.print(&report)?;
-        vacant.map_err(|error| refused(&error)).map(|()| exit)
+        vacant.map_err(|error| refused(&error))?;
+        if !self.dry_run {
+            self.verify_whole()?;
+        }
+        Ok(exit)
     }
 
     fn ground<'g>(&'g self, principal: Option<&'g Principal>) -> Ground<'g> {
@@ -153,6 +157,17 @@ impl Init {
                 Err(Exit::Internal)
             }
         }
+    }
+
+    /// Zones that stand in the directory already are part of the configuration from now on.
+    fn verify_whole(&self) -> Result<(), Exit> {
+        let Err(invalid) = config::load(&self.directory, &ours()) else { return Ok(()) };
+        print_problems(&invalid.problems);
+        print::complain(
+            &"both files are written, and with the other files of the directory they are no good \
+              configuration: mend or remove what is named above",
+        );
+        Err(Exit::No)
     }
 
     fn report(

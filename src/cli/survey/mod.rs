@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::access::{self, Grant, Permission};
 use super::{Exit, print};
-use crate::cli::offline::{self, Offline};
+use crate::cli::offline::{self, Extent, Offline};
 use crate::config::{Config, SourceKind};
 use crate::source::error::SourceError;
 use crate::source::inventory::Inventory;
@@ -73,7 +73,9 @@ pub(super) fn run(config: &Config, files: Inventory, how: How<'_>) -> Exit {
         access::with_profile(&mut asking, profile);
     }
     let (mut inventory, mut asked) = once::survey(&asking, files);
-    for (id, error) in offline::ask_interfaces(&asking, &mut inventory) {
+    let failed = offline::ask_interfaces(&asking, &mut inventory, Extent::AtLeastOne);
+    for (id, error) in failed {
+        // That a file cannot be read is said by `check` itself.
         if let (Some(Some(asked)), SourceError::Poll(error)) = (asked.get_mut(id), &*error) {
             asked.interfaces = Some(error.clone());
         }

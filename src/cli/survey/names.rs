@@ -186,7 +186,10 @@ impl About<'_> {
             }
             Data::Cname(name) => (format!("CNAME {name}"), None),
             data @ (Data::Addresses(_) | Data::Pointers(_)) => {
-                (data.to_string(), beyond_reach(binding, addresses, id, view))
+                let without = resolved.basis.as_ref().and_then(|b| b.without_ipv6.as_ref());
+                let warning = beyond_reach(binding, addresses, id, view);
+                let warning = warning.or_else(|| Some(format!("no AAAA: {}", without?.text)));
+                (data.to_string(), warning)
             }
         }
     }

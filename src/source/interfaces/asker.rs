@@ -93,10 +93,10 @@ impl Asker {
         let at = self.post.note(failed.as_deref(), Some(&self.left_out));
         let unanswered = call.ids.difference(&answered).cloned().collect();
         if !answered.is_empty() {
-            self.post.tell(at, Some(Wanted::new(answered)), Ok(said)).await?;
+            self.post.tell(at, Wanted::new(answered), Ok(said)).await?;
         }
         match failed {
-            Some(error) => self.post.tell(at, Some(Wanted::new(unanswered)), Err(error)).await,
+            Some(error) => self.post.tell(at, Wanted::new(unanswered), Err(error)).await,
             None => Ok(()),
         }
     }

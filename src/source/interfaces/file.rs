@@ -69,7 +69,11 @@ impl FileInterfaces {
         let left_out = seen.as_ref().ok().map(|listing| &listing.described().left_out);
         let at = self.post.note(failed, left_out);
         self.known = seen.as_ref().ok().map(Arc::clone);
-        if is_new { self.post.tell(at, None, said(&seen)).await } else { Ok(()) }
+        if is_new {
+            self.post.tell(at, Arc::clone(&self.wanted), said(&seen)).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Tells of those that were not wanted before: whoever wants them may know nothing of them.
@@ -78,7 +82,7 @@ impl FileInterfaces {
         let new: BTreeSet<_> = wanted.difference(&before).cloned().collect();
         let Some(known) = self.known.as_ref().filter(|_| !new.is_empty()) else { return Ok(()) };
         let said = new.iter().filter_map(|id| find(&known.described().interfaces, id)).collect();
-        self.post.tell(self.post.now(), Some(Wanted::new(new)), Ok(said)).await
+        self.post.tell(self.post.now(), Wanted::new(new), Ok(said)).await
     }
 }
 

@@ -93,8 +93,8 @@ pub struct Told {
     pub source: usize,
     /// When the answer, or its failure, was there.
     pub at: SystemTime,
-    /// What was asked for; none: everything that there is.
-    pub asked: Option<Wanted>,
+    /// What was asked for.
+    pub asked: Wanted,
     /// What was answered.
     pub answer: Result<Vec<Interface>, Arc<SourceError>>,
 }
@@ -133,8 +133,8 @@ impl Chosen {
     }
 
     /// Forgets all others.
-    pub(crate) fn retain(&mut self, kept: &BTreeSet<&InterfaceId>) {
-        let gone: Vec<_> = self.0.keys().filter(|id| !kept.contains(id)).cloned().collect();
+    pub(crate) fn retain(&mut self, kept: &BTreeSet<InterfaceId>) {
+        let gone: Vec<_> = self.0.keys().filter(|id| !kept.contains(*id)).cloned().collect();
         for id in gone {
             self.0.remove(&id);
         }

@@ -151,7 +151,7 @@ impl Post {
     pub(super) async fn tell(
         &self,
         at: SystemTime,
-        asked: Option<Wanted>,
+        asked: Wanted,
         answer: Result<Vec<Interface>, Arc<SourceError>>,
     ) -> Result<(), Ended> {
         let told = Told { source: self.source, at, asked, answer };

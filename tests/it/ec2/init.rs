@@ -132,6 +132,22 @@ fn nothing_is_overwritten() {
 }
 
 #[test]
+fn a_zone_that_does_not_fit_is_said() {
+    let ec2 = Ec2::with(1);
+    let dir = tempfile::tempdir().unwrap();
+    let zones = dir.path().join("zones");
+    fs::create_dir(&zones).unwrap();
+    fs::write(zones.join("corp.test.toml"), "views = [\"office\"]\n").unwrap();
+    let out = init(dir.path(), &ec2.url(), &[]);
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+    let told = text(&out.stderr);
+    assert!(told.contains("with the other files of the directory"), "{told}");
+    let all = [text(&out.stdout), told].concat();
+    assert!(all.contains("corp.test.toml:1"), "{all}");
+    assert_eq!(files(&zones), ["corp.test.toml", "example.com.toml", "server.toml"]);
+}
+
+#[test]
 fn a_dry_run_writes_nothing() {
     let ec2 = Ec2::start(vec![Address::new(&public(1)).tag("Name", "db")]);
     let dir = tempfile::tempdir().unwrap();

@@ -145,6 +145,29 @@ fn a_role_is_assumed_as_the_source_does() {
 }
 
 /// Each action is denied by itself, by moto's own policies.
+/// Whether it is allowed is asked although no name stands on an interface yet; and a name that
+/// has no AAAA record although it wants one is warned of.
+#[test]
+fn what_names_with_ipv6_lack_is_said() {
+    let ec2 = Ec2::start(vec![
+        Address::new(&public(1)),
+        Address::new(&public(2)).at("10.0.0.2", "eipassoc-2").with("networkInterfaceId", "eni-2"),
+    ]);
+    let names = |n: u8| format!("db = {{ elastic_ip = \"{}\", ipv6 = true }}", public(n));
+    let unassociated = configure(&source("east", &ec2.url(), "1s", ""), "", &names(1));
+    ec2.interfaces(|all| all.fault(Fault::Unauthorised));
+    let action = "ec2:DescribeNetworkInterfaces";
+    has(&asked(&unassociated, &ec2.url()), 1, &["NO IPV6", "missing permissions", action]);
+    ec2.interfaces(|all| all.fault(Fault::None));
+    let standing = configure(&source("east", &ec2.url(), "1s", ""), "", &names(2));
+    let not_shown = "no AAAA: the IPv6 address of eni-2 is not known yet";
+    has(&asked(&standing, &ec2.url()), 0, &[not_shown]);
+    ec2.interfaces(|all| all.set("eni-2", &[], None));
+    has(&asked(&standing, &ec2.url()), 0, &["no AAAA: eni-2 has no IPv6 address"]);
+    ec2.interfaces(|all| all.set("eni-2", &["2001:db8::2"], None));
+    has(&asked(&standing, &ec2.url()), 0, &["10.0.0.2 2001:db8::2", "0 warnings"]);
+}
+
 #[test]
 fn each_missing_permission_has_its_name() {
     let Some(moto) = Moto::start() else { return };
