@@ -1,7 +1,8 @@
 //! `eipdns check`
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -11,7 +12,7 @@ use super::survey::{self, How};
 use super::{Common, Exit, print};
 use crate::cli::offline::Offline;
 use crate::compile::{Index, names};
-use crate::config::{Config, Listen, SourceId, SourceKind};
+use crate::config::{Config, Listen, Peers, SourceId, SourceKind};
 use crate::diag::{Place, Problem, Severity};
 use crate::dns::reverse::address_of;
 use crate::http;
@@ -53,6 +54,7 @@ impl Check {
         let interfaces = once::interfaces_at_hand(config);
         broken.extend(broken_interfaces(config, &interfaces));
         broken.extend(unreadable_token(&config.server.listen));
+        broken.extend(unreadable_peer_token(config.server.peers.as_ref()));
         super::print_problems(&broken);
         super::print_problems(&unusable_entries(config, &left_out));
         super::print_problems(&unusable_interfaces(config, &interfaces));
@@ -167,16 +169,27 @@ fn warn_of(unused: &[StateError]) {
 fn unreadable_token(listen: &Listen) -> Option<Problem> {
     let path = listen.http_token_file.as_ref().filter(|_| listen.http.is_some())?;
     let cause = http::read_token(path, http::TOKEN).err()?;
+    Some(unreadable(path, "the token of the HTTP side", "http_token_file", &cause))
+}
+
+/// The token that peers have, likewise.
+fn unreadable_peer_token(peers: Option<&Peers>) -> Option<Problem> {
+    let path = &peers?.token_file;
+    let cause = http::read_peer_token(path, http::TOKEN).err()?;
+    Some(unreadable(path, "the peers' token", "token_file", &cause))
+}
+
+fn unreadable(path: &Path, what: &str, key: &str, cause: &io::Error) -> Problem {
     let remedy = match cause.kind() {
-        ErrorKind::PermissionDenied => "run `check` as the user that eipdns runs as",
-        _ => "mend `http_token_file` in server.toml, or the file",
+        ErrorKind::PermissionDenied => "run `check` as the user that eipdns runs as".to_owned(),
+        _ => format!("mend `{key}` in server.toml, or the file"),
     };
-    Some(Problem {
+    Problem {
         place: Place::file(path),
         severity: Severity::Error,
-        what: format!("the token of the HTTP side cannot be read: {cause}"),
-        remedy: remedy.into(),
-    })
+        what: format!("{what} cannot be read: {cause}"),
+        remedy,
+    }
 }
 
 /// Address files that cannot be used. A server would start with them, answer

@@ -74,7 +74,7 @@ impl Serve {
 fn exit(error: &RunError) -> Exit {
     match error {
         // It is configured, and cannot be what is meant.
-        RunError::Http(HttpError::Token { .. }) => Exit::Config,
+        RunError::Http(HttpError::Token { .. } | HttpError::PeerToken { .. }) => Exit::Config,
         _ => Exit::Internal,
     }
 }

@@ -3,7 +3,7 @@
 //! zone.
 //!
 //! Read in this order: this file (the types), `load` (the directory), `files`
-//! (what is opened), `server` with `source`, `view`, `forward` and `reverse`, `zone` with
+//! (what is opened), `server` with `source`, `view`, `forward`, `reverse` and `peers`, `zone` with
 //! `names` and `target` (one file each), `rules` and `pointers` (what only shows when
 //! all files are seen together), `losses` (what an edit takes away). Below them:
 //! `toml`, `table`, `value` and `syntax` (spanned, recoverable reading), `readers`
@@ -17,6 +17,7 @@ mod forward;
 mod load;
 mod losses;
 mod names;
+mod peers;
 mod pointers;
 mod reach;
 mod readers;
@@ -53,6 +54,8 @@ pub use files::{Progress, Seen};
 pub use forward::{ForwardConfig, Rule};
 pub use load::{Invalid, Loaded, Overrides, WITHIN, load, load_in_time, load_telling, load_texts};
 pub use losses::{Loss, losses};
+pub(crate) use peers::MAX_PEERS;
+pub use peers::Peers;
 pub use reach::{Reach, reach};
 pub use reverse::Reverse;
 pub(crate) use words::slip;
@@ -88,6 +91,8 @@ pub struct Server {
     pub forward: ForwardConfig,
     /// `[[reverse]]`
     pub reverse: Vec<Reverse>,
+    /// `[peers]`; none: this server stands alone.
+    pub peers: Option<Peers>,
     /// `[guard]`
     pub guard: Guard,
     /// `[state] directory`

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::peers;
 use super::records;
 use super::reverse;
 use super::zone::Draft;
@@ -29,6 +30,7 @@ pub(super) fn check(read: &server::Read, drafts: &[Draft], problems: &mut Proble
     source_ttl(&read.server, problems);
     if read.complete {
         reverse::check(&read.server, drafts, problems);
+        peers::check(&read.server, drafts, problems);
         bare_cnames(&read.server, drafts, problems);
         without_source(&read.server, drafts, problems);
         without_region(&read.server, drafts, problems);

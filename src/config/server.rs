@@ -14,7 +14,7 @@ use super::table::Table;
 use super::toml::File;
 use super::value::{At, Value};
 use super::{
-    ForwardConfig, Guard, Listen, Overrides, Replica, Serve, Server, ViewId, forward, reverse,
+    ForwardConfig, Guard, Listen, Overrides, Replica, Serve, Server, ViewId, forward, peers, reverse,
     source, view,
 };
 
@@ -85,6 +85,7 @@ impl Read {
             views: vec![],
             forward: ForwardConfig::default(),
             reverse: vec![],
+            peers: None,
             guard: Guard::default(),
             state_directory: default_state(context.dir),
             replica: Replica::default(),
@@ -108,6 +109,7 @@ pub(super) fn read(file: &File<'_>, context: &Context<'_>) -> Read {
     let (views, all_views) = view::read_all(&mut root, &listen.dns);
     let forward = forward::read_all(&mut root, &listen.dns, &views);
     let reverse = reverse::read_all(&mut root, &views, all_views && !file.is_broken());
+    let peers = peers::read(&mut root, &listen, context);
     let guard = guard(root.section("guard", Scope::Guard));
     let (state_directory, replica) = state(root.section("state", Scope::State), context);
     let serve = serve(root.section("serve", Scope::Serve));
@@ -120,6 +122,7 @@ pub(super) fn read(file: &File<'_>, context: &Context<'_>) -> Read {
             views,
             forward,
             reverse,
+            peers,
             guard,
             state_directory,
             replica,

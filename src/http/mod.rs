@@ -24,8 +24,10 @@ mod slow;
 #[cfg(test)]
 mod tests;
 
+use std::fs::Metadata;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,6 +96,14 @@ pub(crate) enum HttpError {
         /// What the system says.
         cause: io::Error,
     },
+    /// The token that peers have cannot be read.
+    #[error("cannot read the peers' token in {path}: {cause}; mend `peers.token_file`")]
+    PeerToken {
+        /// `peers.token_file`
+        path: String,
+        /// What the system says, or who may read it.
+        cause: io::Error,
+    },
 }
 
 /// The address bound and the token read, before anything is served.
@@ -110,9 +120,35 @@ pub(crate) struct Bound {
 /// # Errors
 /// It cannot be read within `time`, is no text, or is empty.
 pub(crate) fn read_token(path: &Path, time: Duration) -> io::Result<String> {
+    read_token_if(path, time, |_| Ok(()))
+}
+
+/// The token that peers have, of a file that not everybody may read: with it anybody
+/// would be a peer.
+///
+/// # Errors
+/// As [`read_token`], or everybody may read it.
+pub(crate) fn read_peer_token(path: &Path, time: Duration) -> io::Result<String> {
+    let closed = |about: &Metadata| match about.mode() & OTHERS_READ {
+        0 => Ok(()),
+        _ => Err(io::Error::other(
+            "everybody may read it; `chmod o-r` it, and if somebody has, write another token",
+        )),
+    };
+    read_token_if(path, time, closed)
+}
+
+/// Everybody may read a file of this mode.
+const OTHERS_READ: u32 = 0o004;
+
+fn read_token_if(
+    path: &Path,
+    time: Duration,
+    may: impl FnOnce(&Metadata) -> io::Result<()> + Send + 'static,
+) -> io::Result<String> {
     let reading = path.to_owned();
-    let octets = aside::within(&Place::read(path), time, move || files::read(&reading, MAX_TOKEN))
-        .map_err(io::Error::other)??;
+    let read = move || files::read_if(&reading, MAX_TOKEN, may);
+    let octets = aside::within(&Place::read(path), time, read).map_err(io::Error::other)??;
     let text = String::from_utf8(octets).map_err(|_| io::Error::other("it is not UTF-8"))?;
     match text.trim() {
         "" => Err(io::Error::other("it is empty")),

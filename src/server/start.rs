@@ -76,6 +76,7 @@ impl App {
     ) -> Result<(Self, SurfaceParts), RunError> {
         let (clock, config, history) = (Clock::start(), Arc::new(config), state.history());
         let mut surroundings = Surroundings::of(&config);
+        drop(std::mem::replace(&mut surroundings.peer_token, Ok(None))?);
         let (sender, deliveries) = mpsc::channel(MAX_DELIVERIES);
         let resolver = Resolver::new(std::mem::take(&mut surroundings.aws_resolvers));
         let (tell, told) = mpsc::channel(MAX_TOLD);

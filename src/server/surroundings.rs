@@ -1,11 +1,12 @@
 //! What is found around a configuration: the contents of address files, this
-//! host's addresses, and whom it asks itself. Reading that may wait for a disk,
+//! host's addresses, whom it asks itself, and the token of its peers. Reading that may wait for a disk,
 //! so it is done beside the loop.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Config;
 use crate::host::addresses::own_addresses;
+use crate::http::{self, HttpError};
 use crate::source::inventory::Inventory;
 use crate::source::once;
 use crate::source::resolvers::{aws_resolvers, host_resolvers};
@@ -21,6 +22,8 @@ pub(super) struct Surroundings {
     pub(super) aws_resolvers: Vec<SocketAddr>,
     /// Whom this host asks itself, less ourselves.
     pub(super) host_resolvers: Vec<SocketAddr>,
+    /// The token that peers have; none: there are no peers.
+    pub(super) peer_token: Result<Option<String>, HttpError>,
 }
 
 impl Surroundings {
@@ -31,6 +34,14 @@ impl Surroundings {
             addresses: own_addresses(&config.server.listen.dns),
             aws_resolvers: aws_resolvers(config),
             host_resolvers: host_resolvers(&config.server.listen),
+            peer_token: peer_token(config),
         }
     }
+}
+
+fn peer_token(config: &Config) -> Result<Option<String>, HttpError> {
+    let Some(peers) = &config.server.peers else { return Ok(None) };
+    let path = &peers.token_file;
+    let failed = |cause| HttpError::PeerToken { path: path.display().to_string(), cause };
+    http::read_peer_token(path, http::TOKEN).map(Some).map_err(failed)
 }

@@ -50,6 +50,7 @@ impl App {
             warn!("{problem}");
         }
         let config = Arc::new(loaded.config);
+        surroundings.peer_token.map_err(|problem| told(&problem))?;
         let forwarding = self
             .forwarding
             .prepare(&config, &surroundings.host_resolvers)
