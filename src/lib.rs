@@ -31,6 +31,7 @@
 //! * [`writer`]: the one writer; the history, and who keeps the state on disk.
 //! * [`status`]: what the surfaces read.
 //! * [`http`]: health, metrics, status, refresh.
+//! * [`peers`]: the other replicas: they are told to look, and asked what they answer.
 //! * [`server`]: starts all of the above, reloads, drains.
 //! * [`cli`]: the commands.
 //!
@@ -50,6 +51,7 @@ pub mod dns;
 pub mod forward;
 pub mod host;
 mod http;
+mod peers;
 pub mod records;
 mod respond;
 mod serve;

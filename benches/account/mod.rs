@@ -52,6 +52,7 @@ pub(crate) fn delivery(answer: &[Arc<Address>]) -> Delivery {
         answer: Ok(Addresses::from(answer).into()),
         health: Health::Healthy,
         accept_losses: false,
+        hinted: false,
         waiters: Waiters::default(),
     }
 }

@@ -37,6 +37,9 @@ const FILE_SOURCE: usize = 8;
 /// with one call at a time, and with as many others.
 const EC2_SOURCE: usize = 28;
 
+/// A peer: a hint and a question to it at once.
+const PEER: usize = 2;
+
 /// The least that each of those who share the rest gets, even if that is more
 /// than there is: with less it would not work at all.
 const LEAST: usize = 8;
@@ -84,6 +87,8 @@ pub struct Demand {
     pub files: usize,
     /// EC2 sources.
     pub ec2_sources: usize,
+    /// Other replicas.
+    pub peers: usize,
     /// Connections that lost their place to others and have not ended yet.
     pub leaving: usize,
     /// Connections of DNS clients over TCP, as configured.
@@ -123,6 +128,7 @@ impl Budget {
             + 2 * demand.listeners
             + FILE_SOURCE * demand.files
             + EC2_SOURCE * demand.ec2_sources
+            + PEER * demand.peers
             + demand.leaving;
         let mut left = limit.saturating_sub(reserve);
         let mut shares = [0; 3];
@@ -249,6 +255,7 @@ mod tests {
         listeners: 3,
         files: 1,
         ec2_sources: 2,
+        peers: 0,
         leaving: 64,
         tcp: 4160,
         http: 256,

@@ -1,6 +1,6 @@
 //! What a request must be like before anything is done for it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::Site;
 use super::connection::{Peer, Pulse};
+use super::{Shared, Site};
+use crate::status::board::peers::Token;
 
 /// The longest request body that is read: ours are a few words.
 const MAX_BODY: usize = 16 * 1024;
@@ -112,15 +113,46 @@ pub(super) async fn authorised(
     request: Request,
     next: Next,
 ) -> Response {
+    let tokens = shared.token.as_deref();
+    match admitted(&shared, client, request.headers(), tokens.as_slice()) {
+        Ok(()) => next.run(request).await,
+        Err((status, why)) => refused(status, why),
+    }
+}
+
+/// Likewise, with the token that peers have as well: it opens what is for them, and nothing
+/// else.
+pub(super) async fn authorised_as_peer(
+    State(shared): Site,
+    Extension(Peer(client)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let of_peers = shared.board.peers.token();
+    let of_peers = of_peers.as_ref().map(Token::secret);
+    let tokens: Vec<&str> = shared.token.as_deref().into_iter().chain(of_peers).collect();
+    match admitted(&shared, client, request.headers(), &tokens) {
+        Ok(()) => next.run(request).await,
+        Err((status, why)) => refused(status, why),
+    }
+}
+
+/// One of the tokens; without any, only who is here on this host.
+fn admitted(
+    shared: &Shared,
+    client: SocketAddr,
+    headers: &HeaderMap,
+    tokens: &[&str],
+) -> Result<(), (StatusCode, &'static str)> {
     let loopback = client.ip().to_canonical().is_loopback() && shared.address.ip().is_loopback();
-    match &shared.token {
-        None if loopback => next.run(request).await,
-        None => refused(
-            StatusCode::FORBIDDEN,
-            "closed beyond loopback without a token; set listen.http_token_file",
-        ),
-        Some(token) if has_token(request.headers(), token) => next.run(request).await,
-        Some(_) => refused(StatusCode::UNAUTHORIZED, "wants `Authorization: Bearer <token>`"),
+    let closed = "closed beyond loopback without a token; set listen.http_token_file";
+    // All are compared, whichever it is.
+    let has_one = tokens.iter().fold(false, |any, token| has_token(headers, token) | any);
+    match tokens {
+        [] if loopback => Ok(()),
+        [] => Err((StatusCode::FORBIDDEN, closed)),
+        _ if has_one => Ok(()),
+        _ => Err((StatusCode::UNAUTHORIZED, "wants `Authorization: Bearer <token>`")),
     }
 }
 

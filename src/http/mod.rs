@@ -1,6 +1,7 @@
 //! The HTTP side: health, metrics, status, history, explanations, dumps, refresh.
 //!
-//! It changes nothing but by two acts: `refresh`, and `refresh` with `accept`.
+//! It changes nothing but by three acts: `refresh`, `refresh` with `accept`, and the hint
+//! of a peer, which has sources look.
 //! Requests must name us as their host and come from no foreign page (DNS
 //! rebinding). Beyond loopback everything but `/livez` and `/readyz` wants the
 //! bearer token; without one it is closed.
@@ -11,13 +12,14 @@
 //!
 //! * `server`: accepts, and says who makes room for whom.
 //! * `connection`: one client, and how long it may take.
-//! * `guard`: what a request must be like; `health`, `api`, `refresh`: what it gets,
+//! * `guard`: what a request must be like; `health`, `api`, `refresh`, `peer`: what it gets,
 //!   `slow`: where that takes its time.
 
 mod api;
 mod connection;
 mod guard;
 mod health;
+mod peer;
 mod refresh;
 mod server;
 mod slow;
@@ -39,7 +41,7 @@ use axum::routing::{get, post};
 use socket2::SockRef;
 use tokio::sync::{Semaphore, watch};
 
-use crate::config::Config;
+use crate::config::{Config, MAX_PEERS};
 use crate::host::aside::{self, Place};
 use crate::host::files;
 use crate::serve::bind::BACKLOG;
@@ -64,6 +66,9 @@ const MAX_DUMPS: usize = 2;
 
 /// Verdicts on wishes that are made at once: as many as wait for refreshes.
 const MAX_VERDICTS: usize = MAX_REFRESHES;
+
+/// What peers say and ask, worked on at once: each of them has one or two under way.
+const MAX_OF_PEERS: usize = 2 * MAX_PEERS;
 
 /// Explanations that are made at once: each looks through all addresses, and
 /// through all names for those that may have been meant.
@@ -240,6 +245,11 @@ fn router(shared: Arc<Shared>) -> Router {
         .route_layer(limited(MAX_REFRESHES));
     let dumped = Router::new().route("/api/dump", get(api::dump));
     let dumped = dumped.route_layer(caught_up()).route_layer(limited(MAX_DUMPS));
+    let of_peers = Router::new()
+        .route("/api/hint", post(peer::hint))
+        .route_layer(limited(MAX_OF_PEERS))
+        .route_layer(from_fn(guard::with_body))
+        .route_layer(from_fn_with_state(Arc::clone(&shared), guard::authorised_as_peer));
     let ready = Router::new().route("/readyz", get(health::readyz)).route_layer(caught_up());
     let closed = told
         .merge(done)
@@ -250,6 +260,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/livez", get(health::livez))
         .merge(ready)
         .merge(closed)
+        .merge(of_peers)
         .layer(from_fn(guard::named))
         .with_state(shared)
 }

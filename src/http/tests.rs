@@ -330,6 +330,7 @@ fn shared() -> Shared {
         deliveries: mpsc::channel(1).0,
         readiness: Default::default(),
         names: Arc::default(),
+        peers: Default::default(),
     };
     let places = || Arc::new(Semaphore::new(1));
     let (dumps, verdicts, explanations) = (places(), places(), places());

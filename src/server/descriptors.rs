@@ -86,6 +86,7 @@ impl Descriptors {
             listeners: dns.len() * (workers + 1) + has_http,
             files: files().sum(),
             ec2_sources: files().filter(|files| *files == 0).count(),
+            peers: server.peers.as_ref().map_or(0, |peers| peers.urls.len()),
             leaving: POOLS * MAX_LEAVING,
             tcp: tcp_clients + strangers(*tcp_clients),
             http: has_http * http::MAX_CONNECTIONS,

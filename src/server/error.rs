@@ -41,6 +41,9 @@ pub(crate) enum RunError {
     /// The configuration gives no answers.
     #[error(transparent)]
     Writer(#[from] Panicked),
+    /// What tells and asks peers ended.
+    #[error("telling peers ended, which it never should ({0}); stopping")]
+    Peers(String),
     /// A source's task ended.
     #[error("source {name} ended, which it never should ({why}); stopping")]
     Source {

@@ -8,6 +8,7 @@
 mod descriptors;
 mod error;
 mod forwarding;
+mod peers;
 mod process;
 mod reload;
 mod settle;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use descriptors::Descriptors;
 pub(crate) use error::RunError;
 use forwarding::Forwarding;
+use peers::Peers;
 use reload::Reload;
 use silence::Silence;
 use sources::Sources;
@@ -32,6 +34,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use crate::config::{SourceId, SourceKind};
 use crate::host::background;
 use crate::host::pulse::{BEAT, Pulse};
 use crate::respond::Responder;
@@ -39,6 +42,7 @@ use crate::serve::Listeners;
 use crate::source::Delivery;
 use crate::source::clock::{Clock, Drift};
 use crate::source::interfaces::Told;
+use crate::source::inventory::Entries;
 use crate::status::board::{Facts, Reloads};
 use crate::writer::Writer;
 use crate::writer::history::What;
@@ -64,6 +68,7 @@ struct App {
     sources: Sources,
     descriptors: Descriptors,
     forwarding: Forwarding,
+    peers: Peers,
     listeners: Listeners<Responder>,
     deliveries: mpsc::Receiver<Delivery>,
     /// What is told of interfaces.
@@ -96,7 +101,9 @@ impl App {
                 Some(delivery) = self.deliveries.recv() => {
                     if let Some(id) = self.sources.index(delivery.source) {
                         let taken = background::here(|| {
+                            let before = self.entries(id);
                             let taken = self.writer.take(id, &delivery);
+                            self.hint_peers(id, delivery.hinted, before);
                             self.tell();
                             taken
                         });
@@ -114,6 +121,7 @@ impl App {
                 }
                 failure = self.listeners.failed() => return Err(RunError::Listener(failure)),
                 error = self.sources.failed() => return Err(error),
+                error = self.peers.failed() => return Err(error),
                 probed = self.forwarding.event() => match probed {
                     Ok(()) => self.tell(),
                     Err(error) => return Err(error),
@@ -142,6 +150,21 @@ impl App {
                 _ = self.signals.terminate.recv() => return Ok(()),
                 _ = self.signals.interrupt.recv() => return Ok(()),
             }
+        }
+    }
+
+    /// What a source says, as far as it is believed.
+    fn entries(&self, id: SourceId) -> Option<Arc<Entries>> {
+        self.writer.inventory().sources.get(id)?.entries.clone()
+    }
+
+    /// A source of EC2 says something else than `before`, and that is answered: peers look
+    /// now, unless one of them has hinted at it. The first word of a source is no change.
+    fn hint_peers(&self, id: SourceId, hinted: bool, before: Option<Arc<Entries>>) {
+        let Some(source) = self.writer.config().server.sources.get(id) else { return };
+        let is_ec2 = matches!(source.kind, SourceKind::Ec2(_));
+        if is_ec2 && !hinted && before.is_some() && before != self.entries(id) {
+            self.peers.hint(&source.name);
         }
     }
 

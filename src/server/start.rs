@@ -8,6 +8,7 @@ use tracing::{error, info};
 
 use super::descriptors::Descriptors;
 use super::forwarding::Forwarding;
+use super::peers::Peers;
 use super::process::{Options, Signals};
 use super::reload::Reload;
 use super::silence::Silence;
@@ -76,7 +77,9 @@ impl App {
     ) -> Result<(Self, SurfaceParts), RunError> {
         let (clock, config, history) = (Clock::start(), Arc::new(config), state.history());
         let mut surroundings = Surroundings::of(&config);
-        drop(std::mem::replace(&mut surroundings.peer_token, Ok(None))?);
+        let peer_token = std::mem::replace(&mut surroundings.peer_token, Ok(None))?;
+        let mut peers = Peers::new();
+        peers.apply(&config, peer_token);
         let (sender, deliveries) = mpsc::channel(MAX_DELIVERIES);
         let resolver = Resolver::new(std::mem::take(&mut surroundings.aws_resolvers));
         let (tell, told) = mpsc::channel(MAX_TOLD);
@@ -103,6 +106,7 @@ impl App {
             sources,
             descriptors,
             forwarding,
+            peers,
             listeners,
             deliveries,
             told,
@@ -132,6 +136,7 @@ impl App {
             deliveries: self.sources.deliveries().clone(),
             readiness: Readiness::default(),
             names: Arc::default(),
+            peers: self.peers.seen().clone(),
         };
         info!(address = %bound.address, "listening for HTTP");
         self.http = Some(tokio::spawn(http::serve(bound, places, board, shared.stopped)));

@@ -10,6 +10,7 @@ use crate::http::{self, HttpError};
 use crate::source::inventory::Inventory;
 use crate::source::once;
 use crate::source::resolvers::{aws_resolvers, host_resolvers};
+use crate::status::board::peers::Token;
 
 /// What a configuration needs to be carried out besides itself.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Surroundings {
     /// Whom this host asks itself, less ourselves.
     pub(super) host_resolvers: Vec<SocketAddr>,
     /// The token that peers have; none: there are no peers.
-    pub(super) peer_token: Result<Option<String>, HttpError>,
+    pub(super) peer_token: Result<Option<Token>, HttpError>,
 }
 
 impl Surroundings {
@@ -39,9 +40,10 @@ impl Surroundings {
     }
 }
 
-fn peer_token(config: &Config) -> Result<Option<String>, HttpError> {
+fn peer_token(config: &Config) -> Result<Option<Token>, HttpError> {
     let Some(peers) = &config.server.peers else { return Ok(None) };
     let path = &peers.token_file;
     let failed = |cause| HttpError::PeerToken { path: path.display().to_string(), cause };
-    http::read_peer_token(path, http::TOKEN).map(Some).map_err(failed)
+    let token = http::read_peer_token(path, http::TOKEN).map_err(failed)?;
+    Ok(Some(Token::new(&token)))
 }

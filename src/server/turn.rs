@@ -50,7 +50,7 @@ impl App {
             warn!("{problem}");
         }
         let config = Arc::new(loaded.config);
-        surroundings.peer_token.map_err(|problem| told(&problem))?;
+        let peer_token = surroundings.peer_token.map_err(|problem| told(&problem))?;
         let forwarding = self
             .forwarding
             .prepare(&config, &surroundings.host_resolvers)
@@ -74,6 +74,7 @@ impl App {
         tell_opened(&self.listeners.open(listeners));
         self.sources.resolver().set(&surroundings.aws_resolvers);
         self.sources.apply(&config, &predecessors, self.writer.inventory());
+        self.peers.apply(&config, peer_token);
         Ok(())
     }
 

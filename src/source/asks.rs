@@ -18,6 +18,8 @@ pub(crate) enum Ask {
     Poll(Duration),
     /// Look again; nobody waits.
     Look,
+    /// The same: a peer has seen a change. Nobody is told of what that finds.
+    Hint,
     /// Look again and say when that is published.
     Refresh {
         /// Take losses as they are, while whoever asked for that still waits.
@@ -64,6 +66,12 @@ impl Handle {
         let _ = self.asks.try_send(Ask::Look);
     }
 
+    /// The same because of a peer, which is not told of what that finds. False: it is not
+    /// heard, because others have asked, and one call serves all.
+    pub(crate) fn hint(&self) -> bool {
+        self.asks.try_send(Ask::Hint).is_ok()
+    }
+
     /// Changes the pace of an `ec2` source. Calls that are due later than that
     /// because of failures stay so.
     pub fn set_poll(&self, poll: Duration, now: SystemTime) {
@@ -98,6 +106,8 @@ pub struct Gone;
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     pub(super) asked: bool,
+    /// By a peer.
+    pub(super) hinted: bool,
     accepts: Vec<AcceptTicket>,
     pub(super) waiters: Vec<oneshot::Sender<Refreshed>>,
 }
@@ -107,7 +117,7 @@ pub(crate) struct Pending {
 pub(crate) enum By {
     /// Nobody: it is time.
     Time,
-    /// A hold that is due.
+    /// A hold that is due, or a peer that has seen a change.
     Look,
     /// Somebody who waits.
     Refresh,
@@ -126,6 +136,7 @@ impl Pending {
         match ask {
             Ask::Poll(_) => {}
             Ask::Look => self.asked = true,
+            Ask::Hint => (self.asked, self.hinted) = (true, true),
             Ask::Refresh { accept, reply } => {
                 self.asked = true;
                 self.accepts.extend(accept);

@@ -82,6 +82,8 @@ pub struct Delivery {
     pub health: Health,
     /// An operator takes the losses in this answer as they are.
     pub accept_losses: bool,
+    /// A peer had this call made: peers are not told of what it shows.
+    pub hinted: bool,
     /// Who waits for it to be published.
     pub waiters: Waiters,
 }

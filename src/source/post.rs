@@ -139,6 +139,7 @@ impl Post {
             answer,
             health: self.tracker.health().clone(),
             accept_losses,
+            hinted: asked.hinted,
             waiters: Waiters(asked.waiters),
         };
         self.deliveries.send(delivery).await.map_err(|_| Ended::NoWriter)

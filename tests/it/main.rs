@@ -29,6 +29,7 @@ mod logs;
 mod metrics;
 mod peers;
 mod readme;
+mod replicas;
 mod resolving;
 mod reverse;
 mod rooms;

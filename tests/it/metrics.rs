@@ -10,6 +10,7 @@ use hickory_proto::rr::RecordType;
 use crate::fixtures::promtool::{Scrape, lint, promtool};
 use crate::fixtures::upstream::{self, Upstream};
 use crate::harness::{Dir, Server, http_get, root};
+use crate::replicas::with_peers;
 
 /// What a metric is: its type and its labels.
 type Kind = (String, BTreeSet<String>);
@@ -70,6 +71,8 @@ fn everything() -> (Upstream, Dir, Server) {
     let upstream = Upstream::start(|asked| upstream::everything(asked).into());
     let dir = Dir::forwarding(&[upstream.at], "");
     dir.http();
+    // Nobody listens there.
+    with_peers(&dir, &[([127, 0, 0, 1], 9).into()]);
     let mut server = Server::start(dir.path());
     server.wait_for("source delivers");
     server.ask("db.example.com.", RecordType::A);

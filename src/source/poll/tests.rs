@@ -138,6 +138,42 @@ async fn a_request_cuts_poll_and_backoff_short() {
     assert!(east.delivery().await.waiters.0.is_empty());
 }
 
+/// Whoever hinted knows: what the hinted call shows is told to nobody.
+#[tokio::test]
+async fn a_hint_has_it_called_and_marks_what_that_shows() {
+    let mut east = Running::start(NEVER);
+    east.call().await.send(one(1)).unwrap();
+    assert!(!east.delivery().await.hinted);
+    assert!(east.handle.hint());
+    east.call().await.send(one(2)).unwrap();
+    assert!(east.delivery().await.hinted);
+    east.handle.look();
+    let third = east.call().await;
+    // One that comes during a call is about the next.
+    assert!(east.handle.hint());
+    third.send(one(3)).unwrap();
+    assert!(!east.delivery().await.hinted);
+    east.call().await.send(one(3)).unwrap();
+    assert!(east.delivery().await.hinted);
+    let asked = east.ask(None).await;
+    east.call().await.send(one(3)).unwrap();
+    let delivery = east.delivery().await;
+    assert!(!delivery.hinted, "the mark does not stay");
+    delivery.published(None);
+    asked.await.unwrap();
+}
+
+/// EC2 asks for fewer calls, and a hint is no operator.
+#[test]
+fn a_hint_is_a_look_for_the_pace() {
+    let mut pending = Pending::default();
+    pending.add(Ask::Hint);
+    assert_eq!(pending.by(), crate::source::By::Look);
+    let (reply, _done) = oneshot::channel();
+    pending.add(Ask::Refresh { accept: None, reply });
+    assert_eq!(pending.by(), crate::source::By::Refresh);
+}
+
 #[tokio::test]
 async fn it_goes_on_by_itself_and_tells_health_and_counts() {
     let mut east = Running::start(Duration::from_millis(1));

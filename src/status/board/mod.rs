@@ -4,11 +4,13 @@
 //! * `status`: all of it as [`report::Status`](super::report::Status), made of
 //!   `sources`: each source; `forwarding`: what is asked elsewhere; `names`: which
 //!   have an address; `worst_case`: from a change to the answer; `budget`: requests to EC2.
+//! * `peers`: the other replicas.
 //! * `readiness`: whether to send clients here.
 
 pub(crate) mod budget;
 mod forwarding;
 mod names;
+pub(crate) mod peers;
 mod readiness;
 mod sources;
 mod status;
@@ -63,6 +65,8 @@ pub(crate) struct Board {
     pub readiness: Readiness,
     /// Which names have an address.
     pub names: Arc<NamesSeen>,
+    /// The other replicas.
+    pub peers: peers::Peers,
 }
 
 /// How long one who asks waits for facts as new as the answers. They come within

@@ -5,10 +5,11 @@
 //!
 //! * `page`: the text formats.
 //! * `serving`: questions, sockets and what they cost; `sources`, `forwarding`,
-//!   `publishing`: the parts of the server; `process`: the process and its log.
+//!   `publishing`, `peers`: the parts of the server; `process`: the process and its log.
 
 mod forwarding;
 mod page;
+mod peers;
 mod process;
 mod publishing;
 mod serving;
@@ -30,6 +31,7 @@ pub(crate) fn render(board: &Board, format: Format) -> String {
     sources::write(&mut page, board, &known);
     forwarding::write(&mut page, board, &known);
     publishing::write(&mut page, board, &known);
+    peers::write(&mut page, board);
     page.end()
 }
 

@@ -84,6 +84,7 @@ fn delivery(writer: &Writer, answer: Option<&[(u8, u8)]>) -> Delivery {
             .map(|all| Addresses::from(addresses(all)).into())
             .ok_or_else(|| Arc::new(refused())),
         accept_losses: false,
+        hinted: false,
         waiters: Waiters::default(),
     }
 }
