@@ -247,6 +247,7 @@ fn router(shared: Arc<Shared>) -> Router {
     let dumped = dumped.route_layer(caught_up()).route_layer(limited(MAX_DUMPS));
     let of_peers = Router::new()
         .route("/api/hint", post(peer::hint))
+        .route("/api/digests", get(peer::digests))
         .route_layer(limited(MAX_OF_PEERS))
         .route_layer(from_fn(guard::with_body))
         .route_layer(from_fn_with_state(Arc::clone(&shared), guard::authorised_as_peer));

@@ -2,6 +2,7 @@
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 
 use super::Site;
@@ -33,4 +34,9 @@ pub(super) async fn hint(State(shared): Site, Query(asked): Query<HintQuery>) ->
     }
     shared.board.peers.count_hint(has_asked);
     StatusCode::NO_CONTENT
+}
+
+/// What is answered here, to be compared.
+pub(super) async fn digests(State(shared): Site) -> Response {
+    Json(shared.board.digests()).into_response()
 }

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::client::{Call, Method, exchange};
-use super::pace::Pace;
+use super::pace::{Pace, until};
 use crate::status::board::peers::{Peer, Peers};
 
 /// The least time between two hints to one peer: as often as a source looks because it is
@@ -34,6 +34,12 @@ impl Which {
     fn with(self, other: &Self) -> Self {
         if self == *other { self } else { Self::All }
     }
+}
+
+/// Are peers to be told that a source, which said `before`, says `now`? Its first word is no
+/// change, and of what a hint has shown they know.
+pub(crate) fn is_news<T: PartialEq>(before: Option<&T>, now: Option<&T>, hinted: bool) -> bool {
+    !hinted && before.is_some() && before != now
 }
 
 /// What a peer is to be told, all in one.
@@ -86,13 +92,5 @@ fn path(which: &Which) -> String {
     match which {
         Which::Named(source) => format!("/api/hint?source={source}"),
         Which::All => "/api/hint".into(),
-    }
-}
-
-/// Until `at`; without one, for ever.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

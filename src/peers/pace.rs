@@ -1,4 +1,4 @@
-//! When a peer is told or asked next. Pure: knows neither clock nor network.
+//! When a peer is told or asked next. What decides that knows neither clock nor network.
 
 use std::time::Duration;
 
@@ -20,6 +20,11 @@ impl Pace {
         Self { spacing, every: None, wanted: false, started: None }
     }
 
+    /// One is also made when none is wanted: so long after the last at the latest.
+    pub(super) fn also_every(&mut self, every: Duration) {
+        self.every = Some(every);
+    }
+
     /// A request is wanted that begins after this moment.
     pub(super) fn want(&mut self) {
         self.wanted = true;
@@ -37,6 +42,14 @@ impl Pace {
     pub(super) fn started(&mut self, now: Instant) {
         self.wanted = false;
         self.started = Some(now);
+    }
+}
+
+/// Until `at`; without one, for ever.
+pub(super) async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -60,6 +73,21 @@ mod tests {
         pace.want();
         assert_eq!(pace.due(now), Some(now + SPACING));
         assert_eq!(pace.due(now + SPACING * 9), Some(now + SPACING * 9));
+    }
+
+    #[test]
+    fn one_is_made_unasked_now_and_then() {
+        let now = Instant::now();
+        let mut pace = Pace::new(SPACING);
+        pace.also_every(SPACING * 50);
+        assert_eq!(pace.due(now), Some(now), "at the start");
+        pace.started(now);
+        assert_eq!(pace.due(now), Some(now + SPACING * 50));
+        pace.want();
+        assert_eq!(pace.due(now), Some(now + SPACING));
+        pace.started(now + SPACING);
+        pace.also_every(SPACING * 5);
+        assert_eq!(pace.due(now), Some(now + SPACING * 6));
     }
 
     proptest! {

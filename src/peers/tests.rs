@@ -1,14 +1,23 @@
 //! Peers that do what a test says, over real connections.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
 
 use super::client::{Call, CallError, Method, exchange};
-use super::{Handle, Teller, Which};
+use super::hints::{self, Mailbox, Which, is_news};
+use crate::source::clock::Clock;
+use crate::source::error::PollError;
+use crate::source::poll::{Describe, Described, Poller};
+use crate::source::testing::address;
+use crate::source::usable::LeftOut;
+use crate::source::{self, Setup};
 use crate::status::board::peers::{Peer, Peers, Token};
 
 /// Only ever reached if something is broken.
@@ -130,21 +139,29 @@ async fn a_hostile_peer_is_an_error() {
 struct Telling {
     to: Scripted,
     peer: Arc<Peer>,
-    handle: Handle,
+    mailbox: Arc<Mailbox>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// Tells a peer at that address for as long as the task runs.
+fn tell(at: SocketAddr) -> (Arc<Peer>, Arc<Mailbox>, tokio::task::JoinHandle<()>) {
+    let (peer, peers) = (Arc::new(Peer::new(at)), Peers::default());
+    peers.configure(Some(Token::new("s3cret")), vec![Arc::clone(&peer)]);
+    let mailbox = Arc::<Mailbox>::default();
+    let (to, box_) = (Arc::clone(&peer), Arc::clone(&mailbox));
+    let task = tokio::spawn(async move { hints::tell(&to, &peers, &box_).await });
+    (peer, mailbox, task)
 }
 
 impl Telling {
     async fn new() -> Self {
         let to = Scripted::new().await;
-        let (peer, peers) = (Arc::new(Peer::new(to.at)), Peers::default());
-        peers.configure(Some(Token::new("s3cret")), vec![Arc::clone(&peer)]);
-        let (teller, handle) = Teller::new(Arc::clone(&peer), peers);
-        Self { to, peer, handle, task: tokio::spawn(teller.run()) }
+        let (peer, mailbox, task) = tell(to.at);
+        Self { to, peer, mailbox, task }
     }
 
     fn hint(&self, source: &str) {
-        self.handle.hint(&Which::Named(source.into()));
+        self.mailbox.put(&Which::Named(source.into()));
     }
 }
 
@@ -169,4 +186,105 @@ async fn one_hint_is_under_way_and_the_last_is_not_lost() {
     let (_, _stream) = telling.to.asked().await;
     assert_eq!(telling.peer.hints(), (4, 1), "one was not taken");
     telling.task.abort();
+}
+
+/// EC2, which says what the test has it say.
+struct Ec2(watch::Receiver<u8>);
+
+impl Describe for Ec2 {
+    fn describe(&mut self) -> BoxFuture<'_, Result<Described, PollError>> {
+        let ip = Ipv4Addr::new(75, 101, 137, *self.0.borrow());
+        let (addresses, left_out) = (vec![address(ip).into()], LeftOut::default());
+        Box::pin(async move { Ok(Described::New { addresses, left_out }) })
+    }
+
+    fn requests(&self) -> u64 {
+        0
+    }
+
+    fn region(&self) -> Option<String> {
+        None
+    }
+}
+
+struct Replica {
+    source: source::Handle,
+    hints: Arc<AtomicUsize>,
+    /// Each delivery: what it shows, and whether a hint had it made.
+    seen: mpsc::UnboundedReceiver<(Ipv4Addr, bool)>,
+}
+
+/// Replicas that poll next to never, each with all others as its peers.
+async fn replicas(count: usize, ec2: &watch::Receiver<u8>) -> Vec<Replica> {
+    let mut listeners = Vec::new();
+    for _ in 0..count {
+        listeners.push(Scripted::new().await);
+    }
+    let at: Vec<_> = listeners.iter().map(|one| one.at).collect();
+    let mut all = Vec::new();
+    for (nth, listener) in listeners.into_iter().enumerate() {
+        let (deliver, mut deliveries) = mpsc::channel(4);
+        let setup = Setup::new(0, "east", Clock::start(), deliver);
+        let (poller, source) =
+            Poller::new(setup, Duration::from_secs(3600), Box::new(Ec2(ec2.clone())));
+        tokio::spawn(poller.run());
+        let (received, handle) = (Arc::<AtomicUsize>::default(), source.clone());
+        let counted = Arc::clone(&received);
+        tokio::spawn(async move {
+            loop {
+                listener.answers(GONE).await;
+                counted.fetch_add(1, Ordering::Relaxed);
+                handle.hint();
+            }
+        });
+        let others = at.iter().enumerate().filter(|(other, _)| *other != nth);
+        let others: Vec<_> = others.map(|(_, at)| tell(*at)).collect();
+        let (tell_seen, seen) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut before = None;
+            while let Some(delivery) = deliveries.recv().await {
+                let said = delivery.answer.as_ref().unwrap();
+                let now = said.addresses[0].public_ip();
+                if is_news(before.as_ref(), now.as_ref(), delivery.hinted) {
+                    for (_, mailbox, _) in &others {
+                        mailbox.put(&Which::Named("east".into()));
+                    }
+                }
+                before = now;
+                let _ = tell_seen.send((now.unwrap(), delivery.hinted));
+                delivery.published(None);
+            }
+        });
+        all.push(Replica { source, hints: received, seen });
+    }
+    all
+}
+
+/// However many there are, and whoever sees it: a change is told once to each of the others.
+#[tokio::test]
+async fn nothing_echoes_and_nothing_grows() {
+    let (moves, ec2) = watch::channel(1);
+    let mut all = replicas(3, &ec2).await;
+    for one in &mut all {
+        assert!(!one.seen.recv().await.unwrap().1, "the first call is nobody's hint");
+    }
+    let mut wanted = [0; 3];
+    for turn in 0..6_u8 {
+        let first = usize::from(turn) % 3;
+        moves.send_replace(turn + 2);
+        all[first].source.look();
+        for (nth, one) in all.iter_mut().enumerate() {
+            let seen = tokio::time::timeout(PATIENCE, one.seen.recv()).await.unwrap();
+            let now = Ipv4Addr::new(75, 101, 137, turn + 2);
+            assert_eq!(seen, Some((now, nth != first)), "replica {nth} in turn {turn}");
+            wanted[nth] += usize::from(nth != first);
+        }
+        let counts: Vec<_> = all.iter().map(|one| one.hints.load(Ordering::Relaxed)).collect();
+        assert_eq!(counts, wanted, "turn {turn}");
+    }
+    // What is asked for and shows nothing new is told to nobody either.
+    all[0].source.look();
+    assert!(!all[0].seen.recv().await.unwrap().1);
+    let counts: Vec<_> = all.iter().map(|one| one.hints.load(Ordering::Relaxed)).collect();
+    assert_eq!(counts, wanted);
 }

@@ -37,6 +37,7 @@ use tracing::{info, warn};
 use crate::config::{SourceId, SourceKind};
 use crate::host::background;
 use crate::host::pulse::{BEAT, Pulse};
+use crate::peers::is_news;
 use crate::respond::Responder;
 use crate::serve::Listeners;
 use crate::source::Delivery;
@@ -163,7 +164,7 @@ impl App {
     fn hint_peers(&self, id: SourceId, hinted: bool, before: Option<Arc<Entries>>) {
         let Some(source) = self.writer.config().server.sources.get(id) else { return };
         let is_ec2 = matches!(source.kind, SourceKind::Ec2(_));
-        if is_ec2 && !hinted && before.is_some() && before != self.entries(id) {
+        if is_ec2 && is_news(before.as_ref(), self.entries(id).as_ref(), hinted) {
             self.peers.hint(&source.name);
         }
     }

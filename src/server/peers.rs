@@ -9,12 +9,13 @@ use tracing::info;
 use super::RunError;
 use crate::config::{self, Config};
 use crate::host::addresses::host_addresses;
-use crate::peers::{Handle, Teller, Which};
+use crate::peers::{Handle, Ours, Teller, Which};
 use crate::status::board::peers::{self, Peer, Token};
 
 /// The peers' tasks.
 pub(super) struct Peers {
     seen: peers::Peers,
+    ours: Ours,
     running: Vec<Running>,
     tasks: JoinSet<()>,
 }
@@ -27,8 +28,8 @@ struct Running {
 
 impl Peers {
     /// None yet.
-    pub(super) fn new() -> Self {
-        Self { seen: peers::Peers::default(), running: Vec::new(), tasks: JoinSet::new() }
+    pub(super) fn new(ours: Ours) -> Self {
+        Self { seen: peers::Peers::default(), ours, running: Vec::new(), tasks: JoinSet::new() }
     }
 
     /// What is known of them.
@@ -53,7 +54,7 @@ impl Peers {
 
     fn start(&mut self, address: SocketAddr) -> Running {
         let peer = Arc::new(Peer::new(address));
-        let (teller, handle) = Teller::new(Arc::clone(&peer), self.seen.clone());
+        let (teller, handle) = Teller::new(Arc::clone(&peer), self.seen.clone(), self.ours.clone());
         let task = self.tasks.spawn(teller.run());
         Running { peer, handle, task }
     }

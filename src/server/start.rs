@@ -19,6 +19,7 @@ use super::{App, RunError};
 use crate::config::Config;
 use crate::host::pulse::Pulse;
 use crate::http;
+use crate::peers::Ours;
 use crate::respond::Responder;
 use crate::respond::counters::Counters;
 use crate::serve::{self, Listeners, Stats};
@@ -78,8 +79,6 @@ impl App {
         let (clock, config, history) = (Clock::start(), Arc::new(config), state.history());
         let mut surroundings = Surroundings::of(&config);
         let peer_token = std::mem::replace(&mut surroundings.peer_token, Ok(None))?;
-        let mut peers = Peers::new();
-        peers.apply(&config, peer_token);
         let (sender, deliveries) = mpsc::channel(MAX_DELIVERIES);
         let resolver = Resolver::new(std::mem::take(&mut surroundings.aws_resolvers));
         let (tell, told) = mpsc::channel(MAX_TOLD);
@@ -96,6 +95,9 @@ impl App {
         let first = Facts::new(&writer, &sources, &listeners, &descriptors, &forwarding, &reloads);
         let (known, readers) = watch::channel(Arc::new(first));
         let (stop, stopped) = watch::channel(false);
+        let ours = Ours { store: writer.store().clone(), known: readers.clone(), clock };
+        let mut peers = Peers::new(ours);
+        peers.apply(&config, peer_token);
         let app = Self {
             clock,
             drift: Drift::NONE,

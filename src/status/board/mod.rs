@@ -4,10 +4,11 @@
 //! * `status`: all of it as [`report::Status`](super::report::Status), made of
 //!   `sources`: each source; `forwarding`: what is asked elsewhere; `names`: which
 //!   have an address; `worst_case`: from a change to the answer; `budget`: requests to EC2.
-//! * `peers`: the other replicas.
+//! * `peers`: the other replicas; `digests`: what they compare.
 //! * `readiness`: whether to send clients here.
 
 pub(crate) mod budget;
+pub(crate) mod digests;
 mod forwarding;
 mod names;
 pub(crate) mod peers;

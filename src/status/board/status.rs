@@ -48,6 +48,8 @@ impl Board {
             ready: not_ready.is_none(),
             not_ready,
             views: self.names.of(snapshot).to_vec(),
+            peers: self.peers.all().iter().map(|peer| peer.report(drift)).collect(),
+            hints: self.peers.hints(),
             stale_answers: self.counters.stale().iter().map(|(_, _, count)| count).sum(),
         }
     }

@@ -6,8 +6,9 @@
 //! would be a value: what a server does not say must not look like good news.
 //! Serde would take a missing key for null but for `Option::deserialize`.
 //!
-//! * `text`: the same for a terminal.
+//! * `text`: the same for a terminal; `peers`: of the other replicas.
 
+pub(crate) mod peers;
 mod text;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use crate::host::{descriptors, log};
 use crate::serve::stats::Connections;
 use crate::source::allocation::Allocation;
 use crate::source::discover::Kind;
+use peers::PeerReport;
 
 /// How the server does at one moment. Times are RFC 3339, in UTC.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -82,8 +84,21 @@ pub(crate) struct Status {
     pub not_ready: Option<String>,
     /// The bound names of each view.
     pub views: Vec<ViewNames>,
+    /// The other replicas.
+    pub peers: Vec<PeerReport>,
+    /// What they have told us.
+    pub hints: HintsReport,
     /// Stale answers given since the start.
     pub stale_answers: u64,
+}
+
+/// Hints that came from peers, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HintsReport {
+    /// All of them.
+    pub received: u64,
+    /// Those that asked no source: there is none of EC2, or enough are on their way to it.
+    pub ignored: u64,
 }
 
 /// From a change to the last answer from before it in any cache.

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
+use super::peers::{PeerDifference, PeerReport};
 use super::{
     BudgetReport, CrowdedAddress, ForwardingReport, HeldAddress, HeldName, InterfacesReport,
     SlowedReport, SourceReport, Status, TagProblem, UpstreamReport, ViewNames, WorstCase,
@@ -27,6 +28,7 @@ impl Display for Status {
         if let Some(forwarding) = &self.forwarding {
             out.forwarding(forwarding)?;
         }
+        self.peers.iter().try_for_each(|peer| out.peer(peer))?;
         self.views.iter().try_for_each(|view| out.names(view))?;
         self.zones.iter().try_for_each(|zone| out.zone(zone))
     }
@@ -269,6 +271,37 @@ impl Lines<'_, '_> {
         self.line(format_args!(
             "upstream {address}: {up}, {time}, {sent} sent, {timeouts} timeouts, \
              {waiting} wait for max_rate, {throttled} turned away by it"
+        ))
+    }
+
+    /// Another replica.
+    fn peer(&mut self, peer: &PeerReport) -> fmt::Result {
+        let PeerReport { url, same, differing, hints_sent, hints_failed, .. } = peer;
+        let (since, why) = (or_dash(peer.since.as_ref()), or_dash(peer.last_error.as_ref()));
+        let version = or_dash(peer.version.as_ref());
+        match peer.reached {
+            None => self.line(format_args!("peer {url}: not asked yet")),
+            Some(false) => self.line(format_args!("peer {url}: NOT REACHED since {since}: {why}")),
+            Some(true) => self.line(format_args!(
+                "peer {url} (eipdns {version}): reached since {since}, the same in {same} zones \
+                 and views, OTHERWISE FOR TOO LONG in {differing}; {hints_failed} of {hints_sent} \
+                 hints failed, last error: {why}"
+            )),
+        }?;
+        peer.differences.iter().try_for_each(|one| self.difference(one))?;
+        match peer.more_differences {
+            0 => Ok(()),
+            more => self.line(format_args!("  and {more} more zones and views that differ")),
+        }
+    }
+
+    fn difference(&mut self, of: &PeerDifference) -> fmt::Result {
+        let PeerDifference { zone, view, what, since, lasts, serial, their_serial } = of;
+        let differs = if *lasts { "DIFFERS" } else { "differs" };
+        let (serial, their_serial) = (or_dash(*serial), or_dash(*their_serial));
+        self.line(format_args!(
+            "  {differs} since {since}: zone {zone} in view {view} ({what}), serial {serial} here \
+             and {their_serial} there"
         ))
     }
 

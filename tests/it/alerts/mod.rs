@@ -5,6 +5,7 @@
 mod crowded;
 mod elsewhere;
 mod own;
+mod replicas;
 mod running;
 
 use std::collections::BTreeSet;
@@ -80,7 +81,8 @@ fn each_rule_says_what_it_means_and_what_to_do_and_has_a_test() {
         assert_eq!(count, names.len(), "each rule has one {key:?}");
     }
     let mut tests = String::new();
-    for file in ["alerts/own.rs", "alerts/running.rs", "alerts/crowded.rs", "alerts/elsewhere.rs"] {
+    let files = ["own.rs", "running.rs", "crowded.rs", "elsewhere.rs", "replicas.rs"];
+    for file in files.map(|file| format!("alerts/{file}")) {
         tests += &fs::read_to_string(crate::harness::root().join("tests/it").join(file)).unwrap();
     }
     tests += &fs::read_to_string(crate::harness::root().join("tests/it/ec2/alarms.rs")).unwrap();
