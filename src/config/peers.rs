@@ -180,7 +180,7 @@ mod tests {
     fn peers_are_addresses_of_others() {
         assert_eq!(peers(""), None);
         let found = peers(
-            "[peers]\nurls = [\"http://10.0.0.54:8053\", \"http://[fd00::54]:8053/\"]\ntoken_file = \"/run/token\"\n",
+            "[peers]\nurls = [\"http://10.0.0.54:8053\", \"http://[fd00::54]:8053/\"]\ntoken_file = \"/run/token\"\n[state]\nreplica = \"2/3\"\n",
         );
         let urls = ["10.0.0.54:8053", "[fd00::54]:8053"].map(|at| at.parse().unwrap());
         assert_eq!(found, Some(Peers { urls: urls.into(), token_file: "/run/token".into() }));
@@ -192,7 +192,7 @@ mod tests {
         let records = ("example.com.toml", "records = \"a.zone\"\n");
         let zone =
             ("a.zone", "@ SOA ns1 hostmaster 1 3600 600 86400 5\n@ NS ns1\nns1 A 10.0.0.53\n");
-        let section = "[peers]\nurls = [\"http://10.0.0.54:8053\"]\ntoken_file = \"token\"\n";
+        let section = "[peers]\nurls = [\"http://10.0.0.54:8053\"]\ntoken_file = \"token\"\n[state]\nreplica = \"1/2\"\n";
         let vpc = view("vpc", "10.0.0.0/8", "private");
         let server = format!("{HEAD}{vpc}{section}");
         let config = testing::config(&[("server.toml", &server), records, zone]);

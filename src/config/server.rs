@@ -14,8 +14,8 @@ use super::table::Table;
 use super::toml::File;
 use super::value::{At, Value};
 use super::{
-    ForwardConfig, Guard, Listen, Overrides, Replica, Serve, Server, ViewId, forward, peers, reverse,
-    source, view,
+    ForwardConfig, Guard, Listen, Overrides, Peers, Replica, Serve, Server, ViewId, forward, peers,
+    reverse, source, view,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -113,6 +113,9 @@ pub(super) fn read(file: &File<'_>, context: &Context<'_>) -> Read {
     let guard = guard(root.section("guard", Scope::Guard));
     let (state_directory, replica) = state(root.section("state", Scope::State), context);
     let serve = serve(root.section("serve", Scope::Serve));
+    if let (Some(peers), Some(v)) = (&peers, root.get("peers")) {
+        one_of(replica, peers, &v);
+    }
     root.finish();
     Read {
         server: Server {
@@ -289,6 +292,20 @@ fn state(mut t: Table<'_>, context: &Context<'_>) -> (PathBuf, Replica) {
 
 /// More replicas than anybody has; each leaves more serials out.
 const MAX_REPLICAS: u32 = 16;
+
+/// Each replica has a number of its own.
+fn one_of(replica: Replica, peers: &Peers, v: &Value<'_>) {
+    let all = peers.urls.len() + 1;
+    if (replica.of as usize) < all {
+        v.at_key().error(
+            format!("there are {all} replicas, and `state.replica` is \"{replica}\""),
+            format!(
+                "write `replica = \"1/{all}\"` in [state], and another number at each of the others: \
+                 else two give one serial to two contents"
+            ),
+        );
+    }
+}
 
 /// `"1/2"`: the first of two.
 fn replica(v: &Value<'_>) -> Option<Replica> {

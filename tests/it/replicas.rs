@@ -19,7 +19,10 @@ const ZONE: &str = "nameservers = [\"ns1\"]\n[names]\ndb = \"75.101.137.243\"\nn
 /// Adds `[peers]` and their token to a directory, and the nameserver that this takes.
 pub(crate) fn with_peers(dir: &Dir, urls: &[SocketAddr]) {
     let urls: Vec<_> = urls.iter().map(|at| format!("\"http://{at}\"")).collect();
-    let section = format!("\n[peers]\nurls = [{}]\ntoken_file = \"peer-token\"\n", urls.join(", "));
+    let section = format!(
+        "\n[peers]\nurls = [{}]\ntoken_file = \"peer-token\"\n[state]\nreplica = \"1/4\"\n",
+        urls.join(", ")
+    );
     dir.write("server.toml", &(dir.read("server.toml") + &section));
     dir.write("example.com.toml", ZONE);
     token(dir, TOKEN);
