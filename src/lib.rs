@@ -30,7 +30,7 @@
 //! * [`respond`]: what stands behind every socket: one load, one answer, one count.
 //! * [`writer`]: the one writer; the history, and who keeps the state on disk.
 //! * [`status`]: what the surfaces read.
-//! * [`http`]: health, metrics, status, refresh.
+//! * [`http`]: health, metrics, status, refresh, reload.
 //! * [`peers`]: the other replicas: they are told to look, and asked what they answer.
 //! * [`server`]: starts all of the above, reloads, drains.
 //! * [`cli`]: the commands.

@@ -11,7 +11,9 @@ mod init;
 mod logging;
 pub mod offline;
 mod print;
+mod raw;
 mod refresh;
+mod reload;
 mod remote;
 mod serve;
 mod status;
@@ -109,6 +111,8 @@ enum Command {
     /// Ends with 0 when the server answers that, with 1 when it does not in time (or a source
     /// failed, or no such name is bound), and with 69 when the server cannot be reached.
     Refresh(refresh::Refresh),
+    /// Makes the running server read its configuration again, and says what has come of it.
+    Reload(reload::Reload),
 }
 
 /// What every command takes.
@@ -204,6 +208,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Dump(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Refresh(command) => command.run(),
+        Command::Reload(command) => command.run(),
     };
     exit.into()
 }

@@ -1,10 +1,9 @@
 //! `eipdns status`
 
 use clap::Args;
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde::Deserialize;
 
+use super::raw::Raw;
 use super::remote::{Deadline, PATIENCE, Remote, RemoteError, ServerApi};
 use super::{Exit, print};
 use crate::status::report::Status;
@@ -38,8 +37,8 @@ impl StatusOf {
 
     fn told(&self, client: &ServerApi) -> Result<Exit, RemoteError> {
         let (text, healthy) = if self.json {
-            let Raw { json, verdict } = client.get(PATH, &[])?;
-            (format!("{json}\n"), verdict.healthy)
+            let Raw { json, part: Healthy { healthy } } = client.get(PATH, &[])?;
+            (format!("{json}\n"), healthy)
         } else {
             let status: Status = client.get(PATH, &[])?;
             (status.to_string(), status.healthy)
@@ -48,22 +47,8 @@ impl StatusOf {
     }
 }
 
-/// All that the server says, of whatever version it is, for whoever reads it.
-struct Raw {
-    json: Value,
-    verdict: Healthy,
-}
-
 /// What the exit code needs of it.
 #[derive(Deserialize)]
 struct Healthy {
     healthy: bool,
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let json = Value::deserialize(from)?;
-        let verdict = Healthy::deserialize(&json).map_err(D::Error::custom)?;
-        Ok(Self { json, verdict })
-    }
 }

@@ -22,6 +22,7 @@ mod freshness;
 pub(crate) mod names;
 mod overlay;
 pub(crate) mod prebuilt;
+pub(crate) mod reloaded;
 pub(crate) mod resolve;
 mod reverse;
 pub(crate) mod serial;

@@ -82,7 +82,9 @@ impl Loss {
             place: Place::file(&file),
             severity: Severity::Error,
             what,
-            remedy: "if that is meant, send SIGHUP: it takes the files as they are".into(),
+            remedy: "if that is meant, run `eipdns reload` or send SIGHUP: both take the files as \
+                     they are"
+                .into(),
         }
     }
 }

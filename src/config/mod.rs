@@ -5,7 +5,8 @@
 //! Read in this order: this file (the types), `load` (the directory), `files`
 //! (what is opened), `server` with `source`, `view`, `forward`, `reverse` and `peers`, `zone` with
 //! `names` and `target` (one file each), `rules` and `pointers` (what only shows when
-//! all files are seen together), `losses` (what an edit takes away). Below them:
+//! all files are seen together), `losses` (what an edit takes away), `restart` (what a
+//! reload does not change). Below them:
 //! `toml`, `table`, `value` and `syntax` (spanned, recoverable reading), `readers`
 //! and `addresses` (what single values mean), `scope` (the parts of a file, and the
 //! keys that are not built yet), `words` (quoting and guessing for messages).
@@ -22,6 +23,7 @@ mod pointers;
 mod reach;
 mod readers;
 mod records;
+mod restart;
 mod reverse;
 mod rules;
 mod scope;
@@ -57,6 +59,7 @@ pub use losses::{Loss, losses};
 pub(crate) use peers::MAX_PEERS;
 pub use peers::Peers;
 pub use reach::{Reach, reach};
+pub(crate) use restart::{AtStart, NeedsRestart};
 pub use reverse::Reverse;
 pub(crate) use words::slip;
 

@@ -1,7 +1,7 @@
-//! The HTTP side: health, metrics, status, history, explanations, dumps, refresh.
+//! The HTTP side: health, metrics, status, history, explanations, dumps, refresh, reload.
 //!
-//! It changes nothing but by three acts: `refresh`, `refresh` with `accept`, and the hint
-//! of a peer, which has sources look.
+//! It changes nothing but by these acts: `refresh`, `refresh` with `accept`, `reload`, and
+//! the hint of a peer, which has sources look.
 //! Requests must name us as their host and come from no foreign page (DNS
 //! rebinding). Beyond loopback everything but `/livez` and `/readyz` wants the
 //! bearer token; without one it is closed.
@@ -12,8 +12,8 @@
 //!
 //! * `server`: accepts, and says who makes room for whom.
 //! * `connection`: one client, and how long it may take.
-//! * `guard`: what a request must be like; `health`, `api`, `refresh`, `peer`: what it gets,
-//!   `slow`: where that takes its time.
+//! * `guard`: what a request must be like; `health`, `api`, `refresh`, `reload`, `peer`: what it
+//!   gets, `slow`: where that takes its time.
 
 mod api;
 mod connection;
@@ -21,6 +21,7 @@ mod guard;
 mod health;
 mod peer;
 mod refresh;
+mod reload;
 mod server;
 mod slow;
 #[cfg(test)]
@@ -73,6 +74,9 @@ const MAX_OF_PEERS: usize = 2 * MAX_PEERS;
 /// Explanations that are made at once: each looks through all addresses, and
 /// through all names for those that may have been meant.
 const MAX_EXPLANATIONS: usize = 4;
+
+/// Verdicts on reloads that are made at once. Who waits for the same one shares it.
+const MAX_RELOADS: usize = 2;
 
 /// How long the disk has for the token.
 pub(crate) const TOKEN: Duration = Duration::from_secs(3);
@@ -194,6 +198,7 @@ struct Shared {
     dumps: Arc<Semaphore>,
     verdicts: Arc<Semaphore>,
     explanations: Arc<Semaphore>,
+    reloads: Arc<Semaphore>,
     /// The server goes down: nobody waits for anything slow any longer.
     stop: watch::Receiver<bool>,
 }
@@ -221,6 +226,7 @@ pub(crate) async fn serve(
         dumps: Arc::new(Semaphore::new(MAX_DUMPS)),
         verdicts: Arc::new(Semaphore::new(MAX_VERDICTS)),
         explanations: Arc::new(Semaphore::new(MAX_EXPLANATIONS)),
+        reloads: Arc::new(Semaphore::new(MAX_RELOADS)),
         stop: stop.clone(),
     });
     server::serve(listener, router(shared), places, stats, stop).await;
@@ -252,8 +258,11 @@ fn router(shared: Arc<Shared>) -> Router {
         .route_layer(from_fn(guard::with_body))
         .route_layer(from_fn_with_state(Arc::clone(&shared), guard::authorised_as_peer));
     let ready = Router::new().route("/readyz", get(health::readyz)).route_layer(caught_up());
+    // It has places of its own, which are counted.
+    let reloaded = Router::new().route("/api/reload", post(reload::reload));
     let closed = told
         .merge(done)
+        .merge(reloaded)
         .merge(dumped)
         .route_layer(from_fn(guard::with_body))
         .route_layer(from_fn_with_state(Arc::clone(&shared), guard::authorised));

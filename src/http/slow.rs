@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::error;
 
 use super::Shared;
@@ -20,6 +20,25 @@ pub(super) async fn slowly<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Response> {
     let place = Arc::clone(places).try_acquire_owned().map_err(|_| busy())?;
+    beside(shared, place, work).await
+}
+
+/// The same, once there is a place: what it is for was done already.
+pub(super) async fn slowly_in_turn<T: Send + 'static>(
+    shared: &Shared,
+    places: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Response> {
+    let place = until_stopped(shared, Arc::clone(places).acquire_owned()).await;
+    let place = place.and_then(Result::ok).ok_or_else(stopping)?;
+    beside(shared, place, work).await
+}
+
+async fn beside<T: Send + 'static>(
+    shared: &Shared,
+    place: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Response> {
     let working = background::run(move || {
         let done = work();
         drop(place);

@@ -22,6 +22,7 @@ use crate::serve::stats::HttpTotals;
 use crate::snapshot::Snapshot;
 use crate::source::clock::Clock;
 use crate::status::board::{Board, Facts, Reloads};
+use crate::status::reloaded::Asks;
 use crate::store::Store;
 use crate::testing;
 
@@ -328,17 +329,18 @@ fn shared() -> Shared {
         clock,
         pulse: Pulse::start(),
         deliveries: mpsc::channel(1).0,
+        asks: Asks::channel().0,
         readiness: Default::default(),
         names: Arc::default(),
         peers: Default::default(),
     };
     let places = || Arc::new(Semaphore::new(1));
-    let (dumps, verdicts, explanations) = (places(), places(), places());
+    let (dumps, verdicts, explanations, reloads) = (places(), places(), places(), places());
     // Whoever has stopped would never answer.
     let (told_to_stop, stop) = watch::channel(false);
     std::mem::forget(told_to_stop);
     let address = ([127, 0, 0, 1], 1).into();
-    Shared { board, address, token: None, dumps, verdicts, explanations, stop }
+    Shared { board, address, token: None, dumps, verdicts, explanations, reloads, stop }
 }
 
 /// Between the swap and its facts: who asks gets those that belong to the answers.

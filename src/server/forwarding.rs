@@ -108,6 +108,11 @@ impl Forwarding {
         }
     }
 
+    /// Whom is asked about which names; none: no view forwards.
+    pub(super) fn config(&self) -> Option<&ForwardConfig> {
+        self.current.as_ref().map(|current| &current.config)
+    }
+
     /// Upstreams through which our own questions come back.
     pub(super) fn loops(&self) -> &[Looped] {
         &self.loops

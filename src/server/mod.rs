@@ -34,7 +34,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use crate::config::{SourceId, SourceKind};
+use crate::config::{AtStart, SourceId, SourceKind};
 use crate::host::background;
 use crate::host::pulse::{BEAT, Pulse};
 use crate::peers::is_news;
@@ -45,6 +45,7 @@ use crate::source::clock::{Clock, Drift};
 use crate::source::interfaces::Told;
 use crate::source::inventory::Entries;
 use crate::status::board::{Facts, Reloads};
+use crate::status::reloaded::Asked;
 use crate::writer::Writer;
 use crate::writer::history::What;
 use crate::writer::keeper::Keeper;
@@ -75,6 +76,10 @@ struct App {
     /// What is told of interfaces.
     told: mpsc::Receiver<Told>,
     reload: Reload,
+    /// Who asks for a reload over HTTP.
+    asked: mpsc::Receiver<Asked>,
+    /// What a reload does not change.
+    at_start: AtStart,
     keeper: Keeper,
     keeping: JoinHandle<()>,
     known: watch::Sender<Arc<Facts>>,
@@ -130,9 +135,10 @@ impl App {
                 ended = ended(&mut self.http) => return Err(RunError::HttpEnded(ended)),
                 ended = &mut self.keeping => return Err(RunError::Keeping(ended.err())),
                 _ = self.signals.hangup.recv() => self.reload.ask(),
+                Some(asked) = self.asked.recv() => self.reload.ask_for(asked),
                 read = self.reload.event() => {
-                    self.take_configuration(read).await;
-                    self.reload.dealt(self.writer.config());
+                    let reloaded = self.take_configuration(read).await;
+                    self.reload.dealt(self.writer.config(), reloaded);
                 }
                 () = self.keeper.trouble_changed() => self.tell(),
                 () = sleep_until(self.state_waits) => {

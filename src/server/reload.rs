@@ -17,6 +17,7 @@ use crate::config::{self, Config, Invalid, Loaded, Loss, Overrides, Progress, Se
 use crate::diag::Problem;
 use crate::host::aside::{Aside, AsideError, Cause, Place};
 use crate::source::watch::Watch;
+use crate::status::reloaded::{Asked, Reloaded};
 
 /// The least time between two looks without a reason, as a multiple of how long a
 /// look takes.
@@ -34,6 +35,10 @@ pub(super) struct Reload {
     in_use: Arc<Config>,
     watch: Option<Watch>,
     settle: Settle<Reading>,
+    /// Who asked since the reading under way began; the next one is for them.
+    waiting: Vec<Asked>,
+    /// Who asked before it began, and hears what it comes to.
+    answered: Vec<Asked>,
     work: Aside<Done>,
     /// Of the newest work that was begun.
     progress: Progress,
@@ -50,14 +55,12 @@ pub(super) struct Reload {
 pub(super) struct Read {
     pub(super) loaded: Loaded,
     pub(super) surroundings: Surroundings,
+    /// What would be lost with it.
+    pub(super) losses: Vec<Loss>,
 }
 
-/// What was read, and what would be lost with it.
-#[derive(Debug)]
-struct Reading {
-    result: Result<Read, Invalid>,
-    losses: Vec<Loss>,
-}
+/// What was read.
+type Reading = Result<Read, Invalid>;
 
 /// What work brings.
 enum Done {
@@ -81,6 +84,8 @@ impl Reload {
             in_use: Arc::clone(in_use),
             watch,
             settle: Settle::new(seen),
+            waiting: Vec::new(),
+            answered: Vec::new(),
             cause: Cause::Told,
             rest_until: Instant::now(),
             said_hangs: false,
@@ -93,9 +98,19 @@ impl Reload {
         self.settle.ask();
     }
 
+    /// The same for somebody who waits for what it comes to, and may give up.
+    pub(super) fn ask_for(&mut self, asked: Asked) {
+        // So there are no more of them than there are places to ask.
+        self.waiting.retain(|asked| !asked.is_given_up());
+        self.waiting.push(asked);
+        self.ask();
+    }
+
     /// What [`event`](Self::event) gave was dealt with, and this is in use.
-    pub(super) fn dealt(&mut self, in_use: &Arc<Config>) {
+    pub(super) fn dealt(&mut self, in_use: &Arc<Config>, reloaded: Reloaded) {
         self.in_use = Arc::clone(in_use);
+        let reloaded = Arc::new(reloaded);
+        self.answered.drain(..).for_each(|asked| asked.answer(&reloaded));
     }
 
     /// Waits for a configuration that is to be taken, or for why one that was
@@ -151,19 +166,32 @@ impl Reload {
                 })?;
             }
             Due::Read { asked } => {
+                if asked {
+                    self.begin_for_who_asked();
+                }
                 let (overrides, in_use) = (self.overrides.clone(), Arc::clone(&self.in_use));
                 self.work.begin(Cause::Told, move || {
-                    let result = config::load_telling(&directory, &overrides, &telling);
-                    let result = result.map(|loaded| {
+                    let loaded = config::load_telling(&directory, &overrides, &telling);
+                    let reading = loaded.map(|loaded| {
+                        let losses = config::losses(&in_use, &loaded.config);
                         let surroundings = Surroundings::of(&loaded.config);
-                        Read { loaded, surroundings }
+                        Read { loaded, surroundings, losses }
                     });
-                    Done::Read { found: Box::new(found(result, &in_use)), asked, began }
+                    Done::Read { found: Box::new(found(reading)), asked, began }
                 })?;
             }
         }
         self.progress = progress;
         Ok(())
+    }
+
+    /// A reading begins that is for all who asked by now.
+    fn begin_for_who_asked(&mut self) {
+        if let Some(first) = self.waiting.first() {
+            let (client, asked) = (first.client, self.waiting.len());
+            info!(%client, asked, "asked to read the configuration again (reload)");
+        }
+        self.answered.append(&mut self.waiting);
     }
 
     /// Takes in what work has brought.
@@ -184,8 +212,8 @@ impl Reload {
             }
         };
         match outcome? {
-            Settled::Take(read) => return Some(read.result),
-            Settled::Refuse(read) => return Some(self.refused(read)),
+            Settled::Take(reading) => return Some(reading),
+            Settled::Refuse(reading) => return Some(self.refused(reading)),
             Settled::Waits => self.say_waits(),
             Settled::Restless => warn!(
                 directory = %self.directory.display(),
@@ -197,11 +225,9 @@ impl Reload {
 
     /// Why what would lose something is not taken.
     fn refused(&self, reading: Reading) -> Result<Read, Invalid> {
-        let Reading { result, losses } = reading;
-        result.and_then(|Read { loaded: Loaded { mut warnings, seen, .. }, .. }| {
-            warnings.extend(self.problems(&losses));
-            Err(Invalid { problems: warnings, seen })
-        })
+        let Read { loaded: Loaded { mut warnings, seen, .. }, losses, .. } = reading?;
+        warnings.extend(self.problems(&losses));
+        Err(Invalid { problems: warnings, seen })
     }
 
     fn problems<'l>(&self, losses: &'l [Loss]) -> impl Iterator<Item = Problem> + use<'_, 'l> {
@@ -209,7 +235,8 @@ impl Reload {
     }
 
     fn say_waits(&self) {
-        let losses = self.settle.found().map_or(&[][..], |read| &read.losses);
+        let found = self.settle.found().and_then(|reading| reading.as_ref().ok());
+        let losses = found.map_or(&[][..], |read| &read.losses);
         for problem in self.problems(losses) {
             info!(
                 file = %problem.place, what = %problem.what,
@@ -230,17 +257,13 @@ impl Reload {
 /// How many losses are logged.
 const MAX_LOGGED: usize = 20;
 
-fn found(result: Result<Read, Invalid>, in_use: &Config) -> Found<Reading> {
-    let (seen, losses) = match &result {
-        Ok(Read { loaded, .. }) => (&loaded.seen, config::losses(in_use, &loaded.config)),
+fn found(reading: Reading) -> Found<Reading> {
+    let (seen, loses) = match &reading {
+        Ok(Read { loaded, losses, .. }) => (&loaded.seen, !losses.is_empty()),
         // Refused anyhow.
-        Err(invalid) => (&invalid.seen, Vec::new()),
+        Err(invalid) => (&invalid.seen, false),
     };
-    Found {
-        seen: Arc::new(seen.clone()),
-        loses: !losses.is_empty(),
-        read: Reading { result, losses },
-    }
+    Found { seen: Arc::new(seen.clone()), loses, read: reading }
 }
 
 /// The files to watch, each once.
@@ -262,7 +285,10 @@ async fn changed(watch: &mut Option<Watch>) -> Cause {
 mod tests {
     use std::fs;
 
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::status::reloaded::{Ask, Asks, MAX_ASKS, Outcome};
     use crate::testing::SERVER;
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -277,6 +303,12 @@ mod tests {
         let directory = directory.to_owned();
         let options = Options { directory, overrides, seen, watch, ordinary_path: false };
         Reload::new(&options, &Arc::new(config))
+    }
+
+    /// What a reading has come to, in short.
+    fn wrong() -> Reloaded {
+        let (problems, outcome) = (Vec::new(), Outcome::Wrong);
+        Reloaded { at: String::new(), problems, outcome, verdict: Default::default() }
     }
 
     fn directory() -> tempfile::TempDir {
@@ -304,7 +336,7 @@ mod tests {
             };
             let target = loaded.config.zones[0].names[0].target.to_string();
             assert_eq!(target, format!("10.0.2.{last}"));
-            reload.dealt(&Arc::new(loaded.config));
+            reload.dealt(&Arc::new(loaded.config), wrong());
         }
     }
 
@@ -320,7 +352,7 @@ mod tests {
         // An operator means it.
         reload.ask();
         let loaded = tokio::time::timeout(PATIENCE, reload.event()).await.unwrap().unwrap().loaded;
-        reload.dealt(&Arc::new(loaded.config));
+        reload.dealt(&Arc::new(loaded.config), wrong());
         fs::write(&file, "ttl = 7\n").unwrap();
         let loaded = tokio::time::timeout(PATIENCE, reload.event()).await.unwrap().unwrap().loaded;
         assert_eq!(loaded.config.zones[0].ttl, 7);
@@ -342,5 +374,76 @@ mod tests {
         reload.ask();
         assert!(tokio::time::timeout(PATIENCE, reload.event()).await.unwrap().is_ok());
         assert!(reload.hangs(&late()).is_some(), "since then something has ended");
+    }
+
+    /// Asks, and has it heard.
+    fn asked(reload: &mut Reload, (asks, asked): &mut (Asks, mpsc::Receiver<Asked>)) -> Ask {
+        let ask = asks.ask([127, 0, 0, 1].into()).unwrap();
+        reload.ask_for(asked.try_recv().unwrap());
+        ask
+    }
+
+    /// Waits for the next event, and tells it with this as the time.
+    async fn deals(reload: &mut Reload, at: &str) {
+        let event = tokio::time::timeout(PATIENCE, reload.event()).await.unwrap();
+        let in_use = Arc::new(event.unwrap().loaded.config);
+        reload.dealt(&in_use, Reloaded { at: at.into(), ..wrong() });
+    }
+
+    /// Whoever asks gets the verdict of a reading that began afterwards, all the same one.
+    #[tokio::test]
+    async fn a_verdict_is_that_of_the_reading_that_began_after_the_ask() {
+        let (dir, mut channel) = (directory(), Asks::channel());
+        let mut reload = start(dir.path(), false);
+        let heard =
+            |ask: &mut Ask| ask.reloaded.try_recv().map(|reloaded| reloaded.at.clone()).ok();
+        let (mut first, mut second) =
+            (asked(&mut reload, &mut channel), asked(&mut reload, &mut channel));
+        // It begins, and does not end so soon.
+        let begins = tokio::time::timeout(Duration::ZERO, reload.event()).await;
+        assert!(begins.is_err() && reload.waiting.is_empty(), "{:?}", reload.settle);
+        // One who asked and gave up, one who asks by a signal, and one more.
+        drop(asked(&mut reload, &mut channel));
+        reload.ask();
+        let mut third = asked(&mut reload, &mut channel);
+        deals(&mut reload, "one").await;
+        assert_eq!(heard(&mut first).as_deref(), Some("one"));
+        assert_eq!(heard(&mut second).as_deref(), Some("one"));
+        assert_eq!(heard(&mut third), None);
+        deals(&mut reload, "two").await;
+        assert_eq!(heard(&mut third).as_deref(), Some("two"));
+        // Nothing is left to be done.
+        assert!(reload.settle.take_due().is_none() && reload.answered.is_empty());
+    }
+
+    /// Whoever gives up withdraws nothing, and takes no place from others.
+    #[tokio::test]
+    async fn who_gives_up_withdraws_nothing_and_is_forgotten() {
+        let (dir, mut channel) = (directory(), Asks::channel());
+        let mut reload = start(dir.path(), false);
+        for _ in 0..3 * MAX_ASKS {
+            drop(asked(&mut reload, &mut channel));
+        }
+        assert_eq!(reload.waiting.len(), 1, "the last one");
+        deals(&mut reload, "one").await;
+        assert!(reload.answered.is_empty() && reload.settle.take_due().is_none());
+    }
+
+    /// What hangs is the verdict, too.
+    #[tokio::test]
+    async fn who_asks_for_what_hangs_hears_it() {
+        let (dir, mut channel) = (directory(), Asks::channel());
+        let mut reload = start(dir.path(), false);
+        let late = || AsideError::Late(config::WITHIN);
+        let mut ask = asked(&mut reload, &mut channel);
+        assert!(tokio::time::timeout(Duration::ZERO, reload.event()).await.is_err());
+        let invalid = reload.hangs(&late()).unwrap();
+        let in_use = Arc::clone(&reload.in_use);
+        reload.dealt(&in_use, Reloaded { problems: invalid.problems, ..wrong() });
+        let reloaded = ask.reloaded.try_recv().unwrap();
+        let verdict = reloaded.verdict();
+        assert!(!verdict.accepted && verdict.taken.is_none());
+        let told = verdict.problems.first[0].to_string();
+        assert!(told.contains("error: reading it does not end: nothing for 30s"), "{told}");
     }
 }

@@ -148,6 +148,8 @@ impl<R> Settle<R> {
     /// An operator asks for what is there.
     pub(super) fn ask(&mut self) {
         match self.step {
+            // It has not begun, so it is for both.
+            Step::Reading { asked: true } if self.due.is_some() => {}
             Step::Reading { asked: true } => self.asked = true,
             // What is under way may be older than what is there, or may hang.
             _ => self.read(true),
@@ -419,9 +421,11 @@ mod tests {
         assert_eq!(settle.take_due(), Some(Due::Compare));
         settle.look(now);
         assert_eq!(settle.take_due(), None);
-        // An operator does not wait for it.
+        // An operator does not wait for it; two before it has begun are one.
+        settle.ask();
         settle.ask();
         assert_eq!(settle.take_due(), Some(Due::Read { asked: true }));
+        settle.ask();
         settle.ask();
         settle.look(now);
         assert_eq!(settle.take_due(), None);

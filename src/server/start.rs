@@ -16,7 +16,7 @@ use super::sources::Sources;
 use super::surroundings::Surroundings;
 use super::tell::tell_opened;
 use super::{App, RunError};
-use crate::config::Config;
+use crate::config::{AtStart, Config};
 use crate::host::pulse::Pulse;
 use crate::http;
 use crate::peers::Ours;
@@ -26,6 +26,7 @@ use crate::serve::{self, Listeners, Stats};
 use crate::source::clock::{Clock, Drift};
 use crate::source::lookup::Resolver;
 use crate::status::board::{Board, Facts, Readiness, Reloads};
+use crate::status::reloaded::Asks;
 use crate::writer::history::{History, Started, What};
 use crate::writer::{STATE_WAITS, Start, Writer, keeper};
 
@@ -48,6 +49,7 @@ struct SurfaceParts {
     sockets: Arc<Stats>,
     history: Arc<History>,
     known: watch::Receiver<Arc<Facts>>,
+    asks: Asks,
     stopped: watch::Receiver<bool>,
 }
 
@@ -98,12 +100,15 @@ impl App {
         let ours = Ours { store: writer.store().clone(), known: readers.clone(), clock };
         let mut peers = Peers::new(ours);
         peers.apply(&config, peer_token);
+        let (asks, asked) = Asks::channel();
         let app = Self {
             clock,
             drift: Drift::NONE,
             pulse: Pulse::start(),
             silence: Silence::start(clock.now()),
             reload: Reload::new(options, writer.config()),
+            asked,
+            at_start: AtStart::of(&config.server),
             writer,
             sources,
             descriptors,
@@ -121,7 +126,7 @@ impl App {
             reloads,
             signals,
         };
-        Ok((app, SurfaceParts { counters, sockets, history, known: readers, stopped }))
+        Ok((app, SurfaceParts { counters, sockets, history, known: readers, asks, stopped }))
     }
 
     fn serve_http(&mut self, bound: Option<http::Bound>, shared: SurfaceParts) {
@@ -136,6 +141,7 @@ impl App {
             clock: self.clock,
             pulse: self.pulse.clone(),
             deliveries: self.sources.deliveries().clone(),
+            asks: shared.asks,
             readiness: Readiness::default(),
             names: Arc::default(),
             peers: self.peers.seen().clone(),

@@ -5,6 +5,7 @@
 //! * [`dump`]: a zone as a view is answered it.
 //! * [`explain`]: what a client is answered for a name, and why.
 //! * [`metrics`]: what is known as numbers, for Prometheus.
+//! * [`reloaded`]: what a reload has come to, for whoever asked for it.
 //! * [`wish`]: whether a name is answered with what `refresh --wait-for` waits for.
 
 pub(crate) mod board;
@@ -12,5 +13,6 @@ pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod metrics;
 mod near;
+pub(crate) mod reloaded;
 pub(crate) mod report;
 pub(crate) mod wish;

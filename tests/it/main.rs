@@ -29,6 +29,7 @@ mod logs;
 mod metrics;
 mod peers;
 mod readme;
+mod reload;
 mod replicas;
 mod resolving;
 mod reverse;

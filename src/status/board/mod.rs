@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::reloaded::Asks;
 use super::report::Publishing;
 use crate::config::Config;
 use crate::forward::Looped;
@@ -62,6 +63,8 @@ pub(crate) struct Board {
     pub pulse: Pulse,
     /// What sources have delivered waits in here.
     pub deliveries: mpsc::Sender<Delivery>,
+    /// Where a reload is asked for.
+    pub asks: Asks,
     /// Whether to send clients here.
     pub readiness: Readiness,
     /// Which names have an address.

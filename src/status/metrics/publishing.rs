@@ -77,6 +77,8 @@ fn configuration(page: &mut Page, board: &Board, known: &Facts) {
         .is(unix(board, reloads.taken_at));
     let help = "Reloads refused because of the configuration";
     page.counter("eipdns_reloads_refused_total", help).is(reloads.refused);
+    let help = "Reloads asked for over HTTP that were turned away, because too many waited";
+    page.counter("eipdns_reloads_turned_away_total", help).is(board.asks.turned_away());
 }
 
 fn serials(page: &mut Page, board: &Board, known: &Facts) {

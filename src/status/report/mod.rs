@@ -6,9 +6,11 @@
 //! would be a value: what a server does not say must not look like good news.
 //! Serde would take a missing key for null but for `Option::deserialize`.
 //!
-//! * `text`: the same for a terminal; `peers`: of the other replicas.
+//! * `text`: the same for a terminal. [`reload`]: what `/api/reload` answers; `peers`: of the
+//!   other replicas.
 
 pub(crate) mod peers;
+pub(crate) mod reload;
 mod text;
 
 #[cfg(test)]
