@@ -47,7 +47,8 @@ pub(super) struct Times {
 }
 
 /// Prometheus asks once a minute or more often, and may keep its connection. A
-/// refresh waits for 10 s; the rest of the time is for slow links.
+/// refresh waits for 10 s, and a reload for 55 s where files hang, which is told in few
+/// words; the rest of the time is for slow links.
 pub(super) const TIMES: Times = Times {
     head: Duration::from_secs(5),
     idle: Duration::from_secs(75),

@@ -102,9 +102,7 @@ impl App {
         self.sources.apply(&config, &predecessors, self.writer.inventory());
         self.peers.apply(&config, peer_token);
         let needs_restart = self.at_start.needs_restart(&config.server);
-        for NeedsRestart { key, runs, says } in &needs_restart {
-            warn!(key, ?runs, ?says, "it changes with a restart only");
-        }
+        tell_restart_needed(&needs_restart);
         let after = self.in_use();
         Ok(Taken { before, after, lost, predecessors, opened, closed, needs_restart })
     }
@@ -115,6 +113,13 @@ impl App {
             current: self.writer.store().full(),
             forward: self.forwarding.config().cloned(),
         }
+    }
+}
+
+fn tell_restart_needed(all: &[NeedsRestart]) {
+    for NeedsRestart { key, runs, says } in all {
+        let [runs, says] = [runs, says].map(|value| value.as_deref().unwrap_or("not set"));
+        warn!(key, runs, says, "this key changes with a restart only");
     }
 }
 

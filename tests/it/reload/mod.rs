@@ -208,21 +208,22 @@ fn a_loss_is_taken_and_said() {
     });
     dir.write("example.net.toml", "ttl = 7\n");
     server.wait_for("configuration not reloaded; the one in use stands");
-    let told = accepted(&server, &dir);
-    assert!(told[0].starts_with("lost [names] of zone example.net. had names"), "{told:?}");
-    assert!(told[0].ends_with("example.net.toml); watching alone would have refused that"));
-    assert!(
-        told.contains(&"name www.example.net.: gone, was 10.0.2.1 (vpc)".to_owned()),
-        "{told:?}"
-    );
+    let (code, told, why) = reload(&server, &dir);
+    assert_eq!(code, Some(0), "{why}");
+    assert!(why.contains("warning: the zone has no names") && why.lines().count() == 1, "{why}");
+    let told: Vec<_> = told.lines().collect();
+    assert!(told[1].starts_with("lost [names] of zone example.net. had names"), "{told:?}");
+    assert!(told[1].ends_with("example.net.toml); watching alone would have refused that"));
+    assert!(told.contains(&"name www.example.net.: gone, was 10.0.2.1 (vpc)"), "{told:?}");
     assert_eq!(server.data("www.example.net.", RecordType::A), [""; 0]);
-    assert_eq!(accepted(&server, &dir), ["nothing has changed"]);
+    let (_, told, _) = reload(&server, &dir);
+    assert_eq!(told.lines().nth(1), Some("nothing has changed"), "{told}");
 }
 
 /// Until it is restarted, each verdict says so.
 #[test]
 fn keys_that_need_a_restart_are_told() {
-    let (dir, server) = start();
+    let (dir, mut server) = start();
     dir.edit("http = \"127.0.0.1:0\"", "http = \"127.0.0.1:1\"");
     let server_toml = dir.read("server.toml");
     // Of the state, the environment decides here.
@@ -239,6 +240,14 @@ fn keys_that_need_a_restart_are_told() {
     ];
     for _ in 0..2 {
         assert_eq!(accepted(&server, &dir), expected);
+        // In the log, too: nobody reads a verdict on a signal.
+        let line = server.wait_for("this key changes with a restart only");
+        assert_eq!(
+            (&line["level"], &line["fields"]["key"]),
+            (&json!("WARN"), &json!("listen.http"))
+        );
+        assert_eq!(line["fields"]["says"], "127.0.0.1:1", "{line}");
+        server.wait_for("this key changes with a restart only");
     }
     dir.write("server.toml", &server_toml.replace("127.0.0.1:1\"", "127.0.0.1:0\""));
     assert_eq!(accepted(&server, &dir), ["nothing has changed"]);
