@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::super::report::reload::{ChangedReport, First, KeyReport, Named};
 use super::{InUse, MAX_TOLD};
 use crate::config::{
-    Config, ForwardConfig, Guard, Listen, NeedsRestart, Reverse, Rule, Serve, Server, Source,
-    SourceId, View,
+    Config, ForwardConfig, Guard, Listen, NeedsRestart, Peers, Reverse, Rule, Serve, Server,
+    Source, SourceId, View,
 };
 use crate::host::text::brief;
 use crate::source::successor::{self, Settings};
@@ -55,9 +55,11 @@ fn settings(of: &InUse) -> BTreeMap<&'static str, String> {
         views,
         forward,
         reverse,
+        peers,
         guard,
         // With a restart only.
         state_directory: _,
+        replica,
         serve,
     } = &of.config.server;
     let mut all = BTreeMap::new();
@@ -67,6 +69,11 @@ fn settings(of: &InUse) -> BTreeMap<&'static str, String> {
     put("[[forward]]", forward_setting(forward, of.forward.as_ref()));
     let reverse: Vec<_> = reverse.iter().map(|one| reverse_setting(one, views)).collect();
     put("[[reverse]]", list(&reverse));
+    if let Some(Peers { urls, token_file }) = peers {
+        put("peers.urls", list(urls));
+        put("peers.token_file", Some(token_file.display().to_string()));
+    }
+    put("state.replica", Some(replica.to_string()));
     let Guard { hold, missing_hold, release_after } = guard;
     put("guard.hold", Some(time(*hold)));
     put("guard.missing_hold", Some(time(*missing_hold)));

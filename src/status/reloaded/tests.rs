@@ -83,6 +83,7 @@ fn each_key_of_server_toml_is_told() {
         ("id = \"ns1\"", "", "listen.id: was not set, is ns1"),
         ("", "[aws]\nresolvers = [\"192.0.2.53\"]", "aws.resolvers: was not set, is 192.0.2.53"),
         ("", "[guard]\nhold = \"7s\"", "guard.hold: was 30s, is 7s"),
+        ("", "[state]\nreplica = \"2/3\"", "state.replica: was 1/1, is 2/3"),
         ("", "[guard]\nmissing_hold = \"7s\"", "guard.missing_hold: was 5m, is 7s"),
         ("", "[guard]\nrelease_after = \"7s\"", "guard.release_after: was 15m, is 7s"),
         ("", "[serve]\nmax_stale = \"1h\"", "serve.max_stale: was not set, is 1h"),
