@@ -2,15 +2,15 @@
 //! ones. When is [`Plan`]'s to say; what is called is a [`DescribeInterfaces`], so tests script
 //! it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::plan::{Call, Plan};
+use super::plan::{Call, Plan, Progress};
 use super::post::{Handle, Post, Setup};
-use super::round::{Round, ask};
 use super::usable::LeftOut;
-use super::{DescribeInterfaces, Wanted};
+use super::{DescribeInterfaces, Described, InterfaceId, Wanted};
 use crate::source::Ended;
 use crate::source::error::{PollError, SourceError};
 use crate::source::poll::jitter;
@@ -24,6 +24,8 @@ pub(crate) struct Asker {
     requests: u64,
     /// What cannot be used, since the last good round over all.
     left_out: LeftOut,
+    /// The same since the round under way began.
+    of_round: LeftOut,
 }
 
 impl Asker {
@@ -31,7 +33,8 @@ impl Asker {
     pub(crate) fn new(setup: Setup, called: Box<dyn DescribeInterfaces>) -> (Self, Handle) {
         let plan = setup.throttled.map_or_else(Plan::default, Plan::throttled);
         let (post, handle) = Post::new(setup);
-        (Self { called, plan, post, requests: 0, left_out: LeftOut::default() }, handle)
+        let (left_out, of_round) = Default::default();
+        (Self { called, plan, post, requests: 0, left_out, of_round }, handle)
     }
 
     /// Asks until nobody is to be told or nobody can want anything any longer.
@@ -48,58 +51,88 @@ impl Asker {
         loop {
             let at = self.plan.next_start(Instant::now());
             if at.is_none() {
-                self.left_out = LeftOut::default();
+                (self.left_out, self.of_round) = Default::default();
                 self.post.nothing_is_wanted();
             }
             tokio::select! {
                 biased;
-                wanted = self.post.wanted() => self.plan.want(wanted?),
+                wanted = self.post.wanted() => want(&mut self.plan, &mut self.post, wanted?),
                 () = sleep_until(at) => break,
             }
         }
         let call = self.plan.start(Instant::now(), jitter());
-        let round = self.call(&call).await?;
+        if call.begins_round {
+            self.of_round = LeftOut::default();
+        }
+        let answer = self.call(&call).await?;
         let requests = self.called.requests();
         self.post.count_requests(requests.saturating_sub(self.requests));
         self.requests = requests;
-        let trouble = round.failed.as_ref().map(PollError::class);
-        self.plan.ended(Instant::now(), &round.answered, trouble, jitter());
+        let shown = answer.as_ref().map(shown).map_err(PollError::class);
+        let shown = shown.as_ref().map_err(|class| *class);
+        let progress = self.plan.ended(Instant::now(), &call.ids, shown, jitter());
         self.post.set_throttled(self.plan.throttled_pause());
-        self.tell(call, round).await
+        self.tell(call.ids, answer, &progress).await
     }
 
     /// Whatever becomes wanted meanwhile is for the next call.
-    async fn call(&mut self, call: &Call) -> Result<Round, Ended> {
+    async fn call(&mut self, call: &Call) -> Result<Result<Described, PollError>, Ended> {
         let Self { called, plan, post, .. } = self;
-        let mut asking = std::pin::pin!(ask(called.as_mut(), &call.ids));
+        let ids: Vec<_> = call.ids.iter().cloned().collect();
+        let mut asking = called.describe(&ids);
         loop {
             tokio::select! {
                 biased;
-                round = &mut asking => return Ok(round),
-                wanted = post.wanted() => plan.want(wanted?),
+                answer = &mut asking => return Ok(answer),
+                wanted = post.wanted() => want(plan, post, wanted?),
             }
         }
     }
 
-    async fn tell(&mut self, call: Call, round: Round) -> Result<(), Ended> {
-        let Round { said, left_out, answered, failed } = round;
-        match (call.is_round, &failed) {
-            (true, None) => self.left_out = left_out,
-            // Of some nothing was said.
-            (true, Some(_)) => {}
-            (false, _) => self.left_out.join(left_out),
+    async fn tell(
+        &mut self,
+        asked: BTreeSet<InterfaceId>,
+        answer: Result<Described, PollError>,
+        progress: &Progress,
+    ) -> Result<(), Ended> {
+        let asked = Wanted::new(asked);
+        let Described { interfaces, left_out, .. } = match answer {
+            Ok(described) => described,
+            Err(error) => {
+                let error = Arc::new(SourceError::from(error));
+                let at = self.post.note(Some(&error), None);
+                return self.post.tell(at, asked, Err(error)).await;
+            }
+        };
+        self.of_round.join(left_out.clone());
+        match progress.ends_round {
+            true => self.left_out = std::mem::take(&mut self.of_round),
+            false => self.left_out.join(left_out),
         }
-        let failed = failed.map(|error| Arc::new(SourceError::from(error)));
-        let at = self.post.note(failed.as_deref(), Some(&self.left_out));
-        let unanswered = call.ids.difference(&answered).cloned().collect();
-        if !answered.is_empty() {
-            self.post.tell(at, Wanted::new(answered), Ok(said)).await?;
-        }
-        match failed {
-            Some(error) => self.post.tell(at, Wanted::new(unanswered), Err(error)).await,
-            None => Ok(()),
+        let at = match progress.is_well {
+            true => self.post.note(None, Some(&self.left_out)),
+            false => self.post.note_one(&self.left_out),
+        };
+        self.post.note_missing(self.plan.missing());
+        let wanted = Arc::clone(self.plan.wanted());
+        let is_all = wanted.is_subset(&asked);
+        self.post.tell(at, asked, Ok(interfaces)).await?;
+        match progress.ends_round && !is_all {
+            true => self.post.tell(at, wanted, Ok(Vec::new())).await,
+            false => Ok(()),
         }
     }
+}
+
+fn want(plan: &mut Plan, post: &mut Post, wanted: Wanted) {
+    plan.want(wanted);
+    post.note_missing(plan.missing());
+}
+
+/// The interfaces that are in an answer.
+fn shown(answer: &Described) -> BTreeSet<InterfaceId> {
+    let Described { interfaces, unusable, .. } = answer;
+    interfaces.iter().map(|interface| &interface.id).chain(unusable).cloned().collect()
 }
 
 /// Until `at`; without one, for ever.

@@ -1,17 +1,19 @@
 //! The second task of a file source: a file with interfaces, read again whenever it changes.
 //!
-//! It tells of all that are in it whenever it changes, and of those that become wanted. A file that
-//! cannot be read or understood says nothing, and what was known stands.
+//! Whenever it changes it tells of those that are wanted, and at once of those that become so: what
+//! else is in the file, and that may be much, concerns nobody. A file that cannot be read or
+//! understood says nothing, and what was known stands.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::post::{Handle, Post, Setup};
+use super::stats::Missing;
 use super::{Described, Interface, InterfaceId, Wanted};
+use crate::host::background::breathing;
 use crate::source::Ended;
-use crate::source::error::SourceError;
-use crate::source::file::{FileError, Following, Look, Seen, read_as};
+use crate::source::file::{FileError, Following, Look, read_as};
 use crate::source::json::interfaces::Listing;
 
 /// Reads the interfaces in a file, once, in a few seconds at most.
@@ -69,29 +71,41 @@ impl FileInterfaces {
         let left_out = seen.as_ref().ok().map(|listing| &listing.described().left_out);
         let at = self.post.note(failed, left_out);
         self.known = seen.as_ref().ok().map(Arc::clone);
-        if is_new {
-            self.post.tell(at, Arc::clone(&self.wanted), said(&seen)).await
-        } else {
-            Ok(())
+        self.note_missing();
+        if !is_new {
+            return Ok(());
         }
+        let answer = seen.map(|listing| said(listing.described(), &self.wanted));
+        self.post.tell(at, Arc::clone(&self.wanted), answer).await
     }
 
     /// Tells of those that were not wanted before: whoever wants them may know nothing of them.
     async fn want(&mut self, wanted: Wanted) -> Result<(), Ended> {
-        let before = std::mem::replace(&mut self.wanted, Arc::clone(&wanted));
-        let new: BTreeSet<_> = wanted.difference(&before).cloned().collect();
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        self.note_missing();
+        let new: BTreeSet<_> = breathing(self.wanted.difference(&before)).cloned().collect();
         let Some(known) = self.known.as_ref().filter(|_| !new.is_empty()) else { return Ok(()) };
-        let said = new.iter().filter_map(|id| find(&known.described().interfaces, id)).collect();
+        let said = said(known.described(), &new);
         self.post.tell(self.post.now(), Wanted::new(new), Ok(said)).await
+    }
+
+    /// Those that are wanted and not in the file, while it is good.
+    fn note_missing(&mut self) {
+        let Some(known) = &self.known else { return };
+        let Described { interfaces, unusable, .. } = known.described();
+        let missing = breathing(&*self.wanted)
+            .filter(|id| find(interfaces, id).is_none() && unusable.binary_search(id).is_err());
+        self.post.note_missing(Missing::of(missing));
     }
 }
 
-/// An interface among those of a file, which are in order of their ids.
-fn find(all: &[Interface], id: &InterfaceId) -> Option<Interface> {
-    let at = all.binary_search_by(|interface| interface.id.cmp(id)).ok()?;
-    all.get(at).cloned()
+/// What is said of `ids`.
+fn said(described: &Described, ids: &BTreeSet<InterfaceId>) -> Vec<Interface> {
+    breathing(ids).filter_map(|id| find(&described.interfaces, id)).cloned().collect()
 }
 
-fn said(seen: &Seen<Listing>) -> Result<Vec<Interface>, Arc<SourceError>> {
-    seen.as_ref().map(|listing| listing.described().interfaces.clone()).map_err(Arc::clone)
+/// An interface among those of a file, which are in order of their ids.
+fn find<'a>(all: &'a [Interface], id: &InterfaceId) -> Option<&'a Interface> {
+    let at = all.binary_search_by(|interface| interface.id.cmp(id)).ok()?;
+    all.get(at)
 }

@@ -55,9 +55,11 @@ pub const MAX_IDS: usize = 200;
 /// What a good answer says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Described {
-    /// Each interface once.
+    /// Each interface that can be used, once, in order of their ids.
     pub interfaces: Vec<Interface>,
-    /// What of it cannot be used, as if it were not in the answer.
+    /// Those that are in it and cannot be used, in order.
+    pub unusable: Vec<InterfaceId>,
+    /// Why they cannot.
     pub left_out: LeftOut,
 }
 
@@ -85,8 +87,9 @@ impl Interface {
 /// The interfaces that names stand on which want an AAAA record.
 pub type Wanted = Arc<BTreeSet<InterfaceId>>;
 
-/// What a source tells the writer of interfaces. A round of calls of which some fail tells twice:
-/// what the others said, and then that those have failed.
+/// What a source tells the writer of interfaces: after each call what that said. An answer without
+/// an interface that was asked for says nothing of it. Once all that are wanted were asked for in
+/// more than one call, that is told too, with an answer that has none.
 #[derive(Debug)]
 pub struct Told {
     /// The token of the source, as in its deliveries.

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 
 use super::plan::Pause;
-use super::stats::Stats;
+use super::stats::{Missing, Stats};
 use super::usable::{self, LeftOut};
 use super::{Interface, Told, Wanted};
 use crate::host::often::Often;
@@ -90,6 +90,7 @@ pub(super) struct Post {
     wanted: watch::Receiver<Wanted>,
     told: mpsc::Sender<Told>,
     unusable: usable::Teller,
+    missing: MissingTeller,
     trouble: Teller,
 }
 
@@ -100,8 +101,19 @@ impl Post {
         let throttled = Arc::new(Mutex::new(throttled));
         let handle =
             Handle { wanted: sender, stats: Arc::clone(&stats), throttled: Arc::clone(&throttled) };
-        let (unusable, trouble) = Default::default();
-        let post = Self { source, name, clock, stats, throttled, wanted, told, unusable, trouble };
+        let (unusable, missing, trouble) = Default::default();
+        let post = Self {
+            source,
+            name,
+            clock,
+            stats,
+            throttled,
+            wanted,
+            told,
+            unusable,
+            missing,
+            trouble,
+        };
         (post, handle)
     }
 
@@ -117,8 +129,28 @@ impl Post {
     }
 
     /// Nothing is missed by what fails or cannot be used.
-    pub(super) fn nothing_is_wanted(&self) {
+    pub(super) fn nothing_is_wanted(&mut self) {
+        self.missing.hear(&self.name, &Missing::default());
         self.stats.nothing_is_wanted();
+    }
+
+    /// Counts a good answer while another one is still missed.
+    pub(super) fn note_one(&mut self, left_out: &LeftOut) -> SystemTime {
+        self.stats.count_one();
+        self.note_left_out(left_out);
+        self.clock.now()
+    }
+
+    /// These are wanted, were asked for, and are not shown now.
+    pub(super) fn note_missing(&mut self, missing: Missing) {
+        self.missing.hear(&self.name, &missing);
+        self.stats.set_missing(missing);
+    }
+
+    /// These cannot be used now.
+    fn note_left_out(&mut self, left_out: &LeftOut) {
+        self.unusable.hear(&self.name, left_out);
+        self.stats.set_left_out(left_out.clone());
     }
 
     /// How long EC2 is not asked because it throttles.
@@ -136,8 +168,7 @@ impl Post {
         self.stats.count(now, failed);
         self.trouble.hear(&self.name, failed);
         if let Some(left_out) = left_out {
-            self.unusable.hear(&self.name, left_out);
-            self.stats.set_left_out(left_out.clone());
+            self.note_left_out(left_out);
         }
         now
     }
@@ -184,6 +215,38 @@ impl Teller {
                  and A records need none of it"
             ),
             None => tracing::info!(source, left_out, "network interfaces are told of again"),
+        }
+    }
+}
+
+/// Tells the log when interfaces are not shown, and when all are again.
+#[derive(Debug, Default)]
+struct MissingTeller {
+    told: bool,
+    /// What comes and goes is told once a minute.
+    often: Often,
+}
+
+impl MissingTeller {
+    /// What may not be told now is told later, if it still is so.
+    fn hear(&mut self, source: &str, missing: &Missing) {
+        let any = missing.count > 0;
+        if any == self.told {
+            return;
+        }
+        let Some(left_out) = self.often.may(Instant::now()) else { return };
+        self.told = any;
+        let left_out = (left_out > 0).then_some(left_out);
+        match any {
+            true => tracing::warn!(
+                source,
+                count = missing.count,
+                first = missing.first.join(" "),
+                left_out,
+                "network interfaces that names stand on are not shown; what was known of them \
+                 stands"
+            ),
+            false => tracing::info!(source, left_out, "all network interfaces are shown again"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Asks for any number of interfaces, so many at a time as one call may.
+//! Asks once for any number of interfaces, so many at a time as one call may: what commands do.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ pub(crate) async fn ask(called: &mut dyn DescribeInterfaces, ids: &BTreeSet<Inte
     let mut round = Round::default();
     for chunk in ids.chunks(MAX_IDS) {
         match called.describe(chunk).await {
-            Ok(Described { interfaces, left_out }) => {
+            Ok(Described { interfaces, left_out, .. }) => {
                 round.said.extend(interfaces);
                 round.left_out.join(left_out);
                 round.answered.extend(chunk.iter().cloned());
@@ -44,6 +44,6 @@ pub(crate) async fn ask(called: &mut dyn DescribeInterfaces, ids: &BTreeSet<Inte
 
 /// May another call do better? All other trouble is theirs, too, and each of them would take its
 /// time to meet it.
-fn is_of_one_call(class: Class) -> bool {
+pub(super) fn is_of_one_call(class: Class) -> bool {
     matches!(class, Class::NotWhole | Class::Server | Class::Other)
 }

@@ -3,8 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::usable::LeftOut;
+use super::InterfaceId;
+use super::usable::{LeftOut, MAX_SHOWN};
+use crate::host::text::brief;
 use crate::source::error::{Class, SourceError};
+use crate::source::usable::SHOWN;
 
 /// Counters of one source: written by its second task, read by whoever shows them.
 #[derive(Debug, Default)]
@@ -15,10 +18,10 @@ pub struct Stats(Mutex<Totals>);
 pub struct Totals {
     /// Requests sent to EC2: one for each page of an answer.
     pub requests: u64,
-    /// Times it was asked, or the file read. EC2 is asked by several calls where more than
-    /// [`MAX_IDS`](super::MAX_IDS) interfaces are.
+    /// Times it was asked, or the file read. EC2 is asked for [`MAX_IDS`](super::MAX_IDS)
+    /// interfaces at a time.
     pub rounds: u64,
-    /// Those of them of which some call failed, by [`Class`] in the order of [`Class::ALL`].
+    /// Those of them that failed, by [`Class`] in the order of [`Class::ALL`].
     pub failures: [u64; Class::ALL.len()],
     /// When the last answer came of which all was good.
     pub last_good: Option<SystemTime>,
@@ -26,6 +29,32 @@ pub struct Totals {
     pub failing: Option<Failing>,
     /// Interfaces that cannot be used.
     pub left_out: LeftOut,
+    /// Interfaces that are wanted and were not in the last good answer that should have had them.
+    pub missing: Missing,
+}
+
+/// Interfaces that were asked for and are not in a good answer: deleted ones, new ones that EC2
+/// does not show yet (EC2 API reference, "Eventual consistency"), those of somebody else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// How many there are.
+    pub count: usize,
+    /// The first [`SHOWN`] of them.
+    pub first: Vec<String>,
+}
+
+impl Missing {
+    /// These.
+    pub(super) fn of<'i>(ids: impl Iterator<Item = &'i InterfaceId>) -> Self {
+        let mut missing = Self::default();
+        for id in ids {
+            missing.count += 1;
+            if missing.first.len() < SHOWN {
+                missing.first.push(brief(id, MAX_SHOWN));
+            }
+        }
+        missing
+    }
 }
 
 /// Trouble with interfaces.
@@ -62,7 +91,12 @@ impl Stats {
         self.lock().requests += sent;
     }
 
-    /// Counts a time it was asked or read.
+    /// Counts a good answer while another one is still missed.
+    pub(super) fn count_one(&self) {
+        self.lock().rounds += 1;
+    }
+
+    /// Counts a time it was asked or read, after which nothing is missed or one more is.
     pub(super) fn count(&self, now: SystemTime, failed: Option<&SourceError>) {
         let mut totals = self.lock();
         totals.rounds += 1;
@@ -79,12 +113,17 @@ impl Stats {
     /// Nothing is missed by what fails or cannot be used.
     pub(super) fn nothing_is_wanted(&self) {
         let mut totals = self.lock();
-        (totals.failing, totals.left_out) = Default::default();
+        (totals.failing, totals.left_out, totals.missing) = Default::default();
     }
 
     /// These cannot be used now.
     pub(super) fn set_left_out(&self, left_out: LeftOut) {
         self.lock().left_out = left_out;
+    }
+
+    /// These are not shown now.
+    pub(super) fn set_missing(&self, missing: Missing) {
+        self.lock().missing = missing;
     }
 
     fn lock(&self) -> MutexGuard<'_, Totals> {

@@ -3,8 +3,8 @@
 //! An interface with an address that no host can have is left out alone: what was known of it
 //! stands. One without an id may be any of them, and refuses the whole answer.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::time::Instant;
 
@@ -14,7 +14,11 @@ use crate::host::text::brief;
 use crate::source::usable::{ItemFault, SHOWN};
 
 /// As much is shown of an id or a text that is no address: three times what EC2's have.
-const MAX_SHOWN: usize = 64;
+pub(super) const MAX_SHOWN: usize = 64;
+
+/// As many addresses may an interface have: 20 times what the largest instance types grant one
+/// (EC2 user guide, "IP addresses per network interface").
+pub(super) const MAX_ADDRESSES: usize = 1000;
 
 /// The interfaces of an answer that cannot be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +63,17 @@ pub enum Unusable {
         /// What stands there.
         text: String,
     },
+    /// It has more addresses than any interface.
+    #[error(
+        "{id} has {count} IPv6 addresses, and {MAX_ADDRESSES} are the most; \
+         what was known of {id} stands"
+    )]
+    TooMany {
+        /// The interface.
+        id: String,
+        /// How many.
+        count: usize,
+    },
     /// Items for one interface contradict each other.
     #[error(
         "{id} stands in it more than once, with different contents; what was known of {id} stands"
@@ -97,14 +112,20 @@ impl Item {
     /// It is open which interface is meant: the whole answer is refused.
     pub fn judge(self) -> Result<Judged, ItemFault> {
         let id: InterfaceId = self.id.ok_or(ItemFault::NoInterfaceId)?.into();
+        let count = self.addresses.len();
+        if count > MAX_ADDRESSES {
+            let of = brief(&id, MAX_SHOWN);
+            return Ok((id, Err(Unusable::TooMany { id: of, count })));
+        }
         let mut interface = Interface { id: id.clone(), addresses: Vec::new(), primary: None };
+        let mut seen = BTreeSet::new();
         for ItemAddress { ip, is_primary } in self.addresses {
             let text = ip.unwrap_or_default();
             let Some(ip) = text.parse().ok().filter(is_host) else {
                 let (of, text) = (brief(&id, MAX_SHOWN), brief(&text, MAX_SHOWN));
                 return Ok((id, Err(Unusable::BadAddress { id: of, text })));
             };
-            if !interface.addresses.contains(&ip) {
+            if seen.insert(ip) {
                 interface.addresses.push(ip);
             }
             interface.primary = interface.primary.or(is_primary.then_some(ip));
@@ -155,10 +176,16 @@ impl Gather {
         self.left_out.add(why);
     }
 
-    /// Each interface once, and what was left out.
+    /// Each interface once, in order of their ids, and what was left out.
     pub fn finish(self) -> Described {
-        let interfaces = self.all.into_values().flatten().collect();
-        Described { interfaces, left_out: self.left_out }
+        let mut described = Described { left_out: self.left_out, ..Described::default() };
+        for (id, said) in self.all {
+            match said {
+                Some(interface) => described.interfaces.push(interface),
+                None => described.unusable.push(id),
+            }
+        }
+        described
     }
 }
 
@@ -228,9 +255,32 @@ mod tests {
         ] {
             gather.take(item(id, addresses).judge().unwrap());
         }
-        let Described { interfaces, left_out } = gather.finish();
+        let Described { interfaces, unusable, left_out } = gather.finish();
         let ids: Vec<_> = interfaces.iter().map(|interface| &*interface.id).collect();
         assert_eq!((ids, left_out.count), (vec!["eni-1"], 3), "{left_out:?}");
+        assert_eq!(unusable, ["eni-2", "eni-3", "eni-4"].map(InterfaceId::from));
+    }
+
+    #[test]
+    fn an_interface_has_no_more_addresses_than_it_may() {
+        let ip = |n: usize| Some(format!("2001:db8::{n:x}"));
+        let of = |count: usize| {
+            let address = |n| ItemAddress { ip: ip(n + 1), is_primary: n == 7 };
+            Item { id: Some("eni-1".into()), addresses: (0..count).map(address).collect() }
+        };
+        let interface = of(MAX_ADDRESSES).judge().unwrap().1.unwrap();
+        assert_eq!(
+            (interface.addresses.len(), interface.primary),
+            (MAX_ADDRESSES, "2001:db8::8".parse().ok())
+        );
+        // Each was compared with all before it: half a minute of the writer's time.
+        let count = 400_000;
+        let why = Unusable::TooMany { id: "eni-1".into(), count };
+        assert_eq!(of(count).judge().unwrap().1, Err(why.clone()));
+        assert_eq!(
+            why.to_string(),
+            "eni-1 has 400000 IPv6 addresses, and 1000 are the most; what was known of eni-1 stands"
+        );
     }
 
     #[test]

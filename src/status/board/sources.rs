@@ -100,6 +100,8 @@ impl Facts {
             why: failing.map(|failing| failing.why.to_string()),
             left_out: totals.left_out.count,
             left_out_first: totals.left_out.first.iter().map(ToString::to_string).collect(),
+            missing: totals.missing.count,
+            missing_first: totals.missing.first,
         })
     }
 

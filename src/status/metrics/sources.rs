@@ -72,6 +72,11 @@ fn interfaces(page: &mut Page, board: &Board, all: &[Source<'_>]) {
     for (source, (_, totals)) in &all {
         gauge.with(&[("source", source.name())], totals.left_out.count);
     }
+    let help = "Wanted interfaces that a good answer did not show; what was known of them stands";
+    let mut gauge = page.gauge("eipdns_source_interfaces_missing", help);
+    for (source, (_, totals)) in &all {
+        gauge.with(&[("source", source.name())], totals.missing.count);
+    }
     let help = "Requests for network interfaces that were sent to EC2: one for each page";
     let mut requests = page.counter("eipdns_source_interface_requests_total", help);
     for (source, (_, totals)) in &all {

@@ -242,6 +242,10 @@ pub(crate) struct InterfacesReport {
     pub left_out: usize,
     /// Why, of the first few.
     pub left_out_first: Vec<String>,
+    /// Those that are wanted and were not in the last good answer that should have had them.
+    pub missing: usize,
+    /// The first few of them.
+    pub missing_first: Vec<String>,
 }
 
 /// A name that no tag gives any longer, and that is kept.

@@ -157,11 +157,12 @@ impl Lines<'_, '_> {
         }
         source.held.iter().try_for_each(|held| self.held(held))?;
         self.tags(source)?;
-        source.interfaces.as_ref().map_or(Ok(()), |interfaces| self.interfaces(interfaces))
+        let interfaces = source.interfaces.as_ref();
+        interfaces.map_or(Ok(()), |interfaces| self.interfaces(kind, interfaces))
     }
 
     /// Where the IPv6 addresses of names come from.
-    fn interfaces(&mut self, interfaces: &InterfacesReport) -> fmt::Result {
+    fn interfaces(&mut self, kind: &str, interfaces: &InterfacesReport) -> fmt::Result {
         let InterfacesReport { wanted, known, without_ipv6, rounds, failures, .. } = interfaces;
         let age = interfaces.age.map_or("never".into(), |age| format!("{age:.1} s ago"));
         self.line(format_args!(
@@ -172,12 +173,30 @@ impl Lines<'_, '_> {
             let since = or_dash(interfaces.since.as_ref());
             self.line(format_args!("  NETWORK INTERFACES NOT KNOWN ANEW since {since}: {why}"))?;
         }
+        self.missing_interfaces(kind, interfaces)?;
         let shown = &interfaces.left_out_first;
         shown.iter().try_for_each(|why| self.line(format_args!("  interface left out: {why}")))?;
         match interfaces.left_out.saturating_sub(shown.len()) {
             0 => Ok(()),
             more => self.line(format_args!("  and {more} more interfaces left out")),
         }
+    }
+
+    /// Those that are not there, as far as one can see.
+    fn missing_interfaces(&mut self, kind: &str, interfaces: &InterfacesReport) -> fmt::Result {
+        let InterfacesReport { missing, missing_first, .. } = interfaces;
+        if *missing == 0 {
+            return Ok(());
+        }
+        let who = if kind == "file" { "the file" } else { "EC2" };
+        let ids = joined(missing_first, " ");
+        let more = match missing.saturating_sub(missing_first.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        self.line(format_args!(
+            "  interfaces that {who} does not show: {ids}{more}; what was known of them stands"
+        ))
     }
 
     /// What of a source's names from tags is not as tags say.

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::asker::Asker;
 use super::post::{Handle, Setup};
+use super::stats::Missing;
 use super::usable::Unusable;
 use super::*;
 use crate::source::Ended;
@@ -104,7 +105,7 @@ impl Running {
         let asked = call.ids.len();
         call.well();
         let told = self.told().await;
-        assert_eq!(told.asked.map(|asked| asked.len()), Some(asked));
+        assert_eq!(told.asked.len(), asked);
         assert_eq!(told.answer.unwrap().len(), asked);
         asked
     }
@@ -141,11 +142,12 @@ async fn what_is_wanted_is_asked_for_at_once_and_told() {
     let interfaces = vec![interface(&id(1))];
     call.reply(Ok(Described { interfaces: interfaces.clone(), ..Described::default() }));
     let told = east.told().await;
-    assert_eq!((told.source, told.asked), (3, Some(wanted([1, 2]))));
+    assert_eq!((told.source, told.asked), (3, wanted([1, 2])));
     assert_eq!(told.answer.unwrap(), interfaces);
     let totals = east.handle.stats().read();
     assert_eq!((totals.requests, totals.rounds, totals.failed_in_all()), (2, 1, 0));
     assert_eq!((totals.last_good, totals.failing), (Some(told.at), None));
+    assert_eq!(totals.missing, Missing { count: 1, first: vec![id(2).to_string()] });
 
     // Only what is new is asked for, and bursts together: one call is under way at a time.
     east.want([1, 3]);
@@ -157,12 +159,13 @@ async fn what_is_wanted_is_asked_for_at_once_and_told() {
     // The same again says nothing.
     east.want(1..20);
     call.well();
-    assert_eq!(east.told().await.asked, Some(wanted([3])));
+    assert_eq!(east.told().await.asked, wanted([3]));
     let call = east.call().await;
     assert_eq!(call.ids.len(), 17, "2 was not wanted meanwhile");
     call.well();
     east.told().await;
     assert!(east.calls.try_recv().is_err());
+    assert_eq!(east.handle.stats().read().missing, Missing::default());
 }
 
 #[tokio::test]
@@ -172,42 +175,61 @@ async fn many_are_asked_for_in_parts_and_a_failing_part_takes_none_of_the_others
     let first = east.call().await;
     assert_eq!(first.ids.len(), MAX_IDS);
     first.well();
+    let told = east.told().await;
+    assert_eq!((told.asked, told.answer.unwrap().len()), (wanted(0..200), 200), "at once");
+    let good_at = east.handle.stats().read().last_good;
+    assert_eq!(good_at, Some(told.at));
     let second = east.call().await;
     assert_eq!(second.ids, (200..400).map(id).collect::<Vec<_>>());
     second.fails(not_whole());
+    let failed = east.told().await;
+    assert_eq!(failed.asked, wanted(200..400));
+    assert_eq!(failed.answer.unwrap_err().class(), Class::NotWhole);
     let third = east.call().await;
     assert_eq!(third.ids.len(), 50);
     third.well();
-    let told = east.told().await;
-    assert_eq!(told.asked, Some(wanted((0..200).chain(400..450))));
-    assert_eq!(told.answer.unwrap().len(), 250);
-    let told = east.told().await;
-    assert_eq!(told.asked, Some(wanted(200..400)));
-    assert_eq!(told.answer.unwrap_err().class(), Class::NotWhole);
+    assert_eq!(east.told().await.answer.unwrap().len(), 50);
     let totals = east.handle.stats().read();
-    assert_eq!((totals.rounds, totals.failed(Class::NotWhole), totals.requests), (1, 1, 6));
-    assert_eq!(totals.last_good, None);
+    assert_eq!((totals.rounds, totals.failed(Class::NotWhole), totals.requests), (3, 1, 6));
+    assert_eq!(totals.last_good, good_at, "not all is good");
     let failing = totals.failing.unwrap();
-    assert_eq!((failing.since, failing.class), (told.at, Class::NotWhole));
+    assert_eq!((failing.since, failing.class), (failed.at, Class::NotWhole));
     assert!(failing.why.contains("the XML ends too early"), "{failing:?}");
 
     // Those of which nothing was said are asked for again, and no others.
     assert_eq!(east.well().await, 200);
     let totals = east.handle.stats().read();
-    assert_eq!((totals.failing, totals.rounds), (None, 2));
+    assert_eq!((totals.failing, totals.rounds), (None, 4));
+    // All that are wanted were asked for: what is known of others is not needed any longer.
+    let told = east.told().await;
+    assert_eq!((told.asked, told.answer.unwrap()), (wanted(0..450), vec![]));
 }
 
 #[tokio::test]
 async fn trouble_that_is_that_of_every_call_ends_the_round() {
     let mut east = Running::start();
     east.want(0..450);
-    east.call().await.well();
+    assert_eq!(east.well().await, 200);
     east.call().await.fails(throttled());
-    assert_eq!(east.told().await.answer.unwrap().len(), 200);
     let told = east.told().await;
-    assert_eq!(told.asked, Some(wanted(200..450)));
+    assert_eq!(told.asked, wanted(200..400));
     assert_eq!(told.answer.unwrap_err().class(), Class::Throttled);
     assert!(east.handle.throttled().is_some());
+    assert!(east.calls.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_new_interface_waits_for_the_call_under_way_and_no_other() {
+    let mut east = Running::start();
+    east.want(0..4000);
+    let call = east.call().await;
+    east.want((0..4000).chain([9000]));
+    call.well();
+    assert_eq!(east.told().await.answer.unwrap().len(), MAX_IDS);
+    let call = east.call().await;
+    assert!(call.ids.contains(&id(9000)), "{:?}", call.ids);
+    call.well();
+    assert!(east.told().await.answer.unwrap().contains(&interface(&id(9000))));
 }
 
 #[tokio::test]
@@ -217,10 +239,11 @@ async fn what_cannot_be_used_is_shown() {
     let call = east.call().await;
     let why = Unusable::BadAddress { id: "eni-0002".into(), text: "x".into() };
     let left_out = LeftOut { count: 1, first: vec![why.clone()] };
-    let interfaces = vec![interface(&id(1))];
-    call.reply(Ok(Described { interfaces, left_out: left_out.clone() }));
+    let (interfaces, unusable) = (vec![interface(&id(1))], vec![id(2)]);
+    call.reply(Ok(Described { interfaces, unusable, left_out: left_out.clone() }));
     east.told().await;
-    assert_eq!(east.handle.stats().read().left_out, left_out);
+    let totals = east.handle.stats().read();
+    assert_eq!((totals.left_out, totals.missing), (left_out.clone(), Missing::default()));
     // What another call says takes nothing of that back.
     east.want([1, 2, 3]);
     east.well().await;

@@ -52,7 +52,7 @@ async fn what_cannot_be_used_is_shown_until_a_good_round_says_otherwise() {
     let unusable = || {
         let first = vec![Unusable::Contradictory { id: "eni-0002".into() }];
         let left_out = LeftOut { count: 1, first };
-        Ok(Described { interfaces: vec![interface(&id(1))], left_out })
+        Ok(Described { interfaces: vec![interface(&id(1))], unusable: vec![id(2)], left_out })
     };
     let shown = |east: &Running| east.handle.stats().read().left_out.count;
     for (reply, count) in [
@@ -66,6 +66,28 @@ async fn what_cannot_be_used_is_shown_until_a_good_round_says_otherwise() {
         drop(east.told().await);
         assert_eq!(shown(&east), count);
     }
+}
+
+/// EC2 shows a new interface some time after an address stands on it.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_shown_is_asked_for_again_soon() {
+    let mut east = Running::start();
+    east.want([1, 2]);
+    let hidden = || Ok(Described { interfaces: vec![interface(&id(1))], ..Described::default() });
+    east.call().await.reply(hidden());
+    east.told().await;
+    for pause in [1.0, 2.0, 4.0, 8.0] {
+        let before = Instant::now();
+        let call = east.call().await;
+        let waited = before.elapsed().as_secs_f64();
+        assert!((0.84 * pause..=pause + 0.01).contains(&waited), "{waited}");
+        assert_eq!(call.ids, [id(2)]);
+        call.reply(Ok(Described::default()));
+        assert_eq!(east.told().await.asked, wanted([2]));
+        assert_eq!(east.handle.stats().read().missing.first, ["eni-0002"]);
+    }
+    while east.well().await != 2 {}
+    assert_eq!(east.handle.stats().read().missing, Missing::default());
 }
 
 #[tokio::test(start_paused = true)]
