@@ -119,7 +119,15 @@ fn heard(config: &Config, files: Inventory, all: Vec<Heard>) -> (Inventory, Vec<
 /// Asks each source once, now, for the interfaces that are wanted of it, by its number; a file is
 /// read whatever is wanted. Takes some seconds at most.
 pub fn interfaces(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
-    let mut told = interfaces_at_hand(config, wanted);
+    let mut told = Vec::new();
+    for (id, said) in interfaces_at_hand(config) {
+        let asked = wanted.get(id).cloned().unwrap_or_default();
+        let answer = said.map(|said| {
+            let all = said.interfaces.into_iter();
+            all.filter(|interface| asked.contains(&interface.id)).collect()
+        });
+        told.push(Told { source: id, at: SystemTime::now(), asked, answer });
+    }
     let Some(calls) = ec2::calls() else { return told };
     let wanted = config.server.sources.iter().enumerate().filter_map(|(id, source)| {
         let SourceKind::Ec2(settings) = &source.kind else { return None };
@@ -153,15 +161,15 @@ pub fn interfaces(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
     told
 }
 
-/// The interfaces in the files of sources, read now.
-fn interfaces_at_hand(config: &Config, wanted: &[Wanted]) -> Vec<Told> {
+/// What the files of sources say of interfaces, read now, by the source's number.
+pub fn interfaces_at_hand(
+    config: &Config,
+) -> Vec<(SourceId, Result<interfaces::Described, Arc<SourceError>>)> {
     let sources = config.server.sources.iter().enumerate();
     let told = sources.filter_map(|(source, of)| {
         let SourceKind::File { interfaces: Some(path), .. } = &of.kind else { return None };
-        let answer = interfaces::file::read(path).map(|said| said.interfaces);
-        let answer = answer.map_err(|error| Arc::new(error.into()));
-        let asked = wanted.get(source).map(Arc::clone).unwrap_or_default();
-        Some(Told { source, at: SystemTime::now(), asked, answer })
+        let said = interfaces::file::read(path);
+        Some((source, said.map_err(|error| Arc::new(error.into()))))
     });
     told.collect()
 }

@@ -169,8 +169,8 @@ impl Writer {
         known.hear(all);
         let wanted = self.wants.follow(&self.world.inventory).nth(id);
         // All that is wanted was asked for: what else is known is not needed any longer.
-        if wanted.is_some_and(|wanted| wanted.is_subset(&told.asked)) {
-            known.retain(&told.asked.iter().collect());
+        if let Some(wanted) = wanted.filter(|wanted| wanted.is_subset(&told.asked)) {
+            known.retain(wanted);
         }
         let source = &mut self.world.inventory.sources[id];
         if source.interfaces == known {
