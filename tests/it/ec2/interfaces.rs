@@ -180,6 +180,7 @@ fn a_file_is_read_as_the_cli_prints_it() {
     dir.write("addresses.json", "{\"Addresses\": []}");
     dir.write("interfaces.json", &printed.to_string());
     let [told] = &ask(&dir, &[&[&eni]], nothing)[..] else { panic!("one source") };
+    assert_eq!(told["asked"], 1, "what is wanted");
     assert_eq!(said(told, &eni), (vec!["2001:db8::9".into()], None));
     dir.write("interfaces.json", &printed.to_string()[1..]);
     let [told] = &ask(&dir, &[&[&eni]], nothing)[..] else { panic!("one source") };

@@ -116,7 +116,8 @@ async fn failures_are_followed_by_pauses_that_grow_and_nothing_cuts_them() {
         assert_eq!(east.well().await, 8);
         let before = Instant::now();
         east.want(0..9);
-        assert_eq!(east.well().await, 1);
+        let asked = east.well().await;
+        assert!([1, 9].contains(&asked), "a round may begin just then: {asked}");
         assert!(before.elapsed() < Duration::from_millis(210));
     }
 }
