@@ -196,6 +196,22 @@ fn an_interface_of_which_nothing_is_known() {
     let odd = well(&server);
     assert_eq!(odd.value("eipdns_source_interfaces_wanted", "source=\"sample\""), 1.0);
     fires(&promtool, &while_it_lasts(&odd, &odd), &["EipdnsInterfacesNotKnown"]);
+    // What is known stands, and still somebody is to look.
+    let value = |page: &Scrape, of: &str| {
+        page.value(&format!("eipdns_source_interfaces_{of}"), "source=\"sample\"")
+    };
+    dir.replace("eni.json", "{ \"NetworkInterfaces\": [{ \"NetworkInterfaceId\": \"eni-1\" }] }");
+    scrape_until(&server, "it is known", |page| {
+        (value(page, "known"), value(page, "missing")) == (1.0, 0.0)
+    });
+    dir.replace("eni.json", "{ \"NetworkInterfaces\": [] }");
+    scrape_until(&server, "it is not shown", |page| value(page, "missing") == 1.0);
+    let odd = well(&server);
+    assert_eq!(value(&odd, "known"), 1.0);
+    let told = server.shown_status(&dir);
+    let line = "interfaces that the file does not show: eni-1; what was known of them stands";
+    assert!(told.contains(line), "{told}");
+    fires(&promtool, &while_it_lasts(&odd, &odd), &["EipdnsInterfacesNotKnown"]);
 }
 
 #[test]
