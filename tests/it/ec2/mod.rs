@@ -9,6 +9,7 @@ mod edge;
 mod enis;
 mod faults;
 mod files;
+mod hints;
 mod imds;
 mod init;
 mod interfaces;
