@@ -111,7 +111,7 @@ pub struct Server {
 pub struct Replica {
     /// 1 to `of`.
     pub number: u32,
-    /// 1 to 16.
+    /// 1 to 17.
     pub of: u32,
 }
 

@@ -14,8 +14,8 @@ use super::table::Table;
 use super::toml::File;
 use super::value::{At, Value};
 use super::{
-    ForwardConfig, Guard, Listen, Overrides, Peers, Replica, Serve, Server, ViewId, forward, peers,
-    reverse, source, view,
+    ForwardConfig, Guard, Listen, MAX_PEERS, Overrides, Peers, Replica, Serve, Server, ViewId,
+    forward, peers, reverse, source, view,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -290,13 +290,13 @@ fn state(mut t: Table<'_>, context: &Context<'_>) -> (PathBuf, Replica) {
     (directory, replica)
 }
 
-/// More replicas than anybody has; each leaves more serials out.
-const MAX_REPLICAS: u32 = 16;
+/// One and its peers, at most.
+const MAX_REPLICAS: u32 = MAX_PEERS as u32 + 1;
 
 /// Each replica has a number of its own.
 fn one_of(replica: Replica, peers: &Peers, v: &Value<'_>) {
     let all = peers.urls.len() + 1;
-    if (replica.of as usize) < all {
+    if (replica.of as usize) < all && all <= MAX_REPLICAS as usize {
         v.at_key().error(
             format!("there are {all} replicas, and `state.replica` is \"{replica}\""),
             format!(

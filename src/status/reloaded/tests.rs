@@ -156,8 +156,8 @@ fn views_and_sources_are_told_key_by_key() {
         ),
         (
             "answer = \"cname\"",
-            "answer = \"cname\"\nec2_names = false",
-            "outside: its `ec2_names` was \"true\" and is \"false\"",
+            "answer = \"cname\"\nec2_names = true",
+            "outside: its `ec2_names` was \"false\" and is \"true\"",
         ),
     ] {
         world.takes(&[("server.toml", SERVER)], &[]);

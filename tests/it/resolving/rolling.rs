@@ -22,7 +22,7 @@ const GONE: Duration = Duration::from_secs(3);
 
 /// The small program, compiled against each C library: its name and where it is.
 fn programs(dir: &Path) -> Option<[(&'static str, PathBuf); 2]> {
-    let compilers = [("glibc", peers::need("gcc")?), ("musl", peers::need("musl-gcc")?)];
+    let compilers = [("glibc", peers::need("cc")?), ("musl", peers::need("musl-gcc")?)];
     Some(compilers.map(|(libc, compiler)| {
         let program = dir.join(libc);
         let mut command = Command::new(compiler);
