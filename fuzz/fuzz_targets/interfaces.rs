@@ -10,10 +10,11 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(listing) = Listing::read(data) else { return };
-    let Described { interfaces, left_out } = listing.described();
+    let Described { interfaces, left_out, unusable } = listing.described();
     let different: BTreeSet<_> = interfaces.iter().map(|interface| &interface.id).collect();
     assert_eq!(different.len(), interfaces.len(), "an interface stands twice");
     assert!(left_out.first.len() <= left_out.count);
+    assert!(unusable.iter().all(|id| !different.contains(id)), "used, and said to be of no use");
 
     // A file that is still being written is no answer.
     let whole = data.trim_ascii_end();
