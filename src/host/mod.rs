@@ -9,6 +9,7 @@
 //! * [`often`]: messages that come many times a second.
 //! * [`process`]: what the kernel counts of this process.
 //! * [`pulse`]: whether a loop still runs.
+//! * [`timer`]: a moment that there may not be.
 
 pub(crate) mod addresses;
 pub mod aside;
@@ -23,3 +24,4 @@ pub(crate) mod panics;
 pub(crate) mod process;
 pub(crate) mod pulse;
 pub mod text;
+pub(crate) mod timer;

@@ -10,10 +10,11 @@ use tracing::{error, info, warn};
 
 use super::agree::{Agreement, Difference, News, Spot};
 use super::client::{Call, Method, exchange};
-use super::pace::{Pace, until};
+use super::pace::Pace;
 use crate::host::background;
 use crate::host::often::Often;
 use crate::host::text::{BRIEF, brief, one_line};
+use crate::host::timer::sleep_until;
 use crate::source::clock::Clock;
 use crate::status::board::Facts;
 use crate::status::board::digests::digests;
@@ -93,7 +94,7 @@ impl<'a> Asker<'a> {
                         pace.want();
                     }
                 }
-                () = until(pace.due(Instant::now())) => {
+                () = sleep_until(pace.due(Instant::now())) => {
                     pace.started(Instant::now());
                     pace.also_every(self.ask().await);
                 }

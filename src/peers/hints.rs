@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::client::{Call, Method, exchange};
-use super::pace::{Pace, until};
+use super::pace::Pace;
+use crate::host::timer::sleep_until;
 use crate::status::board::peers::{Peer, Peers};
 
 /// The least time between two hints to one peer: as often as a source looks because it is
@@ -68,7 +69,7 @@ pub(super) async fn tell(peer: &Peer, peers: &Peers, mailbox: &Mailbox) {
     loop {
         tokio::select! {
             () = mailbox.posted.notified() => pace.want(),
-            () = until(pace.due(Instant::now())) => {
+            () = sleep_until(pace.due(Instant::now())) => {
                 pace.started(Instant::now());
                 if let (Some(which), Some(token)) = (mailbox.take(), peers.token()) {
                     let path = path(&which);

@@ -45,14 +45,6 @@ impl Pace {
     }
 }
 
-/// Until `at`; without one, for ever.
-pub(super) async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

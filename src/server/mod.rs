@@ -37,6 +37,7 @@ use tracing::{info, warn};
 use crate::config::{AtStart, SourceId, SourceKind};
 use crate::host::background;
 use crate::host::pulse::{BEAT, Pulse};
+use crate::host::timer::sleep_until;
 use crate::peers::is_news;
 use crate::respond::Responder;
 use crate::serve::Listeners;
@@ -177,7 +178,7 @@ impl App {
 
     /// Says of which interfaces names want to know the IPv6 address.
     fn want_interfaces(&mut self) {
-        for (id, wanted) in self.writer.wanted_interfaces().enumerate() {
+        for (id, wanted) in self.writer.wanted_interfaces().iter().enumerate() {
             self.sources.want(id, wanted);
         }
     }
@@ -230,14 +231,6 @@ impl App {
             warn!("the disk takes too long: the last state may not be on it");
         }
         info!("stopped");
-    }
-}
-
-/// Until `at`; without one, for ever.
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

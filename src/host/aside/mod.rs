@@ -17,9 +17,10 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::host::background;
+use crate::host::timer::sleep_until;
 use attempt::{Attempt, start};
 pub(crate) use attempt::{MAX_EACH, hanging};
 
@@ -188,7 +189,7 @@ impl<T: Send + 'static> Aside<T> {
             let ended = tokio::select! {
                 biased;
                 ended = self.receiver.recv() => ended,
-                () = until(deadline) => {
+                () = sleep_until(deadline) => {
                     self.give_up();
                     return Err(AsideError::Late(self.within));
                 }
@@ -220,13 +221,5 @@ impl<T> Drop for Aside<T> {
         if let Some(newest) = self.newest.as_ref().filter(|newest| newest.awaited) {
             newest.attempt.give_up();
         }
-    }
-}
-
-/// Until `at`; without one, for ever.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::judge::{Judge, Look};
 use super::{FileError, MAX_FILE, WITHIN};
 use crate::host::aside::{self, Aside, AsideError, Cause, Place};
+use crate::host::timer::sleep_until;
 use crate::host::{background, files};
 use crate::source::json::Contents;
 use crate::source::watch::Watch;
@@ -136,14 +137,6 @@ impl<T: Contents> Following<T> {
             Err(AsideError::NotYet) => None,
             Err(error) => Some(Err(error)),
         }
-    }
-}
-
-/// Until `at`; without one, for ever.
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -11,6 +11,7 @@ use super::plan::{Call, Plan, Progress};
 use super::post::{Handle, Post, Setup};
 use super::usable::LeftOut;
 use super::{DescribeInterfaces, Described, InterfaceId, Wanted};
+use crate::host::timer::sleep_until;
 use crate::source::Ended;
 use crate::source::error::{PollError, SourceError};
 use crate::source::poll::jitter;
@@ -133,12 +134,4 @@ fn want(plan: &mut Plan, post: &mut Post, wanted: Wanted) {
 fn shown(answer: &Described) -> BTreeSet<InterfaceId> {
     let Described { interfaces, unusable, .. } = answer;
     interfaces.iter().map(|interface| &interface.id).chain(unusable).cloned().collect()
-}
-
-/// Until `at`; without one, for ever.
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }
