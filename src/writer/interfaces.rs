@@ -14,6 +14,10 @@ use crate::source::discover::{Discovered, Named};
 use crate::source::interfaces::{Chosen, InterfaceId, Told, Wanted};
 use crate::source::inventory::{Address, Entries, Inventory};
 
+/// Of one source so many interfaces are known that no name stands on any longer: while calls
+/// fail, no answer over all that is wanted ends that.
+const MAX_UNWANTED: usize = 1_000;
+
 /// Which interfaces the names stand on that want AAAA records, of each source. Brought up
 /// from one inventory to the next at the price of what changed.
 #[derive(Debug, Default)]
@@ -143,17 +147,16 @@ impl Writer {
     /// The interfaces that names stand on which want AAAA records, of each source. Where there
     /// are none, what is known of interfaces is forgotten: nobody asks for it anew, and it may be
     /// another's when a name wants it again.
-    pub(crate) fn wanted_interfaces(&mut self) -> impl Iterator<Item = &Wanted> {
+    pub(crate) fn wanted_interfaces(&mut self) -> Vec<Wanted> {
         let Self { wants, world, .. } = self;
-        let unwanted = wants.follow(&world.inventory).map(|wanted| wanted.is_empty());
-        let unwanted: Vec<bool> = unwanted.collect();
-        for (source, is_unwanted) in world.inventory.sources.iter_mut().zip(unwanted) {
+        let all: Vec<_> = wants.follow(&world.inventory).cloned().collect();
+        for (source, wanted) in world.inventory.sources.iter_mut().zip(&all) {
             // Before its first word nobody knows on which interfaces its addresses stand.
-            if is_unwanted && source.entries.is_some() {
+            if wanted.is_empty() && source.entries.is_some() {
                 source.interfaces = Chosen::default();
             }
         }
-        wants.follow(&world.inventory)
+        all
     }
 
     /// Takes what a source was told of interfaces. What cannot be compiled is as if it had not
@@ -168,8 +171,12 @@ impl Writer {
         let mut known = source.interfaces.clone();
         known.hear(all);
         let wanted = self.wants.follow(&self.world.inventory).nth(id);
-        // All that is wanted was asked for: what else is known is not needed any longer.
-        if let Some(wanted) = wanted.filter(|wanted| wanted.is_subset(&told.asked)) {
+        // What else is known is kept for a name that goes back, until all that is wanted was
+        // asked for, or there is too much of it.
+        let is_over = |wanted: &Wanted| {
+            wanted.is_subset(&told.asked) || known.len() > wanted.len() + MAX_UNWANTED
+        };
+        if let Some(wanted) = wanted.filter(|wanted| is_over(wanted)) {
             known.retain(wanted);
         }
         let source = &mut self.world.inventory.sources[id];

@@ -119,6 +119,11 @@ impl Chosen {
         self.0.get(id).copied()
     }
 
+    /// Of how many interfaces something is known.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// All that is known, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&InterfaceId, Option<Ipv6Addr>)> {
         self.0.iter().map(|(id, ip)| (id, *ip))

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::usable::LeftOut;
 use super::{DescribeInterfaces, Described, Interface, InterfaceId, MAX_IDS};
 use crate::source::error::{Class, PollError};
 
@@ -11,8 +10,6 @@ use crate::source::error::{Class, PollError};
 pub(crate) struct Round {
     /// What good answers said.
     pub(crate) said: Vec<Interface>,
-    /// What of them cannot be used.
-    pub(crate) left_out: LeftOut,
     /// The interfaces that they could tell of.
     pub(crate) answered: BTreeSet<InterfaceId>,
     /// Why the last call failed that did.
@@ -25,9 +22,8 @@ pub(crate) async fn ask(called: &mut dyn DescribeInterfaces, ids: &BTreeSet<Inte
     let mut round = Round::default();
     for chunk in ids.chunks(MAX_IDS) {
         match called.describe(chunk).await {
-            Ok(Described { interfaces, left_out, .. }) => {
+            Ok(Described { interfaces, .. }) => {
                 round.said.extend(interfaces);
-                round.left_out.join(left_out);
                 round.answered.extend(chunk.iter().cloned());
             }
             Err(error) => {
