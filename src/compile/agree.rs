@@ -1,4 +1,5 @@
-//! What holds of every snapshot that any test makes: A, AAAA and PTR records agree.
+//! What holds of every snapshot: A, AAAA and PTR records agree. It is looked at in unit tests,
+//! and by a server that is built with debug assertions.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -1,7 +1,8 @@
 //! Configuration and inventory to a snapshot. Pure: no clock, no I/O.
 //!
-//! * First, what every name stands for: [`names`] and [`resolve`]. Those of which that
-//!   may differ from the previous snapshot will do (`touched` says which).
+//! * First, what every name stands for: [`names`], by `resolve` out of the `index`. Those
+//!   will do that may stand for something else than in the previous snapshot (`touched`
+//!   says which).
 //! * Then the tables, from that alone: `zone` gathers the views that see the same,
 //!   `draft` lays names into the zone's records (`standing`) or into the table
 //!   before, [`serial`] decides whether the serial moves, and `difference` says from
@@ -13,17 +14,18 @@
 //! speed alone: with or without a previous snapshot the answers, digests and serials
 //! are the same.
 
-#[cfg(test)]
+#[cfg(any(test, debug_assertions))]
 mod agree;
 pub(crate) mod changes;
 mod difference;
 mod draft;
 mod freshness;
+mod index;
 pub(crate) mod names;
 mod overlay;
 pub(crate) mod prebuilt;
 pub(crate) mod reloaded;
-pub(crate) mod resolve;
+mod resolve;
 mod reverse;
 pub(crate) mod serial;
 mod standing;
@@ -43,8 +45,8 @@ use crate::snapshot::{Identity, Lengths, Rewrites, Selector, Snapshot, ViewTable
 use crate::source::clock::Drift;
 use crate::source::inventory::Inventory;
 
+pub(crate) use index::{Index, Sighting};
 use names::Names;
-pub(crate) use resolve::{Index, Sighting};
 pub(crate) use serial::Serials;
 use touched::Touched;
 
@@ -84,7 +86,7 @@ pub(crate) fn compile(
     });
     let names: Vec<Names> = names.collect();
     let snapshot = ground.snapshot(&index, &names, serials);
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     agree::assert_agrees(input, &snapshot);
     snapshot
 }

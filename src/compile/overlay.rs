@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use super::resolve::Sighting;
+use super::Sighting;
 use super::touched::Touched;
 use super::{Index, Input};
 use crate::config::{Mode, View, ViewId};
