@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::Options;
 use super::settle::{Due, Found, Settle, Settled};
 use super::surroundings::Surroundings;
-use super::{Options, sleep_until};
 use crate::config::{self, Config, Invalid, Loaded, Loss, Overrides, Progress, Seen};
 use crate::diag::Problem;
 use crate::host::aside::{Aside, AsideError, Cause, Place};
+use crate::host::timer::sleep_until;
 use crate::source::watch::Watch;
 use crate::status::reloaded::{Asked, Reloaded};
 
@@ -25,6 +26,10 @@ const REST: u32 = 20;
 
 /// And the longest.
 const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// The least time between the beginnings of two readings for who asks over HTTP: on loopback
+/// anybody may, and while answers are built a move waits.
+const SPACING: Duration = Duration::from_millis(500);
 
 /// Reading the configuration anew, one reading at a time and beside the loop:
 /// neither a large directory nor a disk that hangs may hold a move back.
@@ -37,6 +42,10 @@ pub(super) struct Reload {
     settle: Settle<Reading>,
     /// Who asked since the reading under way began; the next one is for them.
     waiting: Vec<Asked>,
+    /// That was passed on.
+    is_asked: bool,
+    /// It is not passed on before.
+    not_before: Instant,
     /// Who asked before it began, and hears what it comes to.
     answered: Vec<Asked>,
     work: Aside<Done>,
@@ -85,6 +94,8 @@ impl Reload {
             watch,
             settle: Settle::new(seen),
             waiting: Vec::new(),
+            is_asked: false,
+            not_before: Instant::now(),
             answered: Vec::new(),
             cause: Cause::Told,
             rest_until: Instant::now(),
@@ -103,7 +114,11 @@ impl Reload {
         // So there are no more of them than there are places to ask.
         self.waiting.retain(|asked| !asked.is_given_up());
         self.waiting.push(asked);
-        self.ask();
+    }
+
+    /// When a reading is asked for on behalf of those who wait; none: nobody does, or it is.
+    fn asked_at(&self) -> Option<Instant> {
+        (!self.waiting.is_empty() && !self.is_asked).then_some(self.not_before)
     }
 
     /// What [`event`](Self::event) gave was dealt with, and this is in use.
@@ -124,9 +139,15 @@ impl Reload {
                     return Err(invalid);
                 }
             }
+            let asked_at = self.asked_at();
             let done = tokio::select! {
                 cause = changed(&mut self.watch) => {
                     self.look(cause);
+                    continue;
+                }
+                () = sleep_until(asked_at) => {
+                    self.is_asked = true;
+                    self.ask();
                     continue;
                 }
                 () = sleep_until(self.settle.wakes()) => {
@@ -190,7 +211,9 @@ impl Reload {
         if let Some(first) = self.waiting.first() {
             let (client, asked) = (first.client, self.waiting.len());
             info!(%client, asked, "asked to read the configuration again (reload)");
+            self.not_before = Instant::now() + SPACING;
         }
+        self.is_asked = false;
         self.answered.append(&mut self.waiting);
     }
 

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use hickory_proto::rr::RecordType;
 use serde_json::Value;
@@ -74,6 +75,21 @@ fn many_at_once_share_readings() {
 }
 
 /// Whoever asks for what hangs hears it, and a move is published meanwhile.
+/// A loop of them leaves time for all else: readings for who asks begin half a second apart.
+#[test]
+fn readings_for_who_asks_one_after_the_other_are_spaced() {
+    let dir = Dir::with_db("");
+    dir.http();
+    let server = Server::start(dir.path());
+    let (http, begun) = (server.http(), Instant::now());
+    for _ in 0..3 {
+        let (status, verdict) = request(&http, "POST", "");
+        assert_eq!((status, &verdict["accepted"]), (200, &true.into()));
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(asked(&server), [1, 1, 1]);
+}
+
 #[test]
 fn a_directory_that_hangs_is_the_verdict_and_holds_nothing_up() {
     let Some(fuse) = Fuse::new(&[("example.net.toml", &www(1))]) else { return };
